@@ -1,0 +1,160 @@
+"""Multi-head dot-product attention and the attention block (paper, 2.2)."""
+
+import math
+
+import keras
+from keras import ops
+
+from t2t_mm.layers.checks import at_least, share
+from t2t_mm.layers.convolution import ConvBlock, layer_norm, pointwise_initializer
+from t2t_mm.layers.timing import timing_signal
+
+
+def _projection(depth: int, name: str) -> keras.layers.Dense:
+    """A pointwise convolution to `depth` channels."""
+    return keras.layers.Dense(depth, use_bias=False, kernel_initializer=pointwise_initializer(), name=name)
+
+
+def split_heads(x, heads: int):  # [B, L, D] -> [B, G, L, D/G]
+    x = ops.reshape(x, [-1, ops.shape(x)[1], heads, x.shape[-1] // heads])
+    return ops.transpose(x, [0, 2, 1, 3])
+
+
+def dot_product_attention(queries, keys, values, blocked):
+    """softmax(q·k/√(D/G))·v for each head, in float32 inside the softmax.
+
+    Args:
+      queries: [B, G, T, D/G]. keys, values: [B, G, S, D/G].
+      blocked: boolean, broadcasting to [B, G, T, S]: True where a query must not look.
+
+    Returns: [B, T, D].
+    """
+    scale = 1.0 / math.sqrt(queries.shape[-1])
+    logits = ops.cast(ops.matmul(queries * scale, ops.transpose(keys, [0, 1, 3, 2])), "float32")
+    weights = ops.softmax(ops.where(blocked, -1e9, logits), axis=-1)
+    mixed = ops.matmul(ops.cast(weights, values.dtype), values)  # [B, G, T, D/G]
+    heads, depth = mixed.shape[1], mixed.shape[3]
+    return ops.reshape(ops.transpose(mixed, [0, 2, 1, 3]), [-1, ops.shape(mixed)[2], heads * depth])
+
+
+class AttentionBlock(keras.layers.Layer):
+    """Timing, two causal ConvBlocks, self-attention, then attention to the source (paper, 2.2).
+
+    The paper shows no residuals around its two attentions; each one here adds to its layer-normalised input's
+    stream, so that the ablation `attend=False` removes the attentions and nothing else.
+
+    Args:
+      conv_block: makes a ConvBlock (called with `causal` and `name`).
+      heads: g, the paper's 8.
+      convs: ConvBlocks before the attentions, the paper's 2.
+      dropout: share dropped from each attention's output in training (the paper does not say which sublayers
+        dropout follows besides the ConvBlocks).
+      source_timing: add the timing signal to the source where the keys are made. The paper adds it to the target
+        alone; a query can then find a word by its content but not by its place.
+      attend: False removes both attentions (Table 4).
+    """
+
+    def __init__(
+        self,
+        conv_block=ConvBlock,
+        heads: int = 8,
+        convs: int = 2,
+        dropout: float = 0.0,
+        source_timing: bool = False,
+        attend: bool = True,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.heads = at_least(1, heads, "heads")
+        self.source_timing = source_timing
+        self.attend = attend
+        self.convs = [conv_block(causal=True, name=f"conv{index}") for index in range(1, convs + 1)]
+        self.dropout = keras.layers.Dropout(share(dropout, "dropout"), name="dropout")
+
+    def build(self, target_shape):
+        depth = target_shape[-1]
+        if depth % self.heads:
+            raise ValueError(f"AttentionBlock: depth {depth} is not a multiple of heads {self.heads}.")
+        for conv in self.convs:
+            conv.build(target_shape)
+        if not self.attend:
+            return
+        self.self_norm = layer_norm("self_norm")
+        self.source_norm = layer_norm("source_norm")
+        self.self_norm.build(target_shape)
+        self.source_norm.build(target_shape)
+        for name in ("self_query", "self_key", "self_value", "self_output"):
+            setattr(self, name, _projection(depth, name))
+        for name in ("source_query", "memory_key", "memory_value", "source_output"):
+            setattr(self, name, _projection(depth, name))
+        for layer in (
+            self.self_query, self.self_key, self.self_value, self.self_output,
+            self.source_query, self.memory_key, self.memory_value, self.source_output,
+        ):  # fmt: skip
+            layer.build(target_shape)
+
+    def call(self, source, source_padding, target, target_padding, causal=True, training=False):
+        """source [B, S, D], source_padding [B, S], target [B, T, D], target_padding [B, T] -> [B, T, D].
+
+        causal: mask the self-attention; False where the target is not autoregressive (classification). The
+        ConvBlocks pad on the left always (paper, 2.1).
+        """
+        length = ops.shape(target)[1]
+        x = target + timing_signal(length, target.shape[-1], dtype=target.dtype)
+        for conv in self.convs:
+            x = conv(x, target_padding, training=training)
+        if not self.attend:
+            return x
+        h = self.self_norm(x)
+        blocked = target_padding[:, None, None, :]
+        if causal:
+            positions = ops.arange(length)
+            blocked = ops.logical_or(blocked, positions[None, None, :, None] < positions[None, None, None, :])
+        queries, keys, values = (
+            split_heads(project(h), self.heads) for project in (self.self_query, self.self_key, self.self_value)
+        )
+        mixed = self.self_output(dot_product_attention(queries, keys, values, blocked))
+        x = x + self.dropout(mixed, training=training)
+        return x + self.dropout(self._attend_source(x, *self.memory(source), source_padding), training=training)
+
+    def memory(self, source):
+        """The source's keys and values, two different pointwise convolutions of it: each [B, G, S, D/G]."""
+        keyed = source
+        if self.source_timing:
+            keyed = source + timing_signal(ops.shape(source)[1], source.shape[-1], dtype=source.dtype)
+        return split_heads(self.memory_key(keyed), self.heads), split_heads(self.memory_value(source), self.heads)
+
+    def _attend_source(self, x, keys, values, source_padding):  # [B, T, D] -> [B, T, D]
+        queries = split_heads(self.source_query(self.source_norm(x)), self.heads)
+        return self.source_output(dot_product_attention(queries, keys, values, source_padding[:, None, None, :]))
+
+    def initial_state(self, source, source_padding, max_length: int) -> dict:
+        """State of step-by-step decoding for up to `max_length` positions; the source is projected once."""
+        batch, depth = ops.shape(source)[0], source.shape[-1]
+        state = {"convs": [conv.initial_state(batch, depth, source.dtype) for conv in self.convs]}
+        if self.attend:
+            state["memory"] = self.memory(source)
+            state["source_padding"] = source_padding
+            cache = ops.zeros([batch, self.heads, max_length, depth // self.heads], source.dtype)
+            state["keys"], state["values"] = cache, cache
+        return state
+
+    def step(self, x, position, state):  # [B, D], scalar, state -> [B, D], state
+        """One target position of a causal block; equals `call` there."""
+        x = x + timing_signal(1, x.shape[-1], start=position, dtype=x.dtype)
+        state = dict(state, convs=list(state["convs"]))
+        for index, conv in enumerate(self.convs):
+            x, state["convs"][index] = conv.step(x, state["convs"][index])
+        if not self.attend:
+            return x, state
+        x = x[:, None]  # [B, 1, D]
+        h = self.self_norm(x)
+        positions = ops.arange(ops.shape(state["keys"])[2])
+        here = (positions == position)[None, None, :, None]
+        state["keys"] = ops.where(here, split_heads(self.self_key(h), self.heads), state["keys"])
+        state["values"] = ops.where(here, split_heads(self.self_value(h), self.heads), state["values"])
+        blocked = (positions > position)[None, None, None, :]
+        queries = split_heads(self.self_query(h), self.heads)
+        x = x + self.self_output(dot_product_attention(queries, state["keys"], state["values"], blocked))
+        x = x + self._attend_source(x, *state["memory"], state["source_padding"])
+        return x[:, 0], state

@@ -1,0 +1,272 @@
+"""Convolution steps and blocks, one- and two-dimensional (paper, 2.1 and 2.5)."""
+
+import math
+
+import keras
+from keras import ops
+
+from t2t_mm.layers.checks import at_least, share
+
+# Layer norm's statistics are per position over the channels (paper, 2.1, and its silence on the axis).
+NORM_EPSILON = 1e-6
+
+
+def layer_norm(name: str) -> keras.layers.LayerNormalization:
+    return keras.layers.LayerNormalization(epsilon=NORM_EPSILON, name=name)
+
+
+def zero_padding(x, padding):
+    """Sets padded positions to zero. x: [B, ..., D]; padding: x's shape without D (or broadcasting to it), or None."""
+    if padding is None:
+        return x
+    return ops.where(padding[..., None], ops.zeros((), x.dtype), x)
+
+
+def depthwise_initializer(taps: int) -> keras.initializers.Initializer:
+    """Uniform unit scaling for a depthwise kernel, whose fan-in is its number of taps alone."""
+    limit = math.sqrt(3.0 / taps)
+    return keras.initializers.RandomUniform(-limit, limit)
+
+
+def pointwise_initializer() -> keras.initializers.Initializer:
+    """Uniform unit scaling (the 2017 release's initialiser; the paper is silent)."""
+    return keras.initializers.VarianceScaling(1.0, "fan_in", "uniform")
+
+
+class SeparableConv1D(keras.layers.Layer):
+    """`SepConv_{d,1,f}(W^{k×1}, x)`: depthwise convolution over positions, then a pointwise one (paper, 2).
+
+    Args:
+      filters: output channels f.
+      kernel_size: number of taps k.
+      dilation: distance d between taps.
+      causal: pad on the left only, so that no position sees a later one; else SAME.
+    """
+
+    def __init__(self, filters: int, kernel_size: int, dilation: int = 1, causal: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = at_least(1, filters, "filters")
+        self.kernel_size = at_least(1, kernel_size, "kernel_size")
+        self.dilation = at_least(1, dilation, "dilation")
+        self.causal = causal
+
+    def build(self, input_shape):
+        depth = input_shape[-1]
+        self.depthwise = self.add_weight(
+            name="depthwise", shape=(self.kernel_size, depth), initializer=depthwise_initializer(self.kernel_size)
+        )
+        self.pointwise = self.add_weight(
+            name="pointwise", shape=(depth, self.filters), initializer=pointwise_initializer()
+        )
+
+    @property
+    def memory(self) -> int:
+        """How many earlier positions a causal output depends on: (k − 1)·d."""
+        return (self.kernel_size - 1) * self.dilation
+
+    def call(self, x):  # [B, L, D] -> [B, L, F]
+        length, depth = ops.shape(x)[1], x.shape[-1]
+        left = self.memory if self.causal else self.memory // 2
+        # A convolution of dilation d is an undilated one over each of the d phases of the sequence. Writing the
+        # positions as [L/d, d] and convolving along the first axis does all phases in one call of the native
+        # kernel, several times faster on a CPU than the framework's own dilated path.
+        total = length + self.memory
+        fill = (-total) % self.dilation
+        x = ops.pad(x, [[0, 0], [left, self.memory - left + fill], [0, 0]])
+        x = ops.reshape(x, [-1, (total + fill) // self.dilation, self.dilation, depth])
+        kernel = ops.reshape(self.depthwise, [self.kernel_size, 1, depth, 1])
+        y = ops.depthwise_conv(x, ops.cast(kernel, x.dtype), strides=1, padding="valid", data_format="channels_last")
+        y = ops.reshape(y, [-1, ((total + fill) // self.dilation - self.kernel_size + 1) * self.dilation, depth])
+        return ops.matmul(y[:, :length], self.pointwise)
+
+    def initial_state(self, batch, depth: int, dtype="float32"):
+        """The inputs before the first position: [B, (k − 1)·d, D] of zeros."""
+        return ops.zeros([batch, self.memory, depth], dtype)
+
+    def step(self, x, state):  # [B, D], [B, (k-1)d, D] -> [B, F], new state
+        """One causal position from the last (k − 1)·d inputs; equals `call` at that position."""
+        window = ops.concatenate([state, x[:, None]], axis=1)
+        taps = window[:, :: self.dilation]  # [B, k, D]
+        y = ops.sum(taps * self.depthwise, axis=1)
+        return ops.matmul(y, self.pointwise), window[:, 1:]
+
+
+class ConvStep(keras.layers.Layer):
+    """`ConvStep_{d,1,f}(W^{k×1}, x) = LayerNorm(SepConv(W, ReLU(x)))` (paper, 2.1)."""
+
+    def __init__(self, filters: int, kernel_size: int, dilation: int = 1, causal: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.conv = SeparableConv1D(filters, kernel_size, dilation, causal, name="conv")
+        self.norm = layer_norm("norm")
+
+    def build(self, input_shape):
+        self.conv.build(input_shape)
+        self.norm.build((*input_shape[:-1], self.conv.filters))
+
+    def call(self, x, padding=None):  # [B, L, D], [B, L] -> [B, L, F]
+        return self.norm(self.conv(zero_padding(ops.relu(x), padding)))
+
+    def step(self, x, state):  # [B, D], state -> [B, F], state
+        y, state = self.conv.step(ops.relu(x), state)
+        return self.norm(y), state
+
+
+class ConvBlock(keras.layers.Layer):
+    """Four convolution steps with two residual sums and dropout (paper, 2.1).
+
+    Args:
+      causal: left padding only (mixer and decoder), else SAME (encoder).
+      dropout: share dropped in training; the paper's 0.4.
+      dropout_on: "sum" drops from the block's output, residual included, as the paper writes it. "branch" drops
+        from what the block adds: the stream itself then passes through some thirty blocks undamaged, which a
+        small model needs.
+      kernel_small, kernel_large, dilation: the paper's 3, 15 and 8.
+    """
+
+    def __init__(
+        self,
+        causal: bool = False,
+        dropout: float = 0.4,
+        dropout_on: str = "sum",
+        kernel_small: int = 3,
+        kernel_large: int = 15,
+        dilation: int = 8,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if dropout_on not in ("sum", "branch"):
+            raise ValueError(f'ConvBlock: dropout_on is {dropout_on!r}; it must be "sum" or "branch".')
+        self.dropout_on = dropout_on
+        self.causal = causal
+        self.kernels = ((kernel_small, 1), (kernel_small, 1), (kernel_large, 1), (kernel_large, dilation))
+        self.dropout = keras.layers.Dropout(share(dropout, "dropout"), name="dropout")
+
+    def build(self, input_shape):
+        depth = input_shape[-1]
+        self.steps = [
+            ConvStep(depth, kernel, dilation, self.causal, name=f"step{index}")
+            for index, (kernel, dilation) in enumerate(self.kernels, start=1)
+        ]
+        for step in self.steps:
+            step.build(input_shape)
+
+    def call(self, x, padding=None, training=False):  # [B, L, D], [B, L] -> [B, L, D]
+        step1, step2, step3, step4 = self.steps
+        h1 = step1(x, padding)
+        h2 = x + step2(h1, padding)
+        h3 = step3(h2, padding)
+        branch = step4(h3, padding)
+        if self.dropout_on == "branch":
+            return x + self.dropout(branch, training=training)
+        return self.dropout(x + branch, training=training)
+
+    def initial_state(self, batch, depth: int, dtype="float32"):
+        return [step.conv.initial_state(batch, depth, dtype) for step in self.steps]
+
+    def step(self, x, state):  # [B, D], state -> [B, D], state
+        """One position of a causal block; `state` holds each convolution's last inputs."""
+        step1, step2, step3, step4 = self.steps
+        h1, state1 = step1.step(x, state[0])
+        h2, state2 = step2.step(h1, state[1])
+        h3, state3 = step3.step(x + h2, state[2])
+        h4, state4 = step4.step(h3, state[3])
+        return x + h4, [state1, state2, state3, state4]
+
+
+def strided(padding, strides: tuple[int, int]):
+    """The padding of a strided layer's output: output (i, j) is centred on input (i·s, j·s). None stays None."""
+    return None if padding is None else padding[:, :: strides[0], :: strides[1]]
+
+
+class ConvStep2D(keras.layers.Layer):
+    """`ConvStep_{s,f}(W^{h×w}, x)` on a picture or spectrogram (paper, 2.1 and 2.5).
+
+    Padding is `(k − 1)/2` on every side whatever the size, so that output (i, j) is centred on input (i·s, j·s):
+    the framework's SAME would shift its windows with the parity of the padded length, and an example's result
+    would depend on its neighbours.
+
+    Args:
+      filters: output channels f.
+      kernel_size: rows and columns of the kernel, odd.
+      strides: strides along rows and columns.
+      relu: False leaves out the ReLU: for the first step on raw pixels or samples, where it would throw away every
+        negative value (the 2017 code left it out there too).
+    """
+
+    def __init__(
+        self, filters: int, kernel_size: int = 3, strides: tuple[int, int] = (1, 1), relu: bool = True, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.filters = at_least(1, filters, "filters")
+        self.kernel_size = at_least(1, kernel_size, "kernel_size")
+        if kernel_size % 2 == 0:
+            raise ValueError(f"ConvStep2D: kernel_size is {kernel_size}; it must be odd to have a centre.")
+        self.strides = tuple(strides)
+        self.relu = relu
+        self.norm = layer_norm("norm")
+
+    def build(self, input_shape):
+        depth = input_shape[-1]
+        size = self.kernel_size
+        if size > 1:  # a 1×1 depthwise kernel only rescales what the pointwise one weighs anyway
+            self.depthwise = self.add_weight(
+                name="depthwise", shape=(size, size, depth, 1), initializer=depthwise_initializer(size * size)
+            )
+        self.pointwise = self.add_weight(
+            name="pointwise", shape=(depth, self.filters), initializer=pointwise_initializer()
+        )
+        self.norm.build((*input_shape[:-1], self.filters))
+
+    def call(self, x, padding=None):  # [B, H, W, C], [B, H, W] or None -> [B, ceil(H/s), ceil(W/s), F]
+        if self.relu:
+            x = ops.relu(x)
+        x = zero_padding(x, padding)
+        rows, columns = self.strides
+        if self.kernel_size > 1:
+            side = self.kernel_size // 2
+            x = ops.pad(x, [[0, 0], [side, side], [side, side], [0, 0]])
+            # The native depthwise kernel knows equal strides only; of unequal ones the finer is computed.
+            stride = min(rows, columns)
+            x = ops.depthwise_conv(
+                x, ops.cast(self.depthwise, x.dtype), strides=stride, padding="valid", data_format="channels_last"
+            )
+            rows, columns = rows // stride, columns // stride
+        x = x[:, ::rows, ::columns]
+        return self.norm(ops.matmul(x, self.pointwise))
+
+
+def max_pool(x, padding, strides: tuple[int, int]):
+    """`MaxPool_s([3×3], x)` centred as ConvStep2D is; padded positions never win. -> [B, ceil(H/s), ceil(W/s), C]."""
+    lowest = ops.convert_to_tensor(-1e9, x.dtype)
+    if padding is not None:
+        x = ops.where(padding[..., None], lowest, x)
+    x = ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=-1e9)
+    return ops.max_pool(x, (3, 3), strides=strides, padding="valid", data_format="channels_last")
+
+
+class ConvRes(keras.layers.Layer):
+    """`ConvRes(x, F) = p1 + ConvStep_{s=2,F}(W^{1×1}, x)` with `p1 = MaxPool_2(ConvStep_F(ConvStep_F(x)))` (2.5).
+
+    Args:
+      filters: F.
+      strides: along rows and columns; (2, 2) for pictures, (2, 1) for spectrograms, whose frequencies never stride.
+      relu: False for a block on raw input (see ConvStep2D), in its first step and its shortcut.
+    """
+
+    def __init__(self, filters: int, strides: tuple[int, int] = (2, 2), relu: bool = True, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.strides = tuple(strides)
+        self.step1 = ConvStep2D(filters, 3, relu=relu, name="step1")
+        self.step2 = ConvStep2D(filters, 3, name="step2")
+        self.shortcut = ConvStep2D(filters, 1, strides=self.strides, relu=relu, name="shortcut")
+
+    def build(self, input_shape):
+        self.step1.build(input_shape)
+        self.step2.build((*input_shape[:-1], self.filters))
+        self.shortcut.build(input_shape)
+
+    def call(self, x, padding=None):  # [B, H, W, C], [B, H, W] or None -> [B, H', W', F], [B, H', W'] or None
+        c2 = self.step2(self.step1(x, padding), padding)
+        p1 = max_pool(c2, padding, self.strides)
+        return p1 + self.shortcut(x, padding), strided(padding, self.strides)

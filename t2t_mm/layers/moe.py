@@ -1,0 +1,158 @@
+"""The sparsely-gated mixture-of-experts layer (paper, 2.3; Shazeer et al. 2017, arXiv 1701.06538)."""
+
+import keras
+from keras import ops
+
+from t2t_mm.layers.checks import at_least, share
+
+_SQRT_HALF = 0.7071067811865476
+
+
+def squared_variation(x):
+    """Squared coefficient of variation, `Var(x) / Mean(x)²` over a vector [E] -> scalar (Shazeer et al., eq. 7)."""
+    return ops.var(x) / (ops.square(ops.mean(x)) + 1e-10)
+
+
+def dispatch_to_blocks(experts, valid, num_experts: int, block_size: int):
+    """Sorts token assignments by expert into blocks of one expert each; none is dropped, whatever the skew.
+
+    Every expert's assignments fill ceil(count / block_size) blocks, so that the number of blocks is at most
+    `assignments // block_size + num_experts`: a size known from the shapes alone, which is what a compiler needs.
+
+    Args:
+      experts: [A] int32, the expert of each assignment (a token chosen by K experts has K assignments).
+      valid: [A] boolean, False where the token is padding.
+      num_experts, block_size: E and the rows of a block.
+
+    Returns:
+      slots: [A] int32, each assignment's row among all blocks' rows; invalid ones get the row after the last.
+      block_experts: [blocks] int32, the expert of each block.
+    """
+    assignments = ops.shape(experts)[0]
+    blocks = assignments // block_size + num_experts
+    one_hot = ops.cast(ops.one_hot(ops.where(valid, experts, -1), num_experts, dtype="int32"), "int32")  # [A, E]
+    counts = ops.sum(one_hot, axis=0)
+    rank = ops.sum((ops.cumsum(one_hot, axis=0) - 1) * one_hot, axis=1)  # place among its expert's assignments
+    ends = ops.cumsum((counts + block_size - 1) // block_size)  # [E] the block after each expert's last
+    starts = ends - (counts + block_size - 1) // block_size
+    slots = ops.where(valid, ops.take(starts, experts) * block_size + rank, blocks * block_size)
+    block_experts = ops.sum(ops.cast(ops.arange(blocks)[:, None] >= ends[None, :], "int32"), axis=1)
+    return slots, ops.minimum(block_experts, num_experts - 1)
+
+
+class MixtureOfExperts(keras.layers.Layer):
+    """`y = Σ_i G(x)_i E_i(x)` over the K experts that noisy top-k gating chose for each token (paper, 2.3).
+
+    `H(x)_i = (x·W_g)_i + N(0,1)·softplus((x·W_noise)_i)`; the K largest are kept, softmax over those. No noise
+    outside training. Experts are one-hidden-layer ReLU networks (without biases, which the source does not show).
+    Only chosen experts are computed, in blocks of `block_size` tokens; no token is ever dropped.
+
+    Args:
+      num_experts: E; the paper's 240 for eight problems, 60 for one.
+      chosen: K; the paper's 4.
+      hidden: width of an expert's hidden layer (the paper is silent; the 2017 release: 2,048).
+      dropout: share of the layer's output dropped in training (the paper is silent).
+      block_size: rows multiplied at once with one expert's weights.
+    """
+
+    def __init__(
+        self,
+        num_experts: int = 240,
+        chosen: int = 4,
+        hidden: int = 2048,
+        dropout: float = 0.0,
+        block_size: int = 32,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_experts = at_least(2, num_experts, "num_experts")
+        self.chosen = at_least(1, chosen, "chosen")
+        self.hidden = at_least(1, hidden, "hidden")
+        self.block_size = at_least(1, block_size, "block_size")
+        if chosen >= num_experts:
+            raise ValueError(
+                f"MixtureOfExperts: chosen is {chosen}, num_experts {num_experts}; fewer must be chosen than there "
+                "are (the load estimator compares each choice with the best one left out)."
+            )
+        self.dropout = keras.layers.Dropout(share(dropout, "dropout"), name="dropout")
+        self.seed_generator = keras.random.SeedGenerator(name="gate_noise")
+
+    def build(self, input_shape):
+        depth = input_shape[-1]
+        # Gates start at zero: all experts equally likely, chosen by the noise alone (Shazeer et al., appendix A).
+        self.gate = self.add_weight(name="gate", shape=(depth, self.num_experts), initializer="zeros")
+        self.noise = self.add_weight(name="noise", shape=(depth, self.num_experts), initializer="zeros")
+        self.expert_in = self.add_weight(
+            name="expert_in",
+            shape=(self.num_experts, depth, self.hidden),
+            initializer=_expert_initializer(depth),
+        )
+        self.expert_out = self.add_weight(
+            name="expert_out",
+            shape=(self.num_experts, self.hidden, depth),
+            initializer=_expert_initializer(self.hidden),
+        )
+
+    def call(self, x, padding, training=False):
+        """x: [B, L, D], padding: [B, L] -> y [B, L, D], balance.
+
+        balance: scalars "importance_loss", "load_loss" (squared variations) and vectors [E] "importance" (summed
+        gates), "load" (smooth estimate of the number of tokens of each expert), padding left out of all.
+        """
+        length, depth = ops.shape(x)[1], x.shape[-1]
+        tokens = ops.reshape(x, [-1, depth])  # [N, D]
+        valid = ops.logical_not(ops.reshape(padding, [-1]))
+        weights, experts, balance = self.gating(tokens, valid, training)
+        y = self._experts(tokens, valid, weights, experts)
+        return self.dropout(ops.reshape(y, [-1, length, depth]), training=training), balance
+
+    def gating(self, tokens, valid, training: bool):
+        """Noisy top-k gating in float32. [N, D], [N] -> weights [N, K], experts [N, K] int32, balance."""
+        tokens = ops.cast(tokens, "float32")
+        clean = ops.matmul(tokens, ops.cast(self.gate, "float32"))  # [N, E]
+        spread = ops.softplus(ops.matmul(tokens, ops.cast(self.noise, "float32")))
+        noisy = clean
+        if training:
+            noisy = clean + spread * keras.random.normal(ops.shape(clean), seed=self.seed_generator)
+        top, experts = ops.top_k(noisy, self.chosen + 1)
+        counted = ops.cast(valid, "float32")[:, None]
+        weights = ops.softmax(top[:, : self.chosen], axis=-1) * counted
+        experts = ops.cast(experts[:, : self.chosen], "int32")
+        chosen = ops.one_hot(experts, self.num_experts)  # [N, K, E]
+        importance = ops.sum(weights[:, :, None] * chosen, axis=(0, 1))
+        # Probability that expert i would be among the chosen if its noise alone were drawn again (eq. 8 and 9):
+        # compared with the K-th of the others, which is the (K+1)-th of all where i itself was chosen.
+        is_chosen = ops.sum(chosen, axis=1) > 0
+        threshold = ops.where(is_chosen, top[:, self.chosen :], top[:, self.chosen - 1 : self.chosen])
+        probability = 0.5 * (1.0 + ops.erf((clean - threshold) / (spread + 1e-10) * _SQRT_HALF))
+        load = ops.sum(probability * counted, axis=0)
+        return weights, experts, {
+            "importance": importance,
+            "load": load,
+            "importance_loss": squared_variation(importance),
+            "load_loss": squared_variation(load),
+        }  # fmt: skip
+
+    def _experts(self, tokens, valid, weights, experts):  # [N, D], [N], [N, K], [N, K] -> [N, D]
+        count, depth = ops.shape(tokens)[0], tokens.shape[-1]
+        flat_experts = ops.reshape(experts, [-1])  # [N·K]
+        flat_valid = ops.repeat(valid, self.chosen)
+        slots, block_experts = dispatch_to_blocks(flat_experts, flat_valid, self.num_experts, self.block_size)
+        rows = ops.shape(block_experts)[0] * self.block_size
+        # Row -> token, by counting: each row holds one assignment at most; empty rows read the zero row N.
+        token_of = ops.arange(count * self.chosen, dtype="int32") // self.chosen
+        filled = ops.segment_sum(token_of + 1, slots, num_segments=rows + 1)[:rows]
+        source = ops.where(filled > 0, filled - 1, count)
+        extended = ops.concatenate([tokens, ops.zeros([1, depth], tokens.dtype)], axis=0)
+        blocks = ops.reshape(ops.take(extended, source, axis=0), [-1, self.block_size, depth])
+        hidden = ops.relu(ops.matmul(blocks, ops.take(self.expert_in, block_experts, axis=0)))
+        out = ops.reshape(ops.matmul(hidden, ops.take(self.expert_out, block_experts, axis=0)), [-1, depth])
+        out = ops.concatenate([out, ops.zeros([1, depth], out.dtype)], axis=0)
+        chosen = ops.reshape(ops.take(out, slots, axis=0), [-1, self.chosen, depth])
+        return ops.sum(chosen * ops.cast(weights, out.dtype)[:, :, None], axis=1)
+
+
+def _expert_initializer(fan_in: int) -> keras.initializers.Initializer:
+    """Uniform unit scaling for a stack of matrices [E, fan_in, out], each with its own fan-in."""
+    limit = (3.0 / fan_in) ** 0.5
+    return keras.initializers.RandomUniform(-limit, limit)

@@ -1,0 +1,23 @@
+"""The timing signal (paper, 2.2)."""
+
+import numpy as np
+from keras import ops
+
+
+def timing_signal(length, depth: int, start=0, dtype="float32"):
+    """Sine and cosine of one frequency side by side: `[sin(t·Δ(2i)), cos(t·Δ(2i))]`, `Δ(2i) = 1e4^(−2i/depth)`.
+
+    Args:
+      length: number of positions, an int or a scalar tensor.
+      depth: number of channels, even.
+      start: the first position, an int or a scalar tensor.
+
+    Returns: [length, depth].
+    """
+    if depth % 2:
+        raise ValueError(f"timing_signal: depth is {depth}; it must be even (a sine and a cosine each frequency).")
+    delta = ops.convert_to_tensor(1e4 ** (-np.arange(0, depth, 2) / depth), dtype)
+    positions = ops.cast(ops.arange(length) + start, dtype)
+    angles = positions[:, None] * delta[None, :]  # [L, D/2]
+    pairs = ops.stack([ops.sin(angles), ops.cos(angles)], axis=-1)  # [L, D/2, 2]
+    return ops.reshape(pairs, [-1, depth])

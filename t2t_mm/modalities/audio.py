@@ -1,0 +1,67 @@
+"""Audio in: a waveform over time or a spectrogram (paper, 2.5)."""
+
+import keras
+from keras import ops
+
+from t2t_mm.layers.checks import at_least
+from t2t_mm.layers.convolution import ConvRes
+from t2t_mm.modalities.image import flatten_grid
+
+
+class AudioInput(keras.layers.Layer):
+    """A stack of ConvRes blocks, `l_i = ConvRes(l_{i−1}, 2^i)`, then the depth D.
+
+    Both forms pass through the same code as [B, time, frequency, 1]; a waveform has one frequency. Blocks stride
+    along time alone, so that a spectrogram keeps its full spectral resolution.
+
+    Followed to the letter (blocks=8, least_width=1, frequencies="positions") l_1 has 2 channels, of which layer
+    norm leaves little more than a sign, and one position covers 256 steps: 16 ms of a 16 kHz waveform, but 2.6 s
+    of a spectrogram with a 10 ms hop. Fewer and wider blocks keep what a transcript needs.
+
+    Args:
+      depth: D.
+      blocks: number of ConvRes blocks; each halves the length in time.
+      least_width: block i has max(2^i, least_width) channels.
+      frequencies: "positions" makes every (time, frequency) pair a position of the sequence, as the letter has it;
+        "channels" joins the frequencies of one time into one position by a learned pointwise map, so that the
+        sequence is as long as the time.
+      first_relu: True puts ConvStep's ReLU on the raw input too, as the letter has it (see ImageInput).
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        blocks: int = 8,
+        least_width: int = 1,
+        frequencies: str = "positions",
+        first_relu: bool = False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if frequencies not in ("positions", "channels"):
+            raise ValueError(f'AudioInput: frequencies is {frequencies!r}; it must be "positions" or "channels".')
+        self.frequencies = frequencies
+        self.blocks = [
+            ConvRes(max(2**i, least_width), strides=(2, 1), relu=first_relu or i > 1, name=f"l{i}")
+            for i in range(1, at_least(1, blocks, "blocks") + 1)
+        ]
+        self.to_depth = keras.layers.Dense(depth, use_bias=False, name="to_depth")
+
+    def build(self, input_shape):
+        channels = 1
+        for block in self.blocks:
+            block.build((None, None, input_shape[2], channels))
+            channels = block.filters
+        if self.frequencies == "channels":
+            channels *= input_shape[2]
+        self.to_depth.build((None, None, channels))
+
+    def call(self, x, padding):
+        """x: [B, time, frequency], padding: [B, time] -> sequence [B, L, D], padding [B, L], grid (rows, columns)."""
+        frequency = x.shape[2]
+        x, padding = x[..., None], padding[..., None]  # padding broadcasts along the frequencies
+        for block in self.blocks:
+            x, padding = block(x, padding)
+        if self.frequencies == "channels":
+            x = ops.reshape(x, [-1, ops.shape(x)[1], 1, frequency * self.blocks[-1].filters])
+        return flatten_grid(self.to_depth(x), padding)

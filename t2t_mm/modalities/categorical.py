@@ -1,0 +1,59 @@
+"""Categorical out: Xception's exit flow (paper, 2.5)."""
+
+import keras
+from keras import ops
+
+from t2t_mm.layers.convolution import ConvStep2D, max_pool, strided
+
+
+class CategoricalOutput(keras.layers.Layer):
+    """The body's output, reshaped to the input's two dimensions, to logits over classes.
+
+    `skip = ConvStep_{s=2}(W^{3×3}, x)`, `h1, h2 = ConvStep(W^{3×3})`, `h3 = skip + MaxPool_2([3×3], h2)`,
+    `h4, h5` widen, `h6 = GlobalAvgPool(ReLU(h5))`, `out = PointwiseConv(W^{classes}, h6)`. The exit flow is shared
+    by all categorical problems; each label set has its own pointwise map.
+
+    Args:
+      num_classes: label set's name -> number of classes.
+      widths: channels of h4 and h5; the paper's 1,536 and 2,048.
+    """
+
+    def __init__(self, num_classes: dict[str, int], widths: tuple[int, int] = (1536, 2048), **kwargs):
+        super().__init__(**kwargs)
+        self.num_classes = dict(sorted(num_classes.items()))
+        self.h4 = ConvStep2D(widths[0], 3, name="h4")
+        self.h5 = ConvStep2D(widths[1], 3, name="h5")
+        self.heads = {
+            labels: keras.layers.Dense(
+                count, kernel_initializer=keras.initializers.VarianceScaling(0.01, "fan_in", "uniform"), name=labels
+            )
+            for labels, count in self.num_classes.items()
+        }
+
+    def build(self, input_shape):
+        depth = input_shape[-1]
+        shape = (None, None, None, depth)
+        self.skip = ConvStep2D(depth, 3, strides=(2, 2), name="skip")
+        self.h1 = ConvStep2D(depth, 3, name="h1")
+        self.h2 = ConvStep2D(depth, 3, name="h2")
+        for layer in (self.skip, self.h1, self.h2, self.h4):
+            layer.build(shape)
+        self.h5.build((None, None, None, self.h4.filters))
+        for head in self.heads.values():
+            head.build((None, self.h5.filters))
+
+    def call(self, x, padding, grid=None, labels: str = ""):
+        """x: [B, L, D], padding: [B, L], grid: (H, W) with H·W = L, or None for a one-dimensional input.
+
+        labels: the label set. Returns: [B, classes] float32.
+        """
+        rows, columns = grid if grid is not None else (ops.shape(x)[1], 1)
+        x = ops.reshape(x, [-1, rows, columns, x.shape[-1]])
+        padding = ops.reshape(padding, [-1, rows, columns])
+        h2 = self.h2(self.h1(x, padding), padding)
+        h3 = self.skip(x, padding) + max_pool(h2, padding, (2, 2))
+        padding = strided(padding, (2, 2))
+        h5 = self.h5(self.h4(h3, padding), padding)
+        kept = ops.cast(ops.logical_not(padding), h5.dtype)[..., None]
+        h6 = ops.sum(ops.relu(h5) * kept, axis=(1, 2)) / ops.maximum(ops.sum(kept, axis=(1, 2)), 1.0)
+        return ops.cast(self.heads[labels](h6), "float32")

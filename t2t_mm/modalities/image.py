@@ -1,0 +1,58 @@
+"""Image in: Xception's entry flow (paper, 2.5)."""
+
+import keras
+from keras import ops
+
+from t2t_mm.layers.convolution import ConvRes, ConvStep2D
+
+
+class ImageInput(keras.layers.Layer):
+    """Pictures to a sequence of D-channel positions, one for each 16 × 16 pixels, row by row.
+
+    `h1 = ConvStep_{s=2,f=32}(W^{3×3}, x)`, `h2 = ConvStep_{f=64}(W^{3×3}, h1)`, `ConvRes` to 128, 256 and D.
+
+    Args:
+      depth: D.
+      filters: channels of h1, h2 and the ConvRes blocks before the last; the paper's 32, 64, 128, 256.
+      first_relu: True puts ConvStep's ReLU on the raw pixels too, as the letter has it; a standardised picture
+        then loses everything below its mean, so the default leaves it out.
+    """
+
+    def __init__(
+        self, depth: int, filters: tuple[int, ...] = (32, 64, 128, 256), first_relu: bool = False, **kwargs
+    ):
+        super().__init__(**kwargs)
+        if len(filters) < 2:
+            raise ValueError(f"ImageInput: filters is {filters!r}; it needs at least the two of h1 and h2.")
+        self.h1 = ConvStep2D(filters[0], 3, strides=(2, 2), relu=first_relu, name="h1")
+        self.h2 = ConvStep2D(filters[1], 3, name="h2")
+        self.blocks = [ConvRes(f, name=f"r{i}") for i, f in enumerate((*filters[2:], depth), start=1)]
+
+    def build(self, input_shape):
+        self.h1.build(input_shape)
+        self.h2.build((None, None, None, self.h1.filters))
+        channels = self.h2.filters
+        for block in self.blocks:
+            block.build((None, None, None, channels))
+            channels = block.filters
+
+    def call(self, x, padding=None):
+        """x: [B, H, W, 3] standardised pixels, padding: None, pictures of one batch have one size.
+
+        Returns: sequence [B, H'·W', D], padding [B, H'·W'], grid (H', W').
+        """
+        x = self.h2(self.h1(x))
+        for block in self.blocks:
+            x, _ = block(x)
+        return flatten_grid(x, None)
+
+
+def flatten_grid(x, padding):
+    """[B, H, W, D], [B, H, W] or None -> [B, H·W, D], [B, H·W], (H, W): rows follow one another."""
+    rows, columns, depth = ops.shape(x)[1], ops.shape(x)[2], x.shape[-1]
+    sequence = ops.reshape(x, [-1, rows * columns, depth])
+    if padding is None:
+        flat = ops.zeros(ops.shape(sequence)[:2], "bool")
+    else:
+        flat = ops.reshape(ops.broadcast_to(padding, ops.shape(x)[:3]), [-1, rows * columns])
+    return sequence, flat, (rows, columns)

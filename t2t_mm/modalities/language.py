@@ -1,0 +1,43 @@
+"""Language in and out (paper, 2.5)."""
+
+import keras
+from keras import ops
+
+
+class LanguageInput(keras.layers.Layer):
+    """Learned embedding of subword ids, scaled by √D so that a position's variance is about one."""
+
+    def __init__(self, depth: int, vocabulary_size: int, **kwargs):
+        super().__init__(**kwargs)
+        self.depth, self.vocabulary_size = depth, vocabulary_size
+
+    def build(self, input_shape=None):
+        self.embedding = self.add_weight(
+            name="embedding",
+            shape=(self.vocabulary_size, self.depth),
+            initializer=keras.initializers.RandomNormal(stddev=self.depth**-0.5),
+        )
+
+    def call(self, ids):  # [..., L] int -> [..., L, D]
+        return ops.take(self.embedding, ids, axis=0) * self.depth**0.5
+
+
+class LanguageOutput(keras.layers.Layer):
+    """Learned linear map to the vocabulary's logits; the softmax is the loss's.
+
+    Weights start a tenth of unit scale, so that an untrained model's loss is close to ln(vocabulary).
+    """
+
+    def __init__(self, vocabulary_size: int, **kwargs):
+        super().__init__(**kwargs)
+        self.vocabulary_size = vocabulary_size
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(input_shape[-1], self.vocabulary_size),
+            initializer=keras.initializers.VarianceScaling(0.01, "fan_in", "uniform"),
+        )
+
+    def call(self, x):  # [..., D] -> [..., V] float32
+        return ops.cast(ops.matmul(x, self.kernel), "float32")

@@ -1,0 +1,268 @@
+"""The MultiModel: modality nets, encoder, I/O mixer and decoder (paper, 2.4)."""
+
+import keras
+from keras import ops
+
+from t2t_mm.layers.attention import AttentionBlock
+from t2t_mm.layers.checks import at_least
+from t2t_mm.layers.convolution import ConvBlock, layer_norm
+from t2t_mm.layers.moe import MixtureOfExperts
+from t2t_mm.modalities.audio import AudioInput
+from t2t_mm.modalities.categorical import CategoricalOutput
+from t2t_mm.modalities.image import ImageInput
+from t2t_mm.modalities.language import LanguageInput, LanguageOutput
+
+
+class Mixture(keras.layers.Layer):
+    """A mixture-of-experts in the middle of encoder or decoder, as a residual over the layer-normalised stream."""
+
+    def __init__(self, mixture, **kwargs):
+        super().__init__(**kwargs)
+        self.norm = layer_norm("norm")
+        self.mixture = mixture(name="mixture")
+
+    def build(self, input_shape):
+        self.norm.build(input_shape)
+        self.mixture.build(input_shape)
+
+    def call(self, x, padding, training=False):  # [B, L, D], [B, L] -> [B, L, D], balance
+        y, balance = self.mixture(self.norm(x), padding, training=training)
+        return x + y, balance
+
+
+class Encoder(keras.layers.Layer):
+    """Six ConvBlocks with a mixture in their middle; it sees the inputs only (paper, 2.4)."""
+
+    def __init__(self, blocks: int, conv_block, mixture, **kwargs):
+        super().__init__(**kwargs)
+        self.blocks = [conv_block(causal=False, name=f"block{index}") for index in range(1, blocks + 1)]
+        self.mixture = Mixture(mixture, name="middle") if mixture else None
+        self.norm = layer_norm("norm")
+
+    def build(self, input_shape):
+        for block in self.blocks:
+            block.build(input_shape)
+        if self.mixture:
+            self.mixture.build(input_shape)
+        self.norm.build(input_shape)
+
+    def call(self, x, padding, training=False):  # [B, S, D], [B, S] -> [B, S, D], balance or None
+        balance = None
+        for index, block in enumerate(self.blocks):
+            if self.mixture and index == len(self.blocks) // 2:
+                x, balance = self.mixture(x, padding, training=training)
+            x = block(x, padding, training=training)
+        return self.norm(x), balance
+
+
+class Mixer(keras.layers.Layer):
+    """An attention block and two ConvBlocks, mixing encoded inputs with previous outputs (paper, 2.4)."""
+
+    def __init__(self, blocks: int, conv_block, attention_block, **kwargs):
+        super().__init__(**kwargs)
+        self.attention = attention_block(name="attention")
+        self.blocks = [conv_block(causal=True, name=f"block{index}") for index in range(1, blocks + 1)]
+
+    def build(self, input_shape):
+        for layer in (self.attention, *self.blocks):
+            layer.build(input_shape)
+
+    def call(self, encoded, source_padding, x, padding, causal=True, training=False):
+        """[B, S, D], [B, S], [B, T, D], [B, T] -> [B, T, D]."""
+        x = self.attention(encoded, source_padding, x, padding, causal=causal, training=training)
+        for block in self.blocks:
+            x = block(x, padding, training=training)
+        return x
+
+    def initial_state(self, encoded, source_padding, max_length: int) -> dict:
+        batch, depth = ops.shape(encoded)[0], encoded.shape[-1]
+        return {
+            "attention": self.attention.initial_state(encoded, source_padding, max_length),
+            "blocks": [block.initial_state(batch, depth, encoded.dtype) for block in self.blocks],
+        }
+
+    def step(self, x, position, state):  # [B, D], scalar, state -> [B, D], state
+        x, attention = self.attention.step(x, position, state["attention"])
+        blocks = []
+        for block, block_state in zip(self.blocks, state["blocks"]):
+            x, block_state = block.step(x, block_state)
+            blocks.append(block_state)
+        return x, {"attention": attention, "blocks": blocks}
+
+
+class Decoder(keras.layers.Layer):
+    """Four blocks of convolution and attention with a mixture in their middle (paper, 2.4).
+
+    A block is the attention block of 2.2, whose target path is two ConvBlocks already: "4 blocks of convolutions and
+    attention". A last layer norm bounds the sum of all residuals before the output nets.
+    """
+
+    def __init__(self, blocks: int, attention_block, mixture, **kwargs):
+        super().__init__(**kwargs)
+        self.blocks = [attention_block(name=f"block{index}") for index in range(1, blocks + 1)]
+        self.mixture = Mixture(mixture, name="middle") if mixture else None
+        self.norm = layer_norm("norm")
+
+    def build(self, input_shape):
+        for block in self.blocks:
+            block.build(input_shape)
+        if self.mixture:
+            self.mixture.build(input_shape)
+        self.norm.build(input_shape)
+
+    def call(self, encoded, source_padding, x, padding, causal=True, training=False):
+        """[B, S, D], [B, S], [B, T, D], [B, T] -> [B, T, D], balance or None."""
+        balance = None
+        for index, block in enumerate(self.blocks):
+            if self.mixture and index == len(self.blocks) // 2:
+                x, balance = self.mixture(x, padding, training=training)
+            x = block(encoded, source_padding, x, padding, causal=causal, training=training)
+        return self.norm(x), balance
+
+    def initial_state(self, encoded, source_padding, max_length: int) -> list:
+        return [block.initial_state(encoded, source_padding, max_length) for block in self.blocks]
+
+    def step(self, x, position, state):  # [B, D], scalar, state -> [B, D], state
+        states = []
+        for index, (block, block_state) in enumerate(zip(self.blocks, state)):
+            if self.mixture and index == len(self.blocks) // 2:
+                nothing_padded = ops.zeros(ops.shape(x[:, None, 0]), "bool")
+                x = self.mixture(x[:, None], nothing_padded)[0][:, 0]
+            x, block_state = block.step(x, position, block_state)
+            states.append(block_state)
+        return self.norm(x), states
+
+
+class MultiModel(keras.Model):
+    """One model for problems of different modalities (paper, 2).
+
+    Args:
+      vocabulary_size: V of the one subword vocabulary.
+      commands: names of the command tokens, one learned embedding each.
+      inputs: modalities that occur as inputs, of "language", "image", "audio".
+      num_classes: label set -> number of classes, one for each categorical problem; empty without any.
+      frequency_bins: frequencies of the audio input (1 for a waveform).
+      depth: D, the paper's 1,024.
+      encoder_blocks, mixer_blocks, decoder_blocks: the paper's 6, 2 and 4.
+      conv_block, attention_block, mixture, image, audio, categorical: constructors of the parts, configured
+        each by its own bindings; mixture=None leaves both mixtures out (Table 4).
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        commands: tuple[str, ...],
+        inputs: tuple[str, ...] = ("language", "image", "audio"),
+        num_classes: dict[str, int] | None = None,
+        frequency_bins: int = 80,
+        depth: int = 1024,
+        encoder_blocks: int = 6,
+        mixer_blocks: int = 2,
+        decoder_blocks: int = 4,
+        conv_block=ConvBlock,
+        attention_block=AttentionBlock,
+        mixture=MixtureOfExperts,
+        image=ImageInput,
+        audio=AudioInput,
+        categorical=CategoricalOutput,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        at_least(2, depth, "depth")
+        self.vocabulary_size, self.depth = at_least(2, vocabulary_size, "vocabulary_size"), depth
+        self.commands, self.frequency_bins = tuple(commands), frequency_bins
+        self.language_in = LanguageInput(depth, vocabulary_size, name="language_in")
+        self.language_out = LanguageOutput(vocabulary_size, name="language_out")
+        self.image_in = image(depth, name="image_in") if "image" in inputs else None
+        self.audio_in = audio(depth, name="audio_in") if "audio" in inputs else None
+        self.categorical_out = categorical(num_classes, name="categorical_out") if num_classes else None
+        self.command_in = LanguageInput(depth, len(self.commands), name="command_in")
+        self.encoder = Encoder(encoder_blocks, conv_block, mixture, name="encoder")
+        self.mixer = Mixer(mixer_blocks, conv_block, attention_block, name="mixer")
+        self.decoder = Decoder(decoder_blocks, attention_block, mixture, name="decoder")
+
+    def build(self, input_shape=None):
+        """Makes every weight, without running the model."""
+        body = (None, None, self.depth)
+        self.language_in.build()
+        self.command_in.build()
+        for layer in (self.language_out, self.encoder, self.mixer, self.decoder):
+            layer.build(body)
+        if self.image_in:
+            self.image_in.build((None, None, None, 3))
+        if self.audio_in:
+            self.audio_in.build((None, None, self.frequency_bins))
+        if self.categorical_out:
+            self.categorical_out.build(body)
+        self.built = True
+
+    def parts(self) -> dict[str, keras.layers.Layer]:
+        """The parts in the order data passes them."""
+        names = (
+            "language_in", "image_in", "audio_in", "command_in", "encoder", "mixer", "decoder",
+            "language_out", "categorical_out",
+        )  # fmt: skip
+        return {name: part for name in names if (part := getattr(self, name)) is not None}
+
+    def command(self, name: str, batch):  # -> [B, D]
+        """The embedding of command token `name`, once for each example."""
+        if name not in self.commands:
+            raise ValueError(f"Unknown command token {name!r}; this model knows {', '.join(self.commands)}.")
+        return self.command_in(ops.full([batch], self.commands.index(name), dtype="int32"))
+
+    def encode(self, modality: str, inputs, padding, training=False):
+        """An input of one modality through its net and the encoder.
+
+        Args:
+          modality: "language" (inputs [B, S] ids, padding [B, S]), "image" ([B, H, W, 3] standardised pixels,
+            padding None) or "audio" ([B, time, frequency], padding [B, time]).
+
+        Returns: encoded [B, S, D], padding [B, S], grid (H', W') or None, balance.
+        """
+        grid = None
+        if modality == "language":
+            x = self.language_in(inputs)
+        elif modality == "image":
+            x, padding, grid = self.image_in(inputs)
+        elif modality == "audio":
+            x, padding, grid = self.audio_in(inputs, padding)
+        else:
+            raise ValueError(f'Unknown input modality {modality!r}; choose "language", "image" or "audio".')
+        encoded, balance = self.encoder(x, padding, training=training)
+        return encoded, padding, grid, balance
+
+    def decode_text(self, encoded, source_padding, command: str, targets, target_padding, training=False):
+        """Teacher-forced logits of every target token, the targets shifted right behind the command token.
+
+        targets [B, T] ids, target_padding [B, T] -> logits [B, T, V], balance.
+        """
+        first = self.command(command, ops.shape(encoded)[0])[:, None]
+        x = ops.concatenate([ops.cast(first, encoded.dtype), self.language_in(targets[:, :-1])], axis=1)
+        x = self.mixer(encoded, source_padding, x, target_padding, training=training)
+        x, balance = self.decoder(encoded, source_padding, x, target_padding, training=training)
+        return self.language_out(x), balance
+
+    def decode_classes(self, encoded, padding, grid, command: str, labels: str, training=False):
+        """Logits over a label set, [B, classes], and balance.
+
+        The mixer's target stream is the encoded input itself together with the command: the exit flow needs the
+        input's two dimensions back, and Table 4's ablation without attention concerns classification too. It is not
+        autoregressive, so its self-attention is not masked.
+        """
+        x = encoded + self.command(command, ops.shape(encoded)[0])[:, None]
+        x = self.mixer(encoded, padding, x, padding, causal=False, training=training)
+        x, balance = self.decoder(encoded, padding, x, padding, causal=False, training=training)
+        return self.categorical_out(x, padding, grid=grid, labels=labels), balance
+
+    def initial_state(self, encoded, source_padding, max_length: int) -> dict:
+        """State of step-by-step decoding; the source's keys and values are computed once, here."""
+        return {
+            "mixer": self.mixer.initial_state(encoded, source_padding, max_length),
+            "decoder": self.decoder.initial_state(encoded, source_padding, max_length),
+        }
+
+    def step(self, x, position, state):
+        """One output position: x [B, D] (the command's or the previous token's embedding) -> logits [B, V], state."""
+        x, mixer = self.mixer.step(x, position, state["mixer"])
+        x, decoder = self.decoder.step(x, position, state["decoder"])
+        return self.language_out(x), {"mixer": mixer, "decoder": decoder}
