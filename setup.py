@@ -1,0 +1,27 @@
+from setuptools import find_packages, setup
+
+setup(
+    name="t2t_mm",
+    version="0.1.0",
+    description='The MultiModel of "One Model To Learn Them All" in TensorFlow and Keras 3',
+    license="Apache-2.0",
+    packages=find_packages(include=["t2t_mm", "t2t_mm.*"]),
+    python_requires=">=3.11,<3.13",  # Keras 3.15 needs 3.11, TensorFlow 2.17 stops at 3.12
+    install_requires=[
+        # The newest TensorFlow whose ABI tensorflow-io's native library loads on.
+        "tensorflow==2.17.*",
+        "tensorflow-text==2.17.*",  # SentencePiece inside the graph, with ops TensorFlow Serving links in
+        "tensorflow-io==0.37.1",  # FLAC
+        "keras>=3.15",
+        "tensorflow-datasets",
+        "absl-py",
+        "gin-config",
+        "sentencepiece",  # trains the vocabulary
+        "sacrebleu",  # BLEU with a signature
+        "jiwer",  # word error rate
+        "pillow",  # draws the mini pictures, decodes CMYK JPEGs
+        "numpy",
+    ],
+    # jax 0.4.38 is the newest that installs beside TensorFlow 2.17 (numpy below 2, ml-dtypes below 0.5).
+    extras_require={"test": ["pytest", "hypothesis", "jax==0.4.38"]},
+)

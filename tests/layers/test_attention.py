@@ -1,0 +1,93 @@
+"""The timing signal and the attention block against the paper's formulas (2.2)."""
+
+import math
+
+import numpy as np
+import pytest
+
+from t2t_mm.layers.attention import AttentionBlock
+from t2t_mm.layers.timing import timing_signal
+
+
+def as_numpy(x):
+    return np.asarray(x, np.float64)
+
+
+def signal(length, depth):
+    table = np.zeros((length, depth))
+    for t in range(length):
+        for i in range(depth // 2):
+            delta = 1e4 ** (-2 * i / depth)
+            table[t, 2 * i], table[t, 2 * i + 1] = math.sin(t * delta), math.cos(t * delta)
+    return table
+
+
+def test_timing_signal():
+    np.testing.assert_allclose(as_numpy(timing_signal(9, 6)), signal(9, 6), atol=1e-5)
+    np.testing.assert_allclose(as_numpy(timing_signal(4, 6, start=5)), signal(9, 6)[5:], atol=1e-5)
+    with pytest.raises(ValueError, match="even"):
+        timing_signal(3, 5)
+
+
+def attend(queries, keys, values, heads, allowed):
+    """Multi-head attention by loops. queries [T, D], keys, values [S, D], allowed [T, S]."""
+    width = queries.shape[1] // heads
+    out = np.zeros((len(queries), queries.shape[1]))
+    for g in range(heads):
+        part = slice(g * width, (g + 1) * width)
+        for t in range(len(queries)):
+            seen = np.flatnonzero(allowed[t])
+            scores = np.array([queries[t, part] @ keys[s, part] for s in seen]) / math.sqrt(width)
+            weights = np.exp(scores - scores.max())
+            weights /= weights.sum()
+            out[t, part] = sum(w * values[s, part] for w, s in zip(weights, seen))
+    return out
+
+
+def layer_norm(x):
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("source_timing", [True, False])
+def test_attention_block(causal, source_timing):
+    rng = np.random.default_rng(0)
+    source, target = rng.normal(size=(1, 5, 8)), rng.normal(size=(1, 6, 8))
+    source_padding = np.array([[False, False, False, False, True]])
+    block = AttentionBlock(heads=2, convs=0, source_timing=source_timing)
+    block.build(target.shape)
+    w = {name: as_numpy(getattr(block, name).kernel) for name in (
+        "self_query", "self_key", "self_value", "self_output",
+        "source_query", "memory_key", "memory_value", "source_output")}  # fmt: skip
+    x = target[0] + signal(6, 8)
+    h = layer_norm(x)
+    allowed = np.tril(np.ones((6, 6))) if causal else np.ones((6, 6))
+    mixed = attend(h @ w["self_query"], h @ w["self_key"], h @ w["self_value"], 2, allowed)
+    x = x + mixed @ w["self_output"]
+    keyed = source[0] + signal(5, 8) if source_timing else source[0]
+    visible = np.tile(~source_padding, (6, 1))
+    queries = layer_norm(x) @ w["source_query"]
+    mixed = attend(queries, keyed @ w["memory_key"], source[0] @ w["memory_value"], 2, visible)
+    x = x + mixed @ w["source_output"]
+    y = block(source.astype("float32"), source_padding, target.astype("float32"), np.zeros((1, 6), bool), causal=causal)
+    np.testing.assert_allclose(as_numpy(y)[0], x, atol=1e-4)
+
+
+def test_ablation_removes_attention_and_nothing_else():
+    full, ablated = AttentionBlock(), AttentionBlock(attend=False)
+    full.build((None, None, 16))
+    ablated.build((None, None, 16))
+    kept = [w.path for layer in full.convs for w in layer.weights]
+    assert len(ablated.weights) == len(kept)
+    # Without attention the source has no way in.
+    rng = np.random.default_rng(0)
+    target, padding = rng.normal(size=(1, 4, 16)).astype("float32"), np.zeros((1, 4), bool)
+    one, other = (
+        as_numpy(ablated(rng.normal(size=(1, 4, 16)).astype("float32"), padding, target, padding)) for _ in range(2)
+    )
+    np.testing.assert_array_equal(one, other)
+
+
+def test_heads_must_divide_depth():
+    with pytest.raises(ValueError, match="heads 8"):
+        AttentionBlock(heads=8).build((None, None, 12))

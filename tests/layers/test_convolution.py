@@ -1,0 +1,161 @@
+"""The convolution steps and blocks against the paper's formulas, written out in loops."""
+
+import numpy as np
+import pytest
+
+from t2t_mm.layers.convolution import ConvBlock, ConvRes, ConvStep, ConvStep2D
+
+
+def as_numpy(x):
+    return np.asarray(x, np.float64)
+
+
+def norm(x, layer):
+    mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+    return (x - mean) / np.sqrt(variance + 1e-6) * as_numpy(layer.gamma) + as_numpy(layer.beta)
+
+
+def separable(x, conv):
+    """Depthwise by loops over positions and taps, then the pointwise sum."""
+    depthwise, pointwise = as_numpy(conv.depthwise), as_numpy(conv.pointwise)
+    batch, length, depth = x.shape
+    first = (conv.kernel_size - 1) * conv.dilation
+    first = first if conv.causal else first // 2
+    y = np.zeros((batch, length, depth))
+    for t in range(length):
+        for tap in range(conv.kernel_size):
+            s = t - first + tap * conv.dilation
+            if 0 <= s < length:
+                y[:, t] += x[:, s] * depthwise[tap]
+    return y @ pointwise
+
+
+def conv_step(x, step):
+    return norm(separable(np.maximum(x, 0), step.conv), step.norm)
+
+
+def randomise(layer):
+    """Gives every weight, the norms' scales and shifts too, a random value."""
+    rng = np.random.default_rng(3)
+    for weight in layer.trainable_weights:
+        weight.assign(rng.normal(size=weight.shape).astype("float32"))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("kernel,dilation", [(3, 1), (15, 1), (5, 3), (15, 8)])
+@pytest.mark.parametrize("length", [1, 7, 20])
+def test_conv_step(causal, kernel, dilation, length):
+    x = np.random.default_rng(0).normal(size=(2, length, 4)).astype("float32")
+    step = ConvStep(6, kernel, dilation, causal)
+    step.build(x.shape)
+    randomise(step)
+    np.testing.assert_allclose(as_numpy(step(x)), conv_step(x.astype("float64"), step), atol=2e-4)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_conv_block(causal):
+    x = np.random.default_rng(0).normal(size=(2, 21, 4)).astype("float32")
+    block = ConvBlock(causal)
+    block.build(x.shape)
+    randomise(block)
+    s1, s2, s3, s4 = block.steps
+    assert [(s.conv.kernel_size, s.conv.dilation) for s in block.steps] == [(3, 1), (3, 1), (15, 1), (15, 8)]
+    wide = x.astype("float64")
+    h1 = conv_step(wide, s1)
+    h2 = wide + conv_step(h1, s2)
+    h3 = conv_step(h2, s3)
+    h4 = wide + conv_step(h3, s4)
+    np.testing.assert_allclose(as_numpy(block(x)), h4, atol=1e-3)
+
+
+def test_causal_block_never_sees_the_future_and_same_block_does():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1, 12, 4)).astype("float32")
+    changed = x.copy()
+    changed[:, 6:] += rng.normal(size=(1, 6, 4)).astype("float32")
+    for causal in (True, False):
+        block = ConvBlock(causal)
+        block.build(x.shape)
+        difference = np.abs(as_numpy(block(x)) - as_numpy(block(changed)))[:, :6].max()
+        assert (difference < 1e-5) == causal
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_padding_does_not_change_a_result(causal):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1, 9, 4)).astype("float32")
+    padded = np.concatenate([x, rng.normal(size=(1, 5, 4)).astype("float32")], axis=1)
+    padding = np.arange(14)[None] >= 9
+    block = ConvBlock(causal)
+    block.build(x.shape)
+    alone = as_numpy(block(x, np.zeros((1, 9), bool)))
+    np.testing.assert_allclose(as_numpy(block(padded, padding))[:, :9], alone, atol=1e-5)
+
+
+def test_step_by_step_equals_all_at_once():
+    x = np.random.default_rng(0).normal(size=(2, 20, 4)).astype("float32")
+    block = ConvBlock(causal=True)
+    block.build(x.shape)
+    state, outputs = block.initial_state(2, 4), []
+    for t in range(20):
+        y, state = block.step(x[:, t], state)
+        outputs.append(as_numpy(y))
+    np.testing.assert_allclose(np.stack(outputs, 1), as_numpy(block(x)), atol=1e-4)
+
+
+@pytest.mark.parametrize("dropout_on,kept", [("sum", 0.6), ("branch", 1.0)])
+def test_dropout_in_training_only(dropout_on, kept):
+    x = np.ones((4, 50, 16), "float32") * 5
+    block = ConvBlock(dropout=0.4, dropout_on=dropout_on)
+    block.build(x.shape)
+    np.testing.assert_array_equal(as_numpy(block(x)), as_numpy(block(x)))
+    share = np.mean(as_numpy(block(x, training=True)) != 0)
+    assert abs(share - kept) < 0.05
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(5, 6), (4, 7)])
+@pytest.mark.parametrize("relu", [True, False])
+def test_conv_step_2d(stride, size, relu):
+    x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype("float32")
+    step = ConvStep2D(5, 3, strides=(stride, stride), relu=relu)
+    step.build(x.shape)
+    randomise(step)
+    h = np.maximum(x, 0) if relu else x
+    rows, columns = -(-size[0] // stride), -(-size[1] // stride)
+    y = np.zeros((2, rows, columns, 3))
+    for i in range(rows):
+        for j in range(columns):
+            for a in (-1, 0, 1):
+                for b in (-1, 0, 1):
+                    r, c = i * stride + a, j * stride + b
+                    if 0 <= r < size[0] and 0 <= c < size[1]:
+                        y[:, i, j] += h[:, r, c] * as_numpy(step.depthwise)[a + 1, b + 1, :, 0]
+    expected = norm(y @ as_numpy(step.pointwise), step.norm)
+    np.testing.assert_allclose(as_numpy(step(x)), expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("strides", [(2, 2), (2, 1)])
+def test_conv_res(strides):
+    x = np.random.default_rng(0).normal(size=(1, 7, 6, 3)).astype("float32")
+    block = ConvRes(4, strides)
+    block.build(x.shape)
+    randomise(block)
+    c2 = as_numpy(block.step2(block.step1(x)))
+    rows, columns = -(-7 // strides[0]), -(-6 // strides[1])
+    p1 = np.zeros((1, rows, columns, 4))
+    for i in range(rows):
+        for j in range(columns):
+            r, c = i * strides[0], j * strides[1]
+            p1[:, i, j] = c2[:, max(r - 1, 0) : r + 2, max(c - 1, 0) : c + 2].max(axis=(1, 2))
+    short = np.maximum(x, 0)[:, :: strides[0], :: strides[1]] @ as_numpy(block.shortcut.pointwise)
+    y, padding = block(x)
+    assert padding is None
+    np.testing.assert_allclose(as_numpy(y), p1 + norm(short, block.shortcut.norm), atol=2e-4)
+
+
+@pytest.mark.parametrize("arguments", [{"dropout": 1.0}, {"dropout": -0.1}, {"dropout_on": "all"}])
+def test_bad_settings_are_named(arguments):
+    (name,) = arguments
+    with pytest.raises(ValueError, match=name):
+        ConvBlock(**arguments)

@@ -1,0 +1,101 @@
+"""The mixture-of-experts against Shazeer et al. 2017, expert by expert in plain NumPy."""
+
+import math
+
+import numpy as np
+import pytest
+from keras import ops
+
+from t2t_mm.layers.moe import MixtureOfExperts, dispatch_to_blocks
+
+
+def as_numpy(x):
+    return np.asarray(x, np.float64)
+
+
+def make(seed=0, **settings):
+    layer = MixtureOfExperts(**{"num_experts": 6, "chosen": 2, "hidden": 5, "block_size": 4, **settings})
+    layer.build((None, None, 4))
+    rng = np.random.default_rng(seed)
+    for weight in layer.trainable_weights:
+        weight.assign(rng.normal(size=weight.shape).astype("float32"))
+    return layer
+
+
+def by_hand(tokens, layer):
+    """y, importance and load of the layer without noise, token by token."""
+    gate, noise = as_numpy(layer.gate), as_numpy(layer.noise)
+    expert_in, expert_out = as_numpy(layer.expert_in), as_numpy(layer.expert_out)
+    k, experts = layer.chosen, layer.num_experts
+    y, importance, load = np.zeros_like(tokens), np.zeros(experts), np.zeros(experts)
+    for n, x in enumerate(tokens):
+        h = x @ gate
+        order = np.argsort(-h)
+        weights = np.exp(h[order[:k]] - h[order[0]])
+        weights /= weights.sum()
+        for weight, e in zip(weights, order[:k]):
+            y[n] += weight * (np.maximum(x @ expert_in[e], 0) @ expert_out[e])
+            importance[e] += weight
+        for e in range(experts):
+            others = np.sort(np.delete(h, e))[::-1]
+            spread = math.log1p(math.exp(x @ noise[:, e]))
+            load[e] += 0.5 * (1 + math.erf((h[e] - others[k - 1]) / spread / math.sqrt(2)))
+    return y, importance, load
+
+
+def test_output_and_both_balancing_losses():
+    layer = make()
+    x = np.random.default_rng(1).normal(size=(3, 5, 4)).astype("float32")
+    padding = np.zeros((3, 5), bool)
+    padding[1, 3:] = True
+    y, balance = layer(x, padding)
+    expected, importance, load = by_hand(x[~padding].astype("float64"), layer)
+    np.testing.assert_allclose(as_numpy(y)[~padding], expected, atol=1e-4)
+    np.testing.assert_array_equal(as_numpy(y)[padding], 0)
+    np.testing.assert_allclose(as_numpy(balance["importance"]), importance, atol=1e-4)
+    np.testing.assert_allclose(as_numpy(balance["load"]), load, atol=1e-4)
+    for name, vector in (("importance_loss", importance), ("load_loss", load)):
+        np.testing.assert_allclose(float(balance[name]), vector.var() / vector.mean() ** 2, rtol=1e-3)
+
+
+def test_no_token_is_dropped_when_all_choose_the_same_experts():
+    layer = make()
+    layer.gate.assign(np.tile(np.arange(6.0, dtype="float32"), (4, 1)))
+    x = np.abs(np.random.default_rng(1).normal(size=(1, 50, 4))).astype("float32")
+    y, _ = layer(x, np.zeros((1, 50), bool))
+    np.testing.assert_allclose(as_numpy(y)[0], by_hand(x[0].astype("float64"), layer)[0], atol=1e-3)
+
+
+def test_a_token_does_not_depend_on_its_neighbours():
+    layer = make()
+    x = np.random.default_rng(1).normal(size=(4, 9, 4)).astype("float32")
+    together = as_numpy(layer(x, np.zeros((4, 9), bool))[0])
+    alone = as_numpy(layer(x[2:3, :3], np.zeros((1, 3), bool))[0])
+    np.testing.assert_allclose(together[2, :3], alone[0], atol=1e-5)
+
+
+def test_noise_in_training_only():
+    layer = make()
+    x, padding = np.random.default_rng(1).normal(size=(2, 9, 4)).astype("float32"), np.zeros((2, 9), bool)
+    np.testing.assert_array_equal(as_numpy(layer(x, padding)[0]), as_numpy(layer(x, padding)[0]))
+    first, second = (as_numpy(layer(x, padding, training=True)[0]) for _ in range(2))
+    assert np.abs(first - second).max() > 1e-3
+
+
+@pytest.mark.parametrize("block_size", [1, 3, 32])
+def test_dispatch_gives_every_assignment_a_row_of_its_own_in_a_block_of_its_expert(block_size):
+    rng = np.random.default_rng(0)
+    experts = rng.integers(0, 5, size=40).astype("int32")
+    experts[experts == 3] = 0  # one expert gets nothing
+    valid = rng.random(40) > 0.2
+    slots, blocks = (
+        np.asarray(x) for x in dispatch_to_blocks(ops.array(experts), ops.array(valid), 5, block_size)
+    )
+    assert len(set(slots[valid])) == valid.sum()
+    np.testing.assert_array_equal(blocks[slots[valid] // block_size], experts[valid])
+    np.testing.assert_array_equal(slots[~valid], len(blocks) * block_size)
+
+
+def test_as_many_chosen_as_experts_is_refused():
+    with pytest.raises(ValueError, match="num_experts 4"):
+        MixtureOfExperts(num_experts=4, chosen=4)

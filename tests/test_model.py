@@ -1,0 +1,165 @@
+"""What must stay true of the whole model (paper, 2.4), at a tiny size."""
+
+import functools
+import math
+
+import numpy as np
+import pytest
+from keras import ops
+
+from t2t_mm.layers.attention import AttentionBlock
+from t2t_mm.layers.convolution import ConvBlock
+from t2t_mm.layers.moe import MixtureOfExperts
+from t2t_mm.modalities.audio import AudioInput
+from t2t_mm.modalities.categorical import CategoricalOutput
+from t2t_mm.modalities.image import ImageInput
+from t2t_mm.model import MultiModel
+
+VOCABULARY, CLASSES, BINS = 300, 12, 10
+
+
+def tiny(**settings):
+    settings = {
+        "depth": 32,
+        "frequency_bins": BINS,
+        "num_classes": {"imagenet": CLASSES},
+        "attention_block": functools.partial(AttentionBlock, heads=4),
+        "mixture": functools.partial(MixtureOfExperts, num_experts=5, chosen=2, hidden=16, block_size=4),
+        "conv_block": functools.partial(ConvBlock, dropout=0.1),
+        "image": functools.partial(ImageInput, filters=(4, 8, 16)),
+        "audio": functools.partial(AudioInput, blocks=2, least_width=4, frequencies="channels"),
+        "categorical": functools.partial(CategoricalOutput, widths=(24, 32)),
+        **settings,
+    }
+    model = MultiModel(VOCABULARY, ("To-Class", "To-English", "To-German"), **settings)
+    model.build()
+    rng = np.random.default_rng(5)
+    for weight in model.trainable_weights:  # the gates start at zero: random ones choose experts for a reason
+        if weight.path.endswith(("gate", "noise")):
+            weight.assign(rng.normal(size=weight.shape).astype("float32"))
+    return model
+
+
+@pytest.fixture
+def model():
+    return tiny()
+
+
+def ids(rng, *shape):
+    return rng.integers(3, VOCABULARY, size=shape).astype("int32")
+
+
+def some_input(modality, rng, batch=2):
+    """Inputs and padding of one modality; the last example is shorter than the others."""
+    if modality == "language":
+        padding = np.zeros((batch, 9), bool)
+        padding[-1, 6:] = True
+        return ids(rng, batch, 9), padding
+    if modality == "image":
+        return rng.normal(size=(batch, 32, 32, 3)).astype("float32"), None
+    padding = np.zeros((batch, 30), bool)
+    padding[-1, 21:] = True
+    return rng.normal(size=(batch, 30, BINS)).astype("float32"), padding
+
+
+@pytest.mark.parametrize("modality", ["language", "image", "audio"])
+def test_initial_loss_is_that_of_a_guess(model, modality):
+    rng = np.random.default_rng(0)
+    encoded, padding, grid, _ = model.encode(modality, *some_input(modality, rng))
+    targets = ids(rng, 2, 8)
+    logits, _ = model.decode_text(encoded, padding, "To-German", targets, np.zeros((2, 8), bool))
+    log_p = np.asarray(ops.log_softmax(logits))
+    loss = -np.take_along_axis(log_p, targets[..., None], -1).mean()
+    assert abs(loss - math.log(VOCABULARY)) < 0.2
+    if grid is not None:
+        logits, _ = model.decode_classes(encoded, padding, grid, "To-Class", "imagenet")
+        assert abs(-np.asarray(ops.log_softmax(logits)).mean() - math.log(CLASSES)) < 0.2
+
+
+def test_a_later_target_never_changes_an_earlier_logit(model):
+    rng = np.random.default_rng(0)
+    encoded, padding, _, _ = model.encode("language", *some_input("language", rng))
+    targets, none = ids(rng, 2, 12), np.zeros((2, 12), bool)
+    before, _ = model.decode_text(encoded, padding, "To-German", targets, none)
+    targets[:, 5:] = ids(rng, 2, 7)
+    after, _ = model.decode_text(encoded, padding, "To-German", targets, none)
+    difference = np.abs(np.asarray(before) - np.asarray(after)).max(axis=(0, 2))
+    assert difference[:6].max() < 1e-5 and difference[6:].min() > 1e-4
+
+
+@pytest.mark.parametrize("modality", ["language", "audio"])
+def test_result_depends_neither_on_padding_nor_on_neighbours(model, modality):
+    rng = np.random.default_rng(0)
+    inputs, padding = some_input(modality, rng, batch=3)
+    targets, target_padding = ids(rng, 3, 10), np.zeros((3, 10), bool)
+    target_padding[-1, 7:] = True
+    encoded, source_padding, _, _ = model.encode(modality, inputs, padding)
+    together, _ = model.decode_text(encoded, source_padding, "To-German", targets, target_padding)
+    length = int((~padding[-1]).sum())
+    encoded, source_padding, _, _ = model.encode(modality, inputs[-1:, :length], padding[-1:, :length])
+    alone, _ = model.decode_text(encoded, source_padding, "To-German", targets[-1:, :7], target_padding[-1:, :7])
+    np.testing.assert_allclose(np.asarray(together)[-1, :7], np.asarray(alone)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("modality", ["language", "image", "audio"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"mixture": None}, {"attention_block": functools.partial(AttentionBlock, attend=False)}],
+    ids=["all blocks", "no mixture", "no attention"],
+)
+def test_step_by_step_equals_all_at_once(modality, settings):
+    model, rng = tiny(**settings), np.random.default_rng(0)
+    encoded, padding, _, _ = model.encode(modality, *some_input(modality, rng))
+    targets = ids(rng, 2, 10)
+    full, _ = model.decode_text(encoded, padding, "To-English", targets, np.zeros((2, 10), bool))
+    state, x = model.initial_state(encoded, padding, 10), model.command("To-English", 2)
+    for position in range(10):
+        logits, state = model.step(x, position, state)
+        np.testing.assert_allclose(np.asarray(logits), np.asarray(full)[:, position], atol=1e-4)
+        x = model.language_in(targets[:, position])
+
+
+def test_the_command_token_matters(model):
+    rng = np.random.default_rng(0)
+    encoded, padding, _, _ = model.encode("language", *some_input("language", rng))
+    targets, none = ids(rng, 2, 4), np.zeros((2, 4), bool)
+    german, english = (
+        np.asarray(model.decode_text(encoded, padding, command, targets, none)[0])
+        for command in ("To-German", "To-English")
+    )
+    assert np.abs(german - english).max() > 1e-4
+    with pytest.raises(ValueError, match="To-Klingon"):
+        model.command("To-Klingon", 1)
+
+
+@pytest.mark.parametrize("modality", ["image", "audio"])
+def test_inputs_that_differ_below_zero_only_are_told_apart(model, modality):
+    rng = np.random.default_rng(0)
+    inputs, padding = some_input(modality, rng)
+    low = -np.abs(inputs)
+    one, other = (np.asarray(model.encode(modality, x, padding)[0]) for x in (low, 2 * low + 0.3 * low**2))
+    assert np.abs(one - other).max() > 1e-3
+
+
+@pytest.mark.parametrize("size", [32, 47])
+def test_image_positions_are_its_grid(model, size):
+    encoded, padding, grid, _ = model.encode("image", np.ones((1, size, size, 3), "float32"), None)
+    assert encoded.shape[1] == grid[0] * grid[1] == padding.shape[1]
+    logits, _ = model.decode_classes(encoded, padding, grid, "To-Class", "imagenet")
+    assert logits.shape == (1, CLASSES)
+
+
+def test_literal_spectrogram_keeps_every_frequency():
+    model = tiny(audio=functools.partial(AudioInput, blocks=3, frequencies="positions"))
+    encoded, padding, grid, _ = model.encode("audio", np.ones((1, 16, BINS), "float32"), np.zeros((1, 16), bool))
+    assert grid == (2, BINS) and encoded.shape[1] == padding.shape[1] == 2 * BINS
+
+
+def test_ablations_are_pure_removals():
+    full = {w.path.split("/", 1)[-1]: tuple(w.shape) for w in tiny().trainable_weights}
+    for part, settings in (
+        ("middle", {"mixture": None}),
+        ("attention", {"attention_block": functools.partial(AttentionBlock, heads=4, attend=False)}),
+    ):
+        ablated = {w.path.split("/", 1)[-1]: tuple(w.shape) for w in tiny(**settings).trainable_weights}
+        assert ablated.items() < full.items(), part
