@@ -1,5 +1,7 @@
 """The MultiModel: modality nets, encoder, I/O mixer and decoder (paper, 2.4)."""
 
+import functools
+
 import keras
 from keras import ops
 
@@ -169,6 +171,7 @@ class MultiModel(keras.Model):
     ):
         super().__init__(**kwargs)
         at_least(2, depth, "depth")
+        attention_block = functools.partial(attention_block, conv_block=conv_block)  # one ConvBlock for the whole body
         self.vocabulary_size, self.depth = at_least(2, vocabulary_size, "vocabulary_size"), depth
         self.commands, self.frequency_bins = tuple(commands), frequency_bins
         self.language_in = LanguageInput(depth, vocabulary_size, name="language_in")

@@ -1,0 +1,107 @@
+"""Pictures and sounds, decoded outside the graph so that a broken file is one clear error."""
+
+import io
+import wave
+
+import numpy as np
+from PIL import Image
+
+from t2t_mm.data.example import CorpusError
+
+
+class MediaError(CorpusError):
+    """A picture or sound cannot be decoded; the message names it and says why."""
+
+
+def load_image(path: str, size: int) -> np.ndarray:
+    """The picture at `path` as float32 [size, size, 3] in 0..255, resized without cropping.
+
+    Grey, palette and CMYK pictures of any format Pillow reads become RGB, whatever the file's ending says.
+
+    Raises:
+      MediaError: the file is absent, corrupt, truncated or too large to unpack safely.
+    """
+    return decode_image(_read(path), path, size)
+
+
+def decode_image(data: bytes, origin: str, size: int) -> np.ndarray:
+    """`load_image` of encoded bytes; `origin` names them in errors."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            picture = picture.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+            return np.asarray(picture, np.float32)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise MediaError(f"{origin}: not a readable picture: {error}") from error
+
+
+def load_audio(path: str, sample_rate: int) -> np.ndarray:
+    """The sound at `path` as float32 [samples] in [-1, 1], one channel. WAV (PCM) or FLAC, told by its first bytes.
+
+    Raises:
+      MediaError: the file is absent, empty, truncated, of another format or of another rate than `sample_rate` Hz.
+    """
+    return decode_audio(_read(path), path, sample_rate)
+
+
+def decode_audio(data: bytes, origin: str, sample_rate: int) -> np.ndarray:
+    """`load_audio` of encoded bytes; `origin` names them in errors."""
+    if data[:4] == b"RIFF":
+        samples, rate = _decode_wav(data, origin)
+    elif data[:4] == b"fLaC":
+        samples, rate = _decode_flac(data, origin)
+    else:
+        raise MediaError(f"{origin}: neither WAV nor FLAC (first bytes {data[:8]!r}).")
+    if rate != sample_rate:
+        raise MediaError(f"{origin}: sampled at {rate} Hz; this run's audio.sample_rate is {sample_rate} Hz.")
+    if not len(samples):
+        raise MediaError(f"{origin}: no sample in it.")
+    return samples.mean(axis=1, dtype=np.float32)
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise MediaError(f"{path}: {error.strerror}") from error
+
+
+def _decode_wav(data: bytes, origin: str) -> tuple[np.ndarray, int]:  # -> [samples, channels], Hz
+    try:
+        with wave.open(io.BytesIO(data)) as sound:
+            width, channels, frames = sound.getsampwidth(), sound.getnchannels(), sound.getnframes()
+            raw, rate = sound.readframes(frames), sound.getframerate()
+    except (wave.Error, EOFError) as error:
+        raise MediaError(f"{origin}: not a readable WAV file: {error}") from error
+    if len(raw) != frames * width * channels:
+        raise MediaError(f"{origin}: truncated: {frames} frames declared, {len(raw) // (width * channels)} present.")
+    if width == 1:
+        samples = (np.frombuffer(raw, np.uint8).astype(np.float32) - 128) / 128
+    elif width == 2:
+        samples = np.frombuffer(raw, "<i2").astype(np.float32) / 2**15
+    elif width == 4:
+        samples = np.frombuffer(raw, "<i4").astype(np.float32) / 2**31
+    else:
+        raise MediaError(f"{origin}: {8 * width} bits a sample; 8, 16 and 32 are read.")
+    return samples.reshape(-1, channels), rate
+
+
+def _decode_flac(data: bytes, origin: str) -> tuple[np.ndarray, int]:  # -> [samples, channels], Hz
+    import tensorflow as tf
+    import tensorflow_io as tfio  # its native library takes seconds to load, and only FLAC needs it
+
+    # STREAMINFO is the first block: 4 bytes magic, 4 header, then 10 bytes before 20 bits rate, 3 channels, 5 bits - 1.
+    if len(data) < 42:
+        raise MediaError(f"{origin}: truncated: {len(data)} bytes are less than a FLAC header.")
+    packed = int.from_bytes(data[18:22], "big")
+    rate, bits = packed >> 12, ((packed >> 4) & 31) + 1
+    if bits not in (8, 16, 24):
+        raise MediaError(f"{origin}: {bits} bits a sample; 8, 16 and 24 are read.")
+    dtype = {8: tf.uint8, 16: tf.int16, 24: tf.int32}[bits]
+    try:
+        samples = tfio.audio.decode_flac(data, dtype=dtype).numpy().astype(np.float32)
+    except tf.errors.OpError as error:
+        raise MediaError(f"{origin}: not a readable FLAC file: {error.message}") from error
+    if bits == 8:
+        return (samples - 128) / 128, rate
+    return samples / (2**15 if bits == 16 else 2**31), rate

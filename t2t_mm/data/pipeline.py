@@ -1,0 +1,187 @@
+"""tf.data pipelines: examples to batches, bucketed by length under a budget of positions."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from t2t_mm.data import media
+from t2t_mm.data.example import CorpusError, Example, Report
+from t2t_mm.data.features import AudioFeatures, standardise_image
+from t2t_mm.data.tokenizer import Tokenizer, tree_to_text
+from t2t_mm.problems.problem import Problem
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchSettings:
+    """Sizes of batches and examples.
+
+    positions: budget of a text batch, in positions of its longer side, padding included.
+    images: pictures of a batch. audio_frames: budget of a speech batch, in spectrogram frames.
+    max_length: longest text, in tokens with the end token; max_frames: longest sound. Longer ones are reported and
+      left out. image_size: rows and columns pictures are resized to.
+    shuffle: how many examples the shuffle buffer holds.
+    """
+
+    positions: int = 1024
+    images: int = 32
+    audio_frames: int = 8000
+    max_length: int = 128
+    max_frames: int = 1600
+    image_size: int = 299
+    shuffle: int = 20000
+
+
+def _bounds(longest: int) -> list[int]:
+    """Bucket lengths up to `longest`, each a quarter longer than the last."""
+    bounds = [8]
+    while bounds[-1] < longest:
+        bounds.append(min(longest, max(bounds[-1] + 4, bounds[-1] * 5 // 4)))
+    return bounds
+
+
+def load_examples(problem: Problem, split: str, report: Report) -> list[Example]:
+    """The split's examples; CorpusError when there is none."""
+    examples = problem.source.examples(split, report)
+    if not examples:
+        raise CorpusError(f"{problem.name}: the {split} split holds no usable example.")
+    return examples
+
+
+def make_batches(
+    problem: Problem,
+    examples: Sequence[Example],
+    tokenizer: Tokenizer,
+    audio: AudioFeatures,
+    settings: BatchSettings,
+    report: Report,
+    training: bool,
+    seed: int = 0,
+    replicas: int = 1,
+) -> tf.data.Dataset:
+    """Batches of one problem: endless and shuffled by `seed` in training, else each example once, in any bucket.
+
+    Every batch size is a multiple of `replicas` in training. A batch is a dict: "inputs" ([B, S] ids, [B, H, W, 3] or
+    [B, time, bins]), "input_padding" ([B, S]; [B, 0] for pictures), "targets" ([B, T] ids or [B] classes),
+    "target_padding" ([B, T]; [B, 0] for classes), "index" [B], the position in `examples`.
+    """
+    origins = [example.origin for example in examples]
+
+    def leave_out(index, reason):
+        report.leave_out(origins[int(index)], reason.decode())
+        return np.bool_(False)
+
+    def read_image(path, index):
+        try:
+            return standardise_image(media.load_image(path.decode(), settings.image_size)), np.bool_(True)
+        except media.MediaError as error:
+            report.skip(origins[int(index)], str(error))
+            return np.zeros([settings.image_size, settings.image_size, 3], np.float32), np.bool_(False)
+
+    def read_audio(path, index):
+        try:
+            return media.load_audio(path.decode(), audio.sample_rate), np.bool_(True)
+        except media.MediaError as error:
+            report.skip(origins[int(index)], str(error))
+            return np.zeros([audio.frame], np.float32), np.bool_(False)
+
+    def encode(inputs, targets, index):
+        usable = tf.constant(True)
+        if problem.inputs == "language":
+            x = tokenizer.tokenize(inputs)
+        elif problem.inputs == "image":
+            x, usable = tf.numpy_function(read_image, [inputs, index], (tf.float32, tf.bool))
+            x = tf.ensure_shape(x, [settings.image_size, settings.image_size, 3])
+        else:
+            samples, usable = tf.numpy_function(read_audio, [inputs, index], (tf.float32, tf.bool))
+            x = audio(tf.ensure_shape(samples, [None]))
+        y = targets if problem.targets == "class" else tokenizer.tokenize(targets)
+        return {"inputs": x, "targets": y, "index": index}, tf.ensure_shape(usable, [])
+
+    def fits(element, usable):
+        limit = {"language": settings.max_length, "image": settings.image_size, "audio": settings.max_frames}
+        long_input = tf.shape(element["inputs"])[0] > limit[problem.inputs]
+        long_target = problem.targets != "class" and tf.shape(element["targets"])[0] > settings.max_length
+        too_long = tf.logical_and(usable, tf.logical_or(long_input, long_target))
+        message = f"longer than max_length {settings.max_length} tokens or max_frames {settings.max_frames}"
+        return tf.cond(
+            too_long,
+            lambda: tf.ensure_shape(tf.numpy_function(leave_out, [element["index"], message], tf.bool), []),
+            lambda: usable,
+        )
+
+    targets = [tree_to_text(e.targets) if problem.targets == "tree" else e.targets for e in examples]
+    data = tf.data.Dataset.from_tensor_slices(
+        (np.array([e.inputs.encode() for e in examples], object), _target_array(targets), np.arange(len(examples)))
+    )
+    if training:
+        data = data.shuffle(min(len(examples), settings.shuffle), seed=seed).repeat()
+    data = data.map(encode, num_parallel_calls=2, deterministic=True).filter(fits).map(lambda element, _: element)
+    data = _bucketed(data, problem, settings, training, replicas)
+    data = data.map(_with_padding(problem), num_parallel_calls=1, deterministic=True).prefetch(2)
+    options = tf.data.Options()
+    options.deterministic = True
+    # The decoders carry no state but the report, so an iterator may be saved and restored around them.
+    options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
+    return data.with_options(options)
+
+
+def next_batch(iterator, report: Report):
+    """The iterator's next batch; the reader's own error where TensorFlow wrapped it in one of its kernels'."""
+    try:
+        return next(iterator)
+    except tf.errors.OpError as error:
+        if report.failure is None:
+            raise
+        raise report.failure from error
+
+
+def _target_array(targets):
+    if isinstance(targets[0], str):
+        return np.array([target.encode() for target in targets], object)
+    return np.array(targets, np.int32)
+
+
+def _bucketed(data, problem, settings, training, replicas):
+    """Padded batches: pictures with class targets by count, the rest by length under the budget."""
+
+    def size(budget, length):
+        batch = max(budget // length, replicas)
+        return batch // replicas * replicas if training else batch
+
+    if problem.inputs == "image":
+        count = max(settings.images, replicas)
+        return data.padded_batch(count // replicas * replicas, drop_remainder=training)
+    if problem.inputs == "audio":
+        bounds, budget = _bounds(settings.max_frames), settings.audio_frames
+    else:
+        bounds, budget = _bounds(settings.max_length), settings.positions
+
+    def length(element):
+        x, y = tf.shape(element["inputs"])[0], tf.shape(element["targets"])
+        return x if problem.inputs == "audio" or problem.targets == "class" else tf.maximum(x, y[0])
+
+    return data.bucket_by_sequence_length(
+        length,
+        [bound + 1 for bound in bounds[:-1]],
+        [size(budget, bound) for bound in bounds],
+        drop_remainder=training,
+    )
+
+
+def _with_padding(problem):
+    """Adds the padding masks. Padded ids are 0; a padded frame is zero in every frequency, a real one never is."""
+
+    def add(batch):
+        x, y = batch["inputs"], batch["targets"]
+        nothing = tf.zeros([tf.shape(x)[0], 0], tf.bool)
+        if problem.inputs == "language":
+            x_padding = x == 0
+        else:
+            x_padding = tf.reduce_all(x == 0, axis=-1) if problem.inputs == "audio" else nothing
+        return {
+            **batch, "input_padding": x_padding, "target_padding": nothing if problem.targets == "class" else y == 0
+        }  # fmt: skip
+
+    return add

@@ -1,0 +1,1 @@
+"""Problems: what is true of each stands together in one declaration."""

@@ -1,0 +1,33 @@
+"""The declaration of a problem."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+INPUT_MODALITIES = ("language", "image", "audio")
+TARGET_KINDS = ("text", "tree", "class")
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One problem: a corpus, the modality nets it passes, its command token and its metrics.
+
+    name: unique in a run; also the label set's name where targets is "class".
+    source: has `examples(split, report) -> list[Example]` and, where targets is "class", `class_names()`.
+    inputs: "language", "image" or "audio". targets: "text", "tree" (linearised) or "class".
+    command: the command token that decoding starts from; problems with one target language may share it.
+    metrics: functions of (predictions, examples) -> dict, over decoded answers.
+    """
+
+    name: str
+    source: Any
+    inputs: str
+    targets: str
+    command: str
+    metrics: tuple[Callable, ...] = ()
+
+    def __post_init__(self):
+        if self.inputs not in INPUT_MODALITIES:
+            raise ValueError(f"{self.name}: inputs is {self.inputs!r}; choose one of {', '.join(INPUT_MODALITIES)}.")
+        if self.targets not in TARGET_KINDS:
+            raise ValueError(f"{self.name}: targets is {self.targets!r}; choose one of {', '.join(TARGET_KINDS)}.")

@@ -1,0 +1,1 @@
+"""Joint training of all problems with one optimizer under tf.distribute."""

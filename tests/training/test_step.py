@@ -1,0 +1,98 @@
+"""The joint step: what it sums, clips and shares out."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from t2t_mm.layers.attention import AttentionBlock
+from t2t_mm.layers.convolution import ConvBlock
+from t2t_mm.layers.moe import MixtureOfExperts
+from t2t_mm.model import MultiModel
+from t2t_mm.problems.problem import Problem
+from t2t_mm.training.losses import problem_loss
+from t2t_mm.training.step import make_train_step, split_batch
+
+PROBLEMS = (
+    Problem("one", None, "language", "text", "To-German"),
+    Problem("two", None, "language", "tree", "To-Parse-Tree"),
+)
+
+
+def small_model(**settings):
+    model = MultiModel(
+        40,
+        ("To-German", "To-Parse-Tree"),
+        inputs=("language",),
+        depth=16,
+        encoder_blocks=2,
+        mixer_blocks=1,
+        decoder_blocks=2,
+        conv_block=functools.partial(ConvBlock, dropout=0.0),
+        attention_block=functools.partial(AttentionBlock, heads=2, convs=1),
+        **{"mixture": functools.partial(MixtureOfExperts, num_experts=3, chosen=2, hidden=8), **settings},
+    )
+    model.build()
+    return model
+
+
+def batch(seed):
+    rng = np.random.default_rng(seed)
+    x, y = (tf.constant(rng.integers(3, 40, size=(4, 6)), tf.int32) for _ in range(2))
+    none = tf.zeros([4, 6], tf.bool)
+    return {"inputs": x, "input_padding": none, "targets": y, "target_padding": none}
+
+
+def step_of(strategy, model, optimizer, problems=PROBLEMS, weights=None, clip_norm=1e9):
+    return make_train_step(
+        strategy, model, optimizer, problems, weights or {"one": 1.0, "two": 1.0}, clip_norm, 0.0, 0.0
+    )
+
+
+def test_gradients_of_weighted_losses_are_summed_and_clipped():
+    model, batches = small_model(mixture=None), {"one": batch(1), "two": batch(2)}  # no mixture, no noise
+    before = [v.numpy().copy() for v in model.trainable_variables]
+    with tf.GradientTape() as tape:
+        loss = sum(
+            weight * problem_loss(model, problem, batches[problem.name], 0.0, 0.0, training=False)[0]
+            for problem, weight in zip(PROBLEMS, (1.0, 3.0))
+        )
+    expected = tape.gradient(loss, [v.value for v in model.trainable_variables])
+    expected = [np.zeros_like(b) if e is None else tf.convert_to_tensor(e).numpy() for e, b in zip(expected, before)]
+    norm = np.sqrt(sum((g**2).sum() for g in expected))
+    sgd = keras.optimizers.SGD(1.0)
+    sgd.build(model.trainable_variables)
+    step = step_of(tf.distribute.get_strategy(), model, sgd, weights={"one": 1.0, "two": 3.0}, clip_norm=0.5 * norm)
+    figures, reported = step(batches)
+    assert set(figures) == {"one", "two"}
+    np.testing.assert_allclose(float(reported), norm, rtol=1e-4)
+    for old, variable, gradient in zip(before, model.trainable_variables, expected):
+        np.testing.assert_allclose(old - variable.numpy(), 0.5 * gradient, atol=1e-5)
+
+
+def test_loss_falls_for_every_problem():
+    model, batches = small_model(), {"one": batch(1), "two": batch(2)}
+    adam = keras.optimizers.Adam(1e-2)
+    adam.build(model.trainable_variables)
+    step = step_of(tf.distribute.get_strategy(), model, adam)
+    first, _ = step(batches)
+    for _ in range(60):
+        last, _ = step(batches)
+    for name in ("one", "two"):
+        assert float(last[name]["loss"]) < 0.7 * float(first[name]["loss"])
+
+
+@pytest.mark.parametrize("names", [["one"], ["two"]])
+def test_any_subset_of_problems_trains(names):
+    model = small_model()
+    sgd = keras.optimizers.SGD(0.1)
+    sgd.build(model.trainable_variables)
+    problems = [problem for problem in PROBLEMS if problem.name in names]
+    figures, _ = step_of(tf.distribute.get_strategy(), model, sgd, problems)({name: batch(1) for name in names})
+    assert list(figures) == names
+
+
+def test_a_batch_is_shared_out_whole():
+    assert split_batch(tf.distribute.get_strategy(), {"one": batch(1)})["one"]["inputs"].shape == (4, 6)
