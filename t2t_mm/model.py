@@ -176,9 +176,13 @@ class MultiModel(keras.Model):
         self.commands, self.frequency_bins = tuple(commands), frequency_bins
         self.language_in = LanguageInput(depth, vocabulary_size, name="language_in")
         self.language_out = LanguageOutput(vocabulary_size, name="language_out")
-        self.image_in = image(depth, name="image_in") if "image" in inputs else None
-        self.audio_in = audio(depth, name="audio_in") if "audio" in inputs else None
-        self.categorical_out = categorical(num_classes, name="categorical_out") if num_classes else None
+        # Every net is constructed, which checks its settings; only those in use are kept, and only they get weights.
+        nets = image(depth, name="image_in"), audio(depth, name="audio_in")
+        self.image_in, self.audio_in = (
+            net if modality in inputs else None for net, modality in zip(nets, ("image", "audio"))
+        )
+        categorical_out = categorical(num_classes or {}, name="categorical_out")
+        self.categorical_out = categorical_out if num_classes else None
         self.command_in = LanguageInput(depth, len(self.commands), name="command_in")
         self.encoder = Encoder(encoder_blocks, conv_block, mixture, name="encoder")
         self.mixer = Mixer(mixer_blocks, conv_block, attention_block, name="mixer")

@@ -71,11 +71,13 @@ def train(
     log_steps: int = 20,
     save_steps: int = 500,
     max_bad_examples: int = 100,
+    before_first_step=lambda: None,
 ) -> MultiModel:
     """Trains one model on all `problems`, one batch of each in every step, until `steps`.
 
     Goes on from the newest checkpoint of `model_dir`; data order, random state and optimizer are part of it, so that
-    the losses are those of a run that was never stopped.
+    the losses are those of a run that was never stopped. `before_first_step` is called once all is built and
+    restored.
 
     Raises:
       TrainingError: a loss is not finite, or the batches cannot be shared out over the replicas.
@@ -129,6 +131,8 @@ def train(
         logging.info("Going on from %s", manager.latest_checkpoint)
     writer = tf.summary.create_file_writer(os.path.join(model_dir, "events"))
     start, first = time.monotonic(), int(done)
+
+    before_first_step()
 
     # Step, log, save.
     try:

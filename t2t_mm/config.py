@@ -1,0 +1,94 @@
+"""Gin configuration, made strict. The only module that imports gin.
+
+The .gin files register what they configure themselves (`from __gin__ import dynamic_registration`), so that layers,
+problems and training know nothing of gin.
+"""
+
+import difflib
+import os
+from collections.abc import Callable, Sequence
+
+import gin
+from gin import config as gin_config
+
+_MACRO = "gin.macro"
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be meant; the message names the binding and what is near it."""
+
+
+def parse(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> None:
+    """Reads .gin files, then single bindings over them; forgets what was read before.
+
+    Raises:
+      ConfigError: a file is missing, or a line does not parse or names an unknown module, configurable or parameter.
+    """
+    gin.clear_config()
+    for path in gin_files:
+        if not os.path.isfile(path):
+            raise ConfigError(f"No configuration file {path} (looked from {os.getcwd()}).")
+    try:
+        gin.parse_config_files_and_bindings(list(gin_files), list(bindings), finalize_config=False)
+    except (SyntaxError, ValueError, ImportError, AttributeError, TypeError, OSError) as error:
+        raise ConfigError(" ".join(str(error).split())) from error
+    for (scope, selector), parameters in gin_config._CONFIG.items():
+        for name, value in parameters.items():
+            if value is gin.REQUIRED:
+                what = scope if selector == _MACRO else f"{selector}.{name}"
+                raise ConfigError(f"{what} is left as %gin.REQUIRED; give it a value, for instance {what} = ...")
+
+
+def configured(function: Callable) -> Callable:
+    """`function`, or the class, with the bindings that were parsed for it."""
+    try:
+        return gin.get_configurable(function)
+    except ValueError as error:
+        raise ConfigError(
+            f"No .gin file imports {function.__module__}, so {function.__name__} has no configuration: {error}"
+        ) from error
+
+
+def check_all_used() -> None:
+    """Call when everything configured has been built: a binding that nobody read is a mistake.
+
+    Plain Gin stays silent about a macro that nothing refers to, a binding of something never called, a scope that
+    never occurs.
+
+    Raises:
+      ConfigError: lists every such binding, each with the name it may have been meant for.
+    """
+    used = gin_config._OPERATIVE_CONFIG
+    names = {name for (scope, selector) in used for name in ((scope,) if selector == _MACRO else ())}
+    problems = []
+    for (scope, selector), parameters in gin_config._CONFIG.items():
+        for name in parameters:
+            if any(
+                other == selector and name in operative and _applies(scope, called)
+                for (called, other), operative in used.items()
+            ):
+                continue
+            if selector == _MACRO:
+                problems.append(f"macro {scope} is used by no binding{_near(scope, names)}")
+            else:
+                prefix = f"{scope}/" if scope else ""
+                known = {f"{s}/" if s else "" for (s, other) in used if other == selector}
+                hint = f" (it is called with scope {', '.join(sorted(known))!r})" if scope and known else ""
+                problems.append(f"{prefix}{selector}.{name} is read by nothing that was built{hint}")
+    if problems:
+        raise ConfigError("Unused configuration:\n  " + "\n  ".join(sorted(problems)))
+
+
+def _applies(scope: str, called: str) -> bool:
+    """Whether a binding in `scope` reaches a call made in scope `called` (macros add a scope of their own name)."""
+    return not scope or called == scope or called.startswith(scope + "/")
+
+
+def _near(name: str, names) -> str:
+    near = difflib.get_close_matches(name, names, n=3)
+    return f"; near it: {', '.join(near)}" if near else ""
+
+
+def resolved() -> str:
+    """The whole configuration as text that parses to the same again; saved beside checkpoints."""
+    return gin.config_str()

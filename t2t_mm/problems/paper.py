@@ -1,0 +1,56 @@
+"""The eight problems of the paper (3), and German→French, off by default.
+
+Captions and transcripts share "To-English" with translation: what the input is, its modality net already tells.
+"""
+
+from t2t_mm.data.coco import CocoCaptions
+from t2t_mm.data.image_folders import ImageFolders
+from t2t_mm.data.parallel_text import ParallelText
+from t2t_mm.data.treebank import Treebank
+from t2t_mm.problems.problem import Problem
+
+COMMANDS = {"en": "To-English", "de": "To-German", "fr": "To-French"}
+
+
+def translation(root: str, source_language: str, target_language: str, folder: str, names=None) -> Problem:
+    """Translation between two languages; one pair of files serves both directions."""
+    return Problem(
+        f"wmt_{source_language}_{target_language}",
+        ParallelText(root, folder, source_language, target_language, names),
+        inputs="language",
+        targets="text",
+        command=COMMANDS[target_language],
+    )
+
+
+def wmt_en_de(root: str, folder: str = "wmt/en-de", names: dict | None = None) -> Problem:
+    return translation(root, "en", "de", folder, names)
+
+
+def wmt_de_en(root: str, folder: str = "wmt/en-de", names: dict | None = None) -> Problem:
+    return translation(root, "de", "en", folder, names)
+
+
+def wmt_en_fr(root: str, folder: str = "wmt/en-fr", names: dict | None = None) -> Problem:
+    return translation(root, "en", "fr", folder, names)
+
+
+def wmt_fr_en(root: str, folder: str = "wmt/en-fr", names: dict | None = None) -> Problem:
+    return translation(root, "fr", "en", folder, names)
+
+
+def wmt_de_fr(root: str, folder: str = "wmt/de-fr", names: dict | None = None) -> Problem:
+    """German→French: what the paper's table prints in its eighth line. Off by default."""
+    return translation(root, "de", "fr", folder, names)
+
+
+def wsj_parsing(root: str, folder: str = "ptb", splits: dict | None = None) -> Problem:
+    return Problem("wsj_parsing", Treebank(root, folder, splits), "language", "tree", "To-Parse-Tree")
+
+
+def imagenet(root: str, folder: str = "imagenet") -> Problem:
+    return Problem("imagenet", ImageFolders(root, folder), "image", "class", "To-Class")
+
+
+def coco(root: str, folder: str = "coco", year: int = 2014) -> Problem:
+    return Problem("coco", CocoCaptions(root, folder, year), "image", "text", "To-English")
