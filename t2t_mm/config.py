@@ -5,6 +5,7 @@ problems and training know nothing of gin.
 """
 
 import difflib
+import inspect
 import os
 from collections.abc import Callable, Sequence
 
@@ -12,6 +13,7 @@ import gin
 from gin import config as gin_config
 
 _MACRO = "gin.macro"
+_KERAS_ARGUMENTS = ("name", "dtype", "trainable")  # what every layer takes through its **kwargs
 
 
 class ConfigError(Exception):
@@ -32,11 +34,30 @@ def parse(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> None:
         gin.parse_config_files_and_bindings(list(gin_files), list(bindings), finalize_config=False)
     except (SyntaxError, ValueError, ImportError, AttributeError, TypeError, OSError) as error:
         raise ConfigError(" ".join(str(error).split())) from error
+    macros = {scope for scope, selector in gin_config._CONFIG if selector == _MACRO}
     for (scope, selector), parameters in gin_config._CONFIG.items():
         for name, value in parameters.items():
-            if value is gin.REQUIRED:
-                what = scope if selector == _MACRO else f"{selector}.{name}"
-                raise ConfigError(f"{what} is left as %gin.REQUIRED; give it a value, for instance {what} = ...")
+            what = scope if selector == _MACRO else f"{selector}.{name}"
+            _check_references(what, value, macros)
+            if selector != _MACRO:
+                _check_parameter(selector, name)
+
+
+def _check_references(what: str, value, macros: set[str]) -> None:
+    for reference in gin_config.iterate_references(value):
+        name, selector = reference.config_key
+        if name == "gin.REQUIRED":
+            raise ConfigError(f"{what} is left as %gin.REQUIRED; give it a value, for instance {what} = ...")
+        if selector == _MACRO and name not in macros:
+            raise ConfigError(f"{what} refers to macro {name}, which no file sets{_near(name, macros)}")
+
+
+def _check_parameter(selector: str, name: str) -> None:
+    """Refuses what only a layer's **kwargs would take: Gin cannot know that Keras will not."""
+    parameters = inspect.signature(gin_config._REGISTRY.get_match(selector).wrapped).parameters
+    known = [p.name for p in parameters.values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    if name not in known and name not in _KERAS_ARGUMENTS:
+        raise ConfigError(f"{selector} has no parameter {name}{_near(name, known)}")
 
 
 def configured(function: Callable) -> Callable:

@@ -1,0 +1,108 @@
+"""Configuration is strict where plain Gin is silent; every .gin file parses and builds."""
+
+import glob
+import os
+
+import gin
+import pytest
+
+from t2t_mm import config
+from t2t_mm.model import MultiModel
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+HEADER = """from __gin__ import dynamic_registration
+from t2t_mm import model
+from t2t_mm.layers import convolution
+model.MultiModel.conv_block = @convolution.ConvBlock
+model.MultiModel.vocabulary_size = 20
+model.MultiModel.commands = ("To-English",)
+model.MultiModel.mixture = None
+model.MultiModel.depth = 16
+"""
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    yield
+    gin.clear_config()
+
+
+@pytest.fixture
+def build(tmp_path):
+    def parse_and_build(text):
+        path = tmp_path / "test.gin"
+        path.write_text(HEADER + text)
+        config.parse([str(path)])
+        model = config.configured(MultiModel)()
+        model.build()
+        config.check_all_used()
+        return model
+
+    return parse_and_build
+
+
+def test_a_binding_reaches_the_layer_and_the_layer_stays_itself(build):
+    model = build("convolution.ConvBlock.dropout = 0.25")
+    block = model.encoder.blocks[0]
+    assert block.dropout.rate == 0.25 and block.name == "block1"
+    assert model.mixer.attention.convs[0].dropout.rate == 0.25  # the one ConvBlock setting of the whole body
+    assert block.trainable_weights[0].path.endswith("encoder/block1/step1/conv/depthwise")
+
+
+@pytest.mark.parametrize(
+    "text,message",
+    [
+        ("convolution.ConvBlock.dropuot = 0.1", "no parameter dropuot; near it: dropout"),
+        ("convolution.ConvBlok.dropout = 0.1", "ConvBlok"),
+        ("dropout_rate = 0.1", "dropout_rate is used by no binding"),
+        ("dropout = 0.1\nconvolution.ConvBlock.dropout = %dropotu", "dropotu"),
+        ("convolution.ConvStep2D.relu = False", "ConvStep2D.relu is read by nothing"),
+        ("encoder/convolution.ConvBlock.dropout = 0.1", "encoder/.*dropout is read by nothing"),
+        ("rate = %gin.REQUIRED\nconvolution.ConvBlock.dropout = %rate", "REQUIRED"),
+        ("convolution.ConvBlock.dropout = ", "test.gin"),
+        ("from t2t_mm.layers import nothing", "nothing"),
+    ],
+)
+def test_what_cannot_be_meant_is_named(build, text, message):
+    with pytest.raises(config.ConfigError, match=message):
+        build(text)
+
+
+def test_an_unused_macro_names_the_one_it_is_near(build):
+    text = "dropout = 0.1\ndropuot = 0.2\nconvolution.ConvBlock.dropout = %dropout"
+    with pytest.raises(config.ConfigError, match="dropuot is used by no binding; near it: dropout"):
+        build(text)
+
+
+def test_a_value_out_of_range_is_named(build):
+    with pytest.raises(ValueError, match="dropout is 1.5"):
+        build("convolution.ConvBlock.dropout = 1.5")
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(config.ConfigError, match="nowhere.gin"):
+        config.parse(["nowhere.gin"])
+
+
+def test_the_saved_configuration_parses_to_the_same(build, tmp_path):
+    build("convolution.ConvBlock.dropout = 0.25")
+    saved = config.resolved()
+    path = tmp_path / "saved.gin"
+    path.write_text(saved)
+    config.parse([str(path)])
+    assert config.configured(MultiModel)().encoder.blocks[0].dropout.rate == 0.25
+    assert config.resolved() == saved
+
+
+@pytest.mark.parametrize("path", sorted(glob.glob(os.path.join(ROOT, "gin", "**", "*.gin"), recursive=True)))
+def test_every_gin_file_parses(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config.parse([path])
+
+
+@pytest.mark.parametrize("size", ["mini", "base", "paper"])
+def test_every_size_builds_and_leaves_no_binding_unused(size, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    config.parse([f"gin/sizes/{size}.gin"])
+    config.configured(MultiModel)(vocabulary_size=8000, commands=("To-English",), num_classes={"imagenet": 1000})
+    config.check_all_used()
