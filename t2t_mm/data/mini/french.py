@@ -8,7 +8,7 @@ contract (du, aux) and lose vowels (l', qu').
 from t2t_mm.data.mini import lexicon
 from t2t_mm.data.mini.syntax import (
     Clause, Compound, Existential, Gap, Nominal, NounPhrase, PrepositionalPhrase, Pronoun, ProperName, Subordinate,
-    Utterance, VerbPhrase,
+    Utterance, VerbPhrase, is_indefinite,
 )  # fmt: skip
 
 _VOWELS = frozenset("aàâeéèêiîoôuhAÀÂEÉÈÊIÎOÔUH")  # every h here is mute
@@ -208,7 +208,7 @@ def _agree(participle: str, phrase: NounPhrase) -> str:
 
 def _after_verb(phrase: VerbPhrase, subject: NounPhrase) -> list[str]:
     words = []
-    if phrase.negates_object:
+    if phrase.negates_object or (phrase.frequency is lexicon.NEVER and is_indefinite(phrase.object)):
         words += _nominal(phrase.object, "no")
     elif phrase.object and not isinstance(phrase.object, Pronoun):
         words += _noun_phrase(phrase.object)

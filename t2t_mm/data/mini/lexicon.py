@@ -262,8 +262,8 @@ OBJECT_GROUPS = {
 }
 # What can stand after a preposition of place, and what people and animals can be said to have with them.
 LANDMARKS = {
-    "in": tuple(NOUNS[name] for name in ("box", "house", "car", "boat", "cup")),
-    "on": tuple(NOUNS[name] for name in ("table", "chair", "box", "book", "boat")),
+    "in": tuple(NOUNS[name] for name in ("box", "house", "car", "boat")),
+    "on": tuple(NOUNS[name] for name in ("table", "chair", "box", "boat")),
     "under": tuple(NOUNS[name] for name in ("table", "chair", "tree", "lamp", "star")),
 }
 NEARBY = tuple(NOUNS[name] for name in ("tree", "house", "car", "boat", "table", "chair", "flower", "clock", "lamp", "box"))
@@ -366,7 +366,7 @@ VERBS = (*INTRANSITIVE, LIVE, GO, *TRANSITIVE, HAVE, GIVE, SHOW, *CLAUSAL, MODAL
 MANNERS = (
     Adverb("quickly", "schnell", "rapidement"),
     Adverb("slowly", "langsam", "lentement"),
-    Adverb("quietly", "leise", "doucement"),
+    Adverb("quietly", "leise", "silencieusement"),
 )
 OFTEN = Adverb("often", "oft", "souvent")
 ALWAYS = Adverb("always", "immer", "toujours")

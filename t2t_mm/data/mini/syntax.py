@@ -128,7 +128,7 @@ class VerbPhrase:
     @property
     def negates_object(self) -> bool:
         """Whether German and French negate an indefinite object: "keinen Ball", "pas de balle"."""
-        return self.negated and isinstance(self.object, Nominal) and self.object.determiner in ("a", "")
+        return self.negated and is_indefinite(self.object)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
@@ -177,3 +177,17 @@ class Compound:
 
 # What a whole sentence may be; a noun phrase alone is a caption.
 Utterance = Clause | Existential | Compound | Nominal | Coordination
+
+
+def is_indefinite(phrase: NounPhrase | None) -> bool:
+    """Whether a noun phrase says "a ball" or "balls"."""
+    return isinstance(phrase, Nominal) and phrase.determiner in ("a", "") and not phrase.numeral
+
+
+def ends_in_clause(phrase: NounPhrase | None) -> bool:
+    """Whether a noun phrase ends in a relative clause, to which whatever follows would seem to belong."""
+    if isinstance(phrase, Coordination):
+        return ends_in_clause(phrase.parts[-1])
+    if not isinstance(phrase, Nominal):
+        return False
+    return phrase.relative is not None or any(ends_in_clause(each.object) for each in phrase.modifiers)
