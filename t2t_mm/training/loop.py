@@ -124,7 +124,11 @@ def train(
     )  # fmt: skip
 
     # Restore.
-    checkpoint = tf.train.Checkpoint(model=network, optimizer=adam, done=done, iterators=iterators)
+    held = {id(weight) for weight in network.weights}
+    random_states = [v.value for v in network.variables if id(v) not in held]  # Keras does not track these for TF
+    checkpoint = tf.train.Checkpoint(
+        model=network, optimizer=adam, done=done, iterators=iterators, random_states=random_states
+    )
     manager = tf.train.CheckpointManager(checkpoint, os.path.join(model_dir, "checkpoints"), max_to_keep=2)
     if manager.latest_checkpoint:
         checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
