@@ -211,11 +211,15 @@ class MultiModel(keras.Model):
         )  # fmt: skip
         return {name: part for name in names if (part := getattr(self, name)) is not None}
 
-    def command(self, name: str, batch):  # -> [B, D]
-        """The embedding of command token `name`, once for each example."""
+    def command_id(self, name: str) -> int:
         if name not in self.commands:
             raise ValueError(f"Unknown command token {name!r}; this model knows {', '.join(self.commands)}.")
-        return self.command_in(ops.full([batch], self.commands.index(name), dtype="int32"))
+        return self.commands.index(name)
+
+    def command(self, command, batch):  # -> [B, D]
+        """The embedding of a command token, given by name or (so that one graph serves them all) by id, repeated."""
+        index = self.command_id(command) if isinstance(command, str) else command
+        return self.command_in(ops.broadcast_to(ops.cast(index, "int32"), [batch]))
 
     def encode(self, modality: str, inputs, padding, training=False):
         """An input of one modality through its net and the encoder.
@@ -238,7 +242,7 @@ class MultiModel(keras.Model):
         encoded, balance = self.encoder(x, padding, training=training)
         return encoded, padding, grid, balance
 
-    def decode_text(self, encoded, source_padding, command: str, targets, target_padding, training=False):
+    def decode_text(self, encoded, source_padding, command, targets, target_padding, training=False):
         """Teacher-forced logits of every target token, the targets shifted right behind the command token.
 
         targets [B, T] ids, target_padding [B, T] -> logits [B, T, V], balance.
@@ -249,7 +253,7 @@ class MultiModel(keras.Model):
         x, balance = self.decoder(encoded, source_padding, x, target_padding, training=training)
         return self.language_out(x), balance
 
-    def decode_classes(self, encoded, padding, grid, command: str, labels: str, training=False):
+    def decode_classes(self, encoded, padding, grid, command, labels: str, training=False):
         """Logits over a label set, [B, classes], and balance.
 
         The mixer's target stream is the encoded input itself together with the command: the exit flow needs the

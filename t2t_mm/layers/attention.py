@@ -6,13 +6,19 @@ import keras
 from keras import ops
 
 from t2t_mm.layers.checks import at_least, share
-from t2t_mm.layers.convolution import ConvBlock, layer_norm, pointwise_initializer
+from t2t_mm.layers.convolution import ConvBlock, layer_norm, pointwise, pointwise_initializer
 from t2t_mm.layers.timing import timing_signal
 
 
-def _projection(depth: int, name: str) -> keras.layers.Dense:
-    """A pointwise convolution to `depth` channels."""
-    return keras.layers.Dense(depth, use_bias=False, kernel_initializer=pointwise_initializer(), name=name)
+class Projection(keras.layers.Layer):
+    """A pointwise convolution from D channels to as many, without bias."""
+
+    def build(self, input_shape):
+        depth = input_shape[-1]
+        self.kernel = self.add_weight(name="kernel", shape=(depth, depth), initializer=pointwise_initializer())
+
+    def call(self, x):  # [..., D] -> [..., D]
+        return pointwise(x, self.kernel)
 
 
 def split_heads(x, heads: int):  # [B, L, D] -> [B, G, L, D/G]
@@ -84,9 +90,9 @@ class AttentionBlock(keras.layers.Layer):
         self.self_norm.build(target_shape)
         self.source_norm.build(target_shape)
         for name in ("self_query", "self_key", "self_value", "self_output"):
-            setattr(self, name, _projection(depth, name))
+            setattr(self, name, Projection(name=name))
         for name in ("source_query", "memory_key", "memory_value", "source_output"):
-            setattr(self, name, _projection(depth, name))
+            setattr(self, name, Projection(name=name))
         for layer in (
             self.self_query, self.self_key, self.self_value, self.self_output,
             self.source_query, self.memory_key, self.memory_value, self.source_output,

@@ -22,6 +22,16 @@ def zero_padding(x, padding):
     return ops.where(padding[..., None], ops.zeros((), x.dtype), x)
 
 
+def pointwise(x, kernel):
+    """`x @ kernel` for x [..., D] and kernel [D, F], as one plain matrix product.
+
+    The general product of a tensor and a matrix costs dozens of graph nodes for its shapes; a model of hundreds of
+    them would take minutes to trace.
+    """
+    shape = ops.shape(x)
+    return ops.reshape(ops.matmul(ops.reshape(x, [-1, x.shape[-1]]), kernel), [-1, *shape[1:-1], kernel.shape[-1]])
+
+
 def depthwise_initializer(taps: int) -> keras.initializers.Initializer:
     """Uniform unit scaling for a depthwise kernel, whose fan-in is its number of taps alone."""
     limit = math.sqrt(3.0 / taps)
@@ -77,7 +87,7 @@ class SeparableConv1D(keras.layers.Layer):
         kernel = ops.reshape(self.depthwise, [self.kernel_size, 1, depth, 1])
         y = ops.depthwise_conv(x, ops.cast(kernel, x.dtype), strides=1, padding="valid", data_format="channels_last")
         y = ops.reshape(y, [-1, ((total + fill) // self.dilation - self.kernel_size + 1) * self.dilation, depth])
-        return ops.matmul(y[:, :length], self.pointwise)
+        return pointwise(y[:, :length], self.pointwise)
 
     def initial_state(self, batch, depth: int, dtype="float32"):
         """The inputs before the first position: [B, (k − 1)·d, D] of zeros."""
@@ -232,7 +242,7 @@ class ConvStep2D(keras.layers.Layer):
             )
             rows, columns = rows // stride, columns // stride
         x = x[:, ::rows, ::columns]
-        return self.norm(ops.matmul(x, self.pointwise))
+        return self.norm(pointwise(x, self.pointwise))
 
 
 def max_pool(x, padding, strides: tuple[int, int]):

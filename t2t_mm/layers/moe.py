@@ -96,8 +96,9 @@ class MixtureOfExperts(keras.layers.Layer):
     def call(self, x, padding, training=False):
         """x: [B, L, D], padding: [B, L] -> y [B, L, D], balance.
 
-        balance: scalars "importance_loss", "load_loss" (squared variations) and vectors [E] "importance" (summed
-        gates), "load" (smooth estimate of the number of tokens of each expert), padding left out of all.
+        balance: vectors [E] "importance" (summed gates) and "load" (smooth estimate of the number of tokens of each
+        expert), padding left out of both. The balancing losses are the `squared_variation` of each, taken where the
+        vectors of all replicas have been summed.
         """
         length, depth = ops.shape(x)[1], x.shape[-1]
         tokens = ops.reshape(x, [-1, depth])  # [N, D]
@@ -126,12 +127,7 @@ class MixtureOfExperts(keras.layers.Layer):
         threshold = ops.where(is_chosen, top[:, self.chosen :], top[:, self.chosen - 1 : self.chosen])
         probability = 0.5 * (1.0 + ops.erf((clean - threshold) / (spread + 1e-10) * _SQRT_HALF))
         load = ops.sum(probability * counted, axis=0)
-        return weights, experts, {
-            "importance": importance,
-            "load": load,
-            "importance_loss": squared_variation(importance),
-            "load_loss": squared_variation(load),
-        }  # fmt: skip
+        return weights, experts, {"importance": importance, "load": load}
 
     def _experts(self, tokens, valid, weights, experts):  # [N, D], [N], [N, K], [N, K] -> [N, D]
         count, depth = ops.shape(tokens)[0], tokens.shape[-1]

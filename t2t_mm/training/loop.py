@@ -120,7 +120,7 @@ def train(
     train_step = make_train_step(
         strategy, network, adam, problems, {name: (loss_weights or {}).get(name, 1.0) for name in names},
         optimizer.clip_norm, optimizer.label_smoothing, optimizer.balance_weight,
-        signature={name: stream.element_spec for name, stream in streams.items()} if replicas == 1 else None,
+        {name: stream.element_spec for name, stream in streams.items()},
     )  # fmt: skip
 
     # Restore.

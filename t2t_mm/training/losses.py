@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from t2t_mm.layers.moe import squared_variation
+
 
 def cross_entropy(logits, targets, label_smoothing: float):
     """Cross-entropy with the target's probability 1 − s and s spread over all classes, and −ln p without smoothing.
@@ -13,38 +15,51 @@ def cross_entropy(logits, targets, label_smoothing: float):
     return (1.0 - label_smoothing) * plain - label_smoothing * ops.mean(log_p, axis=-1), plain
 
 
-def forward(model, problem, batch, training: bool):
-    """Teacher-forced logits of a batch: [B, T, V] or [B, classes], and both balances (None without mixtures)."""
+def forward(model, problem, batch, command, training: bool):
+    """Teacher-forced logits of a batch: [B, T, V] or [B, classes], and the balance vectors of each mixture by name."""
     padding = None if problem.inputs == "image" else batch["input_padding"]
     encoded, padding, grid, encoder = model.encode(problem.inputs, batch["inputs"], padding, training=training)
     if problem.targets == "class":
-        logits, decoder = model.decode_classes(
-            encoded, padding, grid, problem.command, problem.name, training=training
-        )
+        logits, decoder = model.decode_classes(encoded, padding, grid, command, problem.name, training=training)
     else:
         logits, decoder = model.decode_text(
-            encoded, padding, problem.command, batch["targets"], batch["target_padding"], training=training
+            encoded, padding, command, batch["targets"], batch["target_padding"], training=training
         )
-    return logits, (encoder, decoder)
+    return logits, {name: part for name, part in (("encoder", encoder), ("decoder", decoder)) if part}
 
 
-def problem_loss(model, problem, batch, label_smoothing: float, balance_weight: float, training: bool = True):
+def token_weights(problem, batch):
+    """1 for each target that counts, 0 for padding: [B, T], or [B] for classes."""
+    if problem.targets == "class":
+        return ops.ones(ops.shape(batch["targets"]))
+    return ops.cast(ops.logical_not(batch["target_padding"]), "float32")
+
+
+def problem_loss(
+    model, problem, batch, label_smoothing: float, balance_weight: float, training=True, command=None, mean=lambda x: x
+):
     """Loss of one problem's batch and its figures.
 
-    Returns: the loss to minimise (smoothed, per token, with the balancing losses) and a dict of scalars:
-    "loss" (plain nats per token), "accuracy", "importance_loss", "load_loss".
+    Args:
+      command: the command token's name or id; None is the problem's own.
+      mean: the mean of a tensor over all replicas. Means of what is returned are then exact for the whole batch,
+        however its tokens are spread over them.
+
+    Returns: the loss to minimise (smoothed, per token, with the balancing losses) and a dict: "loss" (plain nats per
+    token), "accuracy", "importance_loss", "load_loss", and the vectors [E] "encoder/importance" and so on.
     """
-    logits, balances = forward(model, problem, batch, training)
+    command = problem.command if command is None else command
+    logits, balances = forward(model, problem, batch, command, training)
     smoothed, plain = cross_entropy(logits, batch["targets"], label_smoothing)
     right = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), batch["targets"]), "float32")
-    if problem.targets == "class":
-        weights = ops.ones_like(plain)
-    else:
-        weights = ops.cast(ops.logical_not(batch["target_padding"]), "float32")
-    count = ops.sum(weights)
+    weights = token_weights(problem, batch)
+    count = mean(ops.sum(weights))
     figures = {"loss": ops.sum(plain * weights) / count, "accuracy": ops.sum(right * weights) / count}
     total = ops.sum(smoothed * weights) / count
-    for name in ("importance_loss", "load_loss"):
-        figures[name] = sum((balance[name] for balance in balances if balance), start=ops.zeros(()))
-        total = total + balance_weight * figures[name]
+    for name in ("importance", "load"):
+        figures[f"{name}_loss"] = ops.zeros(())
+        for part, balance in balances.items():
+            figures[f"{part}/{name}"] = vector = mean(balance[name])
+            figures[f"{name}_loss"] += squared_variation(vector)
+        total = total + balance_weight * figures[f"{name}_loss"]
     return total, figures

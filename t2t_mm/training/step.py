@@ -1,6 +1,7 @@
-"""One joint training step: a batch of every problem in it, one update (paper, 3, in its synchronous form)."""
+"""One training step: a batch of every problem in it, one update (paper, 3, in its synchronous form)."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -17,52 +18,101 @@ def make_train_step(
     clip_norm: float,
     label_smoothing: float,
     balance_weight: float,
-    signature=None,
-):
+    signatures: dict,
+) -> Callable:
     """A compiled function: problem name -> batch (per replica) in, figures out, after one Adam update.
 
-    The gradients of the problems' weighted losses are summed, averaged over the replicas and clipped together to
-    `clip_norm`. Each replica takes an equal share of every global batch.
+    The gradients of the weighted losses of the problems in the step (all, or any of them) are summed, averaged over
+    the replicas and clipped together to `clip_norm`. Each replica takes its share of every global batch.
 
     Args:
       weights: problem name -> weight of its loss.
-      signature: shapes of the batches (a dict of element specs) for one trace only; None retraces as needed.
+      signatures: problem name -> element spec of its batches.
 
-    Returns: the function; its result is a dict problem -> {"loss", "accuracy", …} of scalars, and "gradient_norm".
+    Returns: the function; its result is a dict problem -> {"loss", "accuracy", …}, and the gradients' global norm.
     """
-    replicas = strategy.num_replicas_in_sync
     variables = model.trainable_variables
+    replicas = strategy.num_replicas_in_sync
+    gradients_of = _gradient_functions(model, problems, label_smoothing, balance_weight, replicas, signatures)
+    of_name = {problem.name: problem for problem in problems}
 
-    def replica_step(batches):
-        totals, figures = None, {}
-        for problem in problems:
-            with tf.GradientTape() as tape:
-                loss, figures[problem.name] = problem_loss(
-                    model, problem, batches[problem.name], label_smoothing, balance_weight
-                )
-                loss = loss * weights[problem.name]
-            values = [v.value for v in variables]
-            gradients = [
-                tf.zeros_like(value) if gradient is None else tf.convert_to_tensor(gradient)
-                for gradient, value in zip(tape.gradient(loss, values), values)
-            ]
-            totals = gradients if totals is None else [a + b for a, b in zip(totals, gradients)]
-        context = tf.distribute.get_replica_context()
-        totals = context.all_reduce(tf.distribute.ReduceOp.MEAN, totals)
+    def gradients(batches):
+        found, figures = [], {}
+        for name, batch in batches.items():
+            command = tf.constant(model.command_id(of_name[name].command))
+            found_here, figures[name] = gradients_of[name](batch, command, tf.constant(weights[name]))
+            found.append(found_here)
+        return found, figures
+
+    def update(found):
+        totals = {}
+        for of_problem in found:
+            for index, gradient in of_problem.items():
+                totals[index] = totals[index] + gradient if index in totals else gradient
+        totals = [totals[i] if i in totals else tf.zeros_like(v.value) for i, v in enumerate(variables)]
+        if replicas > 1:
+            context = tf.distribute.get_replica_context()
+            totals = context.all_reduce(tf.distribute.ReduceOp.MEAN, totals)
         totals, norm = tf.clip_by_global_norm(totals, clip_norm)
         # Keras's optimizer sums gradients over the replicas once more; these are averaged already, because the
         # norm to clip by is that of the whole batch's gradient.
         optimizer.apply_gradients([(gradient / replicas, v) for gradient, v in zip(totals, variables)])
-        return figures, norm
+        return norm
 
-    def step(batches):
+    if replicas == 1:
+        compiled_update = tf.function(update)
+
+        def step(batches):
+            found, figures = gradients(batches)
+            return figures, compiled_update(found)
+
+        return step
+
+    def replica_step(batches):
+        found, figures = gradients(batches)
+        return figures, update(found)
+
+    @tf.function(reduce_retracing=True)
+    def distributed_step(batches):
         figures, norm = strategy.run(replica_step, args=(batches,))
         mean = lambda value: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)  # noqa: E731
         return tf.nest.map_structure(mean, figures), mean(norm)
 
-    if signature is not None:
-        return tf.function(step, input_signature=[signature])
-    return tf.function(step, reduce_retracing=True)
+    return distributed_step
+
+
+def _gradient_functions(model, problems, label_smoothing: float, balance_weight: float, replicas: int, signatures) -> dict:
+    """Problem name -> function of (batch, command id, loss weight) to (variable index -> gradient, figures).
+
+    Problems of the same modalities are the same computation with another command, so they share one traced function:
+    eight problems cost four traces. The gradients of variables that a problem does not use are left out.
+    """
+    variables = model.trainable_variables
+
+    def mean(x):
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, x) if replicas > 1 else x
+
+    def gradients_of(problem, batch, command, weight):
+        with tf.GradientTape() as tape:
+            loss, figures = problem_loss(
+                model, problem, batch, label_smoothing, balance_weight, command=command, mean=mean
+            )
+            loss = loss * weight
+        found = tape.gradient(loss, [v.value for v in variables])
+        return {i: tf.convert_to_tensor(g) for i, g in enumerate(found) if g is not None}, figures
+
+    by_kind, by_name = {}, {}
+    for problem in problems:
+        kind = (problem.inputs, problem.name if problem.targets == "class" else "sequence")
+        if kind not in by_kind:
+            function = functools.partial(gradients_of, problem)
+            # Replicas cannot meet inside a nested function, so there each problem is traced into the step itself.
+            if replicas == 1:
+                scalars = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
+                function = tf.function(function, input_signature=[signatures[problem.name], *scalars])
+            by_kind[kind] = function
+        by_name[problem.name] = by_kind[kind]
+    return by_name
 
 
 def split_batch(strategy: tf.distribute.Strategy, batches):

@@ -45,9 +45,14 @@ def batch(seed):
     return {"inputs": x, "input_padding": none, "targets": y, "target_padding": none}
 
 
+SIGNATURE = {
+    name: tf.TensorSpec([None, None], tf.bool if name.endswith("padding") else tf.int32) for name in batch(0)
+}
+
+
 def step_of(strategy, model, optimizer, problems=PROBLEMS, weights=None, clip_norm=1e9):
     return make_train_step(
-        strategy, model, optimizer, problems, weights or {"one": 1.0, "two": 1.0}, clip_norm, 0.0, 0.0
+        strategy, model, optimizer, problems, weights or {"one": 1.0, "two": 1.0}, clip_norm, 0.0, 0.0, {"one": SIGNATURE, "two": SIGNATURE}
     )
 
 
