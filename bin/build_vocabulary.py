@@ -1,6 +1,6 @@
 """Builds the SentencePiece vocabulary of the problems that the .gin files name.
 
-    python bin/build_vocabulary.py --gin_file=gin/runs/real_samples_vocabulary.gin
+    python bin/build_vocabulary.py --gin_file=gin/runs/joint_mini.gin --gin_file=gin/vocabulary.gin
 """
 
 from absl import app, flags

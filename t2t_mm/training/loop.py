@@ -4,24 +4,19 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 from absl import logging
 
 from t2t_mm.data.example import Report
-from t2t_mm.data.features import AudioFeatures
-from t2t_mm.data.pipeline import BatchSettings, load_examples, make_batches, next_batch
+from t2t_mm.data.pipeline import load_examples, make_batches, next_batch
 from t2t_mm.data.tokenizer import Tokenizer
-from t2t_mm.model import MultiModel
-from t2t_mm.problems.problem import Problem
+from t2t_mm.experiment import Experiment, RunError, checkpoint_manager, prepare_folder, restore
+from t2t_mm.training.mixing import problems_of_step
 from t2t_mm.training.schedule import InverseSquareRoot
 from t2t_mm.training.step import make_train_step, split_batch
-
-
-class TrainingError(Exception):
-    """Training cannot go on; the message says where it stopped and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,137 +34,164 @@ class OptimizerSettings:
     balance_weight: float = 0.01
 
 
-def build_model(model, problems: Sequence[Problem], tokenizer: Tokenizer, audio: AudioFeatures) -> MultiModel:
-    """The model with the modality nets, commands and label sets that `problems` need, every weight made.
-
-    model: MultiModel or a configured constructor of it.
-    """
-    built = model(
-        vocabulary_size=tokenizer.size,
-        commands=tuple(sorted({problem.command for problem in problems})),
-        inputs=tuple(sorted({problem.inputs for problem in problems})),
-        num_classes={p.name: len(p.source.class_names()) for p in problems if p.targets == "class"},
-        frequency_bins=audio.bins,
-    )
-    built.build()
-    return built
-
-
 def train(
-    problems: Sequence[Problem],
-    vocabulary: str,
+    experiment: Experiment,
     model_dir: str,
     steps: int,
-    model=MultiModel,
-    schedule=InverseSquareRoot,
+    schedule: Callable = InverseSquareRoot,
     optimizer: OptimizerSettings = OptimizerSettings(),
-    batches: BatchSettings = BatchSettings(),
-    audio: AudioFeatures = AudioFeatures(),
     loss_weights: dict[str, float] | None = None,
+    mixing: str | dict[str, float] = "joint",
     strategy: tf.distribute.Strategy | None = None,
     seed: int = 0,
     log_steps: int = 20,
     save_steps: int = 500,
     max_bad_examples: int = 100,
-    before_first_step=lambda: None,
-) -> MultiModel:
-    """Trains one model on all `problems`, one batch of each in every step, until `steps`.
+    configuration: Callable[[], str] = lambda: "",
+    on_save: Callable = lambda network, step, writer: None,
+):
+    """Trains one model on all problems of `experiment` until `steps`, and returns it.
 
     Goes on from the newest checkpoint of `model_dir`; data order, random state and optimizer are part of it, so that
-    the losses are those of a run that was never stopped. `before_first_step` is called once all is built and
-    restored.
+    the losses are those of a run that was never stopped.
+
+    Args:
+      mixing: which problems a step takes, see `problems_of_step`.
+      log_steps, save_steps: steps between two lines of progress, between two checkpoints.
+      configuration: called once all is built; its text is saved as `config.gin`. An error it raises stops the run.
+      on_save: called with (model, step, TensorBoard writer) after each checkpoint.
 
     Raises:
-      TrainingError: a loss is not finite, or the batches cannot be shared out over the replicas.
+      RunError: a loss is not finite, the batches cannot be shared out over the replicas, or `model_dir` is another
+        run's.
       CorpusError: a corpus is missing or has too many unusable examples.
     """
     keras.utils.set_random_seed(seed)
     strategy = strategy or tf.distribute.get_strategy()
-    replicas = strategy.num_replicas_in_sync
+    replicas, batches = strategy.num_replicas_in_sync, experiment.batches
     if batches.images < replicas:
-        raise TrainingError(
+        raise RunError(
             f"batches.images is {batches.images}, less than the {replicas} replicas; each needs an example. Raise it."
         )
-    names = [problem.name for problem in problems]
-    if len(set(names)) < len(names):
-        raise TrainingError(f"A problem is named twice in {', '.join(names)}.")
+    names = [problem.name for problem in experiment.problems]
+    problems_of_step(names, mixing, 1, seed)  # a bad mixing stops here
 
     # Data.
-    tokenizer = Tokenizer(vocabulary)
+    tokenizer = Tokenizer(experiment.vocabulary)
     streams, reports = {}, {}
-    for problem in problems:
+    for problem in experiment.problems:
         report = reports[problem.name] = Report(problem.name, max_bad_examples)
         examples = load_examples(problem, "train", report)
         logging.info("%s: %d training examples", problem.name, len(examples))
         streams[problem.name] = make_batches(
-            problem, examples, tokenizer, audio, batches, report, training=True, seed=seed, replicas=replicas
-        )
+            problem, examples, tokenizer, experiment.audio, batches, report,
+            training=True, seed=seed, replicas=replicas,
+        )  # fmt: skip
     iterators = {name: iter(stream) for name, stream in streams.items()}
 
     # Model and optimizer.
     with strategy.scope():
-        network = build_model(model, problems, tokenizer, audio)
+        network = experiment.build_model(experiment.describe())
         adam = keras.optimizers.Adam(
             schedule(), beta_1=optimizer.beta_1, beta_2=optimizer.beta_2, epsilon=optimizer.epsilon
         )
         adam.build(network.trainable_variables)
         done = tf.Variable(0, dtype=tf.int64, trainable=False)
+        seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
     logging.info(
-        "%d problems, %d parameters, %d replica(s)", len(problems), network.count_params(), replicas
-    )
+        "%d problems, %d parameters, %d replica(s); the first step takes longer, it traces the graph",
+        len(names), network.count_params(), replicas,
+    )  # fmt: skip
     train_step = make_train_step(
-        strategy, network, adam, problems, {name: (loss_weights or {}).get(name, 1.0) for name in names},
+        strategy, network, adam, experiment.problems,
+        {name: (loss_weights or {}).get(name, 1.0) for name in names},
         optimizer.clip_norm, optimizer.label_smoothing, optimizer.balance_weight,
         {name: stream.element_spec for name, stream in streams.items()},
     )  # fmt: skip
 
     # Restore.
+    prepare_folder(model_dir, experiment, configuration(), seed)
     held = {id(weight) for weight in network.weights}
     random_states = [v.value for v in network.variables if id(v) not in held]  # Keras does not track these for TF
     checkpoint = tf.train.Checkpoint(
-        model=network, optimizer=adam, done=done, iterators=iterators, random_states=random_states
+        model=network, optimizer=adam, done=done, seconds=seconds, iterators=iterators, random_states=random_states
     )
-    manager = tf.train.CheckpointManager(checkpoint, os.path.join(model_dir, "checkpoints"), max_to_keep=2)
+    manager = checkpoint_manager(checkpoint, model_dir)
     if manager.latest_checkpoint:
-        checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
+        restore(checkpoint, manager.latest_checkpoint)
         logging.info("Going on from %s", manager.latest_checkpoint)
     writer = tf.summary.create_file_writer(os.path.join(model_dir, "events"))
-    start, first = time.monotonic(), int(done)
-
-    before_first_step()
+    progress = Progress(steps, int(done), float(seconds), writer, adam)
 
     # Step, log, save.
     try:
-        for step in range(first + 1, steps + 1):
-            batch = {name: next_batch(iterator, reports[name]) for name, iterator in iterators.items()}
+        while not progress.finished():
+            step = int(done) + 1
+            batch = {
+                name: next_batch(iterators[name], reports[name])
+                for name in problems_of_step(names, mixing, step, seed)
+            }
             figures, norm = train_step(split_batch(strategy, batch))
             done.assign(step)
-            if step % log_steps == 0 or step in (1, steps):
-                _log(step, steps, figures, norm, adam, writer, (time.monotonic() - start) / (step - first))
-            if step % save_steps == 0 or step == steps:
+            progress.count(step, batch)
+            if step % log_steps == 0 or step == 1 or progress.finished():
+                progress.log(figures, norm)
+            if step % save_steps == 0 or progress.finished():
+                seconds.assign(progress.seconds())
                 manager.save()
+                on_save(network, step, writer)
     except KeyboardInterrupt:
+        seconds.assign(progress.seconds())
         manager.save()
         logging.info("Stopped and saved at step %d; the same command goes on from here.", int(done))
     return network
 
 
-def _log(step, steps, figures, norm, adam, writer, seconds_per_step) -> None:
-    """One line on the screen and the scalars for TensorBoard; stops the run on a loss that is not finite."""
-    figures = {name: {key: float(value) for key, value in values.items()} for name, values in figures.items()}
-    for name, values in figures.items():
-        if not math.isfinite(values["loss"]):
-            raise TrainingError(
-                f"{name}: loss is {values['loss']} at step {step}. The last checkpoint is from before; lower the "
-                "schedule's peak learning rate or clip_norm and start the same command again."
-            )
-    losses = "  ".join(f"{name} {values['loss']:.3f}" for name, values in figures.items())
-    left = (steps - step) * seconds_per_step / 60
-    logging.info("step %d/%d  %s  | %.2f s/step, %.0f min left", step, steps, losses, seconds_per_step, left)
-    with writer.as_default(step=step):
+class Progress:
+    """Counts what a run has done, and writes it to the screen and to TensorBoard."""
+
+    def __init__(self, steps: int, first: int, seconds: float, writer, optimizer):
+        self._steps, self._writer, self._optimizer = steps, writer, optimizer
+        self.step, self._before, self._start = first, seconds, time.monotonic()
+        self._since, self._steps_since, self._examples = self._start, 0, 0
+
+    def seconds(self) -> float:
+        """Of training in all, the parts before a resume included."""
+        return self._before + time.monotonic() - self._start
+
+    def finished(self) -> bool:
+        return self.step >= self._steps
+
+    def count(self, step: int, batch: dict) -> None:
+        self.step = step
+        self._steps_since += 1
+        self._examples += sum(int(part["targets"].shape[0]) for part in batch.values())
+
+    def log(self, figures: dict, norm) -> None:
+        """One line on the screen and the figures for TensorBoard; stops the run on a loss that is not finite."""
         for name, values in figures.items():
-            for key, value in values.items():
-                tf.summary.scalar(f"{name}/{key}", value)
-        tf.summary.scalar("gradient_norm", norm)
-        tf.summary.scalar("learning_rate", adam.learning_rate)
-    writer.flush()
+            if not math.isfinite(float(values["loss"])):
+                raise RunError(
+                    f"{name}: loss is {float(values['loss'])} at step {self.step}. The last checkpoint is from before; "
+                    "lower the schedule's peak learning rate or clip_norm and start the same command again."
+                )
+        now = time.monotonic()
+        per_step = (now - self._since) / max(self._steps_since, 1)
+        left = (self._steps - self.step) * per_step / 60
+        logging.info(
+            "step %d/%d  %s  | %.2f s/step, %.0f examples/s, %.0f min left", self.step, self._steps,
+            "  ".join(f"{name} {float(values['loss']):.3f}" for name, values in figures.items()),
+            per_step, self._examples / max(now - self._since, 1e-9), left,
+        )  # fmt: skip
+        self._since, self._steps_since, self._examples = now, 0, 0
+        with self._writer.as_default(step=self.step):
+            for name, values in figures.items():
+                for key, value in values.items():
+                    if value.shape.rank:  # importance and load of the experts
+                        tf.summary.histogram(f"{name}/{key}", value)
+                        tf.summary.scalar(f"{name}/{key}_largest_share", tf.reduce_max(value) / tf.reduce_sum(value))
+                    else:
+                        tf.summary.scalar(f"{name}/{key}", value)
+            tf.summary.scalar("gradient_norm", norm)
+            tf.summary.scalar("learning_rate", self._optimizer.learning_rate)
+        self._writer.flush()

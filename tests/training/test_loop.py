@@ -1,6 +1,7 @@
 """The joint loop on a corpus of a few lines: same seed same run, killed and resumed the same run, bad input named."""
 
 import functools
+import os
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from t2t_mm.data.example import CorpusError, Example, TooManyBadExamples
 from t2t_mm.data.pipeline import BatchSettings
 from t2t_mm.data.vocabulary import build_vocabulary
+from t2t_mm.experiment import Experiment, RunError
 from t2t_mm.layers.attention import AttentionBlock
 from t2t_mm.layers.convolution import ConvBlock
 from t2t_mm.layers.moe import MixtureOfExperts
@@ -15,6 +17,7 @@ from t2t_mm.model import MultiModel
 from t2t_mm.problems import paper
 from t2t_mm.problems.problem import Problem
 from t2t_mm.training import loop
+from t2t_mm.training.mixing import MixingError, problems_of_step
 from t2t_mm.training.schedule import InverseSquareRoot
 
 ENGLISH = [f"the {a} {b} sees a {c}" for a in ("old", "red") for b in ("cat", "dog", "bird") for c in ("car", "tree")]
@@ -44,14 +47,14 @@ def problems_of(corpora):
     ]
 
 
-def train(corpora, name, steps, problems=None, **settings):
+def train(corpora, name, steps, problems=None, depth=16, **settings):
     problems = problems or problems_of(corpora)
     vocabulary = corpora / "vocabulary.model"
     if not vocabulary.exists():
         build_vocabulary(problems, str(vocabulary), size=310)
     model = functools.partial(
         MultiModel,
-        depth=16,
+        depth=depth,
         encoder_blocks=2,
         mixer_blocks=1,
         decoder_blocks=2,
@@ -59,18 +62,12 @@ def train(corpora, name, steps, problems=None, **settings):
         attention_block=functools.partial(AttentionBlock, heads=2, convs=1),
         mixture=functools.partial(MixtureOfExperts, num_experts=3, chosen=2, hidden=8),
     )
+    batches = BatchSettings(positions=128, shuffle=8, max_length=64)
     return loop.train(
-        problems,
-        str(vocabulary),
+        Experiment(problems, str(vocabulary), model, batches),
         str(corpora / name),
         steps,
-        **{
-            "model": model,
-            "schedule": functools.partial(InverseSquareRoot, 1e-2, 5),
-            "batches": BatchSettings(positions=128, shuffle=8, max_length=64),
-            "save_steps": 2,
-            **settings,
-        },
+        **{"schedule": functools.partial(InverseSquareRoot, 1e-2, 5), "save_steps": 2, **settings},
     )
 
 
@@ -86,7 +83,7 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(corpora):
 
 
 def test_a_loss_that_is_not_finite_stops_with_problem_and_step(corpora):
-    with pytest.raises(loop.TrainingError, match=r"(wmt_en_de|reversal): loss is nan at step \d"):
+    with pytest.raises(RunError, match=r"(wmt_en_de|reversal): loss is nan at step \d"):
         train(corpora, "broken", 6, schedule=functools.partial(InverseSquareRoot, 1e38, 1), log_steps=1)
 
 
@@ -104,6 +101,36 @@ def test_a_missing_corpus_says_where_it_looked_and_what_to_use_instead(corpora):
         train(corpora, "none", 1, problems=[paper.wmt_en_de(str(corpora / "nowhere"))])
 
 
+def test_another_vocabulary_than_the_checkpoints_is_refused(corpora):
+    train(corpora, "run", 2)
+    before = sorted(os.listdir(corpora / "run" / "checkpoints"))
+    build_vocabulary(problems_of(corpora), str(corpora / "vocabulary.model"), size=300)
+    with pytest.raises(RunError, match="trained with another vocabulary.*vocabulary.model"):
+        train(corpora, "run", 4)
+    assert sorted(os.listdir(corpora / "run" / "checkpoints")) == before
+
+
+def test_a_checkpoint_of_another_size_is_refused(corpora):
+    train(corpora, "run", 1)
+    with pytest.raises(RunError, match="does not fit this configuration"):
+        train(corpora, "run", 2, depth=32)
+
+
+def test_round_robin_and_rates():
+    names = ["a", "b", "c"]
+    assert [problems_of_step(names, "round_robin", step, 0) for step in (1, 2, 3, 4)] == [["a"], ["b"], ["c"], ["a"]]
+    drawn = [problems_of_step(names, {"a": 3, "b": 1, "c": 0}, step, 7)[0] for step in range(400)]
+    assert drawn.count("c") == 0 and 250 < drawn.count("a") < 350
+    with pytest.raises(MixingError, match="rates for a; the problems are a, b, c"):
+        problems_of_step(names, {"a": 1}, 1, 0)
+    with pytest.raises(MixingError, match="roundrobin"):
+        problems_of_step(names, "roundrobin", 1, 0)
+
+
+def test_one_problem_a_step_trains(corpora):
+    train(corpora, "robin", 3, mixing="round_robin", log_steps=1)
+
+
 def test_a_problem_named_twice_is_refused(corpora):
-    with pytest.raises(loop.TrainingError, match="twice"):
+    with pytest.raises(RunError, match="twice"):
         train(corpora, "twice", 1, problems=[paper.wmt_en_de(str(corpora))] * 2)

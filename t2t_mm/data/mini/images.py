@@ -52,22 +52,26 @@ def draw_scene(scene: world.Scene, rng: np.random.Generator, size: int = 64) -> 
 
 
 def random_scene(rng: np.random.Generator) -> world.Scene:
-    """Two to four things of different kinds, apart from each other, with clear relations between all pairs."""
+    """Two to four things of different kinds, apart from each other, with clear relations between all pairs.
+
+    At most two of them are large, since more leave no room to be clearly beside, above or below each other.
+    """
     place = _pick(rng, world.PLACES)
     count = int(rng.integers(2, 5))
     kinds = rng.permutation(world.OBJECTS)[:count]
+    num_large = int(rng.integers(3))
+    size_names = rng.permutation(["large"] * num_large + ["small"] * (count - num_large))
     for _ in range(_MAX_ARRANGEMENTS):
         things: list[world.Thing] = []
-        for kind in kinds:
-            tries = (_random_thing(str(kind), rng) for _ in range(_MAX_PLACEMENTS))
+        for kind, size_name in zip(kinds.tolist(), size_names.tolist(), strict=True):
+            tries = (_random_thing(kind, size_name, rng) for _ in range(_MAX_PLACEMENTS))
             things += itertools.islice((thing for thing in tries if _fits(thing, things)), 1)
         if len(things) == count:
             return world.Scene(place, tuple(things))
     raise RuntimeError(f"No arrangement of {count} things was found in {_MAX_ARRANGEMENTS} attempts.")
 
 
-def _random_thing(kind: str, rng: np.random.Generator) -> world.Thing:
-    size_name = _pick(rng, world.SIZES)
+def _random_thing(kind: str, size_name: str, rng: np.random.Generator) -> world.Thing:
     size = rng.uniform(*_SIZE_RANGES[size_name])
     margin = size / 2 + _GAP
     x, y = rng.uniform(margin, 1 - margin, 2)
@@ -111,9 +115,9 @@ def _shade_colours(base: np.ndarray) -> np.ndarray:  # [3] -> [7, 3], by shade
 
     brightness = base.mean()
     if brightness < 60:  # nothing is darker than black, so its shades are all lighter
-        rows = (base, base, tint(0.2), tint(0.3), tint(0.5), tint(0.75), tint(0.75))
+        rows = (base, base, tint(0.2), tint(0.3), tint(0.5), tint(0.75), tint(0.5))
     elif brightness > 160:
-        rows = (base, base, base * 0.7, base * 0.88, base * 0.28, tint(0.75), base * 0.42)
+        rows = (base, base, base * 0.7, base * 0.88, base * 0.28, tint(0.75), base * 0.5)
     else:
         rows = (base, base, base * 0.65, tint(0.25), base * 0.22, tint(0.8), tint(0.7))
     return np.stack(rows)

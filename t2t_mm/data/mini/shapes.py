@@ -299,7 +299,8 @@ def _shoe(pen):
 
 
 def _apple(pen):
-    pen.curve(BODY, 0, -20, 18, -29, 40, -20, 44, 6, 30, 38, 12, 46, 0, 42, -12, 46, -30, 38, -44, 6, -40, -20, -18, -29)
+    right = np.array([(0, -20), (18, -29), (40, -20), (44, 6), (30, 38), (12, 46), (0, 42)])
+    pen.curve(BODY, *np.concatenate([right, right[-2:0:-1] * (-1, 1)]).ravel())
     pen.line(INK, 6, 0, -16, 2, -34, 8, -46)
     pen.curve(DARK, 6, -32, 18, -47, 38, -46, 28, -32)
     pen.curve(PALE, -30, -12, -22, -18, -26, 2, -32, 6, outline=False)

@@ -39,8 +39,8 @@ _SONORANTS = {
 
 # Phoneme: milliseconds, F1 F2 F3 in Hz, level of the voice, colour and level of the noise.
 _FRICATIVES = {
-    "S": (100, (320, 1390, 2530), 0.0, "S", 0.5), "Z": (75, (240, 1390, 2530), 0.5, "S", 0.25),
-    "SH": (105, (300, 1840, 2750), 0.0, "SH", 0.6), "F": (90, (340, 1000, 2080), 0.0, "F", 0.12),
+    "S": (100, (320, 1390, 2530), 0.0, "S", 0.35), "Z": (75, (240, 1390, 2530), 0.5, "S", 0.18),
+    "SH": (105, (300, 1840, 2750), 0.0, "SH", 0.4), "F": (90, (340, 1000, 2080), 0.0, "F", 0.12),
     "V": (60, (220, 1000, 2080), 0.6, "F", 0.05), "TH": (90, (320, 1290, 2540), 0.0, "TH", 0.12),
     "DH": (50, (270, 1290, 2540), 0.6, "TH", 0.05),
 }  # fmt: skip
@@ -50,7 +50,7 @@ _STOPS = {
     "P": (60, 12, (400, 900, 2150), False, "P", 0.45), "B": (55, 8, (200, 900, 2150), True, "P", 0.3),
     "T": (50, 14, (400, 1700, 2650), False, "T", 0.6), "D": (45, 8, (200, 1700, 2650), True, "T", 0.35),
     "K": (50, 20, (300, 1990, 2850), False, "K", 0.6), "G": (45, 14, (200, 1990, 2850), True, "K", 0.4),
-    "CH": (45, 65, (300, 1800, 2820), False, "SH", 0.6), "JH": (40, 45, (250, 1800, 2820), True, "SH", 0.35),
+    "CH": (45, 65, (300, 1800, 2820), False, "SH", 0.4), "JH": (40, 45, (250, 1800, 2820), True, "SH", 0.25),
 }  # fmt: skip
 _BACK_VELAR = (300, 1250, 2250)  # the tongue meets the palate where the vowel beside wants it
 
@@ -271,7 +271,7 @@ def _render(tracks: _Tracks, voice: Voice, rng: np.random.Generator) -> np.ndarr
     noise = _spectra(rng.standard_normal((frames + 1) * HOP, dtype=np.float32))
     breath = tracks.aspiration + voice.breath * tracks.voice
     glottis = pulses * (_glottis(voice) * tracks.voice[:, None].astype(np.float32))
-    glottis += noise * (0.06 * breath[:, None]).astype(np.float32)
+    glottis += noise * (0.1 * breath[:, None]).astype(np.float32)
     spectrum = glottis * _vocal_tract(tracks, voice)
     spectrum += noise * (tracks.noises.astype(np.float32) @ _noise_bands(voice))
     pieces = np.fft.irfft(spectrum, _FFT).reshape(frames, -1, HOP)

@@ -1,0 +1,106 @@
+"""Gives a trained model a sentence, a picture or a sound, and prints its answer.
+
+    python bin/decode.py --model_dir=runs/joint_mini --problem=wmt_en_de --input="The cat sleeps."
+    python bin/decode.py --model_dir=runs/joint_mini --problem=coco --input=photo.jpg --beam_size=4
+    cat sentences.txt | python bin/decode.py --model_dir=runs/joint_mini --problem=wsj_parsing --input=-
+"""
+
+import dataclasses
+import math
+import os
+import sys
+
+from absl import app, flags
+
+from t2t_mm import config, experiment, inference
+from t2t_mm.data import example
+from t2t_mm.data.tokenizer import Tokenizer
+from t2t_mm.data.treebank import delinearise, to_brackets, to_indented
+
+_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
+_PROBLEM = flags.DEFINE_string("problem", None, "Which problem's answer is wanted.", required=True)
+_INPUT = flags.DEFINE_multi_string(
+    "input", [], 'A sentence, or the path of a picture or sound; "-" reads one a line from standard input.'
+)
+_INPUT_FILE = flags.DEFINE_multi_string("input_file", [], "A file of sentences or of paths, one a line.")
+_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration, where not the run's own config.gin.")
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings over it.")
+_BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Hypotheses kept; 1 is greedy.", lower_bound=1)
+_ALPHA = flags.DEFINE_float("alpha", 0.6, "Strength of the length penalty.")
+_MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Most tokens of an answer.", lower_bound=1)
+
+
+def read_inputs() -> list[example.Example]:
+    """The inputs of all flags in order, each with its origin.
+
+    Raises:
+      CorpusError: a file cannot be read, or there is no input.
+    """
+    found = []
+    for number, value in enumerate(_INPUT.value, start=1):
+        if value == "-":
+            found += _lines(sys.stdin.buffer.read(), "standard input")
+        else:
+            found.append(example.Example(value, "", f"--input number {number}"))
+    for path in _INPUT_FILE.value:
+        try:
+            with open(path, "rb") as file:
+                found += _lines(file.read(), path)
+        except OSError as error:
+            raise example.CorpusError(f"{path}: {error.strerror}") from error
+    if not found:
+        raise example.CorpusError("No input; give --input=..., --input=- or --input_file=...")
+    return found
+
+
+def _lines(data: bytes, origin: str) -> list[example.Example]:
+    found = []
+    for number, line in enumerate(data.splitlines(), start=1):
+        try:
+            text = line.decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise example.CorpusError(f"{origin}:{number}: not UTF-8 ({error.reason}).") from error
+        if text:
+            found.append(example.Example(text, "", f"{origin}:{number}"))
+    return found
+
+
+def show(problem, text: str, answer, class_names) -> str:
+    if problem.targets == "class":
+        best = sorted(range(len(answer)), key=lambda index: -answer[index])[:5]
+        return "\n".join(f"{class_names[index]}\t{100 * math.exp(answer[index]):.1f}%" for index in best)
+    if problem.targets == "tree":
+        tree, repaired = delinearise(answer.split(), text.split())
+        note = "  (repaired)" if repaired else ""
+        return f"{to_brackets(tree)}{note}\n{to_indented(tree)}"
+    return answer
+
+
+def main(_):
+    model_dir = _MODEL_DIR.value
+    try:
+        inputs = read_inputs()
+        config.parse(_GIN_FILE.value or [os.path.join(model_dir, "config.gin")], _GIN_PARAM.value)
+        run = experiment.use_folder(config.configured(experiment.Experiment)(), model_dir)
+        problem = run.problem(_PROBLEM.value)
+        if problem.targets == "class":
+            inputs = [dataclasses.replace(one, targets=0) for one in inputs]  # not looked at
+        network, description, _ = experiment.load_trained(run, model_dir)
+        tokenizer = Tokenizer(run.vocabulary)
+        predictor = inference.Predictor(network, tokenizer, _BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value)
+        report = example.Report(problem.name, max_bad=len(inputs))
+        answers = inference.predict(predictor, problem, inputs, tokenizer, run.audio, run.batches, report)
+    except (config.ConfigError, example.CorpusError, experiment.RunError) as error:
+        raise SystemExit(f"decode.py: {error}") from error
+    for one, answer in zip(inputs, answers):
+        if answer is None:
+            reason = report.skipped.get(one.origin) or report.left_out.get(one.origin)
+            print(f"decode.py: {one.inputs}: {reason}", file=sys.stderr)
+        else:
+            print(show(problem, one.inputs, answer, description["class_names"].get(problem.name)))
+    if any(answer is None for answer in answers):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    app.run(main)

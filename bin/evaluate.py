@@ -1,0 +1,60 @@
+"""Evaluates a trained model on all its problems: a table on the screen, JSON on disk.
+
+    python bin/evaluate.py --model_dir=runs/joint_mini --split=test
+"""
+
+import os
+import shlex
+import sys
+import time
+
+from absl import app, flags
+
+from t2t_mm import config, experiment, results
+from t2t_mm.data import example
+from t2t_mm.evaluation import evaluate
+
+_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
+_SPLIT = flags.DEFINE_enum("split", "dev", ["dev", "test"], "Which set.")
+_PROBLEM = flags.DEFINE_multi_string("problem", [], "Only these problems.")
+_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration, where not the run's own config.gin.")
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings over it.")
+_BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Hypotheses kept in decoding; 1 is greedy.", lower_bound=1)
+_ALPHA = flags.DEFINE_float("alpha", 0.6, "Strength of the length penalty.")
+_MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Most tokens of a decoded answer.", lower_bound=1)
+_BASELINES = flags.DEFINE_bool("baselines", True, "Score the trivial baselines too.")
+_COMMAND = flags.DEFINE_string("command", None, "The command to record, where another one called this.")
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file; MODEL_DIR/evaluation_SPLIT.json without.")
+
+
+def main(_):
+    start = time.monotonic()
+    model_dir, split, names = _MODEL_DIR.value, _SPLIT.value, _PROBLEM.value
+    try:
+        config.parse(_GIN_FILE.value or [os.path.join(model_dir, "config.gin")], _GIN_PARAM.value)
+        run = experiment.use_folder(config.configured(experiment.Experiment)(), model_dir)
+        decoding = evaluate.Decoding(_BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value)
+        found = evaluate.evaluate(run, model_dir, split, names, decoding)
+        baselines = evaluate.evaluate_baselines(run, split, names) if _BASELINES.value else {}
+    except (config.ConfigError, example.CorpusError, experiment.RunError) as error:
+        raise SystemExit(f"evaluate.py: {error}") from error
+    path = _OUTPUT.value or os.path.join(model_dir, f"evaluation_{split}.json")
+    minutes = found.pop("training_minutes")
+    results.write_results(
+        path,
+        _COMMAND.value or shlex.join(["python", *sys.argv]),
+        found.pop("seed"),
+        minutes + (time.monotonic() - start) / 60,
+        found.pop("results"),
+        baselines=baselines,
+        training_minutes=round(minutes, 1),
+        split=split,
+        **found,
+    )
+    with open(path.removesuffix(".json") + ".md", encoding="utf-8") as file:
+        print(file.read())
+    print(f"Written to {path}")
+
+
+if __name__ == "__main__":
+    app.run(main)

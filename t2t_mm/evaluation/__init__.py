@@ -1,0 +1,1 @@
+"""Metrics, trivial baselines, and the evaluation of all problems of a run."""

@@ -1,0 +1,169 @@
+"""What training, evaluation and decoding share: the problems, the vocabulary, the model; and the folder of a run."""
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from t2t_mm.data.example import CorpusError
+from t2t_mm.data.features import AudioFeatures
+from t2t_mm.data.pipeline import BatchSettings
+from t2t_mm.data.tokenizer import Tokenizer
+from t2t_mm.model import MultiModel
+from t2t_mm.problems.problem import Problem
+
+_PACKAGES = ("tensorflow", "keras", "tensorflow-text", "numpy", "sentencepiece", "sacrebleu", "jiwer")
+
+
+class RunError(Exception):
+    """A run's folder, checkpoint or settings do not allow what was asked; the message says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """problems: in the order they are reported. vocabulary: path of the SentencePiece model.
+
+    model: MultiModel or a configured constructor of it. batches, audio: sizes of batches, features of sounds.
+    """
+
+    problems: Sequence[Problem]
+    vocabulary: str
+    model: Callable = MultiModel
+    batches: BatchSettings = BatchSettings()
+    audio: AudioFeatures = AudioFeatures()
+
+    def __post_init__(self):
+        names = [problem.name for problem in self.problems]
+        if not names:
+            raise RunError("No problem to work on; the list `problems` is empty.")
+        if len(set(names)) < len(names):
+            raise RunError(f"A problem is named twice in {', '.join(names)}.")
+
+    def problem(self, name: str) -> Problem:
+        """The problem called `name`; RunError lists the names there are."""
+        for problem in self.problems:
+            if problem.name == name:
+                return problem
+        known = ", ".join(problem.name for problem in self.problems)
+        raise RunError(f"Unknown problem {name!r}; this run has {known}.")
+
+    def describe(self) -> dict:
+        """What a model for these problems is made of; reads the class names of the corpora."""
+        return {
+            "vocabulary": Tokenizer(self.vocabulary).fingerprint,
+            "commands": sorted({problem.command for problem in self.problems}),
+            "inputs": sorted({problem.inputs for problem in self.problems}),
+            "class_names": {p.name: p.source.class_names() for p in self.problems if p.targets == "class"},
+            "frequency_bins": self.audio.bins,
+        }
+
+    def build_model(self, description: dict) -> MultiModel:
+        """The model of a description, every weight made."""
+        built = self.model(
+            vocabulary_size=Tokenizer(self.vocabulary).size,
+            commands=tuple(description["commands"]),
+            inputs=tuple(description["inputs"]),
+            num_classes={name: len(classes) for name, classes in description["class_names"].items()},
+            frequency_bins=description["frequency_bins"],
+        )
+        built.build()
+        return built
+
+
+def prepare_folder(model_dir: str, experiment: Experiment, configuration: str, seed: int) -> None:
+    """Makes the folder of a run, or checks that it is of the same run.
+
+    It holds `model.json` (the model's description, seed and package versions), `vocabulary.model` and `config.gin`, so
+    that later commands need neither the corpora nor the flags of the training.
+
+    Raises:
+      RunError: the folder's model was made with another vocabulary, other problems or other classes.
+    """
+    description, path = experiment.describe(), os.path.join(model_dir, "model.json")
+    if os.path.exists(path):
+        _check_same(load_description(model_dir), description, model_dir)
+    os.makedirs(model_dir, exist_ok=True)
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES} | {"python": platform.python_version()}
+    _write(path, json.dumps(description | {"seed": seed, "versions": versions}, indent=1))
+    _write(os.path.join(model_dir, "config.gin"), configuration)
+    shutil.copyfile(experiment.vocabulary, os.path.join(model_dir, "vocabulary.model"))
+
+
+def load_description(model_dir: str) -> dict:
+    """The description in a run's folder; RunError where there is none."""
+    path = os.path.join(model_dir, "model.json")
+    if not os.path.isfile(path):
+        raise RunError(f"{path}: not there, so {model_dir} holds no trained model. Train one with bin/train.py.")
+    with open(path) as file:
+        return json.load(file)
+
+
+def _check_same(old: dict, new: dict, model_dir: str) -> None:
+    if old["vocabulary"] != new["vocabulary"]:
+        raise RunError(
+            f"{model_dir}: its checkpoints were trained with another vocabulary (SHA-256 {old['vocabulary'][:12]}, this "
+            f"one's is {new['vocabulary'][:12]}). Use {os.path.join(model_dir, 'vocabulary.model')}, or another folder."
+        )
+    for name in ("commands", "inputs", "class_names", "frequency_bins"):
+        if old[name] != new[name]:
+            raise RunError(
+                f"{model_dir}: its checkpoints have {name} {old[name]}, this configuration has {new[name]}. Start a run "
+                "with other problems in another folder."
+            )
+
+
+def _write(path: str, text: str) -> None:
+    with open(path + ".part", "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(path + ".part", path)
+
+
+def checkpoint_manager(checkpoint: tf.train.Checkpoint, model_dir: str) -> tf.train.CheckpointManager:
+    return tf.train.CheckpointManager(checkpoint, os.path.join(model_dir, "checkpoints"), max_to_keep=2)
+
+
+def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
+    """Restores everything in `checkpoint`; what else the file holds is left alone.
+
+    Raises:
+      RunError: the file is damaged, or lacks a part, or has parts of another shape.
+    """
+    try:
+        checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise RunError(
+            f"{path}: does not fit this configuration ({reason}). Use the config.gin beside it, or another folder."
+        ) from error
+
+
+def load_trained(experiment: Experiment, model_dir: str) -> tuple[MultiModel, dict, dict]:
+    """The newest checkpoint's model -> model, description, and {"step", "seconds"} of its training.
+
+    Raises:
+      RunError: no checkpoint, or one that does not fit the experiment's vocabulary or model.
+    """
+    description = load_description(model_dir)
+    fingerprint = Tokenizer(experiment.vocabulary).fingerprint
+    if fingerprint != description["vocabulary"]:
+        _check_same(description, {"vocabulary": fingerprint}, model_dir)
+    path = tf.train.latest_checkpoint(os.path.join(model_dir, "checkpoints"))
+    if path is None:
+        raise RunError(f"{model_dir}/checkpoints: no checkpoint yet. Train first with bin/train.py.")
+    network = experiment.build_model(description)
+    done, seconds = tf.Variable(0, dtype=tf.int64), tf.Variable(0.0, dtype=tf.float64)
+    restore(tf.train.Checkpoint(model=network, done=done, seconds=seconds), path)
+    return network, description, {"step": int(done), "seconds": float(seconds)}
+
+
+def use_folder(experiment: Experiment, model_dir: str) -> Experiment:
+    """The experiment with the vocabulary that lies in the run's folder."""
+    path = os.path.join(model_dir, "vocabulary.model")
+    if not os.path.isfile(path):
+        raise CorpusError(f"{path}: not there, so {model_dir} holds no trained model. Train one with bin/train.py.")
+    return dataclasses.replace(experiment, vocabulary=path)

@@ -1,0 +1,77 @@
+"""Results as files: NAME.json with all that is needed to repeat the run, and NAME.md rendered from it."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+
+_PACKAGES = ("tensorflow", "keras", "sacrebleu", "jiwer")
+
+
+def write_results(path: str, command: str, seed: int, minutes: float, results: dict, **more) -> None:
+    """Writes `path` (….json) and the table beside it (….md).
+
+    Args:
+      command: what repeats the run. minutes: it took, training included.
+      results: problem -> {metric: value}. more: further entries, for instance baselines in the form of results.
+    """
+    record = {
+        "command": command,
+        "commit": _commit(),
+        "date": datetime.date.today().isoformat(),
+        "cores": os.cpu_count(),
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES}
+        | {"python": platform.python_version()},
+        "seed": seed,
+        "minutes": round(minutes, 1),
+        "results": results,
+        **more,
+    }
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(record, file, indent=1, ensure_ascii=False)
+        file.write("\n")
+    with open(path.removesuffix(".json") + ".md", "w", encoding="utf-8") as file:
+        file.write(render(record))
+
+
+def _commit() -> str:
+    """The commit of the checkout this code runs from, or "unknown" outside of one."""
+    folder = os.path.dirname(os.path.abspath(__file__))
+    try:
+        run = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=folder, capture_output=True, text=True
+        )
+    except FileNotFoundError:
+        return "unknown"
+    return run.stdout.strip() or "unknown"
+
+
+def table(results: dict, baselines: dict | None = None) -> str:
+    """A Markdown table of problem, metric, value and, where there are baselines, theirs."""
+    lines = ["| problem | metric | value | baseline |", "| --- | --- | ---: | ---: |"]
+    for problem, metrics in results.items():
+        for metric, value in metrics.items():
+            other = (baselines or {}).get(problem, {}).get(metric, "")
+            lines.append(f"| {problem} | {metric} | {_shown(value)} | {_shown(other)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(value) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def render(record: dict) -> str:
+    """The Markdown page of a record."""
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    parts = [
+        f"Written by `{record['command']}` at commit {record['commit']} on {record['date']}: {record['cores']} cores, "
+        f"{record['minutes']} minutes, seed {record['seed']}; {versions}.\n",
+        table(record["results"], record.get("baselines")),
+    ]
+    for problem, samples in record.get("samples", {}).items():
+        parts.append(f"**{problem}**\n")
+        parts += ["\n".join(f"- {key}: {value}" for key, value in sample.items()) + "\n" for sample in samples]
+    return "\n".join(parts)
