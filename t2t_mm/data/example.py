@@ -10,6 +10,10 @@ class CorpusError(Exception):
     """A corpus is missing, empty or unreadable; the message says what was looked for, where, and what to do."""
 
 
+class MediaError(CorpusError):
+    """A picture or sound cannot be decoded; the message names it and says why."""
+
+
 class TooManyBadExamples(CorpusError):
     """More examples of one corpus were unusable than the run tolerates."""
 

@@ -1,16 +1,14 @@
 """Pictures and sounds, decoded outside the graph so that a broken file is one clear error."""
 
 import io
+import math
 import wave
 
 import numpy as np
 from PIL import Image
 
-from t2t_mm.data.example import CorpusError
-
-
-class MediaError(CorpusError):
-    """A picture or sound cannot be decoded; the message names it and says why."""
+from t2t_mm.data.example import MediaError
+from t2t_mm.data.sphere import decode_sphere
 
 
 def load_image(path: str, size: int) -> np.ndarray:
@@ -35,10 +33,12 @@ def decode_image(data: bytes, origin: str, size: int) -> np.ndarray:
 
 
 def load_audio(path: str, sample_rate: int) -> np.ndarray:
-    """The sound at `path` as float32 [samples] in [-1, 1], one channel. WAV (PCM) or FLAC, told by its first bytes.
+    """The sound at `path` as float32 [samples] in [-1, 1], one channel, at `sample_rate` Hz.
+
+    WAV (PCM), FLAC or SPHERE, told by its first bytes; other rates are resampled.
 
     Raises:
-      MediaError: the file is absent, empty, truncated, of another format or of another rate than `sample_rate` Hz.
+      MediaError: the file is absent, empty, truncated or of another format.
     """
     return decode_audio(_read(path), path, sample_rate)
 
@@ -49,13 +49,42 @@ def decode_audio(data: bytes, origin: str, sample_rate: int) -> np.ndarray:
         samples, rate = _decode_wav(data, origin)
     elif data[:4] == b"fLaC":
         samples, rate = _decode_flac(data, origin)
+    elif data[:7] == b"NIST_1A":
+        samples, rate = decode_sphere(data, origin)
+        samples = samples.astype(np.float32) / 2**15
     else:
-        raise MediaError(f"{origin}: neither WAV nor FLAC (first bytes {data[:8]!r}).")
-    if rate != sample_rate:
-        raise MediaError(f"{origin}: sampled at {rate} Hz; this run's audio.sample_rate is {sample_rate} Hz.")
+        raise MediaError(f"{origin}: neither WAV, FLAC nor SPHERE (first bytes {data[:8]!r}).")
     if not len(samples):
         raise MediaError(f"{origin}: no sample in it.")
-    return samples.mean(axis=1, dtype=np.float32)
+    mono = samples.mean(axis=1, dtype=np.float32)
+    return mono if rate == sample_rate else resample(mono, rate, sample_rate)
+
+
+def resample(samples: np.ndarray, rate: int, new_rate: int, zeros: int = 24) -> np.ndarray:
+    """Band-limited resampling with a Kaiser-windowed sinc (Smith 2002, "Digital Audio Resampling").
+
+    Args:
+      samples: float32 [samples] at `rate` Hz. zeros: zero crossings of the sinc on each side.
+
+    Returns: float32 [ceil(samples · new_rate / rate)].
+    """
+    divisor = math.gcd(rate, new_rate)
+    up, down = new_rate // divisor, rate // divisor
+    cutoff = min(1.0, up / down) * 0.95  # of the old rate's half; below the new rate's half, with room to fall
+    reach = math.ceil(zeros / cutoff)
+    padded = np.pad(samples, reach)
+    length = -(-len(samples) * up // down)
+    resampled = np.empty(length, np.float32)
+    # Output n lies at n·down/up of the old samples; outputs of one phase share their weights.
+    for phase in range(min(up, length)):
+        first = phase * down // up
+        distance = np.arange(-reach, reach + 1) - (phase * down / up - first)
+        window = np.i0(12.0 * np.sqrt(np.clip(1 - (distance / (reach + 1)) ** 2, 0, None))) / np.i0(12.0)
+        kernel = (cutoff * np.sinc(cutoff * distance) * window).astype(np.float32)
+        count = -(-(length - phase) // up)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, len(kernel))[first::down][:count]
+        resampled[phase::up] = windows @ kernel
+    return resampled
 
 
 def _read(path: str) -> bytes:

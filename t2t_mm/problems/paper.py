@@ -7,6 +7,7 @@ from t2t_mm.data.coco import CocoCaptions
 from t2t_mm.data.image_folders import ImageFolders
 from t2t_mm.data.parallel_text import ParallelText
 from t2t_mm.data.treebank import Treebank
+from t2t_mm.data.wsj import WSJSpeech
 from t2t_mm.problems.problem import Problem
 
 COMMANDS = {"en": "To-English", "de": "To-German", "fr": "To-French"}
@@ -54,3 +55,7 @@ def imagenet(root: str, folder: str = "imagenet") -> Problem:
 
 def coco(root: str, folder: str = "coco", year: int = 2014) -> Problem:
     return Problem("coco", CocoCaptions(root, folder, year), "image", "text", "To-English")
+
+
+def wsj_speech(root: str, folder: str = "wsj") -> Problem:
+    return Problem("wsj_speech", WSJSpeech(root, folder), "audio", "text", "To-English")

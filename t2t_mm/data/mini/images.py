@@ -115,11 +115,11 @@ def _shade_colours(base: np.ndarray) -> np.ndarray:  # [3] -> [7, 3], by shade
 
     brightness = base.mean()
     if brightness < 60:  # nothing is darker than black, so its shades are all lighter
-        rows = (base, base, tint(0.2), tint(0.3), tint(0.5), tint(0.75), tint(0.5))
+        rows = (base, base, tint(0.12), tint(0.2), tint(0.4), tint(0.75), tint(0.65))
     elif brightness > 160:
-        rows = (base, base, base * 0.7, base * 0.88, base * 0.28, tint(0.75), base * 0.5)
+        rows = (base, base, base * 0.8, base * 0.9, base * 0.28, tint(0.75), base * 0.5)
     else:
-        rows = (base, base, base * 0.65, tint(0.25), base * 0.22, tint(0.8), tint(0.7))
+        rows = (base, base, base * 0.78, tint(0.25), base * 0.22, tint(0.8), tint(0.7))
     return np.stack(rows)
 
 

@@ -1,9 +1,9 @@
 """The 24 object shapes of the mini pictures, drawn as maps of shades.
 
-A shape is drawn without colours: every pixel of a one-channel image holds a shade (NONE ... PALE), which the
-renderer turns into colours derived from the object's own. So one drawing serves all colours, the silhouette is
-where the map is not NONE, and a pattern falls on the BODY alone. Coordinates are hundredths of the object's
-width, x to the right and y down, with (0, 0) in the middle and everything between -50 and 50.
+A shape is drawn without colours: every pixel of a one-channel image holds a shade (NONE ... PALE), which
+the renderer turns into colours derived from the object's own. So one drawing serves all colours, the
+silhouette is where the map is not NONE, and a pattern falls on the BODY alone. Coordinates are hundredths of
+the object's width, x to the right and y down, with (0, 0) in the middle and everything between -50 and 50.
 """
 
 import dataclasses
@@ -54,13 +54,15 @@ class Pen:
         self._fill(shade, _arc(x, y, rx, ry, 0, 360), outline)
 
     def sector(self, shade: int, x: float, y: float, rx: float, ry: float, start: float, stop: float):
-        """The part of an ellipse cut off by the chord from `start` to `stop` (degrees clockwise from the right)."""
+        """The part of an ellipse cut off by the chord from `start` to `stop` (degrees, clockwise)."""
         self._fill(shade, _arc(x, y, rx, ry, start, stop), True)
 
     def line(self, shade: int, width: float, *xy: float):
         self._stroke(shade, width, np.reshape(xy, (-1, 2)))
 
-    def arc(self, shade: int, width: float, x: float, y: float, rx: float, ry: float, start: float, stop: float):
+    def arc(
+        self, shade: int, width: float, x: float, y: float, rx: float, ry: float, start: float, stop: float
+    ):
         self._stroke(shade, width, _arc(x, y, rx, ry, start, stop))
 
     def _fill(self, shade: int, points: np.ndarray, outline: bool):
@@ -70,7 +72,8 @@ class Pen:
             self._draw.line(placed + placed[:4], fill=INK, width=max(1, round(2.4 * self._unit)))
 
     def _stroke(self, shade: int, width: float, points: np.ndarray):
-        self._draw.line(self._place(points), fill=shade, width=max(1, round(width * self._unit)), joint="curve")
+        pixels = max(1, round(width * self._unit))
+        self._draw.line(self._place(points), fill=shade, width=pixels, joint="curve")
 
     def _place(self, points: np.ndarray) -> list[float]:
         return (points @ self._matrix + self._centre).ravel().tolist()
@@ -200,22 +203,21 @@ def _dog(pen):
     for x in (-24, 32):
         pen.polygon(BODY, x - 6, 10, x + 5, 10, x + 5, 47, x - 6, 47)
     pen.curve(BODY, -32, -8, 0, -8, 34, -8, 40, 8, 36, 24, 0, 20, -28, 24)
-    pen.curve(BODY, -14, -36, -28, -44, -36, -30, -50, -24, -48, -12, -32, -8, -22, 4, -8, -2, -6, -22)
+    pen.curve(BODY, -14, -36, -28, -44, -36, -30, -47, -25, -45, -12, -32, -8, -22, 4, -8, -2, -6, -22)
     pen.curve(DARK, -22, -40, -12, -42, -2, -24, -4, -6, -13, -8, -18, -24)
-    pen.ellipse(INK, -47, -22, 5, 5)
+    pen.ellipse(INK, -44, -22, 5, 5)
     pen.ellipse(INK, -30, -29, 3, 3)
 
 
 def _car(pen):
-    pen.polygon(BODY, -28, -4, -16, -28, 18, -28, 32, -4)
-    pen.polygon(PALE, -21, -6, -13, -23, 0, -23, 0, -6)
-    pen.polygon(PALE, 5, -6, 5, -23, 15, -23, 25, -6)
-    pen.polygon(BODY, -49, 20, -49, 2, -40, -6, 40, -6, 49, 2, 49, 20)
-    pen.line(INK, 2.5, 2, -4, 2, 18)
-    pen.polygon(PALE, -49, 3, -41, 3, -41, 10, -49, 10)
-    for x in (-27, 27):
-        pen.ellipse(INK, x, 20, 13, 13)
-        pen.ellipse(PALE, x, 20, 5.5, 5.5)
+    pen.polygon(BODY, -32, -6, -19, -34, 20, -34, 34, -6)
+    pen.polygon(PALE, -21, -10, -14, -27, -1, -27, -1, -10)
+    pen.polygon(PALE, 5, -10, 5, -27, 16, -27, 24, -10)
+    pen.polygon(BODY, -49, 24, -49, 2, -40, -7, 41, -7, 49, 2, 49, 24)
+    pen.polygon(PALE, -49, 4, -42, 4, -42, 11, -49, 11)
+    for x in (-26, 27):
+        pen.ellipse(INK, x, 24, 11, 11)
+        pen.ellipse(PALE, x, 24, 4.5, 4.5)
 
 
 def _boat(pen):
@@ -307,10 +309,10 @@ def _apple(pen):
 
 
 def _mushroom(pen):
-    pen.curve(PALE, -12, 0, 12, 0, 14, 30, 20, 47, -20, 47, -14, 30)
+    pen.curve(PALE, -10, 0, 10, 0, 11, 30, 16, 47, -16, 47, -11, 30)
     pen.ellipse(LIGHT, 0, 3, 48, 9)
     pen.curve(BODY, -48, 4, -40, -26, -16, -45, 16, -45, 40, -26, 48, 4, 24, -1, 0, -2, -24, -1)
-    for x, y, radius in ((-26, -14, 7), (0, -30, 8), (25, -17, 7), (3, -9, 5)):
+    for x, y, radius in ((-26, -14, 5.5), (-3, -30, 6.5), (24, -18, 5.5)):
         pen.ellipse(PALE, x, y, radius, radius)
 
 
