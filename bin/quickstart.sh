@@ -20,7 +20,7 @@ say "3/5 Vocabulary"
 if [ -e corpora/mini.model ]; then
   echo "corpora/mini.model is there already."
 else
-  $python bin/build_vocabulary.py --gin_file=gin/runs/joint_mini.gin --gin_file=gin/vocabulary.gin
+  $python bin/build_vocabulary.py --gin_file=gin/runs/joint_mini.gin --size=1200
 fi
 
 say "4/5 Joint training of eight problems"
