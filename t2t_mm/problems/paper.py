@@ -8,6 +8,11 @@ from t2t_mm.data.image_folders import ImageFolders
 from t2t_mm.data.parallel_text import ParallelText
 from t2t_mm.data.treebank import Treebank
 from t2t_mm.data.wsj import WSJSpeech
+from t2t_mm.evaluation.captioning import captions
+from t2t_mm.evaluation.classification import top_k
+from t2t_mm.evaluation.parsing import bracket_f1
+from t2t_mm.evaluation.recognition import wer
+from t2t_mm.evaluation.translation import bleu
 from t2t_mm.problems.problem import Problem
 
 COMMANDS = {"en": "To-English", "de": "To-German", "fr": "To-French"}
@@ -21,6 +26,7 @@ def translation(root: str, source_language: str, target_language: str, folder: s
         inputs="language",
         targets="text",
         command=COMMANDS[target_language],
+        metrics=(bleu,),
     )
 
 
@@ -46,16 +52,16 @@ def wmt_de_fr(root: str, folder: str = "wmt/de-fr", names: dict | None = None) -
 
 
 def wsj_parsing(root: str, folder: str = "ptb", splits: dict | None = None) -> Problem:
-    return Problem("wsj_parsing", Treebank(root, folder, splits), "language", "tree", "To-Parse-Tree")
+    return Problem("wsj_parsing", Treebank(root, folder, splits), "language", "tree", "To-Parse-Tree", (bracket_f1,))
 
 
 def imagenet(root: str, folder: str = "imagenet") -> Problem:
-    return Problem("imagenet", ImageFolders(root, folder), "image", "class", "To-Class")
+    return Problem("imagenet", ImageFolders(root, folder), "image", "class", "To-Class", (top_k,))
 
 
 def coco(root: str, folder: str = "coco", year: int = 2014) -> Problem:
-    return Problem("coco", CocoCaptions(root, folder, year), "image", "text", "To-English")
+    return Problem("coco", CocoCaptions(root, folder, year), "image", "text", "To-English", (captions,))
 
 
 def wsj_speech(root: str, folder: str = "wsj") -> Problem:
-    return Problem("wsj_speech", WSJSpeech(root, folder), "audio", "text", "To-English")
+    return Problem("wsj_speech", WSJSpeech(root, folder), "audio", "text", "To-English", (wer,))

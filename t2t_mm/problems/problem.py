@@ -16,7 +16,8 @@ class Problem:
     source: has `examples(split, report) -> list[Example]` and, where targets is "class", `class_names()`.
     inputs: "language", "image" or "audio". targets: "text", "tree" (linearised) or "class".
     command: the command token that decoding starts from; problems with one target language may share it.
-    metrics: functions of (predictions, examples) -> dict, over decoded answers.
+    metrics: functions of (answers, examples) -> {name: value}, over a whole set; answers are texts, linearised trees, or
+      for classes scores [classes]. Without one, the share of exact matches is reported.
     """
 
     name: str

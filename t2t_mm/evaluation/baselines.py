@@ -1,0 +1,50 @@
+"""Answers that anyone could give without a model: what every figure is to be compared with."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from t2t_mm.data.example import Example
+from t2t_mm.problems.problem import Problem
+
+_PUNCTUATION = {",", ":", "``", "''", "."}
+
+
+def baseline(problem: Problem, train: Sequence[Example], examples: Sequence[Example]) -> tuple[list, str]:
+    """The trivial answer to each of `examples`, and what it is.
+
+    Classes: ranked by their frequency in training. Trees: right-branching. Text: the input itself where it is text,
+    else the most frequent target of training.
+    """
+    if problem.targets == "class":
+        scores = np.bincount([example.targets for example in train]).astype(float)
+        return [scores] * len(examples), "majority class"
+    if problem.targets == "tree":
+        tags = _frequent_tags(train)
+        return [right_branching(example.inputs.split(), tags) for example in examples], "right-branching tree"
+    if problem.inputs == "language":
+        return [example.inputs for example in examples], "copy of the source"
+    answer, _ = Counter(example.targets for example in train).most_common(1)[0]
+    return [answer] * len(examples), "most frequent target"
+
+
+def _frequent_tags(train: Sequence[Example]) -> dict[str, str]:
+    """Word -> its most frequent tag; a word not seen in training is a noun."""
+    counts: dict[str, Counter] = defaultdict(Counter)
+    for example in train:
+        tags = [symbol for symbol in example.targets.split() if symbol[0] not in "()"]
+        for word, tag in zip(example.inputs.split(), tags):
+            counts[word][tag] += 1
+    return defaultdict(lambda: "NN", {word: found.most_common(1)[0][0] for word, found in counts.items()})
+
+
+def right_branching(words: Sequence[str], tags: dict[str, str]) -> str:
+    """Every word takes all that follows it as its sister, under VP; S is the root, final punctuation hangs from it."""
+    final = [tags[words[-1]]] if tags[words[-1]] in _PUNCTUATION else []
+    body = [tags[word] for word in words[: len(words) - len(final)]]
+    symbols = ["(S"]
+    for index, tag in enumerate(body):
+        symbols += ["(VP", tag] if 0 < index < len(body) - 1 else [tag]
+    symbols += [")VP"] * max(len(body) - 2, 0)
+    return " ".join([*symbols, *final, ")S"])
