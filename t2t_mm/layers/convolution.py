@@ -201,10 +201,18 @@ class ConvStep2D(keras.layers.Layer):
       strides: strides along rows and columns.
       relu: False leaves out the ReLU: for the first step on raw pixels or samples, where it would throw away every
         negative value (the 2017 code left it out there too).
+      separable: False makes it a full convolution with equal strides. On three colours a separable one has three
+        spatial filters in all, too few to see edges of every direction.
     """
 
     def __init__(
-        self, filters: int, kernel_size: int = 3, strides: tuple[int, int] = (1, 1), relu: bool = True, **kwargs
+        self,
+        filters: int,
+        kernel_size: int = 3,
+        strides: tuple[int, int] = (1, 1),
+        relu: bool = True,
+        separable: bool = True,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.filters = at_least(1, filters, "filters")
@@ -213,11 +221,20 @@ class ConvStep2D(keras.layers.Layer):
             raise ValueError(f"ConvStep2D: kernel_size is {kernel_size}; it must be odd to have a centre.")
         self.strides = tuple(strides)
         self.relu = relu
+        self.separable = separable
+        if not separable and len(set(self.strides)) > 1:
+            raise ValueError(f"ConvStep2D: strides {self.strides} differ, which only a separable convolution can do.")
         self.norm = layer_norm("norm")
 
     def build(self, input_shape):
         depth = input_shape[-1]
         size = self.kernel_size
+        if not self.separable:
+            self.kernel = self.add_weight(
+                name="kernel", shape=(size, size, depth, self.filters), initializer=pointwise_initializer()
+            )
+            self.norm.build((*input_shape[:-1], self.filters))
+            return
         if size > 1:  # a 1×1 depthwise kernel only rescales what the pointwise one weighs anyway
             self.depthwise = self.add_weight(
                 name="depthwise", shape=(size, size, depth, 1), initializer=depthwise_initializer(size * size)
@@ -232,9 +249,12 @@ class ConvStep2D(keras.layers.Layer):
             x = ops.relu(x)
         x = zero_padding(x, padding)
         rows, columns = self.strides
+        side = self.kernel_size // 2
+        x = ops.pad(x, [[0, 0], [side, side], [side, side], [0, 0]])
+        if not self.separable:
+            kernel = ops.cast(self.kernel, x.dtype)
+            return self.norm(ops.conv(x, kernel, strides=rows, padding="valid", data_format="channels_last"))
         if self.kernel_size > 1:
-            side = self.kernel_size // 2
-            x = ops.pad(x, [[0, 0], [side, side], [side, side], [0, 0]])
             # The native depthwise kernel knows equal strides only; of unequal ones the finer is computed.
             stride = min(rows, columns)
             x = ops.depthwise_conv(

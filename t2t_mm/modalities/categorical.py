@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from t2t_mm.layers.convolution import ConvStep2D, max_pool, strided
+from t2t_mm.layers.convolution import ConvStep2D, max_pool, pointwise_initializer, strided
 
 
 class CategoricalOutput(keras.layers.Layer):
@@ -24,9 +24,8 @@ class CategoricalOutput(keras.layers.Layer):
         self.h4 = ConvStep2D(widths[0], 3, name="h4")
         self.h5 = ConvStep2D(widths[1], 3, name="h5")
         self.heads = {
-            labels: keras.layers.Dense(
-                count, kernel_initializer=keras.initializers.VarianceScaling(0.01, "fan_in", "uniform"), name=labels
-            )
+            # Scaled like every other map: a smaller start would keep gradients from the layers below for long.
+            labels: keras.layers.Dense(count, kernel_initializer=pointwise_initializer(), name=labels)
             for labels, count in self.num_classes.items()
         }
 

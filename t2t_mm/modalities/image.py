@@ -16,16 +16,23 @@ class ImageInput(keras.layers.Layer):
       filters: channels of h1, h2 and the ConvRes blocks before the last; the paper's 32, 64, 128, 256.
       first_relu: True puts ConvStep's ReLU on the raw pixels too, as the letter has it; a standardised picture
         then loses everything below its mean, so the default leaves it out.
+      full_stem: True makes h1 and h2 full convolutions, as in Xception itself; the paper's ConvStep is separable,
+        which leaves h1 three spatial filters.
     """
 
     def __init__(
-        self, depth: int, filters: tuple[int, ...] = (32, 64, 128, 256), first_relu: bool = False, **kwargs
+        self,
+        depth: int,
+        filters: tuple[int, ...] = (32, 64, 128, 256),
+        first_relu: bool = False,
+        full_stem: bool = False,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         if len(filters) < 2:
             raise ValueError(f"ImageInput: filters is {filters!r}; it needs at least the two of h1 and h2.")
-        self.h1 = ConvStep2D(filters[0], 3, strides=(2, 2), relu=first_relu, name="h1")
-        self.h2 = ConvStep2D(filters[1], 3, name="h2")
+        self.h1 = ConvStep2D(filters[0], 3, strides=(2, 2), relu=first_relu, separable=not full_stem, name="h1")
+        self.h2 = ConvStep2D(filters[1], 3, separable=not full_stem, name="h2")
         self.blocks = [ConvRes(f, name=f"r{i}") for i, f in enumerate((*filters[2:], depth), start=1)]
 
     def build(self, input_shape):
