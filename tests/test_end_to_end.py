@@ -1,0 +1,107 @@
+"""All eight problems from the commands a user types: corpora, vocabulary, training, evaluation, decoding."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+CHECKOUT = os.path.join(os.path.dirname(__file__), "..")
+SMALL = (
+    "corpora='{root}/mini'", "vocabulary_file='{root}/mini.model'", "steps=2",
+    "model.MultiModel.depth=16", "model.MultiModel.encoder_blocks=2", "model.MultiModel.mixer_blocks=1",
+    "model.MultiModel.decoder_blocks=2", "attention.AttentionBlock.heads=2", "attention.AttentionBlock.convs=1",
+    "moe.MixtureOfExperts.num_experts=3", "moe.MixtureOfExperts.hidden=16", "image.ImageInput.filters=(4, 8)",
+    "image.ImageInput.full_stem=True", "categorical.CategoricalOutput.widths=(16, 16)",
+    "audio.AudioInput.least_width=4", "pipeline.BatchSettings.positions=128", "pipeline.BatchSettings.images=2",
+    "pipeline.BatchSettings.audio_frames=800", "pipeline.BatchSettings.image_size=32",
+    "schedule.InverseSquareRoot.decay_steps=1", "loop.train.log_steps=1",
+)  # fmt: skip
+CORPORA = (
+    "Sizes.pairs=30", "Sizes.trees=30", "Sizes.images=1", "Sizes.scenes=3", "Sizes.utterances=4", "Sizes.speakers=2",
+    "Sizes.held_out_pairs=3", "Sizes.held_out_trees=3", "Sizes.held_out_images=1", "Sizes.held_out_scenes=2",
+    "Sizes.held_out_utterances=2", "Sizes.held_out_speakers=2", "Sizes.image_size=32",
+)  # fmt: skip
+
+
+def command(name, *flags, stdin=None):
+    return subprocess.run(
+        [sys.executable, os.path.join("bin", name), *flags], input=stdin, capture_output=True, text=True, cwd=CHECKOUT,
+        env={**os.environ, "PYTHONPATH": os.path.abspath(CHECKOUT), "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )  # fmt: skip
+
+
+def bindings(root):
+    return [f"--gin_param={binding.format(root=root)}" for binding in SMALL]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A folder with corpora, a vocabulary, and a run of two steps."""
+    root = tmp_path_factory.mktemp("all")
+    run = "--gin_file=gin/runs/joint_mini.gin"
+    for name, *flags in (
+        ("make_mini.py", f"--root={root}/mini", *[f"--gin_param=corpora.{size}" for size in CORPORA]),
+        ("build_vocabulary.py", run, "--size=420", *bindings(root)),
+        ("train.py", run, f"--model_dir={root}/run", *bindings(root)),
+    ):
+        done = command(name, *flags)
+        assert done.returncode == 0, done.stderr[-3000:]
+    return root
+
+
+def test_a_run_leaves_what_later_commands_need(root):
+    assert {"checkpoints", "config.gin", "events", "model.json", "vocabulary.model"} <= set(os.listdir(root / "run"))
+    assert "versions" in json.loads((root / "run" / "model.json").read_text())
+
+
+def test_evaluation_of_all_eight(root):
+    # The vocabulary of the run's folder serves; that the original is gone does not matter.
+    os.rename(root / "mini.model", root / "elsewhere.model")
+    done = command("evaluate.py", f"--model_dir={root}/run", "--split=test", "--max_length=6")
+    assert done.returncode == 0, done.stderr[-3000:]
+    record = json.loads((root / "run" / "evaluation_test.json").read_text())
+    assert {"command", "commit", "date", "cores", "versions", "seed", "minutes", "results"} <= set(record)
+    expected = {
+        "wsj_speech": "wer", "imagenet": "top5", "coco": "cider", "wsj_parsing": "f1",
+        "wmt_en_de": "bleu", "wmt_de_en": "bleu", "wmt_en_fr": "bleu", "wmt_fr_en": "bleu",
+    }  # fmt: skip
+    for problem, metric in expected.items():
+        found = record["results"][problem]
+        assert {"log_perplexity", "token_accuracy", "sequence_accuracy", "examples", metric} <= set(found)
+        assert metric in record["baselines"][problem]
+        assert 0 < found["log_perplexity"] < 8
+    assert record["results"]["imagenet"]["examples"] == 24 and len(record["samples"]["coco"]) == 2
+    assert "| wsj_parsing | f1 |" in (root / "run" / "evaluation_test.md").read_text()
+
+
+def test_decoding_of_a_users_sentences_and_pictures(root):
+    decode = ["decode.py", f"--model_dir={root}/run", "--max_length=6"]
+    done = command(*decode, "--problem=wsj_parsing", "--input=-", stdin="the cat sleeps .\n\na dog\n")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "cat)" in done.stdout and "dog)" in done.stdout
+    picture = next((root / "mini" / "imagenet" / "val").rglob("*.JPEG"))
+    (root / "broken.jpg").write_bytes(picture.read_bytes()[:300])
+    done = command(*decode, "--problem=imagenet", f"--input={picture}", f"--input={root}/broken.jpg")
+    assert done.returncode == 1
+    assert done.stdout.count("%") == 5 and "n900" in done.stdout
+    assert "broken.jpg: not a readable picture" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--problem=wmt_en_it", "--input=x"], "decode.py: Unknown problem 'wmt_en_it'; this run has wsj_speech, "),
+        (["--problem=wmt_en_de"], "decode.py: No input; give --input="),
+        (["--problem=wmt_en_de", "--input_file=nowhere.txt"], "decode.py: nowhere.txt: No such file"),
+    ],
+)
+def test_bad_input_to_decode_is_one_line(root, flags, message):
+    done = command("decode.py", f"--model_dir={root}/run", *flags)
+    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_evaluating_what_was_never_trained_is_one_line(tmp_path):
+    done = command("evaluate.py", f"--model_dir={tmp_path}")
+    assert done.returncode == 1 and "config.gin" in done.stderr and "Traceback" not in done.stderr
