@@ -38,6 +38,7 @@ def main(_):
         baselines = evaluate.evaluate_baselines(run, split, names) if _BASELINES.value else {}
     except (config.ConfigError, example.CorpusError, experiment.RunError) as error:
         raise SystemExit(f"evaluate.py: {error}") from error
+    evaluate.to_tensorboard(found, model_dir, split)
     path = _OUTPUT.value or os.path.join(model_dir, f"evaluation_{split}.json")
     minutes = found.pop("training_minutes")
     results.write_results(

@@ -7,6 +7,8 @@ problems and training know nothing of gin.
 import difflib
 import inspect
 import os
+import types
+import typing
 from collections.abc import Callable, Sequence
 
 import gin
@@ -41,6 +43,7 @@ def parse(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> None:
             _check_references(what, value, macros)
             if selector != _MACRO:
                 _check_parameter(selector, name)
+                _check_type(what, selector, name, value)
 
 
 def _check_references(what: str, value, macros: set[str]) -> None:
@@ -58,6 +61,45 @@ def _check_parameter(selector: str, name: str) -> None:
     known = [p.name for p in parameters.values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     if name not in known and name not in _KERAS_ARGUMENTS:
         raise ConfigError(f"{selector} has no parameter {name}{_near(name, known)}")
+
+
+def _check_type(what: str, selector: str, name: str, value) -> None:
+    """Refuses a value that the parameter's annotation excludes; references stand for what is only known later."""
+    if isinstance(value, gin_config.ConfigurableReference):
+        reference, selector_of = value.config_key
+        if selector_of != _MACRO:
+            return
+        value = gin_config._CONFIG[reference, _MACRO]["value"]
+        if isinstance(value, gin_config.ConfigurableReference):
+            return
+    wrapped = gin_config._REGISTRY.get_match(selector).wrapped
+    hints = typing.get_type_hints(wrapped.__init__ if inspect.isclass(wrapped) else wrapped)
+    if name in hints and not _fits(value, hints[name]):
+        raise ConfigError(f"{what} is {value!r}; it must be {_spelled(hints[name])}.")
+
+
+def _fits(value, hint) -> bool:
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, part) for part in typing.get_args(hint))
+    kind = origin or hint
+    if kind in (None, type(None)):
+        return value is None
+    if not isinstance(kind, type) or kind is Callable:
+        return True
+    if isinstance(value, gin_config.ConfigurableReference):
+        return True
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if kind is Sequence or kind is tuple:
+        return isinstance(value, list | tuple)
+    return isinstance(value, kind)
+
+
+def _spelled(hint) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
 
 
 def configured(function: Callable) -> Callable:

@@ -61,6 +61,11 @@ def test_a_binding_reaches_the_layer_and_the_layer_stays_itself(build):
         ("rate = %gin.REQUIRED\nconvolution.ConvBlock.dropout = %rate", "REQUIRED"),
         ("convolution.ConvBlock.dropout = ", "test.gin"),
         ("from t2t_mm.layers import nothing", "nothing"),
+        ("convolution.ConvBlock.dropout = 'none'", "ConvBlock.dropout is 'none'; it must be float"),
+        ("convolution.ConvBlock.kernel_small = 3.0", "kernel_small is 3.0; it must be int"),
+        ("convolution.ConvBlock.causal = 1", "causal is 1; it must be bool"),
+        ("rate = '0.1'\nconvolution.ConvBlock.dropout = %rate", "dropout is '0.1'; it must be float"),
+        ("model.MultiModel.num_classes = 10", "num_classes is 10; it must be dict"),
     ],
 )
 def test_what_cannot_be_meant_is_named(build, text, message):

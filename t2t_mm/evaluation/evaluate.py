@@ -1,6 +1,7 @@
 """A trained model over the whole dev or test set of each problem: teacher-forced figures and decoded metrics."""
 
 import dataclasses
+import os
 import time
 from collections.abc import Sequence
 
@@ -76,6 +77,20 @@ def evaluate(
         "samples": shown,
         "skipped": {name: found for name, found in skipped.items() if found},
     }
+
+
+def to_tensorboard(found: dict, model_dir: str, split: str) -> None:
+    """Writes the figures and the decoded examples of `evaluate` beside those of the training."""
+    writer = tf.summary.create_file_writer(os.path.join(model_dir, "events", split))
+    with writer.as_default(step=found["step"]):
+        for problem, metrics in found["results"].items():
+            for metric, value in metrics.items():
+                if isinstance(value, float):
+                    tf.summary.scalar(f"{problem}/{metric}", value)
+            for number, sample in enumerate(found["samples"][problem], start=1):
+                lines = "\n\n".join(f"{key}: {value}" for key, value in sample.items())
+                tf.summary.text(f"{problem}/sample_{number}", lines)
+    writer.flush()
 
 
 def evaluate_baselines(experiment: Experiment, split: str = "dev", names: Sequence[str] = ()) -> dict:

@@ -48,7 +48,6 @@ def train(
     save_steps: int = 500,
     max_bad_examples: int = 100,
     configuration: Callable[[], str] = lambda: "",
-    on_save: Callable = lambda network, step, writer: None,
 ):
     """Trains one model on all problems of `experiment` until `steps`, and returns it.
 
@@ -59,7 +58,6 @@ def train(
       mixing: which problems a step takes, see `problems_of_step`.
       log_steps, save_steps: steps between two lines of progress, between two checkpoints.
       configuration: called once all is built; its text is saved as `config.gin`. An error it raises stops the run.
-      on_save: called with (model, step, TensorBoard writer) after each checkpoint.
 
     Raises:
       RunError: a loss is not finite, the batches cannot be shared out over the replicas, or `model_dir` is another
@@ -139,7 +137,6 @@ def train(
             if step % save_steps == 0 or progress.finished():
                 seconds.assign(progress.seconds())
                 manager.save()
-                on_save(network, step, writer)
     except KeyboardInterrupt:
         seconds.assign(progress.seconds())
         manager.save()

@@ -101,3 +101,65 @@ def test_any_subset_of_problems_trains(names):
 
 def test_a_batch_is_shared_out_whole():
     assert split_batch(tf.distribute.get_strategy(), {"one": batch(1)})["one"]["inputs"].shape == (4, 6)
+
+
+@functools.cache  # a second one would use the same keys for other collective operations
+def mirrored():
+    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
+    if len(devices) < 2:
+        pytest.fail("tests/conftest.py must make two CPU devices before TensorFlow starts")
+    return tf.distribute.MirroredStrategy([name.replace("/device:", "") for name in devices[:2]])
+
+
+def test_two_replicas_are_one_large_batch():
+    """With unequal padding in the halves, so that a mean of the replicas' means would be wrong."""
+    batches = {"one": batch(1), "two": batch(2)}
+    padded = np.zeros([4, 6], bool)
+    padded[2:, 2:] = True
+    for part in batches.values():
+        part["target_padding"] = tf.constant(padded)
+    results = []
+    for strategy in (tf.distribute.get_strategy(), mirrored()):
+        keras.utils.set_random_seed(3)
+        with strategy.scope():
+            model = small_model(mixture=None)
+            sgd = keras.optimizers.SGD(1.0)
+            sgd.build(model.trainable_variables)
+        step = step_of(strategy, model, sgd, clip_norm=0.5)
+        figures, norm = step(split_batch(strategy, batches))
+        results.append((model, figures, norm))
+    (single, figures, norm), (double, figures2, norm2) = results
+    np.testing.assert_allclose(float(norm), float(norm2), rtol=1e-4)
+    for name in figures:
+        np.testing.assert_allclose(float(figures[name]["loss"]), float(figures2[name]["loss"]), rtol=1e-5)
+    for one, two in zip(single.trainable_variables, double.trainable_variables):
+        np.testing.assert_allclose(one.numpy(), two.numpy(), atol=1e-5)
+
+
+def test_balancing_losses_of_replicas_are_those_of_the_whole():
+    found = []
+    for strategy in (tf.distribute.get_strategy(), mirrored()):
+        keras.utils.set_random_seed(3)
+        with strategy.scope():
+            model = small_model()
+            for layer in (model.encoder.mixture.mixture, model.decoder.mixture.mixture):
+                layer.gate.assign(np.random.default_rng(0).normal(size=layer.gate.shape))
+                layer.noise.assign(np.full(layer.noise.shape, 0.0))
+            figures = _balance(strategy, model, batch(1))
+        found.append(figures)
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4)
+
+
+def _balance(strategy, model, whole):
+    """Both balancing losses without gate noise, on however many replicas."""
+
+    def replica(part):
+        mean = lambda x: x  # noqa: E731
+        if strategy.num_replicas_in_sync > 1:
+            context = tf.distribute.get_replica_context()
+            mean = lambda x: context.all_reduce(tf.distribute.ReduceOp.MEAN, x)  # noqa: E731
+        _, figures = problem_loss(model, PROBLEMS[0], part, 0.0, 0.1, training=False, mean=mean)
+        return figures["importance_loss"], figures["load_loss"]
+
+    losses = tf.function(lambda part: strategy.run(replica, args=(part,)))(split_batch(strategy, whole))
+    return [float(strategy.reduce(tf.distribute.ReduceOp.MEAN, loss, axis=None)) for loss in losses]
