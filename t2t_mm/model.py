@@ -263,7 +263,7 @@ class MultiModel(keras.Model):
         x = encoded + self.command(command, ops.shape(encoded)[0])[:, None]
         x = self.mixer(encoded, padding, x, padding, causal=False, training=training)
         x, balance = self.decoder(encoded, padding, x, padding, causal=False, training=training)
-        return self.categorical_out(x, padding, grid=grid, labels=labels), balance
+        return self.categorical_out(x, padding, grid=grid, labels=labels, training=training), balance
 
     def initial_state(self, encoded, source_padding, max_length: int) -> dict:
         """State of step-by-step decoding; the source's keys and values are computed once, here."""

@@ -21,17 +21,17 @@ SETTING = {
 TABLE = {
     "mini": {
         "language_in": 1_024_000, "image_in": 49_840, "audio_in": 165_529, "command_in": 640, "encoder": 953_856,
-        "mixer": 416_256, "decoder": 1_622_528, "language_out": 1_024_000, "categorical_out": 387_880,
+        "mixer": 416_256, "decoder": 1_622_528, "language_out": 1_024_000, "categorical_out": 388_392,
     },
     "base": {
         "language_in": 4_096_000, "image_in": 708_251, "audio_in": 1_316_137, "command_in": 2_560,
         "encoder": 69_373_952, "mixer": 6_383_616, "decoder": 79_912_960, "language_out": 4_096_000,
-        "categorical_out": 6_810_088,
+        "categorical_out": 6_814_184,
     },
     "paper": {
         "language_in": 8_192_000, "image_in": 1_764_507, "audio_in": 446_849, "command_in": 5_120,
         "encoder": 1_032_564_736, "mixer": 25_350_144, "decoder": 1_074_614_272, "language_out": 8_192_000,
-        "categorical_out": 9_977_320,
+        "categorical_out": 9_981_416,
     },
 }  # fmt: skip
 
