@@ -134,3 +134,15 @@ def test_one_problem_a_step_trains(corpora):
 def test_a_problem_named_twice_is_refused(corpora):
     with pytest.raises(RunError, match="twice"):
         train(corpora, "twice", 1, problems=[paper.wmt_en_de(str(corpora))] * 2)
+
+
+def test_fewer_pictures_than_replicas_are_refused(corpora):
+    class TwoReplicas:
+        num_replicas_in_sync = 2
+
+    build_vocabulary(problems_of(corpora), str(corpora / "vocabulary.model"), size=310)
+    experiment = Experiment(
+        problems_of(corpora), str(corpora / "vocabulary.model"), batches=BatchSettings(images=1)
+    )
+    with pytest.raises(RunError, match="images is 1, less than the 2 replicas"):
+        loop.train(experiment, str(corpora / "run"), 1, strategy=TwoReplicas())
