@@ -123,6 +123,14 @@ def _write(path: str, text: str) -> None:
     os.replace(path + ".part", path)
 
 
+def all_variables(network) -> list[tf.Variable]:
+    """Every weight and every state of random numbers, in the model's own order, to be saved and restored.
+
+    TensorFlow does not find them all by walking the model: Keras tracks its layers' lists and seeds in its own way.
+    """
+    return [variable.value for variable in network.variables]
+
+
 def checkpoint_manager(checkpoint: tf.train.Checkpoint, model_dir: str) -> tf.train.CheckpointManager:
     return tf.train.CheckpointManager(checkpoint, os.path.join(model_dir, "checkpoints"), max_to_keep=2)
 
@@ -157,7 +165,7 @@ def load_trained(experiment: Experiment, model_dir: str) -> tuple[MultiModel, di
         raise RunError(f"{model_dir}/checkpoints: no checkpoint yet. Train first with bin/train.py.")
     network = experiment.build_model(description)
     done, seconds = tf.Variable(0, dtype=tf.int64), tf.Variable(0.0, dtype=tf.float64)
-    restore(tf.train.Checkpoint(model=network, done=done, seconds=seconds), path)
+    restore(tf.train.Checkpoint(variables=all_variables(network), done=done, seconds=seconds), path)
     return network, description, {"step": int(done), "seconds": float(seconds)}
 
 

@@ -13,7 +13,7 @@ from absl import logging
 from t2t_mm.data.example import Report
 from t2t_mm.data.pipeline import load_examples, make_batches, next_batch
 from t2t_mm.data.tokenizer import Tokenizer
-from t2t_mm.experiment import Experiment, RunError, checkpoint_manager, prepare_folder, restore
+from t2t_mm.experiment import Experiment, RunError, all_variables, checkpoint_manager, prepare_folder, restore
 from t2t_mm.training.mixing import problems_of_step
 from t2t_mm.training.schedule import InverseSquareRoot
 from t2t_mm.training.step import make_train_step, split_batch
@@ -109,10 +109,8 @@ def train(
 
     # Restore.
     prepare_folder(model_dir, experiment, configuration(), seed)
-    held = {id(weight) for weight in network.weights}
-    random_states = [v.value for v in network.variables if id(v) not in held]  # Keras does not track these for TF
     checkpoint = tf.train.Checkpoint(
-        model=network, optimizer=adam, done=done, seconds=seconds, iterators=iterators, random_states=random_states
+        variables=all_variables(network), optimizer=adam, done=done, seconds=seconds, iterators=iterators
     )
     manager = checkpoint_manager(checkpoint, model_dir)
     if manager.latest_checkpoint:

@@ -9,7 +9,7 @@ import pytest
 from t2t_mm.data.example import CorpusError, Example, TooManyBadExamples
 from t2t_mm.data.pipeline import BatchSettings
 from t2t_mm.data.vocabulary import build_vocabulary
-from t2t_mm.experiment import Experiment, RunError
+from t2t_mm.experiment import Experiment, RunError, load_trained
 from t2t_mm.layers.attention import AttentionBlock
 from t2t_mm.layers.convolution import ConvBlock
 from t2t_mm.layers.moe import MixtureOfExperts
@@ -47,13 +47,8 @@ def problems_of(corpora):
     ]
 
 
-def train(corpora, name, steps, problems=None, depth=16, **settings):
-    problems = problems or problems_of(corpora)
-    vocabulary = corpora / "vocabulary.model"
-    if not vocabulary.exists():
-        build_vocabulary(problems, str(vocabulary), size=310)
-    model = functools.partial(
-        MultiModel,
+def small_model(depth, **settings):
+    return MultiModel(
         depth=depth,
         encoder_blocks=2,
         mixer_blocks=1,
@@ -61,7 +56,16 @@ def train(corpora, name, steps, problems=None, depth=16, **settings):
         conv_block=functools.partial(ConvBlock, dropout=0.1),
         attention_block=functools.partial(AttentionBlock, heads=2, convs=1),
         mixture=functools.partial(MixtureOfExperts, num_experts=3, chosen=2, hidden=8),
+        **settings,
     )
+
+
+def train(corpora, name, steps, problems=None, depth=16, **settings):
+    problems = problems or problems_of(corpora)
+    vocabulary = corpora / "vocabulary.model"
+    if not vocabulary.exists():
+        build_vocabulary(problems, str(vocabulary), size=310)
+    model = functools.partial(small_model, depth)
     batches = BatchSettings(positions=128, shuffle=8, max_length=64)
     return loop.train(
         Experiment(problems, str(vocabulary), model, batches),
@@ -99,6 +103,15 @@ def test_a_missing_corpus_says_where_it_looked_and_what_to_use_instead(corpora):
     build_vocabulary(problems_of(corpora), str(corpora / "vocabulary.model"), size=310)
     with pytest.raises(CorpusError, match="nowhere.*make_mini"):
         train(corpora, "none", 1, problems=[paper.wmt_en_de(str(corpora / "nowhere"))])
+
+
+def test_a_trained_model_is_loaded_whole(corpora):
+    trained = train(corpora, "run", 2)
+    model = functools.partial(small_model, 16)
+    experiment = Experiment(problems_of(corpora), str(corpora / "vocabulary.model"), model)
+    loaded, _, state = load_trained(experiment, str(corpora / "run"))
+    np.testing.assert_array_equal(weights(loaded), weights(trained))
+    assert state["step"] == 2 and state["seconds"] > 0
 
 
 def test_another_vocabulary_than_the_checkpoints_is_refused(corpora):
