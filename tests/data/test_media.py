@@ -61,7 +61,7 @@ def test_wav_widths_and_channels():
 @pytest.mark.parametrize(
     "data,message",
     [
-        (b"", "neither WAV nor FLAC"),
+        (b"", "neither WAV, FLAC nor SPHERE"),
         (wav(np.zeros(100, "<i2"))[:150], "truncated|readable"),
         (wav(np.zeros(0, "<i2")), "no sample"),
         (b"fLaC" + bytes(10), "truncated"),
