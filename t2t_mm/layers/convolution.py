@@ -38,9 +38,9 @@ def depthwise_initializer(taps: int) -> keras.initializers.Initializer:
     return keras.initializers.RandomUniform(-limit, limit)
 
 
-def pointwise_initializer() -> keras.initializers.Initializer:
-    """Uniform unit scaling (the 2017 release's initialiser; the paper is silent)."""
-    return keras.initializers.VarianceScaling(1.0, "fan_in", "uniform")
+def pointwise_initializer(scale: float = 1.0) -> keras.initializers.Initializer:
+    """Uniform unit scaling (the 2017 release's initialiser; the paper is silent); `scale` multiplies the variance."""
+    return keras.initializers.VarianceScaling(scale, "fan_in", "uniform")
 
 
 class SeparableConv1D(keras.layers.Layer):

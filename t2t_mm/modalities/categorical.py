@@ -39,8 +39,9 @@ class CategoricalOutput(keras.layers.Layer):
         self.h4 = ConvStep2D(widths[0], 3, name="h4")
         self.h5 = ConvStep2D(widths[1], 3, name="h5")
         self.heads = {
-            # Scaled like every other map: a smaller start would keep gradients from the layers below for long.
-            labels: keras.layers.Dense(count, kernel_initializer=pointwise_initializer(), name=labels)
+            # Logits of variance 0.1 from a standardised h6: the first loss is ln(classes) + 0.05, and the layers below
+            # still get a gradient.
+            labels: keras.layers.Dense(count, kernel_initializer=pointwise_initializer(0.1), name=labels)
             for labels, count in self.num_classes.items()
         }
 
