@@ -50,11 +50,17 @@ def _commit() -> str:
 
 
 def table(results: dict, baselines: dict | None = None) -> str:
-    """A Markdown table of problem, metric, value and, where there are baselines, theirs."""
+    """A Markdown table of case (a problem, say), metric and value; a column more where there are baselines."""
+    if not baselines:
+        lines = ["| case | metric | value |", "| --- | --- | ---: |"]
+        lines += [
+            f"| {case} | {metric} | {_shown(value)} |" for case, found in results.items() for metric, value in found.items()
+        ]
+        return "\n".join(lines) + "\n"
     lines = ["| problem | metric | value | baseline |", "| --- | --- | ---: | ---: |"]
     for problem, metrics in results.items():
         for metric, value in metrics.items():
-            other = (baselines or {}).get(problem, {}).get(metric, "")
+            other = baselines.get(problem, {}).get(metric, "")
             lines.append(f"| {problem} | {metric} | {_shown(value)} | {_shown(other)} |")
     return "\n".join(lines) + "\n"
 
