@@ -7,8 +7,9 @@ from keras import ops
 
 from t2t_mm.layers.attention import AttentionBlock
 from t2t_mm.layers.checks import at_least
-from t2t_mm.layers.convolution import ConvBlock, layer_norm
+from t2t_mm.layers.convolution import ConvBlock
 from t2t_mm.layers.moe import MixtureOfExperts
+from t2t_mm.layers.normalization import LayerNorm
 from t2t_mm.modalities.audio import AudioInput
 from t2t_mm.modalities.categorical import CategoricalOutput
 from t2t_mm.modalities.image import ImageInput
@@ -20,7 +21,7 @@ class Mixture(keras.layers.Layer):
 
     def __init__(self, mixture, **kwargs):
         super().__init__(**kwargs)
-        self.norm = layer_norm("norm")
+        self.norm = LayerNorm(name="norm")
         self.mixture = mixture(name="mixture")
 
     def build(self, input_shape):
@@ -39,7 +40,7 @@ class Encoder(keras.layers.Layer):
         super().__init__(**kwargs)
         self.blocks = [conv_block(causal=False, name=f"block{index}") for index in range(1, blocks + 1)]
         self.mixture = Mixture(mixture, name="middle") if mixture else None
-        self.norm = layer_norm("norm")
+        self.norm = LayerNorm(name="norm")
 
     def build(self, input_shape):
         for block in self.blocks:
@@ -103,7 +104,7 @@ class Decoder(keras.layers.Layer):
         super().__init__(**kwargs)
         self.blocks = [attention_block(name=f"block{index}") for index in range(1, blocks + 1)]
         self.mixture = Mixture(mixture, name="middle") if mixture else None
-        self.norm = layer_norm("norm")
+        self.norm = LayerNorm(name="norm")
 
     def build(self, input_shape):
         for block in self.blocks:

@@ -6,7 +6,8 @@ import keras
 from keras import ops
 
 from t2t_mm.layers.checks import at_least, share
-from t2t_mm.layers.convolution import ConvBlock, layer_norm, pointwise, pointwise_initializer
+from t2t_mm.layers.convolution import ConvBlock, pointwise, pointwise_initializer
+from t2t_mm.layers.normalization import LayerNorm
 from t2t_mm.layers.timing import timing_signal
 
 
@@ -85,8 +86,8 @@ class AttentionBlock(keras.layers.Layer):
             conv.build(target_shape)
         if not self.attend:
             return
-        self.self_norm = layer_norm("self_norm")
-        self.source_norm = layer_norm("source_norm")
+        self.self_norm = LayerNorm(name="self_norm")
+        self.source_norm = LayerNorm(name="source_norm")
         self.self_norm.build(target_shape)
         self.source_norm.build(target_shape)
         for name in ("self_query", "self_key", "self_value", "self_output"):

@@ -6,20 +6,14 @@ import keras
 from keras import ops
 
 from t2t_mm.layers.checks import at_least, share
-
-# Layer norm's statistics are per position over the channels (paper, 2.1, and its silence on the axis).
-NORM_EPSILON = 1e-6
-
-
-def layer_norm(name: str) -> keras.layers.LayerNormalization:
-    return keras.layers.LayerNormalization(epsilon=NORM_EPSILON, name=name)
+from t2t_mm.layers.normalization import LayerNorm
 
 
 def zero_padding(x, padding):
     """Sets padded positions to zero. x: [B, ..., D]; padding: x's shape without D (or broadcasting to it), or None."""
     if padding is None:
         return x
-    return ops.where(padding[..., None], ops.zeros((), x.dtype), x)
+    return x * ops.cast(ops.logical_not(padding), x.dtype)[..., None]
 
 
 def pointwise(x, kernel):
@@ -77,17 +71,28 @@ class SeparableConv1D(keras.layers.Layer):
     def call(self, x):  # [B, L, D] -> [B, L, F]
         length, depth = ops.shape(x)[1], x.shape[-1]
         left = self.memory if self.causal else self.memory // 2
+        if self.dilation == 1:
+            x = ops.pad(x, [[0, 0], [left, self.memory - left], [0, 0]])
+            x = ops.reshape(x, [-1, length + self.memory, 1, depth])
+            return pointwise(ops.reshape(self._taps(x, self.depthwise), [-1, length, depth]), self.pointwise)
+        # Taps that reach beyond a short sequence's ends would only ever meet padding.
+        first = _larger(0, -((length - 1 - left) // self.dilation))
+        last = _smaller(self.kernel_size - 1, (left + length - 1) // self.dilation)
+        left, memory = left - first * self.dilation, (last - first) * self.dilation
         # A convolution of dilation d is an undilated one over each of the d phases of the sequence. Writing the
         # positions as [L/d, d] and convolving along the first axis does all phases in one call of the native
         # kernel, several times faster on a CPU than the framework's own dilated path.
-        total = length + self.memory
+        total = length + memory
         fill = (-total) % self.dilation
-        x = ops.pad(x, [[0, 0], [left, self.memory - left + fill], [0, 0]])
+        x = ops.pad(x, [[0, 0], [left, memory - left + fill], [0, 0]])
         x = ops.reshape(x, [-1, (total + fill) // self.dilation, self.dilation, depth])
-        kernel = ops.reshape(self.depthwise, [self.kernel_size, 1, depth, 1])
-        y = ops.depthwise_conv(x, ops.cast(kernel, x.dtype), strides=1, padding="valid", data_format="channels_last")
-        y = ops.reshape(y, [-1, ((total + fill) // self.dilation - self.kernel_size + 1) * self.dilation, depth])
+        y = self._taps(x, self.depthwise[first : last + 1])
+        y = ops.reshape(y, [-1, total + fill - memory, depth])
         return pointwise(y[:, :length], self.pointwise)
+
+    def _taps(self, x, depthwise):  # [B, rows + taps - 1, columns, D], [taps, D] -> [B, rows, columns, D]
+        kernel = ops.reshape(ops.cast(depthwise, x.dtype), [-1, 1, x.shape[-1], 1])
+        return ops.depthwise_conv(x, kernel, strides=1, padding="valid", data_format="channels_last")
 
     def initial_state(self, batch, depth: int, dtype="float32"):
         """The inputs before the first position: [B, (k − 1)·d, D] of zeros."""
@@ -101,13 +106,23 @@ class SeparableConv1D(keras.layers.Layer):
         return ops.matmul(y, self.pointwise), window[:, 1:]
 
 
+def _larger(a, b):
+    """The maximum of two lengths, a plain number where both are."""
+    return max(a, b) if isinstance(a, int) and isinstance(b, int) else ops.maximum(a, b)
+
+
+def _smaller(a, b):
+    """The minimum of two lengths, a plain number where both are."""
+    return min(a, b) if isinstance(a, int) and isinstance(b, int) else ops.minimum(a, b)
+
+
 class ConvStep(keras.layers.Layer):
     """`ConvStep_{d,1,f}(W^{k×1}, x) = LayerNorm(SepConv(W, ReLU(x)))` (paper, 2.1)."""
 
     def __init__(self, filters: int, kernel_size: int, dilation: int = 1, causal: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.conv = SeparableConv1D(filters, kernel_size, dilation, causal, name="conv")
-        self.norm = layer_norm("norm")
+        self.norm = LayerNorm(name="norm")
 
     def build(self, input_shape):
         self.conv.build(input_shape)
@@ -224,7 +239,7 @@ class ConvStep2D(keras.layers.Layer):
         self.separable = separable
         if not separable and len(set(self.strides)) > 1:
             raise ValueError(f"ConvStep2D: strides {self.strides} differ, which only a separable convolution can do.")
-        self.norm = layer_norm("norm")
+        self.norm = LayerNorm(name="norm")
 
     def build(self, input_shape):
         depth = input_shape[-1]

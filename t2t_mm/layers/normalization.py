@@ -1,0 +1,44 @@
+"""Layer normalisation with learned scale and shift (paper, 2.1)."""
+
+import keras
+from keras import ops
+
+# Layer norm's statistics are per position over the channels (paper, 2.1, and its silence on the axis).
+EPSILON = 1e-6
+
+
+@ops.custom_gradient
+def normalise(x, gamma, beta):
+    """`(x − mean) / √(variance + ε) · gamma + beta` over the channels of x [N, D] float32; gamma, beta [D].
+
+    The gradient is written out: left to automatic differentiation it is twice as many passes over x, and normalisation,
+    some hundred times in the model, then costs as much as the matrix products do.
+    """
+    centred = x - ops.mean(x, axis=-1, keepdims=True)
+    scale = ops.rsqrt(ops.mean(ops.square(centred), axis=-1, keepdims=True) + EPSILON)  # [N, 1]
+    standard = centred * scale
+
+    def gradient(*arguments, upstream=None):
+        up = arguments[0] if upstream is None else upstream
+        product = up * standard
+        weighted = up * gamma
+        along = ops.matmul(product, gamma[:, None]) / x.shape[-1]  # [N, 1], the mean of weighted·standard
+        to_x = (weighted - ops.mean(weighted, axis=-1, keepdims=True) - standard * along) * scale
+        return to_x, ops.sum(product, axis=0), ops.sum(up, axis=0)
+
+    return standard * gamma + beta, gradient
+
+
+class LayerNorm(keras.layers.Layer):
+    """Normalises each position over its channels, in float32 whatever the compute type. [..., D] -> [..., D]."""
+
+    def build(self, input_shape):
+        depth = input_shape[-1:]
+        self.gamma = self.add_weight(name="gamma", shape=depth, initializer="ones", autocast=False)
+        self.beta = self.add_weight(name="beta", shape=depth, initializer="zeros", autocast=False)
+
+    def call(self, x):
+        flat = ops.cast(ops.reshape(x, [-1, x.shape[-1]]), "float32")
+        # A reshape turns weights into plain tensors, the only thing that a custom gradient takes.
+        y = normalise(flat, ops.reshape(self.gamma, [-1]), ops.reshape(self.beta, [-1]))
+        return ops.reshape(ops.cast(y, x.dtype), ops.shape(x))
