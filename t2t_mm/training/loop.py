@@ -162,7 +162,7 @@ def train(
         writer = tf.summary.create_file_writer(os.path.join(model_dir, "events")) if chief else None
         progress = Progress(steps, int(done), float(seconds), writer, adam)
         workers = strategies.Workers(strategy)
-        workers.check_same(int(done), "the step of their checkpoint; is model_dir the same folder on all of them?")
+        workers.check_same(int(done), "the step of the newest checkpoint (they must share model_dir)")
 
         def save():
             seconds.assign(progress.seconds())

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 
 import tensorflow as tf
 
@@ -104,28 +105,25 @@ class Workers:
 
     def __init__(self, strategy: tf.distribute.Strategy):
         self._strategy, self._here = strategy, task(strategy)
+        self._run = tf.function(lambda values: strategy.run(_total, args=(values,)))
 
-    def _values(self, value: int) -> list[int]:
-        """The value of each worker's first replica."""
+    def _mean(self, value: int) -> float:
+        """The mean of a number over all workers."""
         if not self._here:
-            return [value]
-
-        def gather(x):
-            return tf.distribute.get_replica_context().all_gather(x, axis=0)
-
-        spread = self._strategy.experimental_distribute_values_from_function(lambda _: tf.constant([value]))
-        gathered = self._strategy.run(tf.function(gather), args=(spread,))
-        return [int(v) for v in self._strategy.experimental_local_results(gathered)[0]]
+            return float(value)
+        values = self._strategy.experimental_distribute_values_from_function(lambda _: tf.constant(value, tf.float64))
+        total = self._strategy.experimental_local_results(self._run(values))[0]
+        return float(total) / self._strategy.num_replicas_in_sync
 
     def any(self, value: int) -> bool:
-        """Whether the value is not zero on any worker."""
-        return any(self._values(int(value)))
+        """Whether the value (not negative) is above zero on any worker."""
+        return self._mean(value) > 0
 
     def check_same(self, value: int, what: str) -> None:
         """RunError where the workers differ in `value`."""
-        values = self._values(value)
-        if len(set(values)) > 1:
-            raise RunError(f"The workers do not agree on {what} They have {', '.join(map(str, values))}.")
+        mean = self._mean(value)
+        if mean != value:
+            raise RunError(f"{self._here}: the workers do not agree on {what}; it is {value} here, {mean:g} on average.")
 
     @contextlib.contextmanager
     def named_if_gone(self):
@@ -135,7 +133,14 @@ class Workers:
         except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
             if not self._here:
                 raise
+            reason = " ".join(str(error).split())
+            found = re.search(r"(?:reported from|remote target) /job:(\w+)(?:/replica:\d+)?/task:(\d+)", reason)
+            gone = f"{found[1]} {found[2]}" if found else "another worker"
             raise RunError(
-                f"{self._here}: another worker is gone ({' '.join(str(error).split())[:400]}). Start the same command "
-                "again on every host; the run goes on from its newest checkpoint."
+                f"{self._here}: {gone} is gone ({reason[:400]}). Start the same command again on every host; the run "
+                "goes on from its newest checkpoint."
             ) from error
+
+
+def _total(value):
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
