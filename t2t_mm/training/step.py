@@ -85,6 +85,7 @@ def make_train_step(
         found, figures = gradients(batches)
         return figures, update(found, tf.stack([values["finite"] for values in figures.values()]))
 
+    step.functions = gradients_of  # whose traces can be counted
     return step
 
 
