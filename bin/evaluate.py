@@ -22,6 +22,7 @@ _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings over it
 _BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Hypotheses kept in decoding; 1 is greedy.", lower_bound=1)
 _ALPHA = flags.DEFINE_float("alpha", 0.6, "Strength of the length penalty.")
 _MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Most tokens of a decoded answer.", lower_bound=1)
+_BEST = flags.DEFINE_bool("best", False, "The checkpoint of the best evaluation in training, not the newest.")
 _BASELINES = flags.DEFINE_bool("baselines", True, "Score the trivial baselines too.")
 _COMMAND = flags.DEFINE_string("command", None, "The command to record, where another one called this.")
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file; MODEL_DIR/evaluation_SPLIT.json without.")
@@ -34,7 +35,7 @@ def main(_):
         config.parse(_GIN_FILE.value or [os.path.join(model_dir, "config.gin")], _GIN_PARAM.value)
         run = experiment.use_folder(config.configured(experiment.Experiment)(), model_dir)
         decoding = evaluate.Decoding(_BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value)
-        found = evaluate.evaluate(run, model_dir, split, names, decoding)
+        found = evaluate.evaluate(run, model_dir, split, names, decoding, best=_BEST.value)
         baselines = evaluate.evaluate_baselines(run, split, names) if _BASELINES.value else {}
     except (config.ConfigError, example.CorpusError, experiment.RunError) as error:
         raise SystemExit(f"evaluate.py: {error}") from error

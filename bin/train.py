@@ -1,18 +1,25 @@
 """Trains one model on all problems that the .gin files name; the same command again goes on where it stopped.
 
     python bin/train.py --gin_file=gin/runs/joint_mini.gin --model_dir=runs/joint_mini
+
+Exit codes: 0 done (or stopped by Ctrl-C and saved), 75 stopped by SIGTERM and saved (EX_TEMPFAIL: start the same command
+again), 1 an error, which the last line states. docs/distributed.md is about several devices and hosts.
 """
+
+import os
+import sys
 
 from absl import app, flags
 
 from t2t_mm import config
 from t2t_mm.data import example
 from t2t_mm.experiment import RunError
-from t2t_mm.training import loop, mixing
+from t2t_mm.training import loop, mixing, strategy
 
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", None, "Configuration files, later ones over earlier.", required=True)
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings over the files.")
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Where checkpoints and logs go.", required=True)
+_STRATEGY = flags.DEFINE_enum("strategy", None, strategy.NAMES, "How to spread the run; loop.train.strategy without.")
 
 
 def checked_configuration() -> str:
@@ -21,11 +28,17 @@ def checked_configuration() -> str:
 
 
 def main(_):
+    chosen = []
+    if _STRATEGY.value:
+        chosen = ["from t2t_mm.training import strategy", f"loop.train.strategy = @strategy.{_STRATEGY.value}"]
     try:
-        config.parse(_GIN_FILE.value, _GIN_PARAM.value)
+        config.parse(_GIN_FILE.value, [*_GIN_PARAM.value, *chosen])
         config.configured(loop.train)(model_dir=_MODEL_DIR.value, configuration=checked_configuration)
     except (config.ConfigError, example.CorpusError, RunError, mixing.MixingError) as error:
         raise SystemExit(f"train.py: {error}") from error
+    except loop.Preempted as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        sys.exit(os.EX_TEMPFAIL)
 
 
 if __name__ == "__main__":

@@ -14,14 +14,12 @@ from t2t_mm.data.example import CorpusError
 from t2t_mm.data.features import AudioFeatures
 from t2t_mm.data.pipeline import BatchSettings
 from t2t_mm.data.tokenizer import Tokenizer
+from t2t_mm.errors import RunError
 from t2t_mm.model import MultiModel
 from t2t_mm.problems.problem import Problem
+from t2t_mm.training.checkpoints import best_folder, checkpoints_folder, newest_sound
 
 _PACKAGES = ("tensorflow", "keras", "tensorflow-text", "numpy", "sentencepiece", "sacrebleu", "jiwer")
-
-
-class RunError(Exception):
-    """A run's folder, checkpoint or settings do not allow what was asked; the message says what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,10 +129,6 @@ def all_variables(network) -> list[tf.Variable]:
     return [variable.value for variable in network.variables]
 
 
-def checkpoint_manager(checkpoint: tf.train.Checkpoint, model_dir: str) -> tf.train.CheckpointManager:
-    return tf.train.CheckpointManager(checkpoint, os.path.join(model_dir, "checkpoints"), max_to_keep=2)
-
-
 def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
     """Restores everything in `checkpoint`; what else the file holds is left alone.
 
@@ -142,7 +136,7 @@ def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
       RunError: the file is damaged, or lacks a part, or has parts of another shape.
     """
     try:
-        checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
+        checkpoint.read(path).assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         reason = " ".join(str(error).split())[:300]
         raise RunError(
@@ -150,8 +144,10 @@ def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
         ) from error
 
 
-def load_trained(experiment: Experiment, model_dir: str) -> tuple[MultiModel, dict, dict]:
-    """The newest checkpoint's model -> model, description, and {"step", "seconds"} of its training.
+def load_trained(experiment: Experiment, model_dir: str, best: bool = False) -> tuple[MultiModel, dict, dict]:
+    """The newest sound checkpoint's model -> model, description, and {"step", "seconds"} of its training.
+
+    best: take the checkpoint of the best evaluation instead.
 
     Raises:
       RunError: no checkpoint, or one that does not fit the experiment's vocabulary or model.
@@ -160,9 +156,11 @@ def load_trained(experiment: Experiment, model_dir: str) -> tuple[MultiModel, di
     fingerprint = Tokenizer(experiment.vocabulary).fingerprint
     if fingerprint != description["vocabulary"]:
         _check_same(description, {"vocabulary": fingerprint}, model_dir)
-    path = tf.train.latest_checkpoint(os.path.join(model_dir, "checkpoints"))
+    folder = best_folder(model_dir) if best else checkpoints_folder(model_dir)
+    path = newest_sound(folder)
     if path is None:
-        raise RunError(f"{model_dir}/checkpoints: no checkpoint yet. Train first with bin/train.py.")
+        how = " with loop.train.eval_steps above 0" if best else ""
+        raise RunError(f"{folder}: no checkpoint yet. Train first with bin/train.py{how}.")
     network = experiment.build_model(description)
     done, seconds = tf.Variable(0, dtype=tf.int64), tf.Variable(0.0, dtype=tf.float64)
     restore(tf.train.Checkpoint(variables=all_variables(network), done=done, seconds=seconds), path)

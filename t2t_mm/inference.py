@@ -77,5 +77,6 @@ def predict(
     found: list[Answer | None] = [None] * len(examples)
     for batch in data:
         for index, answer in zip(batch["index"].numpy(), predictor.answers(problem, batch)):
-            found[int(index)] = answer
+            if index >= 0:  # else a row that only fills the batch
+                found[int(index)] = answer
     return found

@@ -22,6 +22,8 @@ class BatchSettings:
     max_length: longest text, in tokens with the end token; max_frames: longest sound. Longer ones are reported and
       left out. image_size: rows and columns pictures are resized to.
     shuffle: how many examples the shuffle buffer holds.
+    static_shapes: pad every batch to its bucket's bounds, and the last one of an evaluation to its bucket's size (with
+      rows of index −1), so that there are as many shapes as buckets: what a TPU needs, and what costs time elsewhere.
     """
 
     positions: int = 1024
@@ -31,6 +33,7 @@ class BatchSettings:
     max_frames: int = 1600
     image_size: int = 299
     shuffle: int = 20000
+    static_shapes: bool = False
 
 
 def _bounds(longest: int) -> list[int]:
@@ -143,31 +146,65 @@ def _target_array(targets):
     return np.array(targets, np.int32)
 
 
-def _bucketed(data, problem, settings, training, replicas):
-    """Padded batches: pictures with class targets by count, the rest by length under the budget."""
+def bucket_shapes(
+    problem: Problem, settings: BatchSettings, replicas: int = 1, training: bool = True
+) -> list[tuple[int, int]]:
+    """(length bound, batch size) of each bucket, shortest first; pictures have one, bound by their size."""
 
     def size(budget, length):
         batch = max(budget // length, replicas)
         return batch // replicas * replicas if training else batch
 
     if problem.inputs == "image":
-        count = max(settings.images, replicas)
-        return data.padded_batch(count // replicas * replicas, drop_remainder=training)
+        return [(settings.image_size, max(settings.images, replicas) // replicas * replicas)]
+    longest, budget = settings.max_length, settings.positions
     if problem.inputs == "audio":
-        bounds, budget = _bounds(settings.max_frames), settings.audio_frames
-    else:
-        bounds, budget = _bounds(settings.max_length), settings.positions
+        longest, budget = settings.max_frames, settings.audio_frames
+    return [(bound, size(budget, bound)) for bound in _bounds(longest)]
+
+
+def _bucketed(data, problem, settings, training, replicas):
+    """Padded batches: pictures with class targets by count, the rest by length under the budget."""
+    shapes = bucket_shapes(problem, settings, replicas, training)
+    bounds, sizes = [bound for bound, _ in shapes], [size for _, size in shapes]
 
     def length(element):
         x, y = tf.shape(element["inputs"])[0], tf.shape(element["targets"])
         return x if problem.inputs == "audio" or problem.targets == "class" else tf.maximum(x, y[0])
 
-    return data.bucket_by_sequence_length(
-        length,
-        [bound + 1 for bound in bounds[:-1]],
-        [size(budget, bound) for bound in bounds],
-        drop_remainder=training,
-    )
+    if problem.inputs == "image":
+        data = data.padded_batch(sizes[0], drop_remainder=training)
+    else:
+        data = data.bucket_by_sequence_length(
+            length, [bound + 1 for bound in bounds[:-1]], sizes, drop_remainder=training
+        )
+    return data.map(_to_bounds(problem, settings, bounds, sizes)) if settings.static_shapes else data
+
+
+def _to_bounds(problem, settings, bounds, sizes):
+    """Pads a batch to the bounds of its bucket and to the bucket's size.
+
+    Text beside a sound or a picture is padded to `max_length`: its bucket says nothing about its own length.
+    """
+
+    def pad(x, axis, to, value=0):
+        paddings = [[0, to - tf.shape(x)[i] if i == axis else 0] for i in range(x.shape.rank)]
+        return tf.pad(x, paddings, constant_values=tf.cast(value, x.dtype))
+
+    def to_bounds(batch):
+        x, y, index = batch["inputs"], batch["targets"], batch["index"]
+        longest = tf.shape(x)[1]
+        if problem.inputs == "language" and problem.targets != "class":
+            longest = tf.maximum(longest, tf.shape(y)[1])
+        bucket = tf.searchsorted(bounds, [longest])[0]
+        bound, size = tf.gather(bounds, bucket), tf.gather(sizes, bucket)
+        if problem.inputs != "image":
+            x = pad(x, 1, bound)
+        if problem.targets != "class":
+            y = pad(y, 1, bound if problem.inputs == "language" else settings.max_length)
+        return {"inputs": pad(x, 0, size), "targets": pad(y, 0, size), "index": pad(index, 0, size, -1)}
+
+    return to_bounds
 
 
 def _with_padding(problem):

@@ -39,8 +39,9 @@ def evaluate(
     decoding: Decoding = Decoding(),
     samples: int = 3,
     max_bad_examples: int = 100,
+    best: bool = False,
 ) -> dict:
-    """Evaluates the newest checkpoint of `model_dir` on each problem (or on those in `names`).
+    """Evaluates the newest (or the `best`) checkpoint of `model_dir` on each problem (or on those in `names`).
 
     Returns: {"step", "training_minutes", "seed", "results", "samples", "skipped"}; results is problem -> {metric: value},
       samples is problem -> [{"input", "target", "output"}], skipped is problem -> {origin: reason}.
@@ -50,7 +51,7 @@ def evaluate(
       CorpusError: a corpus is missing.
     """
     problems = [experiment.problem(name) for name in names] or list(experiment.problems)
-    network, description, trained = load_trained(experiment, model_dir)
+    network, description, trained = load_trained(experiment, model_dir, best)
     tokenizer = Tokenizer(experiment.vocabulary)
     predictor = Predictor(network, tokenizer, decoding.beam_size, decoding.alpha, decoding.max_length)
     teacher_forced = TeacherForced(network)
@@ -66,7 +67,7 @@ def evaluate(
         answered = [(answer, example) for answer, example in zip(answers, examples) if answer is not None]
         results[problem.name] |= score(problem, *zip(*answered)) | {"examples": len(answered)}
         class_names = description["class_names"].get(problem.name)
-        shown[problem.name] = [_sample(problem, *pair, class_names) for pair in answered[:samples]]
+        shown[problem.name] = [sample_of(problem, *pair, class_names) for pair in answered[:samples]]
         skipped[problem.name] = report.skipped
         logging.info("%s: %d examples in %.0f s", problem.name, len(answered), time.monotonic() - start)
     return {
@@ -80,7 +81,7 @@ def evaluate(
 
 
 def to_tensorboard(found: dict, model_dir: str, split: str) -> None:
-    """Writes the figures and the decoded examples of `evaluate` beside those of the training."""
+    """Writes the figures and the decoded examples of an evaluation beside those of the training."""
     writer = tf.summary.create_file_writer(os.path.join(model_dir, "events", split))
     with writer.as_default(step=found["step"]):
         for problem, metrics in found["results"].items():
@@ -143,11 +144,14 @@ class TeacherForced:
         _, plain = cross_entropy(logits, batch["targets"], 0.0)
         weights = token_weights(problem, batch)
         right = tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32) == batch["targets"], tf.float32)
-        wrong = tf.reduce_sum(tf.reshape((1.0 - right) * weights, [tf.shape(weights)[0], -1]), axis=1)
-        whole = tf.reduce_sum(tf.cast(wrong == 0, tf.float32))
+        wrong, counted = (
+            tf.reduce_sum(tf.reshape(x, [tf.shape(weights)[0], -1]), axis=1) for x in ((1.0 - right) * weights, weights)
+        )
+        sequence = counted > 0  # else a row that only fills the batch
+        whole = tf.reduce_sum(tf.cast(tf.logical_and(wrong == 0, sequence), tf.float32))
         return (
             tf.reduce_sum(plain * weights), tf.reduce_sum(right * weights), tf.reduce_sum(weights),
-            whole, tf.cast(tf.shape(weights)[0], tf.float32),
+            whole, tf.reduce_sum(tf.cast(sequence, tf.float32)),
         )  # fmt: skip
 
 
@@ -156,7 +160,7 @@ def _check_classes(problem: Problem, description: dict) -> None:
         raise RunError(f"{problem.name}: the corpus's classes are not those the model was trained on.")
 
 
-def _sample(problem: Problem, answer, example, class_names) -> dict:
+def sample_of(problem: Problem, answer, example, class_names) -> dict:
     """An example and its answer, as text."""
     target = example.targets
     if problem.targets == "class":

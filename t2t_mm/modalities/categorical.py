@@ -32,9 +32,11 @@ class CategoricalOutput(keras.layers.Layer):
         super().__init__(**kwargs)
         self.batch_norm = None
         if batch_norm:
+            # Synchronised: the statistics are those of the whole batch, however many replicas share it.
             self.batch_norm = keras.layers.BatchNormalization(
-                momentum=0.98, center=False, scale=False, name="batch_norm"
-            )
+                momentum=0.98, center=False, scale=False, name="batch_norm",
+                synchronized=keras.backend.backend() == "tensorflow",
+            )  # fmt: skip
         self.num_classes = dict(sorted(num_classes.items()))
         self.h4 = ConvStep2D(widths[0], 3, name="h4")
         self.h5 = ConvStep2D(widths[1], 3, name="h5")

@@ -1,8 +1,11 @@
-"""The joint training loop, read downwards: data, model, optimizer, restore; then step, log, save."""
+"""The joint training loop, read downwards: data, model, optimizer, restore; then step, log, evaluate, save."""
 
+import contextlib
 import dataclasses
 import math
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable
 
@@ -13,10 +16,17 @@ from absl import logging
 from t2t_mm.data.example import Report
 from t2t_mm.data.pipeline import load_examples, make_batches, next_batch
 from t2t_mm.data.tokenizer import Tokenizer
-from t2t_mm.experiment import Experiment, RunError, all_variables, checkpoint_manager, prepare_folder, restore
+from t2t_mm.evaluation import periodic
+from t2t_mm.experiment import Experiment, RunError, all_variables, prepare_folder, restore
+from t2t_mm.training import strategy as strategies
+from t2t_mm.training.checkpoints import Checkpoints, checkpoints_folder, newest_sound, only_trainer
 from t2t_mm.training.mixing import problems_of_step
 from t2t_mm.training.schedule import InverseSquareRoot
 from t2t_mm.training.step import make_train_step, split_batch
+
+
+class Preempted(Exception):
+    """SIGTERM arrived; the run is saved and goes on with the same command."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,104 +52,179 @@ def train(
     optimizer: OptimizerSettings = OptimizerSettings(),
     loss_weights: dict[str, float] | None = None,
     mixing: str | dict[str, float] = "joint",
-    strategy: tf.distribute.Strategy | None = None,
+    strategy: Callable = strategies.one,
+    jit_compile: bool = False,
     seed: int = 0,
     log_steps: int = 20,
     save_steps: int = 500,
+    keep_checkpoints: int = 2,
+    eval_steps: int = 0,
+    eval_examples: int = 256,
+    eval_samples: int = 2,
+    best_metric: str = "log_perplexity",
+    not_finite: str = "stop",
     max_bad_examples: int = 100,
     configuration: Callable[[], str] = lambda: "",
 ):
     """Trains one model on all problems of `experiment` until `steps`, and returns it.
 
-    Goes on from the newest checkpoint of `model_dir`; data order, random state and optimizer are part of it, so that
-    the losses are those of a run that was never stopped.
+    Goes on from the newest sound checkpoint of `model_dir`; data order, random state and optimizer are part of it, so
+    that the losses are those of a run that was never stopped. Ctrl-C and SIGTERM end the run after the step at work,
+    saved. Of several workers the first ("chief") writes and all read, from a `model_dir` that they share.
 
     Args:
       mixing: which problems a step takes, see `problems_of_step`.
+      strategy: makes the tf.distribute strategy; one of `t2t_mm.training.strategy`.
+      jit_compile: compile the step with XLA (on one device; a TPU does always). Set `static_shapes` of the batches too.
       log_steps, save_steps: steps between two lines of progress, between two checkpoints.
+      keep_checkpoints: how many of the last are kept, besides the best.
+      eval_steps: steps between two evaluations on the dev sets, 0 for none; `eval_examples` of each problem, of which
+        `eval_samples` are decoded too.
+      best_metric: what the best checkpoint goes by, see `periodic.Metric`.
+      not_finite: what a loss or gradient that is not finite does: "stop", or "skip" the step's update, which is
+        counted and logged with the problem's name.
       configuration: called once all is built; its text is saved as `config.gin`. An error it raises stops the run.
 
     Raises:
-      RunError: a loss is not finite, the batches cannot be shared out over the replicas, or `model_dir` is another
-        run's.
+      RunError: a loss or gradient is not finite, the batches cannot be shared out over the replicas, `model_dir` is
+        another run's, in use or not writable, a checkpoint cannot be written, or another worker is gone.
       CorpusError: a corpus is missing or has too many unusable examples.
+      Preempted: SIGTERM arrived.
     """
     keras.utils.set_random_seed(seed)
-    strategy = strategy or tf.distribute.get_strategy()
+    strategy = strategy()
     replicas, batches = strategy.num_replicas_in_sync, experiment.batches
     if batches.images < replicas:
         raise RunError(
             f"batches.images is {batches.images}, less than the {replicas} replicas; each needs an example. Raise it."
         )
+    if not_finite not in ("stop", "skip"):
+        raise RunError(f'not_finite is {not_finite!r}; it must be "stop" or "skip".')
+    if jit_compile and replicas > 1:
+        raise RunError("jit_compile is for one device: XLA cannot compile what replicas exchange inside a step.")
     names = [problem.name for problem in experiment.problems]
     problems_of_step(names, mixing, 1, seed)  # a bad mixing stops here
+    metric, chief = periodic.Metric(best_metric, names), strategies.is_chief(strategy)
+    for line in strategies.describe(strategy, experiment.problems, batches):
+        logging.info("%s", line)
 
-    # Data.
-    tokenizer = Tokenizer(experiment.vocabulary)
-    streams, reports = {}, {}
-    for problem in experiment.problems:
-        report = reports[problem.name] = Report(problem.name, max_bad_examples)
-        examples = load_examples(problem, "train", report)
-        logging.info("%s: %d training examples", problem.name, len(examples))
-        streams[problem.name] = make_batches(
-            problem, examples, tokenizer, experiment.audio, batches, report,
-            training=True, seed=seed, replicas=replicas,
-        )  # fmt: skip
-    iterators = {name: iter(stream) for name, stream in streams.items()}
+    with contextlib.ExitStack() as stack:
+        if chief:
+            stack.enter_context(only_trainer(model_dir))
 
-    # Model and optimizer.
-    with strategy.scope():
-        network = experiment.build_model(experiment.describe())
-        adam = keras.optimizers.Adam(
-            schedule(), beta_1=optimizer.beta_1, beta_2=optimizer.beta_2, epsilon=optimizer.epsilon
-        )
-        adam.build(network.trainable_variables)
+        # Data.
+        tokenizer = Tokenizer(experiment.vocabulary)
+        streams, reports = {}, {}
+        for problem in experiment.problems:
+            report = reports[problem.name] = Report(problem.name, max_bad_examples)
+            examples = load_examples(problem, "train", report)
+            logging.info("%s: %d training examples", problem.name, len(examples))
+            streams[problem.name] = make_batches(
+                problem, examples, tokenizer, experiment.audio, batches, report,
+                training=True, seed=seed, replicas=replicas,
+            )  # fmt: skip
+        iterators = {name: iter(stream) for name, stream in streams.items()}
+
+        # Model and optimizer.
+        with strategy.scope():
+            network = experiment.build_model(experiment.describe())
+            adam = keras.optimizers.Adam(
+                schedule(), beta_1=optimizer.beta_1, beta_2=optimizer.beta_2, epsilon=optimizer.epsilon
+            )
+            adam.build(network.trainable_variables)
         done = tf.Variable(0, dtype=tf.int64, trainable=False)
         seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
-    logging.info(
-        "%d problems, %d parameters, %d replica(s); the first step takes longer, it traces the graph",
-        len(names), network.count_params(), replicas,
-    )  # fmt: skip
-    train_step = make_train_step(
-        strategy, network, adam, experiment.problems,
-        {name: (loss_weights or {}).get(name, 1.0) for name in names},
-        optimizer.clip_norm, optimizer.label_smoothing, optimizer.balance_weight,
-        {name: stream.element_spec for name, stream in streams.items()},
-    )  # fmt: skip
+        logging.info(
+            "%d problems, %d parameters; the first step takes longer, it traces the graph",
+            len(names), network.count_params(),
+        )  # fmt: skip
+        train_step = make_train_step(
+            strategy, network, adam, experiment.problems,
+            {name: (loss_weights or {}).get(name, 1.0) for name in names},
+            optimizer.clip_norm, optimizer.label_smoothing, optimizer.balance_weight,
+            {name: stream.element_spec for name, stream in streams.items()},
+            batches.static_shapes, jit_compile,
+        )  # fmt: skip
+        dev_set = None
+        if eval_steps:
+            dev_set = periodic.DevSet(experiment, network, eval_examples, eval_samples, max_bad_examples)
 
-    # Restore.
-    prepare_folder(model_dir, experiment, configuration(), seed)
-    checkpoint = tf.train.Checkpoint(
-        variables=all_variables(network), optimizer=adam, done=done, seconds=seconds, iterators=iterators
-    )
-    manager = checkpoint_manager(checkpoint, model_dir)
-    if manager.latest_checkpoint:
-        restore(checkpoint, manager.latest_checkpoint)
-        logging.info("Going on from %s", manager.latest_checkpoint)
-    writer = tf.summary.create_file_writer(os.path.join(model_dir, "events"))
-    progress = Progress(steps, int(done), float(seconds), writer, adam)
+        # Restore.
+        if chief:
+            prepare_folder(model_dir, experiment, configuration(), seed)
+        checkpoint = tf.train.Checkpoint(
+            variables=all_variables(network), optimizer=adam, done=done, seconds=seconds, iterators=iterators
+        )
+        if newest := newest_sound(checkpoints_folder(model_dir)):
+            restore(checkpoint, newest)
+            logging.info("Going on from %s", newest)
+        checkpoints = Checkpoints(checkpoint, model_dir, keep_checkpoints, metric.name) if chief else None
+        writer = tf.summary.create_file_writer(os.path.join(model_dir, "events")) if chief else None
+        progress = Progress(steps, int(done), float(seconds), writer, adam)
+        workers = strategies.Workers(strategy)
+        workers.check_same(int(done), "the step of the newest checkpoint (they must share model_dir)")
 
-    # Step, log, save.
-    try:
+        def save():
+            seconds.assign(progress.seconds())
+            if chief:
+                checkpoints.save(int(done))
+
+        # Step, log, evaluate, save.
+        stop = stack.enter_context(StopSignals())
         while not progress.finished():
             step = int(done) + 1
             batch = {
                 name: next_batch(iterators[name], reports[name])
                 for name in problems_of_step(names, mixing, step, seed)
             }
-            figures, norm = train_step(split_batch(strategy, batch))
+            with workers.named_if_gone():
+                figures, norm = train_step(split_batch(strategy, batch))
+                progress.check(step, figures, norm, not_finite)
+                stopped = workers.any(stop.requested)
             done.assign(step)
             progress.count(step, batch)
             if step % log_steps == 0 or step == 1 or progress.finished():
                 progress.log(figures, norm)
-            if step % save_steps == 0 or progress.finished():
-                seconds.assign(progress.seconds())
-                manager.save()
-    except KeyboardInterrupt:
-        seconds.assign(progress.seconds())
-        manager.save()
-        logging.info("Stopped and saved at step %d; the same command goes on from here.", int(done))
+            if dev_set and step % eval_steps == 0:
+                found = dev_set.evaluate(step)
+                value = metric(found["results"])
+                if chief:
+                    periodic.report(found, model_dir)
+                    seconds.assign(progress.seconds())
+                    if math.isfinite(value) and checkpoints.keep_best(step, value, metric.higher_is_better):
+                        logging.info("step %d is the best so far by %s: %.4f", step, metric.name, value)
+            if step % save_steps == 0 or progress.finished() or stopped:
+                save()
+            if stopped and not progress.finished():
+                logging.info("Stopped and saved at step %d; the same command goes on from here.", step)
+                if stop.requested != signal.SIGINT:
+                    raise Preempted(f"stopped by SIGTERM and saved at step {step}; the same command goes on from here.")
+                break
     return network
+
+
+class StopSignals:
+    """Turns the first Ctrl-C or SIGTERM into a request that the loop meets between two steps; a second one ends at once.
+
+    Between two steps alone are weights, data and random state of one step. Only the main thread gets signals.
+    """
+
+    def __init__(self):
+        self.requested, self._before = 0, {}
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _request(self, number, _):
+        self.requested = number
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        logging.info("%s: saving after this step; once more to stop at once", signal.Signals(number).name)
 
 
 class Progress:
@@ -149,6 +234,31 @@ class Progress:
         self._steps, self._writer, self._optimizer = steps, writer, optimizer
         self.step, self._before, self._start = first, seconds, time.monotonic()
         self._since, self._steps_since, self._examples = self._start, 0, 0
+        self._skipped: dict[str, int] = {}
+
+    def check(self, step: int, figures: dict, norm, not_finite: str) -> None:
+        """Meets a loss or gradient that is not finite; the step has not updated anything then.
+
+        Raises:
+          RunError: there is one and `not_finite` is "stop".
+        """
+        finite = {name: float(values.pop("finite")) == 1.0 for name, values in figures.items()}
+        if all(finite.values()) and math.isfinite(float(norm)):
+            return
+        broken = [name for name in finite if not finite[name]] or list(finite)
+        losses = ", ".join(f"{name} (loss {float(figures[name]['loss']):.3g})" for name in broken)
+        if not_finite == "stop":
+            raise RunError(
+                f"{losses}: the loss or its gradient is not finite at step {step}. The last checkpoint is from before; "
+                "lower the schedule's peak learning rate or clip_norm and start the same command again, or set "
+                'loop.train.not_finite = "skip".'
+            )
+        for name in broken:
+            self._skipped[name] = self._skipped.get(name, 0) + 1
+        counts = ", ".join(f"{name} {count}" for name, count in self._skipped.items())
+        logging.warning(
+            "step %d updates nothing: the loss or its gradient is not finite for %s. So far: %s", step, losses, counts
+        )
 
     def seconds(self) -> float:
         """Of training in all, the parts before a resume included."""
@@ -163,13 +273,7 @@ class Progress:
         self._examples += sum(int(part["targets"].shape[0]) for part in batch.values())
 
     def log(self, figures: dict, norm) -> None:
-        """One line on the screen and the figures for TensorBoard; stops the run on a loss that is not finite."""
-        for name, values in figures.items():
-            if not math.isfinite(float(values["loss"])):
-                raise RunError(
-                    f"{name}: loss is {float(values['loss'])} at step {self.step}. The last checkpoint is from before; "
-                    "lower the schedule's peak learning rate or clip_norm and start the same command again."
-                )
+        """One line on the screen and, where there is a writer, the figures for TensorBoard."""
         now = time.monotonic()
         per_step = (now - self._since) / max(self._steps_since, 1)
         left = (self._steps - self.step) * per_step / 60
@@ -179,6 +283,8 @@ class Progress:
             per_step, self._examples / max(now - self._since, 1e-9), left,
         )  # fmt: skip
         self._since, self._steps_since, self._examples = now, 0, 0
+        if self._writer is None:
+            return
         with self._writer.as_default(step=self.step):
             for name, values in figures.items():
                 for key, value in values.items():
@@ -187,6 +293,8 @@ class Progress:
                         tf.summary.scalar(f"{name}/{key}_largest_share", tf.reduce_max(value) / tf.reduce_sum(value))
                     else:
                         tf.summary.scalar(f"{name}/{key}", value)
+            for name, count in self._skipped.items():
+                tf.summary.scalar(f"{name}/skipped_steps", count)
             tf.summary.scalar("gradient_norm", norm)
             tf.summary.scalar("learning_rate", self._optimizer.learning_rate)
         self._writer.flush()

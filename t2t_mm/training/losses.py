@@ -31,7 +31,7 @@ def forward(model, problem, batch, command, training: bool):
 def token_weights(problem, batch):
     """1 for each target that counts, 0 for padding: [B, T], or [B] for classes."""
     if problem.targets == "class":
-        return ops.ones(ops.shape(batch["targets"]))
+        return ops.cast(batch["index"] >= 0, "float32")  # rows that only fill the batch have index −1
     return ops.cast(ops.logical_not(batch["target_padding"]), "float32")
 
 

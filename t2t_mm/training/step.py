@@ -19,21 +19,29 @@ def make_train_step(
     label_smoothing: float,
     balance_weight: float,
     signatures: dict,
+    static_shapes: bool = False,
+    jit_compile: bool = False,
 ) -> Callable:
     """A compiled function: problem name -> batch (per replica) in, figures out, after one Adam update.
 
     The gradients of the weighted losses of the problems in the step (all, or any of them) are summed, averaged over
-    the replicas and clipped together to `clip_norm`. Each replica takes its share of every global batch.
+    the replicas and clipped together to `clip_norm`. Each replica takes its share of every global batch. Where a
+    loss or a gradient is not finite nothing is updated, whatever the others are.
 
     Args:
       weights: problem name -> weight of its loss.
       signatures: problem name -> element spec of its batches.
+      static_shapes: trace each problem kind once for each shape of batch, instead of once for all.
+      jit_compile: compile with XLA, on one replica; a TPU compiles always.
 
-    Returns: the function; its result is a dict problem -> {"loss", "accuracy", …}, and the gradients' global norm.
+    Returns: the function; its result is a dict problem -> {"loss", "accuracy", …, "finite"}, and the gradients' global
+      norm. "finite" is 1 where the problem's loss and gradients are.
     """
     variables = model.trainable_variables
     replicas = strategy.num_replicas_in_sync
-    gradients_of = _gradient_functions(model, problems, label_smoothing, balance_weight, replicas, signatures)
+    gradients_of = _gradient_functions(
+        strategy, model, problems, label_smoothing, balance_weight, signatures, static_shapes, jit_compile
+    )
     of_name = {problem.name: problem for problem in problems}
 
     def gradients(batches):
@@ -44,7 +52,7 @@ def make_train_step(
             found.append(found_here)
         return found, figures
 
-    def update(found):
+    def total(found):
         totals = {}
         for of_problem in found:
             for index, gradient in of_problem.items():
@@ -53,41 +61,43 @@ def make_train_step(
         if replicas > 1:
             context = tf.distribute.get_replica_context()
             totals = context.all_reduce(tf.distribute.ReduceOp.MEAN, totals)
-        totals, norm = tf.clip_by_global_norm(totals, clip_norm)
+        return tf.clip_by_global_norm(totals, clip_norm)
+
+    def apply(totals):
         # Keras's optimizer sums gradients over the replicas once more; these are averaged already, because the
         # norm to clip by is that of the whole batch's gradient.
         optimizer.apply_gradients([(gradient / replicas, v) for gradient, v in zip(totals, variables)])
+
+    @functools.partial(tf.function, jit_compile=jit_compile or None)
+    def update(found, finite):
+        totals, norms = strategy.run(total, args=(found,))
+        norm = strategy.reduce(tf.distribute.ReduceOp.MEAN, norms, axis=None) if replicas > 1 else norms
+        sound = tf.logical_and(tf.math.is_finite(norm), tf.reduce_all(tf.equal(finite, 1.0)))
+
+        def applied():
+            strategy.run(apply, args=(totals,))
+            return True
+
+        tf.cond(sound, applied, lambda: False)
         return norm
 
-    if replicas == 1:
-        compiled_update = tf.function(update)
-
-        def step(batches):
-            found, figures = gradients(batches)
-            return figures, compiled_update(found)
-
-        return step
-
-    def replica_step(batches):
+    def step(batches):
         found, figures = gradients(batches)
-        return figures, update(found)
+        return figures, update(found, tf.stack([values["finite"] for values in figures.values()]))
 
-    @tf.function(reduce_retracing=True)
-    def distributed_step(batches):
-        figures, norm = strategy.run(replica_step, args=(batches,))
-        mean = lambda value: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)  # noqa: E731
-        return tf.nest.map_structure(mean, figures), mean(norm)
-
-    return distributed_step
+    step.functions = gradients_of  # whose traces can be counted
+    return step
 
 
-def _gradient_functions(model, problems, label_smoothing: float, balance_weight: float, replicas: int, signatures) -> dict:
+def _gradient_functions(
+    strategy, model, problems, label_smoothing, balance_weight, signatures, static_shapes, jit_compile
+) -> dict:
     """Problem name -> function of (batch, command id, loss weight) to (variable index -> gradient, figures).
 
     Problems of the same modalities are the same computation with another command, so they share one traced function:
     eight problems cost four traces. The gradients of variables that a problem does not use are left out.
     """
-    variables = model.trainable_variables
+    variables, replicas = model.trainable_variables, strategy.num_replicas_in_sync
 
     def mean(x):
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, x) if replicas > 1 else x
@@ -99,18 +109,29 @@ def _gradient_functions(model, problems, label_smoothing: float, balance_weight:
             )
             loss = loss * weight
         found = tape.gradient(loss, [v.value for v in variables])
-        return {i: tf.convert_to_tensor(g) for i, g in enumerate(found) if g is not None}, figures
+        found = {i: tf.convert_to_tensor(g) for i, g in enumerate(found) if g is not None}
+        finite = tf.math.is_finite([loss, tf.linalg.global_norm(list(found.values()))])
+        return found, figures | {"finite": tf.cast(tf.reduce_all(finite), tf.float32)}
+
+    def on_replicas(problem, batch, command, weight):
+        found, figures = strategy.run(functools.partial(gradients_of, problem), args=(batch, command, weight))
+        reduce = lambda value: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)  # noqa: E731
+        return found, {name: reduce(value) for name, value in figures.items()}
 
     by_kind, by_name = {}, {}
     for problem in problems:
         kind = (problem.inputs, problem.name if problem.targets == "class" else "sequence")
         if kind not in by_kind:
-            function = functools.partial(gradients_of, problem)
-            # Replicas cannot meet inside a nested function, so there each problem is traced into the step itself.
-            if replicas == 1:
+            if replicas > 1:  # their shares of a batch have no signature; the second shape generalises the trace
+                function = functools.partial(on_replicas, problem)
+                by_kind[kind] = tf.function(function, reduce_retracing=not static_shapes)
+            else:
                 scalars = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
-                function = tf.function(function, input_signature=[signatures[problem.name], *scalars])
-            by_kind[kind] = function
+                by_kind[kind] = tf.function(
+                    functools.partial(gradients_of, problem),
+                    input_signature=None if static_shapes else [signatures[problem.name], *scalars],
+                    jit_compile=jit_compile or None,
+                )
         by_name[problem.name] = by_kind[kind]
     return by_name
 

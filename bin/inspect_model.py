@@ -1,0 +1,55 @@
+"""Prints what a configuration costs: parameters, memory, operations, bytes and days, without making a weight.
+
+    python bin/inspect_model.py --gin_file=gin/sizes/paper.gin --hardware=tpu-v5p --replicas=8 --steps=1000000
+    python bin/inspect_model.py --gin_file=gin/runs/joint_mini.gin --gin_param="model.MultiModel.depth = 256"
+"""
+
+from absl import app, flags
+
+from t2t_mm import config, inspection
+from t2t_mm.data import example, pipeline
+from t2t_mm.experiment import Experiment, RunError
+from t2t_mm.model import MultiModel
+from t2t_mm.problems import paper
+
+_GIN_FILE = flags.DEFINE_multi_string("gin_file", None, "Configuration files, later ones over earlier.", required=True)
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings over the files.")
+_HARDWARE = flags.DEFINE_enum("hardware", "nvidia-h100-sxm", list(inspection.HARDWARE), "The chip of each replica.")
+_REPLICAS = flags.DEFINE_integer("replicas", 1, "Chips.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 250_000, "Joint steps of the estimate.", lower_bound=1)
+_SHARE = flags.DEFINE_float("share", 0.35, "Share of the peak that training reaches.", lower_bound=0.001, upper_bound=1)
+_TOKENS = flags.DEFINE_integer("tokens", 32, "Tokens of a typical text.", lower_bound=1)
+_FRAMES = flags.DEFINE_integer("frames", 800, "Frames of a typical sound (10 ms each).", lower_bound=1)
+_VOCABULARY = flags.DEFINE_integer("vocabulary_size", 8000, "Pieces of the vocabulary.", lower_bound=2)
+_CLASSES = flags.DEFINE_integer("classes", 1000, "Classes of a classification problem.", lower_bound=2)
+
+_EIGHT = (
+    paper.wsj_speech, paper.imagenet, paper.coco, paper.wsj_parsing,
+    paper.wmt_en_de, paper.wmt_de_en, paper.wmt_en_fr, paper.wmt_fr_en,
+)  # fmt: skip
+
+
+def main(_):
+    try:
+        config.parse(_GIN_FILE.value, _GIN_PARAM.value)
+        try:
+            run = config.configured(Experiment)()
+            problems, model, batches, bins = run.problems, run.model, run.batches, run.audio.bins
+        except config.ConfigError:  # a size alone: for the paper's eight problems
+            problems = [problem("corpora") for problem in _EIGHT]
+            model, batches, bins = config.configured(MultiModel), pipeline.BatchSettings(), 80
+        classes = {problem.name: _CLASSES.value for problem in problems if problem.targets == "class"}
+        commands = sorted({problem.command for problem in problems})
+        network = inspection.build_without_weights(model, _VOCABULARY.value, commands, classes, bins)
+    except (config.ConfigError, example.CorpusError, RunError, ValueError) as error:
+        raise SystemExit(f"inspect_model.py: {error}") from error
+    lengths = inspection.Lengths(_TOKENS.value, _FRAMES.value)
+    print(
+        inspection.report(
+            network, problems, batches, lengths, _HARDWARE.value, _REPLICAS.value, _STEPS.value, _SHARE.value
+        )
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)

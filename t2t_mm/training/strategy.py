@@ -1,0 +1,146 @@
+"""How a run is spread over devices and hosts: the four ways of tf.distribute that are supported."""
+
+import contextlib
+import json
+import os
+import re
+
+import tensorflow as tf
+
+from t2t_mm.data.pipeline import BatchSettings, bucket_shapes
+from t2t_mm.errors import RunError
+from t2t_mm.problems.problem import Problem
+
+NAMES = ("one", "mirrored", "multi_worker", "tpu")  # each a function here, and a value of bin/train.py --strategy
+
+
+def one() -> tf.distribute.Strategy:
+    """One device: the first accelerator, or the CPU."""
+    return tf.distribute.get_strategy()
+
+
+def mirrored(devices: list[str] | None = None) -> tf.distribute.Strategy:
+    """All accelerators of this host, or `devices` ("GPU:0", "CPU:1"), one replica on each."""
+    known = {device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()}
+    for device in devices or ():
+        if device not in known:
+            raise RunError(f"mirrored.devices names {device}; this host has {', '.join(sorted(known))}.")
+    return tf.distribute.MirroredStrategy(devices)
+
+
+def multi_worker() -> tf.distribute.Strategy:
+    """One process on each host, which the environment variable TF_CONFIG introduces to each other.
+
+    Raises:
+      RunError: TF_CONFIG is missing or does not describe a cluster with this task in it.
+    """
+    example = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        described = json.loads(text)
+        kind, index = described["task"]["type"], described["task"]["index"]
+        _ = described["cluster"][kind][index]
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise RunError(
+            f"Strategy multi_worker: TF_CONFIG is {text!r}, which does not say where this process stands in a cluster. "
+            f"Set it on each host, for instance to {example}"
+        ) from error
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def tpu(address: str = "") -> tf.distribute.Strategy:
+    """A TPU slice; `address` is its name, "local" on a TPU VM, or empty for what the environment says.
+
+    Raises:
+      RunError: no TPU is found there.
+    """
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=address)
+        if address != "local":
+            tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ValueError, tf.errors.OpError) as error:
+        raise RunError(
+            f"Strategy tpu: no TPU at {address or 'the address of the environment'!r} ({' '.join(str(error).split())[:200]}). "
+            "Set tpu.address to its name, or to 'local' on a TPU VM."
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def task(strategy: tf.distribute.Strategy) -> str:
+    """This process in its cluster, as "worker 1"; empty where there is one process alone."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.task_type or isinstance(strategy, tf.distribute.TPUStrategy):
+        return ""
+    return f"{resolver.task_type} {resolver.task_id}"
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process is the one that writes."""
+    here = task(strategy)
+    jobs = strategy.cluster_resolver.cluster_spec().jobs if here else ()
+    return here in ("", "chief 0") or (here == "worker 0" and "chief" not in jobs)
+
+
+def describe(strategy: tf.distribute.Strategy, problems: list[Problem], settings: BatchSettings) -> list[str]:
+    """Lines on the cluster, the replicas, and each problem's batch, in all and on one replica."""
+    replicas, here = strategy.num_replicas_in_sync, task(strategy)
+    lines = [f"{type(strategy).__name__}, {replicas} replica(s){', this is ' + here if here else ''}"]
+    if here:
+        cluster = strategy.cluster_resolver.cluster_spec().as_dict()
+        lines += [f"{job} {i}: {address}" for job, addresses in cluster.items() for i, address in enumerate(addresses)]
+    for problem in problems:
+        shapes = bucket_shapes(problem, settings, replicas)
+        what = {"language": "length", "audio": "frames", "image": "pixels a side"}[problem.inputs]
+        sizes = [
+            f"{batch} examples ({batch // replicas} a replica) of {what} {length}"
+            for length, batch in dict.fromkeys((shapes[0], shapes[-1]))
+        ]
+        lines.append(f"{problem.name}: global batch {' to '.join(sizes)}")
+    return lines
+
+
+class Workers:
+    """What the processes of a multi_worker run agree on between two steps; alone, one agrees with itself."""
+
+    def __init__(self, strategy: tf.distribute.Strategy):
+        self._strategy, self._here = strategy, task(strategy)
+        self._run = tf.function(lambda values: strategy.run(_total, args=(values,)))
+
+    def _mean(self, value: int) -> float:
+        """The mean of a number over all workers."""
+        if not self._here:
+            return float(value)
+        values = self._strategy.experimental_distribute_values_from_function(lambda _: tf.constant(value, tf.float64))
+        total = self._strategy.experimental_local_results(self._run(values))[0]
+        return float(total) / self._strategy.num_replicas_in_sync
+
+    def any(self, value: int) -> bool:
+        """Whether the value (not negative) is above zero on any worker."""
+        return self._mean(value) > 0
+
+    def check_same(self, value: int, what: str) -> None:
+        """RunError where the workers differ in `value`."""
+        mean = self._mean(value)
+        if mean != value:
+            raise RunError(f"{self._here}: the workers do not agree on {what}; it is {value} here, {mean:g} on average.")
+
+    @contextlib.contextmanager
+    def named_if_gone(self):
+        """Turns the failure of an exchange with another worker into a RunError that says so."""
+        try:
+            yield
+        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
+            if not self._here:
+                raise
+            reason = " ".join(str(error).split())
+            found = re.search(r"(?:reported from|remote target) /job:(\w+)(?:/replica:\d+)?/task:(\d+)", reason)
+            gone = f"{found[1]} {found[2]}" if found else "another worker"
+            raise RunError(
+                f"{self._here}: {gone} is gone ({reason[:400]}). Start the same command again on every host; the run "
+                "goes on from its newest checkpoint."
+            ) from error
+
+
+def _total(value):
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)

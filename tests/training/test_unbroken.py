@@ -1,0 +1,154 @@
+"""A run that is killed again and again gives the losses of the run that was not; and so does one on two workers."""
+
+import glob
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from t2t_mm.data.vocabulary import build_vocabulary
+from t2t_mm.training import strategy
+from tests.training import tiny_run
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("unbroken")
+    build_vocabulary(list(tiny_run.PROBLEMS), str(path / "vocabulary.model"), size=310)
+    return str(path)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def eagerly():
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def losses(folder, name, least=0):
+    """(problem, step) -> loss as TensorBoard has it, steps above `least`. A step done twice must have one loss."""
+    found = {}
+    for path in sorted(glob.glob(os.path.join(folder, name, "events", "events.*"))):
+        try:
+            for event in tf.compat.v1.train.summary_iterator(path):
+                for value in event.summary.value:
+                    problem, _, what = value.tag.partition("/")
+                    if what == "loss" and event.step > least:
+                        loss = float(tf.make_ndarray(value.tensor))
+                        assert found.setdefault((problem, event.step), loss) == loss
+        except tf.errors.DataLossError:
+            pass  # a process was killed while it wrote this file
+    return found
+
+
+class Run:
+    """A tiny run in a process of its own."""
+
+    def __init__(self, folder, name, cluster=None, index=0, **settings):
+        self._log = os.path.join(folder, f"{name}.{index}.log")
+        environment = {**os.environ, "PYTHONPATH": ROOT, "TF_CPP_MIN_LOG_LEVEL": "2"}
+        if cluster:
+            task = {"cluster": {"worker": cluster}, "task": {"type": "worker", "index": index}}
+            environment["TF_CONFIG"] = json.dumps(task)
+        with open(self._log, "w") as log:
+            script = os.path.join(ROOT, "tests", "training", "tiny_run.py")
+            command = [sys.executable, script, folder, name, json.dumps(settings)]
+            self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+    def log(self):
+        with open(self._log) as file:
+            return file.read()
+
+    def until(self, condition):
+        """Waits for it; a process that ends before is a failure."""
+        while not condition():
+            assert self._process.poll() is None, self.log()[-3000:]
+            time.sleep(0.001)
+
+    def until_step(self, step):
+        self.until(lambda: f"step {step}/" in self.log())
+
+    def end(self, number=None, seconds=240):
+        """Sends a signal, where one is given, and waits for the process's end -> its exit code."""
+        if number:
+            self._process.send_signal(number)
+        return self._process.wait(seconds)
+
+
+def test_killed_at_random_moments_a_run_has_the_losses_of_the_whole_run(folder):
+    settings = {"steps": 8, "save_steps": 2}
+    whole = Run(folder, "whole", **settings)
+    run, moment = Run(folder, "parts", **settings), random.Random()
+    run.until_step(2)
+    time.sleep(moment.uniform(0, 1))
+    run.end(signal.SIGKILL)
+
+    run, part = Run(folder, "parts", **settings), os.path.join(folder, "parts", "checkpoints", "part")
+    run.until_step(3)
+    run.until(lambda: os.path.isdir(part))
+    time.sleep(moment.uniform(0, 0.02))  # in the middle of a save
+    run.end(signal.SIGKILL)
+
+    run = Run(folder, "parts", **settings)
+    run.until(lambda: re.search(r"step \d+/8", run.log()))
+    assert run.end(signal.SIGTERM) == os.EX_TEMPFAIL
+    assert "saved at step" in run.log()
+
+    assert Run(folder, "parts", **settings).end() == 0
+    assert whole.end() == 0
+    expected = losses(folder, "whole")
+    assert len(expected) == 16
+    assert losses(folder, "parts") == expected
+
+
+@pytest.fixture(scope="module")
+def one_replica(folder):
+    tiny_run.train(folder, "one", noise=False, steps=5)
+    return losses(folder, "one")
+
+
+def same(found, expected, steps):
+    """Losses of the given steps agree but for the order of float sums."""
+    wanted = {key: loss for key, loss in expected.items() if key[1] in steps}
+    assert wanted and set(wanted) <= set(found)
+    np.testing.assert_allclose([found[key] for key in wanted], list(wanted.values()), rtol=2e-5)
+
+
+def test_two_devices_have_the_losses_of_one_and_its_checkpoints(folder, one_replica):
+    devices = ["CPU:0", "CPU:1"]
+    tiny_run.train(folder, "mirrored", noise=False, steps=3, strategy=lambda: strategy.mirrored(devices))
+    same(losses(folder, "mirrored"), one_replica, range(1, 4))
+    tiny_run.train(folder, "mirrored", noise=False, steps=4)  # goes on alone
+    same(losses(folder, "mirrored"), one_replica, range(4, 5))
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return listener.getsockname()[1]
+
+
+def test_two_workers_have_the_losses_of_one_and_one_that_dies_is_named(folder, one_replica):
+    cluster = [f"localhost:{free_port()}" for _ in range(2)]
+    settings = {"steps": 1000, "save_steps": 2, "noise": False, "strategy": "multi_worker"}
+    chief, other = (Run(folder, "workers", cluster, index, **settings) for index in range(2))
+    chief.until_step(3)
+    other.end(signal.SIGKILL)
+    start = time.monotonic()
+    assert chief.end() == 1
+    assert time.monotonic() - start < 90  # heartbeats are missed after 10 s; the rest is a machine under load
+    assert re.search(r"worker 1 is gone .*goes on from its newest checkpoint", chief.log())
+    same(losses(folder, "workers"), one_replica, range(1, 4))
+    tiny_run.train(folder, "workers", noise=False, steps=5)  # one replica goes on from the two workers' checkpoint
+    same(losses(folder, "workers", least=3), one_replica, range(4, 6))

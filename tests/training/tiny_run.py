@@ -1,0 +1,94 @@
+"""A tiny joint run as a process of its own, for the tests that kill one or need two: `tiny_run.py FOLDER NAME JSON`.
+
+JSON holds settings of `loop.train`, and "strategy" and "noise". Corpus and vocabulary lie in FOLDER; steps are run
+eagerly, on one thread, so that equal runs have equal sums.
+"""
+
+import functools
+import json
+import os
+import sys
+
+import tensorflow as tf
+from absl import logging
+
+from t2t_mm.data.example import Example
+from t2t_mm.data.pipeline import BatchSettings
+from t2t_mm.errors import RunError
+from t2t_mm.experiment import Experiment
+from t2t_mm.layers.attention import AttentionBlock
+from t2t_mm.layers.convolution import ConvBlock
+from t2t_mm.layers.moe import MixtureOfExperts
+from t2t_mm.model import MultiModel
+from t2t_mm.problems.problem import Problem
+from t2t_mm.training import loop, strategy
+from t2t_mm.training.schedule import InverseSquareRoot
+
+ENGLISH = [f"the {a} {b} sees a {c}" for a in ("old", "red") for b in ("cat", "dog", "bird") for c in ("car", "tree")]
+
+
+class Lines:
+    """Sentences and something made of them: the source of a problem."""
+
+    def __init__(self, change):
+        self.change = change
+
+    def examples(self, split, report):
+        return [Example(line, self.change(line), f"lines:{i}") for i, line in enumerate(ENGLISH, start=1)]
+
+
+PROBLEMS = (
+    Problem("capitals", Lines(str.upper), "language", "text", "To-Capitals"),
+    Problem("reversal", Lines(lambda line: line[::-1]), "language", "text", "To-Reverse"),
+)
+
+
+class QuietMixture(MixtureOfExperts):
+    """Without gate noise, which replicas draw for other tokens than one device does."""
+
+    def gating(self, tokens, valid, training):
+        return super().gating(tokens, valid, training=False)
+
+
+def tiny_model(noise=True, **settings):
+    return MultiModel(
+        depth=8,
+        encoder_blocks=1,
+        mixer_blocks=0,
+        decoder_blocks=1,
+        conv_block=functools.partial(ConvBlock, dropout=0.1 if noise else 0.0),
+        attention_block=functools.partial(AttentionBlock, heads=2, convs=1),
+        mixture=functools.partial(MixtureOfExperts if noise else QuietMixture, num_experts=3, chosen=2, hidden=8),
+        **settings,
+    )
+
+
+def train(folder, name, noise=True, **settings):
+    experiment = Experiment(
+        PROBLEMS,
+        os.path.join(folder, "vocabulary.model"),
+        functools.partial(tiny_model, noise),
+        BatchSettings(positions=128, shuffle=8, max_length=64),
+    )
+    settings = {"schedule": functools.partial(InverseSquareRoot, 1e-2, 5), "log_steps": 1, **settings}
+    return loop.train(experiment, os.path.join(folder, name), **settings)
+
+
+def main(folder, name, text):
+    logging.set_verbosity(logging.INFO)
+    settings = json.loads(text)
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.run_functions_eagerly(True)
+    if "strategy" in settings:
+        settings["strategy"] = getattr(strategy, settings["strategy"])
+    try:
+        train(folder, name, **settings)
+    except RunError as error:
+        raise SystemExit(str(error)) from error
+    except loop.Preempted as error:
+        print(error, file=sys.stderr)
+        sys.exit(os.EX_TEMPFAIL)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
