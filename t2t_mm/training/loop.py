@@ -21,6 +21,7 @@ from t2t_mm.experiment import Experiment, RunError, all_variables, prepare_folde
 from t2t_mm.training import strategy as strategies
 from t2t_mm.training.checkpoints import Checkpoints, checkpoints_folder, newest_sound, only_trainer
 from t2t_mm.training.mixing import problems_of_step
+from t2t_mm.training.optimizer import FusedAdam
 from t2t_mm.training.schedule import InverseSquareRoot
 from t2t_mm.training.step import make_train_step, split_batch
 
@@ -128,7 +129,7 @@ def train(
         # Model and optimizer.
         with strategy.scope():
             network = experiment.build_model(experiment.describe())
-            adam = keras.optimizers.Adam(
+            adam = FusedAdam(
                 schedule(), beta_1=optimizer.beta_1, beta_2=optimizer.beta_2, epsilon=optimizer.epsilon
             )
             adam.build(network.trainable_variables)

@@ -37,6 +37,8 @@ def make_train_step(
     Returns: the function; its result is a dict problem -> {"loss", "accuracy", …, "finite"}, and the gradients' global
       norm. "finite" is 1 where the problem's loss and gradients are.
     """
+    # TensorFlow's graph optimizers find next to nothing in these graphs, and take longer over them than tracing does.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     variables = model.trainable_variables
     replicas = strategy.num_replicas_in_sync
     gradients_of = _gradient_functions(
@@ -68,7 +70,7 @@ def make_train_step(
         # norm to clip by is that of the whole batch's gradient.
         optimizer.apply_gradients([(gradient / replicas, v) for gradient, v in zip(totals, variables)])
 
-    @functools.partial(tf.function, jit_compile=jit_compile or None)
+    @functools.partial(tf.function, jit_compile=jit_compile or None, autograph=False)
     def update(found, finite):
         totals, norms = strategy.run(total, args=(found,))
         norm = strategy.reduce(tf.distribute.ReduceOp.MEAN, norms, axis=None) if replicas > 1 else norms
@@ -124,13 +126,14 @@ def _gradient_functions(
         if kind not in by_kind:
             if replicas > 1:  # their shares of a batch have no signature; the second shape generalises the trace
                 function = functools.partial(on_replicas, problem)
-                by_kind[kind] = tf.function(function, reduce_retracing=not static_shapes)
+                by_kind[kind] = tf.function(function, reduce_retracing=not static_shapes, autograph=False)
             else:
                 scalars = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
                 by_kind[kind] = tf.function(
                     functools.partial(gradients_of, problem),
                     input_signature=None if static_shapes else [signatures[problem.name], *scalars],
                     jit_compile=jit_compile or None,
+                    autograph=False,
                 )
         by_name[problem.name] = by_kind[kind]
     return by_name
