@@ -28,16 +28,19 @@ def dispatch_to_blocks(experts, valid, num_experts: int, block_size: int):
       slots: [A] int32, each assignment's row among all blocks' rows; invalid ones get the row after the last.
       block_experts: [blocks] int32, the expert of each block.
     """
-    assignments = ops.shape(experts)[0]
-    blocks = assignments // block_size + num_experts
-    one_hot = ops.cast(ops.one_hot(ops.where(valid, experts, -1), num_experts, dtype="int32"), "int32")  # [A, E]
-    counts = ops.sum(one_hot, axis=0)
-    rank = ops.sum((ops.cumsum(one_hot, axis=0) - 1) * one_hot, axis=1)  # place among its expert's assignments
+    blocks = ops.shape(experts)[0] // block_size + num_experts
+    counts, rank = count_and_rank(experts, valid, num_experts)
     ends = ops.cumsum((counts + block_size - 1) // block_size)  # [E] the block after each expert's last
     starts = ends - (counts + block_size - 1) // block_size
     slots = ops.where(valid, ops.take(starts, experts) * block_size + rank, blocks * block_size)
     block_experts = ops.sum(ops.cast(ops.arange(blocks)[:, None] >= ends[None, :], "int32"), axis=1)
     return slots, ops.minimum(block_experts, num_experts - 1)
+
+
+def count_and_rank(experts, valid, num_experts: int):
+    """The number of valid assignments of each expert [E], and each assignment's place among its expert's [A]."""
+    one_hot = ops.cast(ops.one_hot(ops.where(valid, experts, -1), num_experts, dtype="int32"), "int32")  # [A, E]
+    return ops.sum(one_hot, axis=0), ops.sum((ops.cumsum(one_hot, axis=0) - 1) * one_hot, axis=1)
 
 
 class MixtureOfExperts(keras.layers.Layer):
@@ -130,19 +133,44 @@ class MixtureOfExperts(keras.layers.Layer):
         return weights, experts, {"importance": importance, "load": load}
 
     def _experts(self, tokens, valid, weights, experts):  # [N, D], [N], [N, K], [N, K] -> [N, D]
+        experts, valid = ops.reshape(experts, [-1]), ops.repeat(valid, self.chosen)  # [A = N·K]
+
+        def in_blocks():
+            """Blocks of one expert each, its weights copied for each block."""
+            slots, of_block = dispatch_to_blocks(experts, valid, self.num_experts, self.block_size)
+            expert_in, expert_out = (ops.take(w, of_block, axis=0) for w in (self.expert_in, self.expert_out))
+            return self._weighed(tokens, weights, slots, self.block_size, expert_in, expert_out)
+
+        assignments = ops.shape(experts)[0]
+        if isinstance(assignments, int):  # a compiler's shapes: sizes must not depend on what is chosen
+            return in_blocks()
+        counts, rank = count_and_rank(experts, valid, self.num_experts)
+        most = ops.max(counts)
+
+        def by_expert():
+            """As many rows for every expert as the busiest needs, and no weight copied."""
+            slots = ops.where(valid, experts * most + rank, self.num_experts * most)
+            return self._weighed(tokens, weights, slots, most, self.expert_in, self.expert_out)
+
+        # Few experts with most of the tokens would make mostly empty rows of it: then blocks, whose number is bounded.
+        return ops.cond(most * self.num_experts <= 3 * assignments + 8 * self.num_experts, by_expert, in_blocks)
+
+    def _weighed(self, tokens, weights, slots, size, expert_in, expert_out):
+        """Sum of the chosen experts' answers, each times its gate.
+
+        tokens [N, D], weights [N, K], slots [N·K] rows among groups of `size`; expert_in [groups, D, H], expert_out
+        [groups, H, D] -> [N, D].
+        """
         count, depth = ops.shape(tokens)[0], tokens.shape[-1]
-        flat_experts = ops.reshape(experts, [-1])  # [N·K]
-        flat_valid = ops.repeat(valid, self.chosen)
-        slots, block_experts = dispatch_to_blocks(flat_experts, flat_valid, self.num_experts, self.block_size)
-        rows = ops.shape(block_experts)[0] * self.block_size
+        rows = ops.shape(expert_in)[0] * size
         # Row -> token, by counting: each row holds one assignment at most; empty rows read the zero row N.
         token_of = ops.arange(count * self.chosen, dtype="int32") // self.chosen
         filled = ops.segment_sum(token_of + 1, slots, num_segments=rows + 1)[:rows]
         source = ops.where(filled > 0, filled - 1, count)
         extended = ops.concatenate([tokens, ops.zeros([1, depth], tokens.dtype)], axis=0)
-        blocks = ops.reshape(ops.take(extended, source, axis=0), [-1, self.block_size, depth])
-        hidden = ops.relu(ops.matmul(blocks, ops.take(self.expert_in, block_experts, axis=0)))
-        out = ops.reshape(ops.matmul(hidden, ops.take(self.expert_out, block_experts, axis=0)), [-1, depth])
+        groups = ops.reshape(ops.take(extended, source, axis=0), [-1, size, depth])
+        hidden = ops.relu(ops.matmul(groups, ops.cast(expert_in, tokens.dtype)))
+        out = ops.reshape(ops.matmul(hidden, ops.cast(expert_out, tokens.dtype)), [-1, depth])
         out = ops.concatenate([out, ops.zeros([1, depth], out.dtype)], axis=0)
         chosen = ops.reshape(ops.take(out, slots, axis=0), [-1, self.chosen, depth])
         return ops.sum(chosen * ops.cast(weights, out.dtype)[:, :, None], axis=1)

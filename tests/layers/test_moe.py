@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -96,6 +97,23 @@ def test_dispatch_gives_every_assignment_a_row_of_its_own_in_a_block_of_its_expe
     assert len(set(slots[valid])) == valid.sum()
     np.testing.assert_array_equal(blocks[slots[valid] // block_size], experts[valid])
     np.testing.assert_array_equal(slots[~valid], len(blocks) * block_size)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow traces unknown lengths")
+@pytest.mark.parametrize("gate", ["spread", "all alike"])
+def test_unknown_lengths_change_nothing(gate):
+    """Where the shapes are open, tokens are grouped by expert, or in blocks where a few experts have most of them."""
+    import tensorflow as tf
+
+    layer = make(chosen=1, num_experts=12)
+    rng = np.random.default_rng(2)
+    alike = np.tile(np.arange(12.0, dtype="float32"), (4, 1))
+    layer.gate.assign(alike if gate == "all alike" else rng.normal(size=(4, 12)).astype("float32"))
+    x, padding = np.abs(rng.normal(size=(3, 60, 4))).astype("float32"), np.zeros((3, 60), bool)
+    padding[2, 40:] = True
+    signature = [tf.TensorSpec([None, None, 4]), tf.TensorSpec([None, None], tf.bool)]
+    traced = tf.function(lambda x, padding: layer(x, padding)[0], input_signature=signature)
+    np.testing.assert_allclose(traced(x, padding), layer(x, padding)[0], atol=1e-4)
 
 
 def test_as_many_chosen_as_experts_is_refused():
