@@ -34,7 +34,7 @@ def parse(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> None:
             raise ConfigError(f"No configuration file {path} (looked from {os.getcwd()}).")
     try:
         gin.parse_config_files_and_bindings(list(gin_files), list(bindings), finalize_config=False)
-    except (SyntaxError, ValueError, ImportError, AttributeError, TypeError, OSError) as error:
+    except (SyntaxError, ValueError, ImportError, AttributeError, NameError, TypeError, OSError) as error:
         raise ConfigError(" ".join(str(error).split())) from error
     macros = {scope for scope, selector in gin_config._CONFIG if selector == _MACRO}
     for (scope, selector), parameters in gin_config._CONFIG.items():
