@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 
 import numpy as np
 import pytest
@@ -91,6 +92,34 @@ def weights(model):
 def test_a_loss_that_is_not_finite_stops_with_problem_and_step(corpora):
     with pytest.raises(RunError, match=r"(wmt_en_de|reversal) \(loss nan\).* not finite at step \d"):
         train(corpora, "broken", 6, schedule=functools.partial(InverseSquareRoot, 1e38, 1), log_steps=100)
+
+
+def test_a_step_that_is_not_finite_is_skipped_counted_and_named(corpora, caplog):
+    """Adam's first update is huge, and no later one takes place."""
+    caplog.set_level("INFO")
+    huge = functools.partial(InverseSquareRoot, 1e38, 1)
+    once = weights(train(corpora, "once", 1, schedule=huge))
+    thrice = weights(train(corpora, "thrice", 3, schedule=huge, not_finite="skip"))
+    np.testing.assert_array_equal(thrice, once)
+    assert re.search(r"step 3 updates nothing: .*So far: (wmt_en_de|reversal) 2", caplog.text)
+    with pytest.raises(RunError, match="not_finite is 'go on'"):
+        train(corpora, "other", 1, not_finite="go on")
+
+
+def test_the_dev_set_is_evaluated_and_the_best_kept(corpora, caplog):
+    caplog.set_level("INFO")
+    last = train(corpora, "run", 3, eval_steps=2, eval_examples=5, eval_samples=1, best_metric="reversal/token_accuracy")
+    assert "wmt_en_de: evaluated on the first 5 of 12 dev examples" in caplog.text
+    assert re.search(r"step 2, log-perplexity on dev:  wmt_en_de \d\.\d+  reversal \d", caplog.text)
+    assert "step 2 is the best so far by reversal/token_accuracy" in caplog.text
+    experiment = Experiment(problems_of(corpora), str(corpora / "vocabulary.model"), functools.partial(small_model, 16))
+    best, _, state = load_trained(experiment, str(corpora / "run"), best=True)
+    assert state["step"] == 2 and not np.array_equal(weights(best), weights(last))
+    (path,) = (corpora / "run" / "events" / "dev_in_training").iterdir()
+    tags = {value.tag for event in tf.compat.v1.train.summary_iterator(str(path)) for value in event.summary.value}
+    assert {"wmt_en_de/log_perplexity", "wmt_en_de/sample_1", "reversal/sample_1"} <= tags
+    with pytest.raises(RunError, match="best_metric is 'bleu'; it must be one of log_perplexity"):
+        train(corpora, "other", 1, best_metric="bleu")
 
 
 def test_bad_lines_beyond_the_threshold_stop_the_run(corpora):
