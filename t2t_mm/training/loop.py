@@ -19,7 +19,7 @@ from t2t_mm.data.tokenizer import Tokenizer
 from t2t_mm.evaluation import periodic
 from t2t_mm.experiment import Experiment, RunError, all_variables, prepare_folder, restore
 from t2t_mm.training import strategy as strategies
-from t2t_mm.training.checkpoints import Checkpoints, checkpoints_folder, newest_sound, only_trainer
+from t2t_mm.training.checkpoints import Checkpoints, checkpoints_folder, newest_sound, only_trainer, writing
 from t2t_mm.training.mixing import problems_of_step
 from t2t_mm.training.schedule import InverseSquareRoot
 from t2t_mm.training.step import make_train_step, split_batch
@@ -151,7 +151,9 @@ def train(
 
         # Restore.
         if chief:
-            prepare_folder(model_dir, experiment, configuration(), seed)
+            text = configuration()
+            with writing(model_dir):
+                prepare_folder(model_dir, experiment, text, seed)
         checkpoint = tf.train.Checkpoint(
             variables=all_variables(network), optimizer=adam, done=done, seconds=seconds, iterators=iterators
         )
@@ -189,7 +191,8 @@ def train(
                 found = dev_set.evaluate(step)
                 value = metric(found["results"])
                 if chief:
-                    periodic.report(found, model_dir)
+                    with writing("the events for TensorBoard"):
+                        periodic.report(found, model_dir)
                     seconds.assign(progress.seconds())
                     if math.isfinite(value) and checkpoints.keep_best(step, value, metric.higher_is_better):
                         logging.info("step %d is the best so far by %s: %.4f", step, metric.name, value)
@@ -285,6 +288,10 @@ class Progress:
         self._since, self._steps_since, self._examples = now, 0, 0
         if self._writer is None:
             return
+        with writing("the events for TensorBoard"):
+            self._write(figures, norm)
+
+    def _write(self, figures: dict, norm) -> None:
         with self._writer.as_default(step=self.step):
             for name, values in figures.items():
                 for key, value in values.items():

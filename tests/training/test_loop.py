@@ -3,6 +3,7 @@
 import functools
 import os
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from t2t_mm.problems.problem import Problem
 from t2t_mm.training import loop
 from t2t_mm.training.mixing import MixingError, problems_of_step
 from t2t_mm.training.schedule import InverseSquareRoot
+from tests.training import tiny_run
 
 @pytest.fixture(autouse=True, scope="module")
 def eagerly():
@@ -158,6 +160,21 @@ def test_a_checkpoint_of_another_size_is_refused(corpora):
     train(corpora, "run", 1)
     with pytest.raises(RunError, match="does not fit this configuration"):
         train(corpora, "run", 2, depth=32)
+
+
+@pytest.mark.parametrize("size", [0, 150, 100_000])
+def test_a_full_disk_at_the_start_is_one_line(corpora, size):
+    build_vocabulary(problems_of(corpora), str(corpora / "vocabulary.model"), size=310)
+    with tiny_run.full_disk(size), pytest.raises(RunError, match="run.*: cannot be written .*free some space"):
+        train(corpora, "run", 1)
+
+
+def test_events_that_cannot_be_written_stop_the_run(tmp_path):
+    progress = loop.Progress(9, 0, 0.0, tf.summary.create_file_writer(str(tmp_path)), SimpleNamespace(learning_rate=0.1))
+    figures = {"wmt_en_de": {"loss": tf.constant(1.0), "encoder/load": tf.ones([3])}}
+    progress.log(figures, 1.0)
+    with tiny_run.full_disk(100), pytest.raises(RunError, match="the events for TensorBoard: cannot be written"):
+        progress.log(figures, 1.0)
 
 
 def test_round_robin_and_rates():
