@@ -2,8 +2,8 @@
 
     python bin/train.py --gin_file=gin/runs/joint_mini.gin --model_dir=runs/joint_mini
 
-Exit codes: 0 done (or stopped by Ctrl-C and saved), 75 stopped by SIGTERM and saved (EX_TEMPFAIL: start the same command
-again), 1 an error, which the last line states. docs/distributed.md is about several devices and hosts.
+Exit codes: 0 done (or stopped by Ctrl-C and saved), 75 stopped by SIGTERM and saved (EX_TEMPFAIL: start the same
+command again), 1 an error, which the last line states. docs/distributed.md is about several devices and hosts.
 """
 
 import os

@@ -43,7 +43,7 @@ def run(experiment: Experiment, steps: int = 2000, seconds: float = 0.5) -> dict
 
 
 def summary(found: np.ndarray, steps: int) -> dict[str, float]:
-    """found: [looks, 2], seconds and bytes, over the whole run; steps are taken to be spread evenly after the first tenth."""
+    """found: [looks, 2], seconds and bytes, over the whole run; steps are spread evenly after the first tenth."""
     tenth = max(len(found) // 10, 1)
     later = found[tenth:]
     place = (later[:, 0] - later[0, 0]) / max(later[-1, 0] - later[0, 0], 1e-9) * 0.9 * steps

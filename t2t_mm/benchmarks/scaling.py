@@ -1,4 +1,4 @@
-"""What a second worker costs: the time of a step of equal global batch on one core and on two workers of a core each."""
+"""What a second worker costs: a step of equal global batch on one core, and on two workers of a core each."""
 
 import json
 import os

@@ -189,9 +189,10 @@ def only_trainer(model_dir: str):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
+            owner = file.read().decode().strip()
             raise RunError(
-                f"{model_dir}: another training is at work on it ({file.read().decode().strip()}). Wait for it or stop it, or "
-                "give another model_dir."
+                f"{model_dir}: another training is at work on it ({owner}). Wait for it or stop it, or give another "
+                "model_dir."
             ) from error
         with writing(path):
             file.truncate(0)

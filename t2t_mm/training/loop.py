@@ -207,7 +207,7 @@ def train(
 
 
 class StopSignals:
-    """Turns the first Ctrl-C or SIGTERM into a request that the loop meets between two steps; a second one ends at once.
+    """Turns the first Ctrl-C or SIGTERM into a request, met between two steps; a second one ends at once.
 
     Between two steps alone are weights, data and random state of one step. Only the main thread gets signals.
     """

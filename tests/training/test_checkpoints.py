@@ -6,7 +6,9 @@ import pytest
 import tensorflow as tf
 
 from t2t_mm.errors import RunError
-from t2t_mm.training.checkpoints import Checkpoints, checkpoints_folder, damage, newest_first, newest_sound, only_trainer
+from t2t_mm.training.checkpoints import (
+    Checkpoints, checkpoints_folder, damage, newest_first, newest_sound, only_trainer,
+)  # fmt: skip
 from tests.training import tiny_run
 
 
@@ -99,7 +101,7 @@ def test_the_best_outlives_the_last(checkpoints, weight, tmp_path):
 
 def test_two_trainers_on_one_folder(tmp_path):
     with only_trainer(str(tmp_path / "run")):
-        with pytest.raises(RunError, match=rf"run: another training is at work on it \(process {os.getpid()} on .*since"):
+        with pytest.raises(RunError, match=rf"another training is at work on it \(process {os.getpid()} on .*since"):
             with only_trainer(str(tmp_path / "run")):
                 pass
     with only_trainer(str(tmp_path / "run")):

@@ -110,7 +110,8 @@ def test_a_step_that_is_not_finite_is_skipped_counted_and_named(corpora, caplog)
 
 def test_the_dev_set_is_evaluated_and_the_best_kept(corpora, caplog):
     caplog.set_level("INFO")
-    last = train(corpora, "run", 3, eval_steps=2, eval_examples=5, eval_samples=1, best_metric="reversal/token_accuracy")
+    settings = {"eval_steps": 2, "eval_examples": 5, "eval_samples": 1, "best_metric": "reversal/token_accuracy"}
+    last = train(corpora, "run", 3, **settings)
     assert "wmt_en_de: evaluated on the first 5 of 12 dev examples" in caplog.text
     assert re.search(r"step 2, log-perplexity on dev:  wmt_en_de \d\.\d+  reversal \d", caplog.text)
     assert "step 2 is the best so far by reversal/token_accuracy" in caplog.text
@@ -170,7 +171,8 @@ def test_a_full_disk_at_the_start_is_one_line(corpora, size):
 
 
 def test_events_that_cannot_be_written_stop_the_run(tmp_path):
-    progress = loop.Progress(9, 0, 0.0, tf.summary.create_file_writer(str(tmp_path)), SimpleNamespace(learning_rate=0.1))
+    writer = tf.summary.create_file_writer(str(tmp_path))
+    progress = loop.Progress(9, 0, 0.0, writer, SimpleNamespace(learning_rate=0.1))
     figures = {"wmt_en_de": {"loss": tf.constant(1.0), "encoder/load": tf.ones([3])}}
     progress.log(figures, 1.0)
     with tiny_run.full_disk(100), pytest.raises(RunError, match="the events for TensorBoard: cannot be written"):
