@@ -2,8 +2,8 @@
 
     python bin/train.py --gin_file=gin/runs/joint_mini.gin --model_dir=runs/joint_mini
 
-Exit codes: 0 done (or stopped by Ctrl-C and saved), 75 stopped by SIGTERM and saved (EX_TEMPFAIL: start the same command
-again), 1 an error, which the last line states. docs/distributed.md is about several devices and hosts.
+Exit codes: 0 done (or stopped by Ctrl-C and saved), 75 stopped by SIGTERM and saved (EX_TEMPFAIL: start the same
+command again), 1 an error, which the last line states. docs/distributed.md is about several devices and hosts.
 """
 
 import os
@@ -20,6 +20,12 @@ _GIN_FILE = flags.DEFINE_multi_string("gin_file", None, "Configuration files, la
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings over the files.")
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Where checkpoints and logs go.", required=True)
 _STRATEGY = flags.DEFINE_enum("strategy", None, strategy.NAMES, "How to spread the run; loop.train.strategy without.")
+_CHOSEN = """
+from __gin__ import dynamic_registration
+from t2t_mm.training import loop
+from t2t_mm.training import strategy
+loop.train.strategy = @strategy.{}
+"""
 
 
 def checked_configuration() -> str:
@@ -28,11 +34,8 @@ def checked_configuration() -> str:
 
 
 def main(_):
-    chosen = []
-    if _STRATEGY.value:
-        chosen = ["from t2t_mm.training import strategy", f"loop.train.strategy = @strategy.{_STRATEGY.value}"]
     try:
-        config.parse(_GIN_FILE.value, [*_GIN_PARAM.value, *chosen])
+        config.parse(_GIN_FILE.value, _GIN_PARAM.value, _CHOSEN.format(_STRATEGY.value) if _STRATEGY.value else "")
         config.configured(loop.train)(model_dir=_MODEL_DIR.value, configuration=checked_configuration)
     except (config.ConfigError, example.CorpusError, RunError, mixing.MixingError) as error:
         raise SystemExit(f"train.py: {error}") from error

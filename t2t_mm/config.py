@@ -22,8 +22,8 @@ class ConfigError(Exception):
     """A configuration that cannot be meant; the message names the binding and what is near it."""
 
 
-def parse(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> None:
-    """Reads .gin files, then single bindings over them; forgets what was read before.
+def parse(gin_files: Sequence[str], bindings: Sequence[str] = (), last: str = "") -> None:
+    """Reads .gin files, then single bindings over them, then the text of a `last` file; forgets what was read before.
 
     Raises:
       ConfigError: a file is missing, or a line does not parse or names an unknown module, configurable or parameter.
@@ -34,6 +34,7 @@ def parse(gin_files: Sequence[str], bindings: Sequence[str] = ()) -> None:
             raise ConfigError(f"No configuration file {path} (looked from {os.getcwd()}).")
     try:
         gin.parse_config_files_and_bindings(list(gin_files), list(bindings), finalize_config=False)
+        gin.parse_config(last)
     except (SyntaxError, ValueError, ImportError, AttributeError, NameError, TypeError, OSError) as error:
         raise ConfigError(" ".join(str(error).split())) from error
     macros = {scope for scope, selector in gin_config._CONFIG if selector == _MACRO}

@@ -120,18 +120,30 @@ class Checkpoints:
 def _write(checkpoint: tf.train.Checkpoint, folder: str, step: int) -> None:
     part, name = os.path.join(folder, "part"), f"ckpt-{step}"
     try:
-        tf.io.gfile.makedirs(part)
-        checkpoint.write(os.path.join(part, name))
-        files = sorted(tf.io.gfile.listdir(part), key=lambda file: file.endswith(".index"))  # the index comes last
-        for file in files:
-            _to_disk(os.path.join(part, file))
-            tf.io.gfile.rename(os.path.join(part, file), os.path.join(folder, file), overwrite=True)
+        with writing(os.path.join(folder, name)):
+            _write_part(checkpoint, folder, part, name)
+    finally:
         _remove_tree(part)
+
+
+def _write_part(checkpoint: tf.train.Checkpoint, folder: str, part: str, name: str) -> None:
+    tf.io.gfile.makedirs(part)
+    checkpoint.write(os.path.join(part, name))
+    files = sorted(tf.io.gfile.listdir(part), key=lambda file: file.endswith(".index"))  # the index comes last
+    for file in files:
+        _to_disk(os.path.join(part, file))
+        tf.io.gfile.rename(os.path.join(part, file), os.path.join(folder, file), overwrite=True)
+
+
+@contextlib.contextmanager
+def writing(path: str):
+    """Turns the failure to write something of a run (the disk is full, say) into a RunError that says what and why."""
+    try:
+        yield
     except (tf.errors.OpError, OSError) as error:
-        _remove_tree(part)
         raise RunError(
-            f"{os.path.join(folder, name)}: cannot be written ({' '.join(str(error).split())[:200]}). The checkpoints "
-            "before it are whole; free some space and start the same command again."
+            f"{path}: cannot be written ({' '.join(str(error).split())[:200]}). The checkpoints before are whole; free "
+            "some space and start the same command again."
         ) from error
 
 
@@ -167,7 +179,7 @@ def only_trainer(model_dir: str):
     path = os.path.join(model_dir, "lock")
     try:
         os.makedirs(model_dir, exist_ok=True)
-        file = open(path, "a+", encoding="utf-8")
+        file = open(path, "ab+", buffering=0)
     except OSError as error:
         raise RunError(
             f"{model_dir}: cannot be written to ({error.strerror}). Mend its permissions, or give another model_dir."
@@ -177,11 +189,13 @@ def only_trainer(model_dir: str):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
+            owner = file.read().decode().strip()
             raise RunError(
-                f"{model_dir}: another training is at work on it ({file.read().strip()}). Wait for it or stop it, or "
-                "give another model_dir."
+                f"{model_dir}: another training is at work on it ({owner}). Wait for it or stop it, or give another "
+                "model_dir."
             ) from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}, since {datetime.datetime.now():%Y-%m-%d %H:%M}\n")
-        file.flush()
+        with writing(path):
+            file.truncate(0)
+            since = f"since {datetime.datetime.now():%Y-%m-%d %H:%M}"
+            file.write(f"process {os.getpid()} on {socket.gethostname()}, {since}\n".encode())
         yield

@@ -19,7 +19,7 @@ from t2t_mm.data.tokenizer import Tokenizer
 from t2t_mm.evaluation import periodic
 from t2t_mm.experiment import Experiment, RunError, all_variables, prepare_folder, restore
 from t2t_mm.training import strategy as strategies
-from t2t_mm.training.checkpoints import Checkpoints, checkpoints_folder, newest_sound, only_trainer
+from t2t_mm.training.checkpoints import Checkpoints, checkpoints_folder, newest_sound, only_trainer, writing
 from t2t_mm.training.mixing import problems_of_step
 from t2t_mm.training.optimizer import FusedAdam
 from t2t_mm.training.schedule import InverseSquareRoot
@@ -152,7 +152,9 @@ def train(
 
         # Restore.
         if chief:
-            prepare_folder(model_dir, experiment, configuration(), seed)
+            text = configuration()
+            with writing(model_dir):
+                prepare_folder(model_dir, experiment, text, seed)
         checkpoint = tf.train.Checkpoint(
             variables=all_variables(network), optimizer=adam, done=done, seconds=seconds, iterators=iterators
         )
@@ -190,7 +192,8 @@ def train(
                 found = dev_set.evaluate(step)
                 value = metric(found["results"])
                 if chief:
-                    periodic.report(found, model_dir)
+                    with writing("the events for TensorBoard"):
+                        periodic.report(found, model_dir)
                     seconds.assign(progress.seconds())
                     if math.isfinite(value) and checkpoints.keep_best(step, value, metric.higher_is_better):
                         logging.info("step %d is the best so far by %s: %.4f", step, metric.name, value)
@@ -205,7 +208,7 @@ def train(
 
 
 class StopSignals:
-    """Turns the first Ctrl-C or SIGTERM into a request that the loop meets between two steps; a second one ends at once.
+    """Turns the first Ctrl-C or SIGTERM into a request, met between two steps; a second one ends at once.
 
     Between two steps alone are weights, data and random state of one step. Only the main thread gets signals.
     """
@@ -286,6 +289,10 @@ class Progress:
         self._since, self._steps_since, self._examples = now, 0, 0
         if self._writer is None:
             return
+        with writing("the events for TensorBoard"):
+            self._write(figures, norm)
+
+    def _write(self, figures: dict, norm) -> None:
         with self._writer.as_default(step=self.step):
             for name, values in figures.items():
                 for key, value in values.items():

@@ -1,14 +1,15 @@
 """Checkpoints are whole or not there; damaged ones are named and passed over; a folder has one trainer."""
 
 import os
-import resource
-import signal
 
 import pytest
 import tensorflow as tf
 
 from t2t_mm.errors import RunError
-from t2t_mm.training.checkpoints import Checkpoints, checkpoints_folder, damage, newest_first, newest_sound, only_trainer
+from t2t_mm.training.checkpoints import (
+    Checkpoints, checkpoints_folder, damage, newest_first, newest_sound, only_trainer,
+)  # fmt: skip
+from tests.training import tiny_run
 
 
 @pytest.fixture
@@ -76,15 +77,8 @@ def test_with_all_damaged_nothing_starts_anew(checkpoints, weight, tmp_path):
 def test_a_full_disk_leaves_the_checkpoints_before(checkpoints, weight, tmp_path):
     """A limit of the size of files stands for the full disk: the write fails half-way just so."""
     saved(checkpoints, weight, 1)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, hard))
-    try:
-        with pytest.raises(RunError, match="ckpt-2: cannot be written .*before it are whole"):
-            saved(checkpoints, weight, 2)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
+    with tiny_run.full_disk(8000), pytest.raises(RunError, match="ckpt-2: cannot be written .*before are whole"):
+        saved(checkpoints, weight, 2)
     folder = checkpoints_folder(tmp_path)
     assert [damage(path) for path in newest_first(folder)] == [None] and value(newest_sound(folder)) == 1
     assert not os.path.exists(os.path.join(folder, "part"))
@@ -107,7 +101,7 @@ def test_the_best_outlives_the_last(checkpoints, weight, tmp_path):
 
 def test_two_trainers_on_one_folder(tmp_path):
     with only_trainer(str(tmp_path / "run")):
-        with pytest.raises(RunError, match=rf"run: another training is at work on it \(process {os.getpid()} on .*since"):
+        with pytest.raises(RunError, match=rf"another training is at work on it \(process {os.getpid()} on .*since"):
             with only_trainer(str(tmp_path / "run")):
                 pass
     with only_trainer(str(tmp_path / "run")):

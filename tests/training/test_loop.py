@@ -2,6 +2,8 @@
 
 import functools
 import os
+import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from t2t_mm.problems.problem import Problem
 from t2t_mm.training import loop
 from t2t_mm.training.mixing import MixingError, problems_of_step
 from t2t_mm.training.schedule import InverseSquareRoot
+from tests.training import tiny_run
 
 @pytest.fixture(autouse=True, scope="module")
 def eagerly():
@@ -93,6 +96,35 @@ def test_a_loss_that_is_not_finite_stops_with_problem_and_step(corpora):
         train(corpora, "broken", 6, schedule=functools.partial(InverseSquareRoot, 1e38, 1), log_steps=100)
 
 
+def test_a_step_that_is_not_finite_is_skipped_counted_and_named(corpora, caplog):
+    """Adam's first update is huge, and no later one takes place."""
+    caplog.set_level("INFO")
+    huge = functools.partial(InverseSquareRoot, 1e38, 1)
+    once = weights(train(corpora, "once", 1, schedule=huge))
+    thrice = weights(train(corpora, "thrice", 3, schedule=huge, not_finite="skip"))
+    np.testing.assert_array_equal(thrice, once)
+    assert re.search(r"step 3 updates nothing: .*So far: (wmt_en_de|reversal) 2", caplog.text)
+    with pytest.raises(RunError, match="not_finite is 'go on'"):
+        train(corpora, "other", 1, not_finite="go on")
+
+
+def test_the_dev_set_is_evaluated_and_the_best_kept(corpora, caplog):
+    caplog.set_level("INFO")
+    settings = {"eval_steps": 2, "eval_examples": 5, "eval_samples": 1, "best_metric": "reversal/token_accuracy"}
+    last = train(corpora, "run", 3, **settings)
+    assert "wmt_en_de: evaluated on the first 5 of 12 dev examples" in caplog.text
+    assert re.search(r"step 2, log-perplexity on dev:  wmt_en_de \d\.\d+  reversal \d", caplog.text)
+    assert "step 2 is the best so far by reversal/token_accuracy" in caplog.text
+    experiment = Experiment(problems_of(corpora), str(corpora / "vocabulary.model"), functools.partial(small_model, 16))
+    best, _, state = load_trained(experiment, str(corpora / "run"), best=True)
+    assert state["step"] == 2 and not np.array_equal(weights(best), weights(last))
+    (path,) = (corpora / "run" / "events" / "dev_in_training").iterdir()
+    tags = {value.tag for event in tf.compat.v1.train.summary_iterator(str(path)) for value in event.summary.value}
+    assert {"wmt_en_de/log_perplexity", "wmt_en_de/sample_1", "reversal/sample_1"} <= tags
+    with pytest.raises(RunError, match="best_metric is 'bleu'; it must be one of log_perplexity"):
+        train(corpora, "other", 1, best_metric="bleu")
+
+
 def test_bad_lines_beyond_the_threshold_stop_the_run(corpora):
     path = corpora / "wmt" / "en-de" / "train.de"
     build_vocabulary(problems_of(corpora), str(corpora / "vocabulary.model"), size=310)
@@ -129,6 +161,22 @@ def test_a_checkpoint_of_another_size_is_refused(corpora):
     train(corpora, "run", 1)
     with pytest.raises(RunError, match="does not fit this configuration"):
         train(corpora, "run", 2, depth=32)
+
+
+@pytest.mark.parametrize("size", [0, 150, 100_000])
+def test_a_full_disk_at_the_start_is_one_line(corpora, size):
+    build_vocabulary(problems_of(corpora), str(corpora / "vocabulary.model"), size=310)
+    with tiny_run.full_disk(size), pytest.raises(RunError, match="run.*: cannot be written .*free some space"):
+        train(corpora, "run", 1)
+
+
+def test_events_that_cannot_be_written_stop_the_run(tmp_path):
+    writer = tf.summary.create_file_writer(str(tmp_path))
+    progress = loop.Progress(9, 0, 0.0, writer, SimpleNamespace(learning_rate=0.1))
+    figures = {"wmt_en_de": {"loss": tf.constant(1.0), "encoder/load": tf.ones([3])}}
+    progress.log(figures, 1.0)
+    with tiny_run.full_disk(100), pytest.raises(RunError, match="the events for TensorBoard: cannot be written"):
+        progress.log(figures, 1.0)
 
 
 def test_round_robin_and_rates():

@@ -10,6 +10,7 @@ import tensorflow as tf
 from t2t_mm.layers.attention import AttentionBlock
 from t2t_mm.layers.convolution import ConvBlock
 from t2t_mm.layers.moe import MixtureOfExperts
+from t2t_mm.modalities.categorical import CategoricalOutput
 from t2t_mm.model import MultiModel
 from t2t_mm.problems.problem import Problem
 from t2t_mm.training.losses import problem_loss
@@ -163,3 +164,23 @@ def _balance(strategy, model, whole):
 
     losses = tf.function(lambda part: strategy.run(replica, args=(part,)))(split_batch(strategy, whole))
     return [float(strategy.reduce(tf.distribute.ReduceOp.MEAN, loss, axis=None)) for loss in losses]
+
+
+def test_batch_norm_of_the_class_head_is_that_of_the_whole_batch():
+    x = np.random.default_rng(0).normal(size=(4, 6, 8)).astype("float32")
+    none = np.zeros((4, 6), bool)
+    results = []
+    for strategy in (tf.distribute.get_strategy(), mirrored()):
+        keras.utils.set_random_seed(3)
+        with strategy.scope():
+            head = CategoricalOutput({"labels": 3}, widths=(8, 8))
+            head.build((None, None, 8))
+
+        def replica(part):
+            return head(part["x"], part["padding"], labels="labels", training=True)
+
+        parts = split_batch(strategy, {"x": tf.constant(x), "padding": tf.constant(none)})
+        logits = strategy.experimental_local_results(tf.function(lambda p: strategy.run(replica, args=(p,)))(parts))
+        results.append((np.concatenate([part.numpy() for part in logits]), head.batch_norm.moving_variance.numpy()))
+    np.testing.assert_allclose(results[0][0], results[1][0], atol=1e-4)
+    np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-4)

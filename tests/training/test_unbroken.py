@@ -86,26 +86,35 @@ class Run:
         return self._process.wait(seconds)
 
 
-def test_killed_at_random_moments_a_run_has_the_losses_of_the_whole_run(folder):
+@pytest.fixture
+def start():
+    """Makes runs, and leaves none behind when a test fails."""
+    made = []
+    yield lambda *arguments, **settings: made.append(Run(*arguments, **settings)) or made[-1]
+    for run in made:
+        run.end(signal.SIGKILL)
+
+
+def test_killed_at_random_moments_a_run_has_the_losses_of_the_whole_run(folder, start):
     settings = {"steps": 8, "save_steps": 2}
-    whole = Run(folder, "whole", **settings)
-    run, moment = Run(folder, "parts", **settings), random.Random()
+    whole = start(folder, "whole", **settings)
+    run, moment = start(folder, "parts", **settings), random.Random()
     run.until_step(2)
     time.sleep(moment.uniform(0, 1))
     run.end(signal.SIGKILL)
 
-    run, part = Run(folder, "parts", **settings), os.path.join(folder, "parts", "checkpoints", "part")
+    run, part = start(folder, "parts", **settings), os.path.join(folder, "parts", "checkpoints", "part")
     run.until_step(3)
     run.until(lambda: os.path.isdir(part))
     time.sleep(moment.uniform(0, 0.02))  # in the middle of a save
     run.end(signal.SIGKILL)
 
-    run = Run(folder, "parts", **settings)
+    run = start(folder, "parts", **settings)
     run.until(lambda: re.search(r"step \d+/8", run.log()))
     assert run.end(signal.SIGTERM) == os.EX_TEMPFAIL
     assert "saved at step" in run.log()
 
-    assert Run(folder, "parts", **settings).end() == 0
+    assert start(folder, "parts", **settings).end() == 0
     assert whole.end() == 0
     expected = losses(folder, "whole")
     assert len(expected) == 16
@@ -139,10 +148,10 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def test_two_workers_have_the_losses_of_one_and_one_that_dies_is_named(folder, one_replica):
+def test_two_workers_have_the_losses_of_one_and_one_that_dies_is_named(folder, start, one_replica):
     cluster = [f"localhost:{free_port()}" for _ in range(2)]
     settings = {"steps": 1000, "save_steps": 2, "noise": False, "strategy": "multi_worker"}
-    chief, other = (Run(folder, "workers", cluster, index, **settings) for index in range(2))
+    chief, other = (start(folder, "workers", cluster, index, **settings) for index in range(2))
     chief.until_step(3)
     other.end(signal.SIGKILL)
     start = time.monotonic()

@@ -4,9 +4,12 @@ JSON holds settings of `loop.train`, and "strategy" and "noise". Corpus and voca
 eagerly, on one thread, so that equal runs have equal sums.
 """
 
+import contextlib
 import functools
 import json
 import os
+import resource
+import signal
 import sys
 
 import tensorflow as tf
@@ -72,6 +75,19 @@ def train(folder, name, noise=True, **settings):
     )
     settings = {"schedule": functools.partial(InverseSquareRoot, 1e-2, 5), "log_steps": 1, **settings}
     return loop.train(experiment, os.path.join(folder, name), **settings)
+
+
+@contextlib.contextmanager
+def full_disk(size):
+    """A limit of the size of files, in bytes, stands for the full disk: a write fails half-way just so."""
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
 
 
 def main(folder, name, text):
