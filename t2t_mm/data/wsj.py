@@ -70,7 +70,8 @@ class WSJSpeech:
     def _paths(self) -> dict[str, str]:
         """Every file by its lower-case path from `wsj0/` or `wsj1/` on, whatever disc it lies on."""
         found = {}
-        for folder, _, names in os.walk(self.folder, followlinks=True):
+        for folder, subfolders, names in os.walk(self.folder, followlinks=True):
+            subfolders.sort()  # of a list that several discs have, the last disc's counts: h1_p0.ndx of 13-34.1
             for name in names:
                 path = os.path.join(folder, name)
                 parts = os.path.relpath(path, self.folder).lower().split(os.sep)
@@ -124,11 +125,11 @@ class WSJSpeech:
 def clean_transcript(text: str) -> str:
     """A .dot transcript in the form in which systems are trained (as in the usual Kaldi preparation).
 
-    `%PERCENT` -> `PERCENT`, `--DASH` -> `-DASH`, `<WORD>` -> `WORD`; overlap marks, `~` and lone full stops are
+    Upper case; `%PERCENT` -> `PERCENT`, `--DASH` -> `-DASH`, `<WORD>` -> `WORD`; overlap marks, `~` and lone full stops are
     dropped, other `[noise]` becomes `<NOISE>`. Spoken punctuation (`,COMMA`) stays.
     """
     words = []
-    for word in text.replace("\\", "").split():
+    for word in text.upper().replace("\\", "").split():
         if re.fullmatch(r"\[<[^\]]*\]|\[[^\]]*>\]|\[[^\]]*/\]|\[/[^\]]*\]|~|\.", word):
             continue
         word = _NOISE.sub("<NOISE>", word)
