@@ -14,6 +14,7 @@ setup(
         "tensorflow-io==0.37.1",  # FLAC
         "keras>=3.15",
         "tensorflow-datasets",  # its own readers, and the format of prepared records
+        "importlib_resources",  # of tensorflow-datasets' builders, which do not say so
         "tensorflow-metadata<1.18",  # of tensorflow-datasets; later ones need protobuf 5, TensorFlow 2.17 allows 4
         "absl-py",
         "gin-config",

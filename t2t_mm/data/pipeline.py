@@ -82,6 +82,8 @@ def make_batches(
             x = tokenizer.tokenize(x) if x.dtype == tf.string else x
         else:
             x, usable = decode(x, element["origin"])
+        if form == "encoded" and problem.targets == "tree":  # as tree_to_text does it
+            y = tf.strings.regex_replace(y, r"(\S+)\s*", r"<\1>")
         y = tokenizer.tokenize(y) if y.dtype == tf.string else tf.cast(y, tf.int32)
         encoded = {"inputs": x, "targets": y, "index": element["index"]}
         return encoded, element["origin"], tf.ensure_shape(usable, [])
