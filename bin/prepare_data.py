@@ -7,7 +7,7 @@ The same command goes on where an interrupted one was. Train on the records with
 
 import os
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from t2t_mm import config, experiment
 from t2t_mm.data import corpus_files, example, prepare
@@ -23,22 +23,30 @@ _MAX_BAD = flags.DEFINE_integer("max_bad_examples", 100, "Unusable examples of a
 _VERIFY = flags.DEFINE_bool("verify", False, "Only compare the records in --output with their checksums.")
 
 
+def prepare_or_verify(run, problem, workers) -> dict:
+    if _VERIFY.value:
+        return prepare.verify(_OUTPUT.value, problem.name)
+    return prepare.prepare(
+        problem, run.vocabulary, _OUTPUT.value, run.batches.image_size, run.audio.sample_rate, workers, _SPLIT.value,
+        _MAX_BAD.value, _SHARD_EXAMPLES.value,
+    )  # fmt: skip
+
+
+def show(name: str, description: dict) -> None:
+    for split, counts in description["splits"].items():
+        print(f"{name} {split}: " + ", ".join(f"{value:,} {what}" for what, value in counts.items()))
+    for split, reason in description["absent"].items():
+        print(f"{name} {split}: absent. {reason}")
+
+
 def main(_):
+    logging.set_verbosity(logging.WARNING)  # TFDS has much to say of every shard
     try:
         config.parse(_GIN_FILE.value, _GIN_PARAM.value)
         run = config.configured(experiment.Experiment)()
-        for problem in [run.problem(name) for name in _PROBLEM.value] or run.problems:
-            if _VERIFY.value:
-                done = prepare.verify(_OUTPUT.value, problem.name)
-            else:
-                done = prepare.prepare(
-                    problem, run.vocabulary, _OUTPUT.value, run.batches.image_size, run.audio.sample_rate,
-                    _SPLIT.value, _PROCESSES.value, _MAX_BAD.value, _SHARD_EXAMPLES.value,
-                )  # fmt: skip
-            for split, counts in done["splits"].items():
-                print(f"{problem.name} {split}: " + ", ".join(f"{counts[name]:,} {name}" for name in counts))
-            for split, reason in done["absent"].items():
-                print(f"{problem.name} {split}: absent. {reason}")
+        with prepare.Workers(_PROCESSES.value) as workers:
+            for problem in [run.problem(name) for name in _PROBLEM.value] or run.problems:
+                show(problem.name, prepare_or_verify(run, problem, workers))
     except (config.ConfigError, example.CorpusError, experiment.RunError) as error:
         raise SystemExit(f"prepare_data.py: {error}") from error
 

@@ -72,8 +72,8 @@ def prepare(
     output: str,
     image_size: int,
     sample_rate: int,
+    workers: "Workers",
     splits: Sequence[str] = SPLITS,
-    processes: int = 1,
     max_bad_examples: int = 100,
     shard_examples: int | None = None,
 ) -> dict:
@@ -92,16 +92,15 @@ def prepare(
     folder = final + ".incomplete"
     _begin(folder, plan)
     done, dropped, absent = {}, {}, {}
-    with _workers(processes, plan, vocabulary) as submit:
-        for split in splits:
-            report = Report(f"{problem.name} {split}", max_bad_examples)
-            try:
-                done[split] = list(_shards(problem, plan, split, folder, report, submit, processes))
-            except MissingCorpus as error:
-                if split == "train":
-                    raise
-                absent[split] = str(error)
-            dropped[split] = report.skipped
+    for split in splits:
+        report = Report(f"{problem.name} {split}", max_bad_examples)
+        try:
+            done[split] = list(_shards(problem, plan, vocabulary, split, folder, report, workers))
+        except MissingCorpus as error:
+            if split == "train":
+                raise
+            absent[split] = str(error)
+        dropped[split] = report.skipped
     return _finish(folder, final, plan, done, dropped, absent)
 
 
@@ -145,7 +144,7 @@ def _begin(folder: str, plan: Plan) -> None:
     _write_json(path, dataclasses.asdict(plan))
 
 
-def _shards(problem, plan, split, folder, report, submit, processes) -> Iterator[dict]:
+def _shards(problem, plan, vocabulary, split, folder, report, workers) -> Iterator[dict]:
     """The notes of the shards of a split, each written or found written, in order."""
     examples, total = _ordered(problem, split, report)
     waiting: list = []
@@ -164,8 +163,9 @@ def _shards(problem, plan, split, folder, report, submit, processes) -> Iterator
             if not part:
                 break
             path = os.path.join(folder, _NOTES, f"{split}-{number:05d}")
-            waiting.append(_note(path, part) or submit(path, part, number * plan.shard_examples))
-            while len(waiting) > 2 * processes:
+            first = number * plan.shard_examples
+            waiting.append(_note(path, part) or workers.submit(plan, vocabulary, path, part, first))
+            while len(waiting) > 2 * workers.processes:
                 yield take()
         while waiting:
             yield take()
@@ -204,44 +204,40 @@ def _result(future) -> dict:
         ) from error
 
 
-class _Now:
-    """A result that is there already."""
+class Workers:
+    """Processes that write shards, for one problem after the other: `with Workers(2) as workers: prepare(...)`.
 
-    def __init__(self, note: dict):
-        self.result = lambda: note
+    One process is this one, and none is started.
+    """
 
+    def __init__(self, processes: int):
+        self.processes, self._pool = processes, None
 
-class _workers:  # noqa: N801
-    """Gives `submit(path, examples, first index) -> future of a note`; of one process, without a pool."""
+    def __enter__(self) -> "Workers":
+        if self.processes > 1:
+            # Spawned, not forked: TensorFlow's threads do not survive a fork.
+            context = multiprocessing.get_context("spawn")
+            self._pool = concurrent.futures.ProcessPoolExecutor(self.processes, context)
+        return self
 
-    def __init__(self, processes: int, plan: Plan, vocabulary: str):
-        self._processes, self._arguments, self._pool = processes, (plan, vocabulary), None
-
-    def __enter__(self):
-        if self._processes == 1:
-            writer = ShardWriter(*self._arguments)
-            return lambda *arguments: _Now(writer(*arguments))
-        # Spawned, not forked: TensorFlow's threads do not survive a fork.
-        self._pool = concurrent.futures.ProcessPoolExecutor(
-            self._processes, multiprocessing.get_context("spawn"), _start_worker, self._arguments
-        )
-        return lambda *arguments: self._pool.submit(_work, *arguments)
-
-    def __exit__(self, *_):
+    def __exit__(self, *_) -> None:
         if self._pool:
             self._pool.shutdown(wait=True, cancel_futures=True)
+        _writers.clear()
+
+    def submit(self, *arguments) -> "concurrent.futures.Future | dict":
+        """The note of a shard, or a future of it; arguments are those of `_write`."""
+        return self._pool.submit(_write, *arguments) if self._pool else _write(*arguments)
 
 
-_writer: "ShardWriter | None" = None  # of a worker process
+_writers: "dict[tuple[str, str], ShardWriter]" = {}  # of a process, by problem and vocabulary
 
 
-def _start_worker(plan: Plan, vocabulary: str) -> None:
-    global _writer
-    _writer = ShardWriter(plan, vocabulary)
-
-
-def _work(path: str, part: Sequence[Example], first: int) -> dict:
-    return _writer(path, part, first)
+def _write(plan: Plan, vocabulary: str, path: str, part: Sequence[Example], first: int) -> dict:
+    key = (plan.problem, vocabulary)
+    if key not in _writers:
+        _writers[key] = ShardWriter(plan, vocabulary)
+    return _writers[key](path, part, first)
 
 
 class ShardWriter:

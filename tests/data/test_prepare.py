@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
@@ -15,7 +16,7 @@ from t2t_mm.data.features import AudioFeatures
 from t2t_mm.data.image_folders import ImageFolders
 from t2t_mm.data.parallel_text import ParallelText
 from t2t_mm.data.pipeline import BatchSettings, load_examples, make_batches, next_batch
-from t2t_mm.data.prepare import prepare, verify
+from t2t_mm.data.prepare import Workers, prepare, verify
 from t2t_mm.data.speech_folders import SpeechFolders
 from t2t_mm.data.sphere import encode_sphere
 from t2t_mm.data.tokenizer import Tokenizer, train_vocabulary
@@ -79,9 +80,10 @@ def declared(corpora):
     ]
 
 
-def prepared(problem, corpora, output, **more):
+def prepared(problem, corpora, output, processes=1, **more):
     arguments = {"image_size": 8, "sample_rate": 16000, "shard_examples": 3, **more}
-    return prepare(problem, str(corpora / "v.model"), str(output), **arguments)
+    with Workers(processes) as workers:
+        return prepare(problem, str(corpora / "v.model"), str(output), workers=workers, **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -209,3 +211,13 @@ def test_damaged_records_are_found(corpora, declared, tmp_path):
 def test_nothing_prepared_says_what_to_do(tmp_path, declared):
     with pytest.raises(CorpusError, match="prepare_data.py"):
         problems(declared, str(tmp_path))[0].source.examples("train", Report("x"))
+
+
+def test_an_interrupted_training_goes_on_with_the_same_records(corpora, declared, output, tmp_path):
+    iterator = iter(batches(problems(declared, str(output))[2], "train", corpora, True))
+    next(iterator)
+    path = tf.train.Checkpoint(iterator=iterator).save(str(tmp_path / "c"))
+    expected = [next(iterator)["index"].numpy().tolist() for _ in range(9)]
+    other = iter(batches(problems(declared, str(output))[2], "train", corpora, True))
+    tf.train.Checkpoint(iterator=other).restore(path)
+    assert [next(other)["index"].numpy().tolist() for _ in range(9)] == expected
