@@ -65,10 +65,7 @@ def coco(root: str, folder: str = "coco", year: int = 2014, karpathy: bool = Fal
     return Problem("coco", CocoCaptions(root, folder, year, karpathy), "image", "text", "To-English", (captions,))
 
 
-def wsj_speech(root: str, folder: str = "wsj", test: str = "eval92") -> Problem:
-    return Problem("wsj_speech", WSJSpeech(root, folder, test=test), "audio", "text", "To-English", (wer,))
-
-
-def speech(root: str, folder: str = "librispeech", splits: dict | None = None, name: str = "speech") -> Problem:
-    """Read speech in an open layout, LibriSpeech by default: the stand-in for WSJ."""
-    return Problem(name, SpeechFolders(root, folder, splits), "audio", "text", "To-English", (wer,))
+def wsj_speech(root: str, folder: str = "wsj", test: str = "eval92", splits: dict | None = None) -> Problem:
+    """WSJ; or, with `splits`, a corpus in an open layout (see SpeechFolders) that stands in for it."""
+    source = SpeechFolders(root, folder, splits) if splits else WSJSpeech(root, folder, test=test)
+    return Problem("wsj_speech", source, "audio", "text", "To-English", (wer,))
