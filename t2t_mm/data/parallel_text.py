@@ -44,7 +44,7 @@ class ParallelText:
         self.names = {split: (split,) for split in SPLITS} if names is None else names
 
     def examples(self, split: str, report: Report) -> list[Example]:
-        """One example a line. Pairs with a blank side are left out of training, as is the custom, without a report.
+        """One example a line. Pairs with a blank side are left out of training, as is the custom, and counted.
 
         Raises:
           CorpusError: a file is absent, or the two sides of one differ in length, or there is no pair.
@@ -72,9 +72,13 @@ class ParallelText:
         for number, (source, target) in enumerate(sides, start=1):
             counts[0] += source is not _END
             counts[1] += target is not _END
-            if None in (source, target) or _END in (source, target) or (drop_blank and not (source and target)):
+            origin = f"{source_path}:{number}"
+            if None in (source, target) or _END in (source, target):
                 continue
-            yield Example(inputs=source, targets=target, origin=f"{source_path}:{number}")
+            if drop_blank and not (source and target):
+                report.leave_out(origin, "a side is blank")
+            else:
+                yield Example(inputs=source, targets=target, origin=origin)
         if counts[0] != counts[1]:
             raise CorpusError(
                 f"{source_path} has {counts[0]} lines and {target_path} has {counts[1]}; line n of one must "

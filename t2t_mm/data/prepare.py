@@ -91,7 +91,7 @@ def prepare(
         return _done_before(final, plan)
     folder = final + ".incomplete"
     _begin(folder, plan)
-    done, dropped, absent = {}, {}, {}
+    done, dropped, left_out, absent = {}, {}, {}, {}
     for split in splits:
         report = Report(f"{problem.name} {split}", max_bad_examples)
         try:
@@ -100,8 +100,9 @@ def prepare(
             if split == "train":
                 raise
             absent[split] = str(error)
-        dropped[split] = report.skipped
-    return _finish(folder, final, plan, done, dropped, absent)
+        dropped[split], left_out[split] = report.skipped, len(report.left_out)
+    more = {"dropped": dropped, "left_out": left_out, "absent": absent}
+    return _finish(folder, final, plan, done, more)
 
 
 def verify(output: str, name: str) -> dict:
@@ -297,7 +298,7 @@ class ShardWriter:
         return np.array(self._tokenizer.EncodeAsIds(text) + [END_ID], np.int32)
 
 
-def _finish(folder: str, final: str, plan: Plan, done: dict, dropped: dict, absent: dict) -> dict:
+def _finish(folder: str, final: str, plan: Plan, done: dict, more: dict) -> dict:
     """Final names, TFDS's metadata, our description; then the folder's own name. May be done again at any point."""
     infos, checksums, counts = [], {}, {}
     for split, notes in done.items():
@@ -316,7 +317,8 @@ def _finish(folder: str, final: str, plan: Plan, done: dict, dropped: dict, abse
         sizes, size = [note["examples"] for _, note in kept], sum(note["bytes"] for _, note in kept)
         infos.append(tfds.core.SplitInfo(split, sizes, size, template))
         counts[split] = {
-            "examples": sum(sizes), "dropped": len(dropped[split]), "shards": len(sizes), "bytes": size
+            "examples": sum(sizes), "dropped": len(more["dropped"][split]), "left out": more["left_out"][split],
+            "shards": len(sizes), "bytes": size,
         }  # fmt: skip
     for name in os.listdir(folder):  # of an earlier attempt with other shards
         if ".tfrecord-" in name and name not in checksums:
@@ -325,9 +327,7 @@ def _finish(folder: str, final: str, plan: Plan, done: dict, dropped: dict, abse
         data_dir=folder, features=plan.features(), split_infos=infos, version=records.VERSION,
         description=f"{plan.problem}, prepared for the MultiModel",
     )  # fmt: skip
-    description = dataclasses.asdict(plan) | {
-        "splits": counts, "absent": absent, "dropped": dropped, "checksums": checksums
-    }  # fmt: skip
+    description = dataclasses.asdict(plan) | {"splits": counts, "checksums": checksums} | more
     _write_json(os.path.join(folder, records.DESCRIPTION), description)
     os.replace(folder, final)
     shutil.rmtree(os.path.join(final, _NOTES))
