@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from t2t_mm.data.example import MediaError
+from t2t_mm.data.flac import FlacError, check_frames, read_info
 from t2t_mm.data.sphere import decode_sphere
 from t2t_mm.data.tars import is_member, read_member
 
@@ -145,13 +146,14 @@ def _decode_flac(data: bytes, origin: str) -> tuple[np.ndarray, int]:  # -> [sam
     import tensorflow as tf
     import tensorflow_io as tfio  # its native library takes seconds to load, and only FLAC needs it
 
-    # STREAMINFO is the first block: 4 bytes magic, 4 header, then 10 bytes before 20 bits rate, 3 channels, 5 bits - 1.
-    if len(data) < 42:
-        raise MediaError(f"{origin}: truncated: {len(data)} bytes are less than a FLAC header.")
-    packed = int.from_bytes(data[18:22], "big")
-    rate, bits = packed >> 12, ((packed >> 4) & 31) + 1
-    if int.from_bytes(data[21:26], "big") % (1 << 36) * ((data[20] >> 1 & 7) + 1) > LARGEST_SOUND:
-        raise MediaError(f"{origin}: the header declares more than {LARGEST_SOUND:,} samples.")
+    try:
+        info = read_info(data)
+        if info.samples * info.channels > LARGEST_SOUND:
+            raise MediaError(f"{origin}: the header declares more than {LARGEST_SOUND:,} samples.")
+        check_frames(data)
+    except FlacError as error:
+        raise MediaError(f"{origin}: not a readable FLAC file: {error}.") from error
+    rate, bits = info.rate, info.bits
     if bits not in (8, 16, 24):
         raise MediaError(f"{origin}: {bits} bits a sample; 8, 16 and 24 are read.")
     dtype = {8: tf.uint8, 16: tf.int16, 24: tf.int32}[bits]

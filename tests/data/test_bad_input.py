@@ -17,6 +17,7 @@ from t2t_mm.data import corpus_files, media
 from t2t_mm.data.coco import CocoCaptions
 from t2t_mm.data.corpus_files import LONGEST_LINE, read_lines
 from t2t_mm.data.example import CorpusError, MediaError, Report
+from t2t_mm.data.flac import FlacError, check_frames
 from t2t_mm.data.media import decode_audio, decode_image
 from t2t_mm.data.parallel_text import ParallelText
 from t2t_mm.data.shorten import ShortenError, decode_shorten
@@ -82,6 +83,43 @@ def test_a_flac_that_declares_too_much_is_refused_before_it_is_unpacked():
     info = struct.pack(">HH", 4096, 4096) + bytes(6) + struct.pack(">Q", (16000 << 44) | (15 << 36) | (1 << 35)) + bytes(16)
     with pytest.raises(MediaError, match="declares more than"):
         decode_audio(b"fLaC\x80\x00\x00\x22" + info, "x", 16000)
+
+
+def flac_frame(number, body, size_code=6):
+    """A frame of nine samples of FLAC, sound but for its body, which only the decoder would read."""
+    head = bytes([0xFF, 0xF8, size_code << 4 | 5, 0x08, number, 8])
+    value = 0
+    for byte in head:
+        value ^= byte
+        for _ in range(8):
+            value = (value << 1 ^ (0x07 if value & 128 else 0)) & 255
+    frame = head + bytes([value]) + body
+    value = 0
+    for byte in frame:
+        value ^= byte << 8
+        for _ in range(8):
+            value = (value << 1 ^ (0x8005 if value & 0x8000 else 0)) & 0xFFFF
+    return frame + value.to_bytes(2, "big")
+
+
+def flac(bodies, samples):
+    packed = (16000 << 44) | (15 << 36) | samples
+    info = struct.pack(">HH", 9, 9) + bytes(6) + struct.pack(">Q", packed) + bytes(16)
+    return b"fLaC\x80\x00\x00\x22" + info + b"".join(flac_frame(n, body) for n, body in enumerate(bodies))
+
+
+@given(st.lists(st.binary(min_size=1, max_size=20), min_size=1, max_size=5), st.integers(0, 10**6), st.integers(1, 255))
+@FUZZ
+def test_flac_frames_are_checked_before_a_decoder_could_hang_on_them(bodies, where, change):
+    whole = flac(bodies, 9 * len(bodies))
+    check_frames(whole)
+    with pytest.raises(FlacError):
+        check_frames(flac(bodies, 9 * len(bodies) + 1))
+    with pytest.raises(FlacError):
+        check_frames(whole[: -1 - where % (len(whole) - 1)])
+    where = 42 + where % (len(whole) - 42)
+    with pytest.raises(FlacError):
+        check_frames(whole[:where] + bytes([whole[where] ^ change]) + whole[where + 1 :])
 
 
 def test_pictures_and_files_beyond_any_use_are_refused(monkeypatch, tmp_path):
