@@ -13,7 +13,9 @@ setup(
         "tensorflow-text==2.17.*",  # SentencePiece inside the graph, with ops TensorFlow Serving links in
         "tensorflow-io==0.37.1",  # FLAC
         "keras>=3.15",
-        "tensorflow-datasets",
+        "tensorflow-datasets",  # its own readers, and the format of prepared records
+        "importlib_resources",  # of tensorflow-datasets' builders, which do not say so
+        "tensorflow-metadata<1.18",  # of tensorflow-datasets; later ones need protobuf 5, TensorFlow 2.17 allows 4
         "absl-py",
         "gin-config",
         "sentencepiece",  # trains the vocabulary

@@ -2,19 +2,35 @@
 
 import io
 import math
+import struct
 import wave
+import zlib
 
 import numpy as np
 from PIL import Image
 
 from t2t_mm.data.example import MediaError
+from t2t_mm.data.flac import FlacError, check_frames, read_info
 from t2t_mm.data.sphere import decode_sphere
+from t2t_mm.data.tars import is_member, read_member
+
+LARGEST_FILE = 1 << 28  # bytes of a picture or sound
+LARGEST_PICTURE = 100_000_000  # pixels; ImageNet's largest has 61 million
+LARGEST_SOUND = 1 << 26  # samples of all channels: 70 minutes at 16 kHz
+_RATES = (1000, 192_000)  # Hz, lowest and highest that are read
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "MPO")  # none that starts another program
+# What Pillow raises on damaged files, beyond the errors it documents.
+_PILLOW_ERRORS = (
+    OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, OverflowError, struct.error,
+    zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
 
 
 def load_image(path: str, size: int) -> np.ndarray:
     """The picture at `path` as float32 [size, size, 3] in 0..255, resized without cropping.
 
-    Grey, palette and CMYK pictures of any format Pillow reads become RGB, whatever the file's ending says.
+    Grey, palette and CMYK pictures in JPEG, PNG, GIF, BMP or WebP become RGB, whatever the file's ending says. `path` may
+    be a member of a tar (see `tars`).
 
     Raises:
       MediaError: the file is absent, corrupt, truncated or too large to unpack safely.
@@ -25,10 +41,14 @@ def load_image(path: str, size: int) -> np.ndarray:
 def decode_image(data: bytes, origin: str, size: int) -> np.ndarray:
     """`load_image` of encoded bytes; `origin` names them in errors."""
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
+            if picture.width * picture.height > LARGEST_PICTURE:
+                raise MediaError(
+                    f"{origin}: {picture.width} × {picture.height} pixels; at most {LARGEST_PICTURE:,} are unpacked."
+                )
             picture = picture.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
             return np.asarray(picture, np.float32)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except _PILLOW_ERRORS as error:
         raise MediaError(f"{origin}: not a readable picture: {error}") from error
 
 
@@ -54,8 +74,10 @@ def decode_audio(data: bytes, origin: str, sample_rate: int) -> np.ndarray:
         samples = samples.astype(np.float32) / 2**15
     else:
         raise MediaError(f"{origin}: neither WAV, FLAC nor SPHERE (first bytes {data[:8]!r}).")
-    if not len(samples):
+    if not samples.size:
         raise MediaError(f"{origin}: no sample in it.")
+    if not _RATES[0] <= rate <= _RATES[1]:
+        raise MediaError(f"{origin}: {rate} samples a second; {_RATES[0]} to {_RATES[1]} are read.")
     mono = samples.mean(axis=1, dtype=np.float32)
     return mono if rate == sample_rate else resample(mono, rate, sample_rate)
 
@@ -89,10 +111,15 @@ def resample(samples: np.ndarray, rate: int, new_rate: int, zeros: int = 24) -> 
 
 def _read(path: str) -> bytes:
     try:
+        if is_member(path):
+            return read_member(path)
         with open(path, "rb") as file:
-            return file.read()
+            data = file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise MediaError(f"{path}: {error.strerror}") from error
+    if len(data) > LARGEST_FILE:
+        raise MediaError(f"{path}: more than {LARGEST_FILE >> 20} MiB.")
+    return data
 
 
 def _decode_wav(data: bytes, origin: str) -> tuple[np.ndarray, int]:  # -> [samples, channels], Hz
@@ -100,7 +127,7 @@ def _decode_wav(data: bytes, origin: str) -> tuple[np.ndarray, int]:  # -> [samp
         with wave.open(io.BytesIO(data)) as sound:
             width, channels, frames = sound.getsampwidth(), sound.getnchannels(), sound.getnframes()
             raw, rate = sound.readframes(frames), sound.getframerate()
-    except (wave.Error, EOFError) as error:
+    except (wave.Error, EOFError, struct.error, OSError, ValueError, ZeroDivisionError) as error:
         raise MediaError(f"{origin}: not a readable WAV file: {error}") from error
     if len(raw) != frames * width * channels:
         raise MediaError(f"{origin}: truncated: {frames} frames declared, {len(raw) // (width * channels)} present.")
@@ -119,11 +146,14 @@ def _decode_flac(data: bytes, origin: str) -> tuple[np.ndarray, int]:  # -> [sam
     import tensorflow as tf
     import tensorflow_io as tfio  # its native library takes seconds to load, and only FLAC needs it
 
-    # STREAMINFO is the first block: 4 bytes magic, 4 header, then 10 bytes before 20 bits rate, 3 channels, 5 bits - 1.
-    if len(data) < 42:
-        raise MediaError(f"{origin}: truncated: {len(data)} bytes are less than a FLAC header.")
-    packed = int.from_bytes(data[18:22], "big")
-    rate, bits = packed >> 12, ((packed >> 4) & 31) + 1
+    try:
+        info = read_info(data)
+        if info.samples * info.channels > LARGEST_SOUND:
+            raise MediaError(f"{origin}: the header declares more than {LARGEST_SOUND:,} samples.")
+        check_frames(data)
+    except FlacError as error:
+        raise MediaError(f"{origin}: not a readable FLAC file: {error}.") from error
+    rate, bits = info.rate, info.bits
     if bits not in (8, 16, 24):
         raise MediaError(f"{origin}: {bits} bits a sample; 8, 16 and 24 are read.")
     dtype = {8: tf.uint8, 16: tf.int16, 24: tf.int32}[bits]

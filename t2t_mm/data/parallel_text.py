@@ -1,15 +1,18 @@
 """Parallel text as the WMT translation task distributes it: two files, line n of one translates line n of the other."""
 
-from collections.abc import Sequence
+import html
+import itertools
 import os
 import re
+from collections.abc import Iterator, Sequence
 
-from t2t_mm.data.corpus_files import SPLITS, check_split, missing_corpus, read_lines
+from t2t_mm.data.corpus_files import SPLITS, check_split, iterate_lines, missing_corpus, read_lines
 from t2t_mm.data.example import CorpusError, Example, Report
 
 _ENDINGS = ("", ".gz", ".sgm", ".sgm.gz")
 _MARKUP = re.compile(r"\s*<(srcset|refset|tstset|mteval|!DOCTYPE mteval)\b", re.IGNORECASE)
-_SEGMENT = re.compile(r"<seg\b[^>]*>(.*?)</seg>", re.IGNORECASE)
+_SEGMENT = re.compile(r"<seg\b[^>]*>(.*?)</seg>", re.IGNORECASE | re.DOTALL)
+_END = object()  # of the shorter side of a parallel text
 
 
 class ParallelText:
@@ -41,34 +44,46 @@ class ParallelText:
         self.names = {split: (split,) for split in SPLITS} if names is None else names
 
     def examples(self, split: str, report: Report) -> list[Example]:
-        """One example a line. Pairs with a blank side are left out of training, as is the custom, without a report.
+        """One example a line. Pairs with a blank side are left out of training, as is the custom, and counted.
 
         Raises:
           CorpusError: a file is absent, or the two sides of one differ in length, or there is no pair.
           TooManyBadExamples: more invalid UTF-8 than `report` allows; each is reported as `file:line`.
         """
+        return list(self.stream(split, report))
+
+    def stream(self, split: str, report: Report) -> Iterator[Example]:
+        """`examples` one after the other, in the memory of a few of them; raises the same, lengths at the end."""
         check_split(split)
         if split not in self.names:
             raise CorpusError(f"{self.folder}: `names` has no files for {split}.")
-        examples = [example for name in self.names[split] for example in self._pairs(name, split == "train", report)]
-        if not examples:
+        found = 0
+        for name in self.names[split]:
+            for found, example in enumerate(self._pairs(name, split == "train", report), start=found + 1):
+                yield example
+        if not found:
             raise CorpusError(f"{self.folder}: split {split} ({', '.join(self.names[split])}) holds no sentence pair.")
-        return examples
 
-    def _pairs(self, name: str, drop_blank: bool, report: Report) -> list[Example]:
+    def _pairs(self, name: str, drop_blank: bool, report: Report) -> Iterator[Example]:
         source_path = self._find(name, self.source_language)
         target_path = self._find(name, self.target_language)
-        sources, targets = _sentences(source_path, report), _sentences(target_path, report)
-        if len(sources) != len(targets):
+        sides = itertools.zip_longest(_sentences(source_path, report), _sentences(target_path, report), fillvalue=_END)
+        counts = [0, 0]
+        for number, (source, target) in enumerate(sides, start=1):
+            counts[0] += source is not _END
+            counts[1] += target is not _END
+            origin = f"{source_path}:{number}"
+            if None in (source, target) or _END in (source, target):
+                continue
+            if drop_blank and not (source and target):
+                report.leave_out(origin, "a side is blank")
+            else:
+                yield Example(inputs=source, targets=target, origin=origin)
+        if counts[0] != counts[1]:
             raise CorpusError(
-                f"{source_path} has {len(sources)} lines and {target_path} has {len(targets)}; line n of one must "
+                f"{source_path} has {counts[0]} lines and {target_path} has {counts[1]}; line n of one must "
                 "translate line n of the other. Was one of them cut off or filtered alone?"
             )
-        return [
-            Example(inputs=source, targets=target, origin=f"{source_path}:{number}")
-            for number, (source, target) in enumerate(zip(sources, targets), start=1)
-            if source is not None and target is not None and not (drop_blank and not (source and target))
-        ]
 
     def _find(self, name: str, language: str) -> str:
         path = os.path.join(self.folder, f"{name}.{language}")
@@ -79,14 +94,29 @@ class ParallelText:
             path,
             f"parallel text {name}.{self.source_language} and {name}.{self.target_language}, plain, .gz or .sgm",
             "the WMT shared task's training, dev and test data (statmt.org/wmt14)",
+            "wmt/en-de or wmt/en-fr",
         )
 
 
-def _sentences(path: str, report: Report) -> list[str | None]:
+def _sentences(path: str, report: Report) -> Iterator[str | None]:
     """The sentences of a file in order; None where one is not UTF-8."""
+    lines = iterate_lines(path, report)
+    first = list(itertools.islice(lines, 1))
+    if ".sgm" in os.path.basename(path) or (first and first[0] and _MARKUP.match(first[0])):
+        yield from _segments(path, report)
+        return
+    for line in itertools.chain(first, lines):
+        yield line and line.strip()
+
+
+def _segments(path: str, report: Report) -> Iterator[str]:
+    """The texts of the <seg> elements of an official test set, which may go over several lines."""
     lines = read_lines(path, report)
-    if not (".sgm" in os.path.basename(path) or (lines and lines[0] and _MARKUP.match(lines[0]))):
-        return [line and line.strip() for line in lines]
     if None in lines:
         raise CorpusError(f"{path}:{lines.index(None) + 1}: not UTF-8; segments of a test set cannot be left out.")
-    return [" ".join(segment.split()) for line in lines for segment in _SEGMENT.findall(line)]
+    text = "\n".join(lines)
+    found = [" ".join(html.unescape(segment).split()) for segment in _SEGMENT.findall(text)]
+    begun = len(re.findall(r"<seg\b", text, re.IGNORECASE))
+    if begun != len(found):
+        raise CorpusError(f"{path}: {begun} segments begin and {len(found)} end; the file is cut off or damaged.")
+    yield from found

@@ -65,44 +65,33 @@ def make_batches(
 ) -> tf.data.Dataset:
     """Batches of one problem: endless and shuffled by `seed` in training, else each example once, in any bucket.
 
+    `examples` is a list of them, or streams them: then it has `form`, `check` and `dataset` as `PreparedExamples` has.
+
     Every batch size is a multiple of `replicas` in training. A batch is a dict: "inputs" ([B, S] ids, [B, H, W, 3] or
     [B, time, bins]), "input_padding" ([B, S]; [B, 0] for pictures), "targets" ([B, T] ids or [B] classes),
     "target_padding" ([B, T]; [B, 0] for classes), "index" [B], the position in `examples`.
     """
-    origins = [example.origin for example in examples]
 
-    def leave_out(index, reason):
-        report.leave_out(origins[int(index)], reason.decode())
+    def leave_out(origin, reason):
+        report.leave_out(origin.decode(), reason.decode())
         return np.bool_(False)
 
-    def read_image(path, index):
-        try:
-            return standardise_image(media.load_image(path.decode(), settings.image_size)), np.bool_(True)
-        except media.MediaError as error:
-            report.skip(origins[int(index)], str(error))
-            return np.zeros([settings.image_size, settings.image_size, 3], np.float32), np.bool_(False)
+    form = getattr(examples, "form", "files")
+    decode = _decoder(problem, form, audio, settings, report)
 
-    def read_audio(path, index):
-        try:
-            return media.load_audio(path.decode(), audio.sample_rate), np.bool_(True)
-        except media.MediaError as error:
-            report.skip(origins[int(index)], str(error))
-            return np.zeros([audio.frame], np.float32), np.bool_(False)
-
-    def encode(inputs, targets, index):
-        usable = tf.constant(True)
+    def encode(element):
+        usable, x, y = tf.constant(True), element["inputs"], element["targets"]
         if problem.inputs == "language":
-            x = tokenizer.tokenize(inputs)
-        elif problem.inputs == "image":
-            x, usable = tf.numpy_function(read_image, [inputs, index], (tf.float32, tf.bool))
-            x = tf.ensure_shape(x, [settings.image_size, settings.image_size, 3])
+            x = tokenizer.tokenize(x) if x.dtype == tf.string else x
         else:
-            samples, usable = tf.numpy_function(read_audio, [inputs, index], (tf.float32, tf.bool))
-            x = audio(tf.ensure_shape(samples, [None]))
-        y = targets if problem.targets == "class" else tokenizer.tokenize(targets)
-        return {"inputs": x, "targets": y, "index": index}, tf.ensure_shape(usable, [])
+            x, usable = decode(x, element["origin"])
+        if form == "encoded" and problem.targets == "tree":  # as tree_to_text does it
+            y = tf.strings.regex_replace(y, r"(\S+)\s*", r"<\1>")
+        y = tokenizer.tokenize(y) if y.dtype == tf.string else tf.cast(y, tf.int32)
+        encoded = {"inputs": x, "targets": y, "index": element["index"]}
+        return encoded, element["origin"], tf.ensure_shape(usable, [])
 
-    def fits(element, usable):
+    def fits(element, origin, usable):
         limit = {"language": settings.max_length, "image": settings.image_size, "audio": settings.max_frames}
         long_input = tf.shape(element["inputs"])[0] > limit[problem.inputs]
         long_target = problem.targets != "class" and tf.shape(element["targets"])[0] > settings.max_length
@@ -110,17 +99,18 @@ def make_batches(
         message = f"longer than max_length {settings.max_length} tokens or max_frames {settings.max_frames}"
         return tf.cond(
             too_long,
-            lambda: tf.ensure_shape(tf.numpy_function(leave_out, [element["index"], message], tf.bool), []),
+            lambda: tf.ensure_shape(tf.numpy_function(leave_out, [origin, message], tf.bool), []),
             lambda: usable,
         )
 
-    targets = [tree_to_text(e.targets) if problem.targets == "tree" else e.targets for e in examples]
-    data = tf.data.Dataset.from_tensor_slices(
-        (np.array([e.inputs.encode() for e in examples], object), _target_array(targets), np.arange(len(examples)))
-    )
-    if training:
-        data = data.shuffle(min(len(examples), settings.shuffle), seed=seed).repeat()
-    data = data.map(encode, num_parallel_calls=2, deterministic=True).filter(fits).map(lambda element, _: element)
+    if form == "files":
+        data = _in_memory(problem, examples)
+        if training:
+            data = data.shuffle(min(len(examples), settings.shuffle), seed=seed).repeat()
+    else:
+        examples.check(tokenizer.fingerprint, settings.image_size, audio.sample_rate)
+        data = examples.dataset(training, seed, settings.shuffle)
+    data = data.map(encode, num_parallel_calls=2, deterministic=True).filter(fits).map(lambda element, *_: element)
     data = _bucketed(data, problem, settings, training, replicas)
     data = data.map(_with_padding(problem), num_parallel_calls=1, deterministic=True).prefetch(2)
     options = tf.data.Options()
@@ -130,10 +120,65 @@ def make_batches(
     return data.with_options(options)
 
 
+def _in_memory(problem: Problem, examples: Sequence[Example]) -> tf.data.Dataset:
+    """{"inputs", "targets", "index", "origin"} of a list; pictures and sounds are paths still."""
+    targets = [tree_to_text(e.targets) if problem.targets == "tree" else e.targets for e in examples]
+    texts = {
+        "inputs": np.array([example.inputs.encode() for example in examples], object),
+        "origin": np.array([example.origin.encode() for example in examples], object),
+    }
+    return tf.data.Dataset.from_tensor_slices(
+        {**texts, "targets": _target_array(targets), "index": np.arange(len(examples))}
+    )
+
+
+def _decoder(problem: Problem, form: str, audio: AudioFeatures, settings: BatchSettings, report: Report):
+    """A function of (input, origin) -> (features, whether they are usable) for pictures and sounds.
+
+    form: "files" for paths; "encoded" for the bytes of pictures, or samples; "prepared" for PNGs of the right size, or
+      samples.
+    """
+    size = settings.image_size
+
+    def guarded(read, empty):
+        def call(value, origin):
+            try:
+                return read(value, origin.decode()), np.bool_(True)
+            except media.MediaError as error:
+                report.skip(origin.decode(), str(error))
+                return empty, np.bool_(False)
+
+        return lambda value, origin: tf.numpy_function(call, [value, origin], (tf.float32, tf.bool))
+
+    def picture(value, origin):
+        data = media.decode_image(value, origin, size) if form == "encoded" else media.load_image(value.decode(), size)
+        return standardise_image(data)
+
+    def image(value, origin):
+        if form == "prepared":  # the same formula as standardise_image
+            pixels = tf.ensure_shape(tf.io.decode_png(value, channels=3), [size, size, 3])
+            return tf.image.per_image_standardization(pixels), tf.constant(True)
+        x, usable = guarded(picture, np.zeros([size, size, 3], np.float32))(value, origin)
+        return tf.ensure_shape(x, [size, size, 3]), usable
+
+    def sound(value, origin):
+        if form != "files":
+            return audio(tf.cast(value, tf.float32) / 2**15), tf.constant(True)
+        read = guarded(lambda path, _: media.load_audio(path.decode(), audio.sample_rate), np.zeros(8, np.float32))
+        samples, usable = read(value, origin)
+        return audio(tf.ensure_shape(samples, [None])), usable
+
+    return image if problem.inputs == "image" else sound
+
+
 def next_batch(iterator, report: Report):
     """The iterator's next batch; the reader's own error where TensorFlow wrapped it in one of its kernels'."""
     try:
         return next(iterator)
+    except tf.errors.DataLossError as error:
+        raise CorpusError(
+            f"{report.name}: damaged records: {error.message.splitlines()[0]}. Find which with bin/prepare_data.py --verify."
+        ) from error
     except tf.errors.OpError as error:
         if report.failure is None:
             raise

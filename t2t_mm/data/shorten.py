@@ -1,4 +1,15 @@
-"""The shorten v2 bit stream (Robinson 1994, CUED/F-INFENG/TR.156), which compresses the samples of LDC's SPHERE files."""
+"""The shorten v2 bit stream (Robinson 1994, CUED/F-INFENG/TR.156), which compresses the samples of LDC's SPHERE files.
+
+Where one Rice code ends is known only when the one before it has been read. Code by code in Python that takes most of
+the time, so decoding goes in three passes: a regular expression skips over the codes of each block, to find where the
+blocks lie; the codes of all blocks are then read side by side, the nth code of every block in one step; last come the
+predictions, block by block.
+"""
+
+import dataclasses
+import functools
+import operator
+import re
 
 import numpy as np
 
@@ -7,40 +18,78 @@ _DIFF0, _DIFF1, _DIFF2, _DIFF3, _QUIT, _BLOCKSIZE, _BITSHIFT, _QLPC, _ZERO, _VER
 _SIXTEEN_BITS = (3, 5)  # file types: signed 16 bits, high or low byte first
 _LPC_BITS = 5  # of a quantised predictor coefficient's fraction
 _WRAP = 3  # samples kept from the last block at least, for the third difference
+_LARGEST_WIDTH = 24  # bits of a Rice code's low part; 16-bit samples and their differences never need as many
+_LARGEST_BLOCK = 1 << 16
+_FEW = 16  # blocks that are read one by one, because side by side would gain nothing
 
 
 class ShortenError(ValueError):
     """The bytes are no complete shorten v2 stream of 16-bit samples."""
 
 
+@dataclasses.dataclass
+class _Block:
+    """Where a block's codes begin, in bits, and what is said of them. low: bits of a code after its one."""
+
+    function: int
+    size: int
+    shift: int
+    begin: int = 0
+    low: int = 0
+    coefficients: tuple[int, ...] = ()
+
+
 class _Bits:
     """Reads the variable-length integers of the format, most significant bit first."""
 
     def __init__(self, data: bytes):
-        # As a string of digits: its search and int() are the fastest bit operations Python has.
-        self._digits = (np.unpackbits(np.frombuffer(data, np.uint8)) + ord("0")).tobytes().decode("ascii")
-        self._at = 0
+        # As a string of digits: its searches are the fastest bit operations Python has.
+        self.digits = (np.unpackbits(np.frombuffer(data, np.uint8)) + ord("0")).tobytes().decode("ascii")
+        self.at = 0
 
     def unsigned(self, bits: int) -> int:
         """The number of zeros before the next one, then `bits` binary digits (Rice code)."""
-        one = self._digits.find("1", self._at)
+        one = self.digits.find("1", self.at)
         end = one + 1 + bits
-        if one < 0 or end > len(self._digits):
+        if one < 0 or end > len(self.digits):
             raise ShortenError("the compressed samples end too early")
-        high = one - self._at
-        self._at = end
-        return (high << bits) | int(self._digits[one + 1 : end], 2) if bits else high
+        high = one - self.at
+        self.at = end
+        return (high << bits) | int(self.digits[one + 1 : end], 2) if bits else high
 
     def signed(self, bits: int) -> int:
         value = self.unsigned(bits + 1)
         return ~(value >> 1) if value & 1 else value >> 1
 
     def long(self) -> int:
-        return self.unsigned(self.unsigned(2))
+        return self.unsigned(_checked_width(self.unsigned(2)))
+
+    def skip(self, low: int, count: int) -> None:
+        """Passes over `count` codes of `low` bits after their one."""
+        codes = _codes(low, count).match(self.digits, self.at)
+        if codes is None:
+            raise ShortenError("the compressed samples end too early")
+        self.at = codes.end()
 
 
-def decode_shorten(data: bytes) -> np.ndarray:
+@functools.lru_cache(maxsize=256)
+def _codes(low: int, count: int) -> re.Pattern:
+    return re.compile(f"(?:0*+1.{{{low}}}){{{count}}}+")  # possessive: a code can be read in one way only
+
+
+def _checked_width(bits: int) -> int:
+    if bits > _LARGEST_WIDTH:
+        raise ShortenError(f"a number of {bits} bits in the stream")
+    return bits
+
+
+def decode_shorten(data: bytes, largest: int | None = None) -> np.ndarray:
     """The samples of a stream: int32 [samples, channels], exact.
+
+    Args:
+      data: the stream.
+      largest: most samples, over all channels, that are expected; a damaged stream that goes on beyond is refused
+        before it fills the memory. By default what would be an extreme rate of compression.
 
     Raises:
       ShortenError: another version or sample type, or a damaged or truncated stream.
@@ -48,39 +97,165 @@ def decode_shorten(data: bytes) -> np.ndarray:
     if data[:4] != _MAGIC or data[4:5] != b"\x02":
         raise ShortenError(f"no shorten version 2 stream (first bytes {data[:5]!r})")
     bits = _Bits(data[5:])
-    kind, channels, block, max_order, means, skip = (bits.long() for _ in range(6))
-    if kind not in _SIXTEEN_BITS or not 1 <= channels <= 8 or block > 1 << 16 or max_order > 64 or means > 64:
+    kind, channels, size, max_order, means, skip = (bits.long() for _ in range(6))
+    if kind not in _SIXTEEN_BITS or not 1 <= channels <= 8 or max_order > 64 or means > 64:
         raise ShortenError(f"sample type {kind} with {channels} channels is not read")
     for _ in range(skip):
         bits.unsigned(7)
-    wrap, shift, channel = max(_WRAP, max_order), 0, 0
-    history = [[0] * wrap for _ in range(channels)]
-    offsets = [[0] * max(means, 1) for _ in range(channels)]
-    blocks: list[list[list[int]]] = [[] for _ in range(channels)]
+    wrap = max(_WRAP, max_order)
+    blocks = _find_blocks(bits, size, wrap, 64 * len(data) + _LARGEST_BLOCK if largest is None else largest)
+    residuals = _residuals(blocks, data[5:], bits.digits)
+    columns = [_predict(blocks[c::channels], residuals[c::channels], wrap, means) for c in range(channels)]
+    if len({len(column) for column in columns}) > 1:
+        raise ShortenError("the channels differ in length")
+    samples = np.stack(columns, axis=1)
+    if samples.size and (samples.min() < -(2**15) or samples.max() >= 2**15):
+        raise _damaged()
+    return samples.astype(np.int32)
+
+
+def _damaged() -> ShortenError:
+    return ShortenError("samples beyond 16 bits: the stream is damaged")
+
+
+def _find_blocks(bits: _Bits, size: int, wrap: int, largest: int) -> list[_Block]:
+    """The blocks of the stream in order; the channels take turns."""
+    blocks, shift, total = [], 0, 0
     while (function := bits.unsigned(2)) != _QUIT:
         if function == _BLOCKSIZE:
-            block = bits.long()
+            size = bits.long()
         elif function == _BITSHIFT:
             shift = bits.unsigned(2)
+            if shift > 31:
+                raise ShortenError(f"samples shifted by {shift} bits")
         elif function == _VERBATIM:
             for _ in range(bits.unsigned(5)):
                 bits.unsigned(8)
         elif function in (_DIFF0, _DIFF1, _DIFF2, _DIFF3, _QLPC, _ZERO):
-            offset = _offset(offsets[channel], means, shift)
-            samples = _block(bits, function, block, history[channel], offset)
-            history[channel] = samples[-wrap:]
-            samples = samples[wrap:]
-            if means:
-                mean = _truncated(sum(samples) + block // 2, block) << shift
-                offsets[channel] = offsets[channel][1:] + [mean]
-            blocks[channel].append([sample << shift for sample in samples])
-            channel = (channel + 1) % channels
+            total += size
+            if not 0 < size <= _LARGEST_BLOCK or total > largest:
+                raise ShortenError(f"a block of {size} samples makes {total} in all; at most {largest} are expected")
+            blocks.append(_find_block(bits, function, size, shift, wrap))
         else:
             raise ShortenError(f"unknown function {function} in the stream")
-    columns = [[sample for part in parts for sample in part] for parts in blocks]
-    if len({len(column) for column in columns}) > 1:
-        raise ShortenError("the channels differ in length")
-    return np.array(columns, np.int32).reshape(channels, -1).T
+    return blocks
+
+
+def _find_block(bits: _Bits, function: int, size: int, shift: int, wrap: int) -> _Block:
+    block = _Block(function, size, shift)
+    if function == _ZERO:
+        return block
+    block.low = _checked_width(bits.unsigned(3) + 1)  # the sign is the lowest bit
+    if function == _QLPC:
+        order = bits.unsigned(2)
+        if order > wrap:
+            raise ShortenError(f"a predictor of order {order} in a stream of at most {wrap}")
+        block.coefficients = tuple(bits.signed(_LPC_BITS) for _ in range(order))
+    block.begin = bits.at
+    bits.skip(block.low, size)
+    return block
+
+
+def _residuals(blocks: list[_Block], data: bytes, digits: str) -> list[np.ndarray]:
+    """The numbers that the codes of each block stand for, int64 [size]; zeros where it has no codes."""
+    coded = sorted((block for block in blocks if block.function != _ZERO), key=lambda block: -block.size)
+    sizes = np.array([block.size for block in coded], np.int64)
+    low = np.array([block.low for block in coded], np.int64)
+    at = np.array([block.begin for block in coded], np.int64)
+    windows, first = _windows(data), np.cumsum(sizes) - sizes  # first: of each block among all codes
+    begins, ones = np.zeros(int(sizes.sum()), np.int64), np.zeros(int(sizes.sum()), np.int64)
+    # The nth code of every block that has as many, until too few have.
+    longer = lambda than: int(np.searchsorted(-sizes, -than))  # noqa: E731
+    reached = 0
+    while (active := longer(reached)) >= _FEW:
+        begins[first[:active] + reached] = at[:active]
+        ones[first[:active] + reached] = one = _next_one(windows, at[:active])
+        at[:active] = one + 1 + low[:active]
+        reached += 1
+    for block in range(longer(reached)):
+        position, step = int(at[block]), int(low[block]) + 1
+        for code in range(first[block] + reached, first[block] + sizes[block]):
+            begins[code] = position
+            ones[code] = one = digits.find("1", position)
+            position = one + step
+    widths = np.repeat(low, sizes)
+    fraction = (_window(windows, ones + 1) >> np.uint64(32)).astype(np.int64) >> (32 - widths)
+    values = ((ones - begins) << widths) | fraction
+    values = (values >> 1) ^ -(values & 1)
+    found = {id(block): values[start : start + block.size] for block, start in zip(coded, first)}
+    return [found[id(block)] if id(block) in found else np.zeros(block.size, np.int64) for block in blocks]
+
+
+def _windows(data: bytes) -> np.ndarray:
+    """uint64 [bytes + 1]: the 64 bits from each byte on."""
+    padded = np.frombuffer(data + bytes(8), np.uint8)
+    windows = np.zeros(len(data) + 1, np.uint64)
+    for byte in range(8):
+        windows = (windows << np.uint64(8)) | padded[byte : byte + len(windows)]
+    return windows
+
+
+def _window(windows: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """The bits from each position on, as uint64; at least the highest 57 of them."""
+    return windows[at >> 3] << (at & 7).astype(np.uint64)
+
+
+def _next_one(windows: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """The position of the first one from each position on; the codes were found before, so that there is one."""
+    bits = _window(windows, at) >> np.uint64(11)  # as many as a double holds exactly
+    if bits.all():
+        return at + 53 - np.frexp(bits.astype(np.float64))[1]
+    empty = bits == 0
+    one = at + 53 - np.frexp(bits.astype(np.float64))[1]
+    one[empty] = _next_one(windows, at[empty] + 53)
+    return one
+
+
+def _predict(blocks: list[_Block], residuals: list[np.ndarray], wrap: int, means: int) -> np.ndarray:
+    """The samples of one channel, int64 [samples].
+
+    Sums of a damaged stream may wrap around; what comes of it is refused where the samples are checked.
+    """
+    history, offsets, parts = np.zeros(wrap, np.int64), [0] * means, [np.zeros(0, np.int64)]
+    for block, x in zip(blocks, residuals):
+        offset = _offset(offsets, block.shift)
+        if block.function == _DIFF0:
+            x = x + offset
+        elif block.function == _QLPC:
+            x = _linear_prediction(x, block.coefficients, history, offset)
+        elif block.function != _ZERO:
+            x = _summed(x, block.function, history)
+        history = x[-wrap:] if len(x) >= wrap else np.concatenate([history, x])[-wrap:]
+        if means:
+            mean = _truncated(int(x.sum()) + block.size // 2, block.size) << block.shift
+            offsets = offsets[1:] + [mean]
+        parts.append(x << block.shift if block.shift else x)
+    return np.concatenate(parts)
+
+
+def _summed(residuals: np.ndarray, order: int, history: np.ndarray) -> np.ndarray:
+    """Differences of an order are undone by as many running sums, each begun with what the last samples give."""
+    c, b, a = history[-3:].tolist()
+    begins = ((a,), (a - b, a), (a - 2 * b + c, a - b, a))[order - 1]
+    for begin in begins:
+        residuals = np.cumsum(residuals)
+        residuals += begin
+    return residuals
+
+
+def _linear_prediction(residuals: np.ndarray, coefficients, history: np.ndarray, offset: int) -> np.ndarray:
+    """Each prediction is rounded, so that this recurrence does go sample by sample."""
+    order, multiply, half = len(coefficients), operator.mul, 1 << _LPC_BITS
+    backwards = coefficients[::-1]
+    x = (history[len(history) - order :] - offset).tolist()
+    for at, residual in enumerate(residuals.tolist()):
+        x.append(residual + ((half + sum(map(multiply, backwards, x[at:]))) >> _LPC_BITS))
+        if not at % 64 and abs(x[-1]) >> 40:
+            raise _damaged()
+    try:
+        return np.array(x[order:], np.int64) + offset
+    except OverflowError as error:
+        raise _damaged() from error
 
 
 def _truncated(value: int, by: int) -> int:
@@ -88,40 +263,8 @@ def _truncated(value: int, by: int) -> int:
     return value // by if value >= 0 else -(-value // by)
 
 
-def _offset(offsets: list[int], means: int, shift: int) -> int:
-    if not means:
-        return offsets[0]
-    mean = _truncated(sum(offsets) + means // 2, means)
+def _offset(offsets: list[int], shift: int) -> int:
+    if not offsets:
+        return 0
+    mean = _truncated(sum(offsets) + len(offsets) // 2, len(offsets))
     return mean if shift == 0 else (mean >> (shift - 1)) >> 1
-
-
-def _block(bits: _Bits, function: int, block: int, history: list[int], offset: int) -> list[int]:
-    """`history` and the samples of the next block after it."""
-    x = list(history)
-    if function == _ZERO:
-        return x + [0] * block
-    width, signed = bits.unsigned(3), bits.signed
-    if function == _DIFF0:
-        return x + [signed(width) + offset for _ in range(block)]
-    if function == _DIFF1:
-        for _ in range(block):
-            x.append(signed(width) + x[-1])
-    elif function == _DIFF2:
-        for _ in range(block):
-            x.append(signed(width) + 2 * x[-1] - x[-2])
-    elif function == _DIFF3:
-        for _ in range(block):
-            x.append(signed(width) + 3 * (x[-1] - x[-2]) + x[-3])
-    else:
-        order = bits.unsigned(2)
-        if order > len(x):
-            raise ShortenError(f"a predictor of order {order} in a stream of at most {len(x)}")
-        coefficients = [signed(_LPC_BITS) for _ in range(order)]
-        x = [sample - offset for sample in x]
-        for _ in range(block):
-            total = 1 << _LPC_BITS
-            for back, coefficient in enumerate(coefficients, start=1):
-                total += coefficient * x[-back]
-            x.append(signed(width) + (total >> _LPC_BITS))
-        x = history + [sample + offset for sample in x[len(history) :]]
-    return x

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
-from t2t_mm.data.corpus_files import check_split, missing_corpus, read_lines
+from t2t_mm.data.corpus_files import check_split, missing_corpus, read_lines, warn_of_count
 from t2t_mm.data.example import CorpusError, Example, Report
 
 _SOUNDS = (".wav", ".flac", ".sph", ".wv1")
@@ -14,6 +14,7 @@ _SPLITS = {  # LibriSpeech's folders, and tables of split names
     "dev": ("dev-clean/**/*.trans.txt", "dev.tsv"),
     "test": ("test-clean/**/*.trans.txt", "test.tsv"),
 }
+_LIBRISPEECH = {"train": 28539, "dev": 2703, "test": 2620}
 # Ending of a transcript file -> what a line looks like, as (pattern, group of the sound's name, group of the text).
 _FORMATS = (
     (".trans.txt", "`id text`", re.compile(r"(?P<id>\S+)\s+(?P<text>.+)")),
@@ -58,8 +59,10 @@ class SpeechFolders:
         files = sorted({path for pattern in patterns for path in glob.glob(pattern, recursive=True)})
         if not files:
             wanted = " or ".join(self.splits[split])
-            raise missing_corpus(self.folder, f"transcripts {wanted}", "LibriSpeech (openslr.org/12)")
+            raise missing_corpus(self.folder, f"transcripts {wanted}", "LibriSpeech (openslr.org/12)", "wsj")
         examples = [example for path in files for example in self._examples(path, report)]
+        if self.splits[split][0] == _SPLITS[split][0] and files[0].endswith(".trans.txt"):
+            warn_of_count(f"{self.folder}: utterances of {split}", len(examples), _LIBRISPEECH[split])
         if not examples:
             raise CorpusError(f"{self.folder}: no utterance of {', '.join(files)} has a sound.")
         return examples

@@ -1,11 +1,15 @@
 """NIST SPHERE sound files, as the LDC distributes them: a text header, then samples, plain or compressed."""
 
+import re
+
 import numpy as np
 
 from t2t_mm.data.example import MediaError
 from t2t_mm.data.shorten import ShortenError, decode_shorten
 
 _HEADER = 1024
+_LARGEST_HEADER = 1 << 20
+_SPARE = 1 << 16  # samples that a stream may hold beyond the declared ones, before it is refused for it
 
 
 def decode_sphere(data: bytes, origin: str) -> tuple[np.ndarray, int]:
@@ -27,7 +31,7 @@ def decode_sphere(data: bytes, origin: str) -> tuple[np.ndarray, int]:
         samples = np.frombuffer(body, f"{order}i2", count * channels).astype(np.int16).reshape(count, channels)
     elif coding == "pcm,embedded-shorten-v2.00":
         try:
-            samples = decode_shorten(body).astype(np.int16)
+            samples = decode_shorten(body, largest=count * channels + _SPARE).astype(np.int16)
         except ShortenError as error:
             raise MediaError(f"{origin}: {error}.") from error
         if samples.shape != (count, channels):
@@ -35,7 +39,7 @@ def decode_sphere(data: bytes, origin: str) -> tuple[np.ndarray, int]:
     else:
         raise MediaError(f"{origin}: sample_coding {coding!r} is not read; pcm and shorten v2.00 are.")
     declared = fields.get("sample_checksum")
-    if declared is not None and int(declared) != checksum(samples):
+    if declared is not None and declared != str(checksum(samples)):
         raise MediaError(f"{origin}: checksum {checksum(samples)}, the header says {declared}: the file is damaged.")
     return samples, rate
 
@@ -59,7 +63,7 @@ def checksum(samples: np.ndarray) -> int:
 
 def _header(data: bytes, origin: str) -> tuple[dict[str, str], int]:
     lines = data[:_HEADER].split(b"\n")
-    if data[:8] != b"NIST_1A\n" or not lines[1].strip().isdigit():
+    if data[:8] != b"NIST_1A\n" or not lines[1].strip().isdigit() or int(lines[1]) > _LARGEST_HEADER:
         raise MediaError(f"{origin}: no SPHERE header (first bytes {data[:16]!r}).")
     size = int(lines[1])
     fields = {}
@@ -74,6 +78,6 @@ def _header(data: bytes, origin: str) -> tuple[dict[str, str], int]:
 
 def _number(fields: dict[str, str], name: str, origin: str) -> int:
     value = fields.get(name, "")
-    if not value.isdigit():
-        raise MediaError(f"{origin}: the SPHERE header has no number {name} ({value!r}).")
+    if not re.fullmatch("[0-9]{1,15}", value):
+        raise MediaError(f"{origin}: the SPHERE header has no number {name} ({value[:40]!r}).")
     return int(value)

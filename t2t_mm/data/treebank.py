@@ -1,7 +1,8 @@
 """Penn Treebank trees: reading, cleaning, and the symbol sequences the parsing problem learns.
 
 The linearised form is that of Vinyals et al. 2015 ("Grammar as a Foreign Language"): depth first, an opening and a
-closing symbol that both carry the label, one symbol a word; here that symbol is the real part-of-speech tag, as in T2T.
+closing symbol that both carry the label, one symbol a word. That symbol is the real part-of-speech tag, as in T2T (which
+writes `NP ... /NP` for `(NP ... )NP`), or, as in the paper of Vinyals et al., XX for every word.
 Nothing in this module is recursive: a tree may be nested deeper than Python's stack.
 """
 
@@ -13,16 +14,19 @@ import re
 
 from absl import logging
 
-from t2t_mm.data.corpus_files import check_split, missing_corpus, read_lines
+from t2t_mm.data.corpus_files import check_split, missing_corpus, read_lines, warn_of_count
 from t2t_mm.data.example import CorpusError, Example, Report
 
 # The split every published result uses (LDC99T42, sections of the Wall Street Journal part).
 SECTIONS = {"train": tuple(range(2, 22)), "dev": (22,), "test": (23,)}
+_TREES = {"train": 39832, "dev": 1700, "test": 2416}
 _LAYOUTS = ("wsj", os.path.join("parsed", "mrg", "wsj"))
 
+_BRACKET = re.compile(r"[()]")
+_UNSPELLABLE = re.compile("[<>]")  # signs that set off a symbol in the vocabulary
 _EMPTY_ELEMENT = "-NONE-"
 _ROOT = "TOP"
-_UNKNOWN_TAG = "XX"  # of a word for which the decoded symbols have no tag
+_UNKNOWN_TAG = "XX"  # every tag in the form of Vinyals et al.; here also of a word for which the symbols have no tag
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -80,9 +84,9 @@ def split_trees(text: str) -> Iterator[tuple[int, str]]:
     close more than was opened stay with the tree that began on such a line.
     """
     begin = len(text) - len(text.lstrip())
-    line, counted = 1, 0
+    line, counted, unclosed = 1, 0, _unclosed(text)
     while begin < len(text):
-        starts, end = _scan(text, begin)
+        starts, end = _scan(text, begin, unclosed)
         for start, stop in zip(starts, starts[1:] + [end]):
             line += text.count("\n", counted, start)
             counted = start
@@ -90,10 +94,21 @@ def split_trees(text: str) -> Iterator[tuple[int, str]]:
         begin = end
 
 
-def _scan(text: str, begin: int) -> tuple[list[int], int]:
+def _unclosed(text: str) -> set[int]:
+    """Where brackets open that never close. Known beforehand, no text makes `_scan` read its rest again and again."""
+    open_brackets: list[int] = []
+    for bracket in _BRACKET.finditer(text):
+        if bracket.group() == "(":
+            open_brackets.append(bracket.start())
+        elif open_brackets:
+            open_brackets.pop()
+    return set(open_brackets)
+
+
+def _scan(text: str, begin: int, unclosed: set[int]) -> tuple[list[int], int]:
     """Where the next trees from `begin` on start, and where the last of them ends; at least one."""
     starts, depth = [begin], 0
-    for bracket in re.compile(r"[()]").finditer(text, begin):
+    for bracket in _BRACKET.finditer(text, begin):
         position = bracket.start()
         if bracket.group() == ")":
             depth -= 1
@@ -104,12 +119,11 @@ def _scan(text: str, begin: int) -> tuple[list[int], int]:
             if text[position - 1] == "\n":
                 return starts, position
             starts.append(position)
+        if depth == 0 and position in unclosed:
+            next_line = text.find("\n(", position)
+            return starts, len(text) if next_line < 0 else next_line + 1
         depth += 1
-    if depth == 0:
-        return starts, len(text)
-    # The last tree is never closed.
-    next_line = text.find("\n(", starts[-1])
-    return starts, len(text) if next_line < 0 else next_line + 1
+    return starts, len(text)
 
 
 def parse_tree(text: str, origin: str = "tree") -> Tree:
@@ -188,12 +202,15 @@ def _bare(label: str) -> str:
     return label if label.startswith("-") else re.split("[-=]", label, maxsplit=1)[0] or label
 
 
-def linearise(tree: Tree) -> list[str]:
-    """The symbols of a cleaned tree: `(S (NP DT NN )NP (VP VBD )VP )S`, one each; a TOP root has none."""
+def linearise(tree: Tree, tags: bool = True) -> list[str]:
+    """The symbols of a cleaned tree: `(S (NP DT NN )NP (VP VBD )VP )S`, one each; a TOP root has none.
+
+    Without `tags`: `(S (NP XX XX )NP (VP XX )VP )S`.
+    """
     symbols = []
     for step, node in tree.walk():
         if step == "leaf":
-            symbols.append(node.label)
+            symbols.append(node.label if tags else _UNKNOWN_TAG)
         elif node is not tree or node.label != _ROOT:
             symbols.append(("(" if step == "open" else ")") + node.label)
     return symbols
@@ -293,11 +310,16 @@ class Treebank:
       folder: the Treebank's folder in it; holds `wsj/SS/*.mrg` or `parsed/mrg/wsj/SS/*.mrg`, SS being the section.
       splits: glob patterns below the folder for each split, where the usual sections (train 02-21, dev 22, test 23)
         are not wanted or not there.
+      tags: whether the targets have the real part-of-speech tags, or XX for each. In the second form the real ones are
+        the example's reference, because scoring must know which words are punctuation.
     """
 
-    def __init__(self, root: str, folder: str = "ptb", splits: dict[str, Sequence[str]] | None = None):
+    def __init__(
+        self, root: str, folder: str = "ptb", splits: dict[str, Sequence[str]] | None = None, tags: bool = True
+    ):
         self.folder = os.path.join(root, folder)
         self.splits = splits
+        self.tags = tags
 
     def examples(self, split: str, report: Report) -> list[Example]:
         """One example a tree: inputs the words, targets the symbols, each joined by one space.
@@ -308,7 +330,9 @@ class Treebank:
         """
         check_split(split)
         files = self._files(split)
-        examples = [example for path in files for example in _file_examples(path, report)]
+        examples = [example for path in files for example in _file_examples(path, self.tags, report)]
+        if self.splits is None:
+            warn_of_count(f"{self.folder}: trees of {split}", len(examples), _TREES[split])
         if not examples:
             raise CorpusError(f"{self.folder}: the {len(files)} files of split {split} hold no usable tree.")
         return examples
@@ -321,7 +345,7 @@ class Treebank:
         patterns = [os.path.join(glob.escape(self.folder), pattern) for pattern in self.splits[split]]
         files = sorted({path for pattern in patterns for path in glob.glob(pattern, recursive=True)})
         if not files:
-            raise missing_corpus(self.folder, f"Penn Treebank files {', '.join(self.splits[split])}", "LDC99T42")
+            raise missing_corpus(self.folder, f"Penn Treebank files {', '.join(self.splits[split])}", "LDC99T42", "ptb")
         return files
 
     def _section_files(self, split: str) -> list[str]:
@@ -344,10 +368,11 @@ class Treebank:
             f"Penn Treebank files wsj/SS/*.mrg or parsed/mrg/wsj/SS/*.mrg of sections SS = {numbers} "
             "(other sections: set `splits`)",
             "LDC99T42",
+            "ptb",
         )
 
 
-def _file_examples(path: str, report: Report) -> Iterator[Example]:
+def _file_examples(path: str, tags: bool, report: Report) -> Iterator[Example]:
     lines = read_lines(path, report)
     unreadable = [number for number, line in enumerate(lines, start=1) if line is None]
     for first_line, text in split_trees("\n".join(line or "" for line in lines)):
@@ -363,4 +388,11 @@ def _file_examples(path: str, report: Report) -> Iterator[Example]:
         elif any(first_line <= number <= last_line for number in unreadable):
             report.skip(origin, "the tree has a line that is not UTF-8")
         else:
-            yield Example(inputs=" ".join(tree.words()), targets=" ".join(linearise(tree)), origin=origin)
+            symbols = " ".join(linearise(tree))
+            if _UNSPELLABLE.search(symbols):
+                report.skip(origin, f"a label has one of the signs {_UNSPELLABLE.pattern[1:-1]}")
+            elif tags:
+                yield Example(inputs=" ".join(tree.words()), targets=symbols, origin=origin)
+            else:
+                bare = " ".join(linearise(tree, tags=False))
+                yield Example(inputs=" ".join(tree.words()), targets=bare, origin=origin, references=(symbols,))

@@ -3,9 +3,7 @@
 import os
 import re
 
-from absl import logging
-
-from t2t_mm.data.corpus_files import check_split, missing_corpus, read_lines
+from t2t_mm.data.corpus_files import check_split, missing_corpus, read_lines, warn_of_count
 from t2t_mm.data.example import CorpusError, Example, Report
 
 _CATALOGUE = "LDC93S6B (WSJ0) and LDC94S13B (WSJ1)"
@@ -15,13 +13,14 @@ _LISTS = {
     "dev": (("wsj1/doc/indices/h1_p0.ndx", 503),),
     "test": (("wsj0/doc/indices/test/nvp/si_et_20.ndx", 333),),
 }
+_EVAL93 = (("wsj1/doc/indices/wsj1/eval/h1_p0.ndx", 213),)
 _LEFT_OUT = "wsj0/si_tr_s/401/"  # speaker of disc 11-2.1 whom the usual training set leaves out
 _DOT_LINE = re.compile(r"^(.*)\(([0-9a-zA-Z]{8})\)\s*$")
 _NOISE = re.compile(r"\[[^\]\s]*\]")
 
 
 class WSJSpeech:
-    """WSJ0 and WSJ1: si284 to train (or the part of it that is there), dev93, eval92.
+    """WSJ0 and WSJ1: si284 to train (or the part of it that is there), dev93, eval92 or eval93.
 
     Both layouts are read, `wsj0/` and `wsj1/` merged under one folder or the folders of the discs (`11-1.1/wsj0/...`),
     with file names in either case.
@@ -29,11 +28,15 @@ class WSJSpeech:
     Args:
       root: the folder of all corpora. folder: that of WSJ in it.
       lower_case: transcripts in lower case, so that they share the vocabulary's words with other text.
+      test: "eval92" or "eval93", which of the two usual test sets is the split "test".
     """
 
-    def __init__(self, root: str, folder: str = "wsj", lower_case: bool = True):
+    def __init__(self, root: str, folder: str = "wsj", lower_case: bool = True, test: str = "eval92"):
+        if test not in ("eval92", "eval93"):
+            raise ValueError(f"test is {test!r}; it must be eval92 or eval93.")
         self.folder = os.path.join(root, folder)
         self.lower_case = lower_case
+        self.lists = _LISTS | ({"test": _EVAL93} if test == "eval93" else {})
 
     def examples(self, split: str, report: Report) -> list[Example]:
         """One example an utterance: inputs the sound's path, targets its cleaned transcript.
@@ -46,16 +49,16 @@ class WSJSpeech:
         """
         check_split(split)
         paths = self._paths()
-        lists = [(paths[name], count) for name, count in _LISTS[split] if name in paths]
+        lists = [(paths[name], count) for name, count in self.lists[split] if name in paths]
         if not lists:
-            wanted = " or ".join(name for name, _ in _LISTS[split])
-            raise missing_corpus(self.folder, f"the {split} list {wanted} of WSJ speech", _CATALOGUE)
+            wanted = " or ".join(name for name, _ in self.lists[split])
+            expected = f"the {split} list {wanted} of WSJ speech (merged, or below the folders of the discs)"
+            raise missing_corpus(self.folder, expected, _CATALOGUE, "wsj")
         transcripts = self._transcripts(paths, report)
         examples = []
         for list_path, count in lists:
             entries = self._entries(list_path, report)
-            if len(entries) != count:
-                logging.info("%s lists %d utterances; the full release has %d", list_path, len(entries), count)
+            warn_of_count(f"{list_path}: utterances listed", len(entries), count)
             for origin, name in entries:
                 example = self._example(origin, name, paths, transcripts, report)
                 if example:
@@ -67,7 +70,8 @@ class WSJSpeech:
     def _paths(self) -> dict[str, str]:
         """Every file by its lower-case path from `wsj0/` or `wsj1/` on, whatever disc it lies on."""
         found = {}
-        for folder, _, names in os.walk(self.folder, followlinks=True):
+        for folder, subfolders, names in os.walk(self.folder, followlinks=True):
+            subfolders.sort()  # of a list that several discs have, the last disc's counts: h1_p0.ndx of 13-34.1
             for name in names:
                 path = os.path.join(folder, name)
                 parts = os.path.relpath(path, self.folder).lower().split(os.sep)
@@ -121,11 +125,11 @@ class WSJSpeech:
 def clean_transcript(text: str) -> str:
     """A .dot transcript in the form in which systems are trained (as in the usual Kaldi preparation).
 
-    `%PERCENT` -> `PERCENT`, `--DASH` -> `-DASH`, `<WORD>` -> `WORD`; overlap marks, `~` and lone full stops are
+    Upper case; `%PERCENT` -> `PERCENT`, `--DASH` -> `-DASH`, `<WORD>` -> `WORD`; overlap marks, `~` and lone full stops are
     dropped, other `[noise]` becomes `<NOISE>`. Spoken punctuation (`,COMMA`) stays.
     """
     words = []
-    for word in text.replace("\\", "").split():
+    for word in text.upper().replace("\\", "").split():
         if re.fullmatch(r"\[<[^\]]*\]|\[[^\]]*>\]|\[[^\]]*/\]|\[/[^\]]*\]|~|\.", word):
             continue
         word = _NOISE.sub("<NOISE>", word)

@@ -19,7 +19,8 @@ def bracket_f1(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
     Outputs that are no tree are repaired first (see `delinearise`).
 
     Args:
-      predictions: linearised trees. examples: inputs are the words, targets the linearised tree.
+      predictions: linearised trees. examples: inputs are the words, targets the linearised tree; references its form
+        with real tags, where the targets have none.
 
     Returns: "f1", "precision", "recall", "complete_match" (trees with all brackets right), "tagging_accuracy", and
       "repaired" (outputs that needed it).
@@ -28,7 +29,7 @@ def bracket_f1(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
     for prediction, example in zip(predictions, examples, strict=True):
         words = example.inputs.split()
         tree, repaired = delinearise((prediction or "").split(), words)
-        reference, _ = delinearise(example.targets.split(), words)
+        reference, _ = delinearise((example.references or (example.targets,))[0].split(), words)
         tags = _tags(reference)
         counted = [tag not in _PUNCTUATION for tag in tags]
         mine, theirs = brackets(tree, counted), brackets(reference, counted)

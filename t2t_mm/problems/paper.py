@@ -6,6 +6,7 @@ Captions and transcripts share "To-English" with translation: what the input is,
 from t2t_mm.data.coco import CocoCaptions
 from t2t_mm.data.image_folders import ImageFolders
 from t2t_mm.data.parallel_text import ParallelText
+from t2t_mm.data.speech_folders import SpeechFolders
 from t2t_mm.data.treebank import Treebank
 from t2t_mm.data.wsj import WSJSpeech
 from t2t_mm.evaluation.captioning import captions
@@ -51,17 +52,20 @@ def wmt_de_fr(root: str, folder: str = "wmt/de-fr", names: dict | None = None) -
     return translation(root, "de", "fr", folder, names)
 
 
-def wsj_parsing(root: str, folder: str = "ptb", splits: dict | None = None) -> Problem:
-    return Problem("wsj_parsing", Treebank(root, folder, splits), "language", "tree", "To-Parse-Tree", (bracket_f1,))
+def wsj_parsing(root: str, folder: str = "ptb", splits: dict | None = None, tags: bool = True) -> Problem:
+    source = Treebank(root, folder, splits, tags)
+    return Problem("wsj_parsing", source, "language", "tree", "To-Parse-Tree", (bracket_f1,))
 
 
 def imagenet(root: str, folder: str = "imagenet") -> Problem:
     return Problem("imagenet", ImageFolders(root, folder), "image", "class", "To-Class", (top_k,))
 
 
-def coco(root: str, folder: str = "coco", year: int = 2014) -> Problem:
-    return Problem("coco", CocoCaptions(root, folder, year), "image", "text", "To-English", (captions,))
+def coco(root: str, folder: str = "coco", year: int = 2014, karpathy: bool = False) -> Problem:
+    return Problem("coco", CocoCaptions(root, folder, year, karpathy), "image", "text", "To-English", (captions,))
 
 
-def wsj_speech(root: str, folder: str = "wsj") -> Problem:
-    return Problem("wsj_speech", WSJSpeech(root, folder), "audio", "text", "To-English", (wer,))
+def wsj_speech(root: str, folder: str = "wsj", test: str = "eval92", splits: dict | None = None) -> Problem:
+    """WSJ; or, with `splits`, a corpus in an open layout (see SpeechFolders) that stands in for it."""
+    source = SpeechFolders(root, folder, splits) if splits else WSJSpeech(root, folder, test=test)
+    return Problem("wsj_speech", source, "audio", "text", "To-English", (wer,))

@@ -1,4 +1,4 @@
-"""ILSVRC folders and COCO captions: made by hand here, and the real samples."""
+"""ILSVRC folders and COCO captions, made by hand."""
 
 import json
 import os
@@ -9,10 +9,6 @@ from PIL import Image
 from t2t_mm.data.coco import CocoCaptions
 from t2t_mm.data.example import CorpusError, Report
 from t2t_mm.data.image_folders import ImageFolders
-from t2t_mm.data.media import load_image
-
-SHARED = os.path.join(os.path.dirname(__file__), "..", "..", "..", "shared", "data")
-needs_samples = pytest.mark.skipif(not os.path.isdir(SHARED), reason="no ../shared/data with real samples")
 
 
 def test_image_folders(tmp_path):
@@ -64,16 +60,3 @@ def test_damaged_json_is_named(tmp_path):
 def test_a_missing_corpus_says_what_to_do(source):
     with pytest.raises(CorpusError, match="nowhere.*make_mini"):
         source.examples("train", Report("x"))
-
-
-@needs_samples
-def test_real_samples():
-    folders, report = ImageFolders(SHARED), Report("x")
-    assert len(folders.class_names()) == 10
-    assert [len(folders.examples(split, report)) for split in ("train", "dev")] == [1200, 300]
-    captions = CocoCaptions(SHARED, year=2017)
-    assert len(captions.examples("train", report)) == 130
-    dev = captions.examples("dev", report)
-    assert len(dev) == 25 and all(len(example.references) == 5 for example in dev)
-    assert not report.skipped
-    assert load_image(dev[0].inputs, 32).shape == (32, 32, 3)

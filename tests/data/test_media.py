@@ -1,5 +1,4 @@
 import io
-import os
 import wave
 
 import numpy as np
@@ -7,9 +6,6 @@ import pytest
 from PIL import Image
 
 from t2t_mm.data.media import MediaError, decode_audio, decode_image, load_audio, load_image
-
-SHARED = os.path.join(os.path.dirname(__file__), "..", "..", "..", "shared", "data")
-needs_samples = pytest.mark.skipif(not os.path.isdir(SHARED), reason="no ../shared/data with real samples")
 
 
 def encoded(mode, format, size=(40, 30)):
@@ -77,13 +73,3 @@ def test_bad_sound_is_named(data, message, tmp_path):
 def test_a_missing_file_is_named():
     with pytest.raises(MediaError, match="nowhere.wav"):
         load_audio("nowhere.wav", 16000)
-
-
-@needs_samples
-def test_flac_and_wav_of_the_same_reading_are_the_same_samples():
-    folder = os.path.join(SHARED, "speech", "librivox")
-    names = sorted(os.listdir(os.path.join(folder, "flac")))
-    assert names
-    for name in names:
-        flac = load_audio(os.path.join(folder, "flac", name), 16000)
-        np.testing.assert_array_equal(flac, load_audio(os.path.join(folder, "wav", name[:-4] + "wav"), 16000))

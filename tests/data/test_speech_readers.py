@@ -6,13 +6,9 @@ import numpy as np
 import pytest
 
 from t2t_mm.data.example import CorpusError, Report, TooManyBadExamples
-from t2t_mm.data.media import load_audio
 from t2t_mm.data.speech_folders import SpeechFolders
 from t2t_mm.data.sphere import encode_sphere
 from t2t_mm.data.wsj import WSJSpeech, clean_transcript
-
-SHARED = os.path.join(os.path.dirname(__file__), "..", "..", "..", "shared", "data")
-needs_samples = pytest.mark.skipif(not os.path.isdir(SHARED), reason="no ../shared/data with real samples")
 
 
 def write(path, content):
@@ -94,20 +90,3 @@ def test_a_line_of_another_format_is_named(tmp_path):
     assert "is not `file<tab>text`" in next(iter(report.skipped.values()))
     with pytest.raises(CorpusError, match="Looked for transcripts.*LibriSpeech"):
         SpeechFolders(str(tmp_path), "c").examples("dev", Report("x"))
-
-
-@needs_samples
-@pytest.mark.parametrize(
-    "folder, pattern, count",
-    [
-        ("fsdd", "test.tsv", 150),
-        ("cards", "cards.transcription", 3),
-        ("arctic", "txt.done.data", 4),
-        ("librivox", "transcription", 4),
-    ],
-)
-def test_real_speech(folder, pattern, count):
-    found = SpeechFolders(os.path.join(SHARED, "speech"), folder, {"test": (pattern,)}).examples("test", Report("x"))
-    assert len(found) == count
-    sound = load_audio(found[0].inputs, 16000)
-    assert len(sound) > 1600 and np.abs(sound).max() > 0.01 and found[0].targets

@@ -1,18 +1,14 @@
 """SPHERE files: what is written is read back, damaged ones are named, compressed ones are exact."""
 
-import glob
-import os
-
 import numpy as np
 import pytest
 
 from t2t_mm.data.example import MediaError
-from t2t_mm.data.media import load_audio, resample
+from t2t_mm.data.media import resample
 from t2t_mm.data.shorten import ShortenError, decode_shorten
 from t2t_mm.data.sphere import decode_sphere, encode_sphere
 
 SAMPLES = np.array([0, 1, -1, 32767, -32768, 300], np.int16)
-SHARED = os.path.join(os.path.dirname(__file__), "..", "..", "..", "shared", "data", "speech", "librivox")
 
 
 def test_what_is_written_is_read_back():
@@ -99,15 +95,6 @@ def test_every_function_of_shorten_by_hand():
     assert decode_shorten(writer.stream())[:, 0].tolist() == expected
     with pytest.raises(ShortenError, match="too early"):
         decode_shorten(writer.stream()[:12])
-
-
-@pytest.mark.skipif(not os.path.isdir(SHARED), reason="no ../shared/data with real SPHERE files")
-def test_real_files_are_exact():
-    for wav in glob.glob(os.path.join(SHARED, "wav", "*.wav")):
-        expected = load_audio(wav, 16000)
-        for ending in ("sph", "wv1"):
-            path = os.path.join(SHARED, "sphere", os.path.basename(wav)[:-3] + ending)
-            np.testing.assert_array_equal(load_audio(path, 16000), expected)
 
 
 def test_resampling_keeps_what_fits_and_removes_what_does_not():

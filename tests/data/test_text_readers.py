@@ -1,15 +1,10 @@
 """Parallel text and treebanks: a few literal lines in, the exact examples out; bad files named."""
 
-import os
-
 import pytest
 
 from t2t_mm.data.example import CorpusError, Report, TooManyBadExamples
 from t2t_mm.data.parallel_text import ParallelText
 from t2t_mm.data.treebank import Treebank, delinearise
-
-SHARED = os.path.join(os.path.dirname(__file__), "..", "..", "..", "shared", "data")
-needs_samples = pytest.mark.skipif(not os.path.isdir(SHARED), reason="no ../shared/data with real samples")
 
 TREE = """
 ( (S
@@ -88,16 +83,3 @@ def test_deep_nesting_does_not_overflow(tmp_path):
 def test_a_missing_corpus_says_what_to_do(source):
     with pytest.raises(CorpusError, match="nowhere.*make_mini"):
         source.examples("train", Report("x"))
-
-
-@needs_samples
-def test_real_samples():
-    for pair, languages in (("en-de", ("en", "de")), ("en-fr", ("fr", "en"))):
-        source, report = ParallelText(SHARED, f"wmt/{pair}", *languages), Report("x")
-        assert [len(source.examples(split, report)) for split in ("train", "dev", "test")] == [10000, 1014, 1000]
-        assert not report.skipped
-    report = Report("x")
-    trees = Treebank(SHARED, splits={"train": ["wsj/00/*.mrg", "wsj/01/*.mrg"]}).examples("train", report)
-    assert len(trees) == 3253 and not report.skipped
-    for example in trees:
-        assert not delinearise(example.targets.split(), example.inputs.split())[1]

@@ -1,0 +1,55 @@
+"""Writes the corpora of a run as tokenised, sharded records that training reads fast and in little memory.
+
+    python bin/prepare_data.py --gin_file=gin/runs/joint_mini.gin --output=prepared --processes=2
+
+The same command goes on where an interrupted one was. Train on the records with a further --gin_file=gin/prepared.gin.
+"""
+
+import os
+
+from absl import app, flags, logging
+
+from t2t_mm import config, experiment
+from t2t_mm.data import corpus_files, example, prepare
+
+_GIN_FILE = flags.DEFINE_multi_string("gin_file", None, "The run's files, later ones over earlier.", required=True)
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings over the files.")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder of the records; a folder in it for each problem.", required=True)
+_PROBLEM = flags.DEFINE_multi_string("problem", [], "Only these problems.")
+_SPLIT = flags.DEFINE_multi_enum("split", corpus_files.SPLITS, corpus_files.SPLITS, "Which sets.")
+_PROCESSES = flags.DEFINE_integer("processes", os.cpu_count(), "How many work at once.", lower_bound=1)
+_SHARD_EXAMPLES = flags.DEFINE_integer("shard_examples", None, "Examples of a file; by the kind of input without.")
+_MAX_BAD = flags.DEFINE_integer("max_bad_examples", 100, "Unusable examples of a set that are dropped.", lower_bound=0)
+_VERIFY = flags.DEFINE_bool("verify", False, "Only compare the records in --output with their checksums.")
+
+
+def prepare_or_verify(run, problem, workers) -> dict:
+    if _VERIFY.value:
+        return prepare.verify(_OUTPUT.value, problem.name)
+    return prepare.prepare(
+        problem, run.vocabulary, _OUTPUT.value, run.batches.image_size, run.audio.sample_rate, workers, _SPLIT.value,
+        _MAX_BAD.value, _SHARD_EXAMPLES.value,
+    )  # fmt: skip
+
+
+def show(name: str, description: dict) -> None:
+    for split, counts in description["splits"].items():
+        print(f"{name} {split}: " + ", ".join(f"{value:,} {what}" for what, value in counts.items()))
+    for split, reason in description["absent"].items():
+        print(f"{name} {split}: absent. {reason}")
+
+
+def main(_):
+    logging.set_verbosity(logging.WARNING)  # TFDS has much to say of every shard
+    try:
+        config.parse(_GIN_FILE.value, _GIN_PARAM.value)
+        run = config.configured(experiment.Experiment)()
+        with prepare.Workers(_PROCESSES.value) as workers:
+            for problem in [run.problem(name) for name in _PROBLEM.value] or run.problems:
+                show(problem.name, prepare_or_verify(run, problem, workers))
+    except (config.ConfigError, example.CorpusError, experiment.RunError) as error:
+        raise SystemExit(f"prepare_data.py: {error}") from error
+
+
+if __name__ == "__main__":
+    app.run(main)
