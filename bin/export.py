@@ -24,6 +24,7 @@ _BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Hypotheses kept; 1 is greedy.
 _ALPHA = flags.DEFINE_float("alpha", 0.6, "Strength of the length penalty.")
 _MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Most tokens of an answer.", lower_bound=1)
 _DTYPE = flags.DEFINE_enum("dtype", "float32", save.DTYPES, "Type of the stored weights.")
+_RUN_WARMUP = flags.DEFINE_bool("run_warmup", True, "Answer every warm-up record before the version gets its number.")
 
 
 def main(_):
@@ -33,7 +34,9 @@ def main(_):
         config.parse(_GIN_FILE.value or [os.path.join(model_dir, "config.gin")], _GIN_PARAM.value)
         run = experiment.use_folder(config.configured(experiment.Experiment)(), model_dir)
         decoding = answers.Decoding(_BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value)
-        folder = save.export(run, model_dir, _EXPORT_DIR.value, _PROBLEMS.value, decoding, _DTYPE.value)
+        folder = save.export(
+            run, model_dir, _EXPORT_DIR.value, _PROBLEMS.value, decoding, _DTYPE.value, _RUN_WARMUP.value
+        )
     except (config.ConfigError, example.CorpusError, experiment.RunError) as error:
         raise SystemExit(f"export.py: {error}") from error
     size = sum(os.path.getsize(os.path.join(at, name)) for at, _, names in os.walk(folder) for name in names)

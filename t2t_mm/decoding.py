@@ -1,4 +1,4 @@
-"""Greedy search, beam search and sampling over the decoder's step-by-step state (paper, 2.4: autoregressive decoding)."""
+"""Greedy search, beam search and sampling over the decoder's step-by-step state (paper, 2.4)."""
 
 import tensorflow as tf
 

@@ -275,7 +275,7 @@ class MultiModel(keras.Model):
         return self.categorical_out(x, padding, grid=grid, labels=labels, training=training), balance
 
     def initial_state(self, encoded, source_padding, positions, width: int = 1) -> dict:
-        """State of step-by-step decoding, with room for `positions`; the source's keys and values are computed once, here.
+        """State of step-by-step decoding with room for `positions`; the source's keys and values are computed here.
 
         Args:
           encoded: [B, S, D]. source_padding: [B, S]. width: K, how many hypotheses of each example advance together.

@@ -42,7 +42,8 @@ class TableDecoder:
         slots = own if ancestors is None else ancestors[:, :, tf.maximum(position - 1, 0)]
         here = tf.range(tf.shape(state["tokens"])[2]) == position
         tokens = tf.where(here, token[..., None], state["tokens"])
-        before = tf.gather(tokens[:, :, tf.maximum(position - 1, 0)], slots, batch_dims=1) * tf.cast(position > 0, tf.int32)
+        before = tf.gather(tokens[:, :, tf.maximum(position - 1, 0)], slots, batch_dims=1)
+        before *= tf.cast(position > 0, tf.int32)
         rows = tf.gather(tf.constant(self.table), state["example"])[:, position]  # [B, V, V, V]
         logits = tf.gather(tf.gather(rows, before, batch_dims=1), token, batch_dims=2)
         return tf.ensure_shape(tf.reshape(logits, [-1, SYMBOLS]), [None, SYMBOLS]), dict(state, tokens=tokens)
@@ -148,7 +149,8 @@ def test_sampling_cold_or_of_one_token_is_greedy():
 
 
 @pytest.mark.parametrize(
-    "settings,kept", [((0, 1.0), [0, 1, 2, 3]), ((2, 1.0), [1, 2]), ((0, 0.75), [1, 2]), ((0, 0.4), [1]), ((3, 0.83), [1, 2])]
+    "settings,kept",
+    [((0, 1.0), [0, 1, 2, 3]), ((2, 1.0), [1, 2]), ((0, 0.75), [1, 2]), ((0, 0.4), [1]), ((3, 0.83), [1, 2])],
 )
 def test_only_likely_tokens_are_kept(settings, kept):
     probabilities = np.array([[0.05, 0.5, 0.3, 0.15]], "float32")

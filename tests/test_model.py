@@ -126,10 +126,11 @@ def test_step_by_step_equals_all_at_once(modality, settings):
 
 
 def test_hypotheses_go_on_from_each_others_past():
-    """Three hypotheses of two examples change their ancestors at random; each one's logits are those of its own past."""
+    """Three hypotheses of two examples change ancestors at random; each one's logits are those of its own past."""
     model, rng, batch, width, length = tiny(), np.random.default_rng(0), 2, 3, 8
     encoded, padding, _, _ = model.encode("language", *some_input("language", rng))
-    state, x = model.initial_state(encoded, padding, 4, width), ops.repeat(model.command("To-English", batch), width, axis=0)
+    state = model.initial_state(encoded, padding, 4, width)
+    x = ops.repeat(model.command("To-English", batch), width, axis=0)
     own = np.broadcast_to(np.arange(width)[None, :, None], (batch, width, length)).astype("int32")
     ancestors, past = own.copy(), np.zeros((batch, width, 0), "int32")
     for position in range(length):

@@ -267,7 +267,10 @@ class Answers(tf.Module):
                 with self._weights():
                     return function(*arguments)
 
-            self._functions[name] = tf.function(scoped, input_signature=signature, autograph=False)
+            # Not inlined into every signature: TensorFlow then optimises it once, not ten times.
+            self._functions[name] = tf.function(
+                scoped, input_signature=signature, autograph=False, experimental_attributes={"_noinline": True}
+            )
         return self._functions[name]
 
     def _weights(self):

@@ -28,11 +28,14 @@ def export(
     names: Sequence[str] = (),
     decoding: Decoding = Decoding(),
     dtype: str = "float32",
+    run_warmup: bool = True,
 ) -> str:
     """Writes the newest checkpoint of `model_dir` as the next version below `export_dir`; returns its folder.
 
     Args:
       names: problems to serve; all of the run without. Only the nets and embeddings they use are kept.
+      dtype: of the stored weights, "float32" or "bfloat16".
+      run_warmup: load the version and answer its warm-up records before it gets its number.
 
     Raises:
       RunError: an unknown problem, no checkpoint, or an operation that TensorFlow Serving does not have.
@@ -52,7 +55,8 @@ def export(
     try:
         _save(answers, signatures, aside)
         warmup.write(aside, warmup.requests(list(signatures), problems, experiment.audio.sample_rate))
-        warmup.answer_all(aside)
+        if run_warmup:
+            warmup.answer_all(aside)
         os.chmod(aside, 0o755)
         folder = os.path.join(export_dir, str(_next_version(export_dir)))
         os.rename(aside, folder)

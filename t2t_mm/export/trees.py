@@ -1,4 +1,4 @@
-"""Decoded tree symbols to bracketed trees, in the graph: `data.treebank.delinearise` and `to_brackets` as string ops."""
+"""Decoded symbols to bracketed trees, in the graph: `data.treebank.delinearise` and `to_brackets` as string ops."""
 
 import tensorflow as tf
 
@@ -96,7 +96,7 @@ def _without_empty(text: tf.Tensor) -> tf.Tensor:
 def _write(text, trees, leaves, untagged, num_untagged) -> tf.Tensor:
     """Joins the trees below one root, and writes marks as brackets.
 
-    One constituent is the root itself and takes the untagged words in; anything else, but a single leaf, goes under TOP.
+    One constituent is the root itself and takes the untagged words in; all else, but a single leaf, goes under TOP.
     """
     single = tf.logical_and(trees == 1, leaves == 0)
     extended = tf.strings.join([tf.strings.regex_replace(text, r"\x1d$", ""), untagged, _CLOSE])

@@ -63,7 +63,7 @@ def write(folder: str, records: Sequence) -> None:
 
 
 def answer_all(folder: str) -> None:
-    """Loads an export and answers its records as a server does; any error is the caller's: a server would not load it."""
+    """Loads an export and answers its records as a server does, which would not serve it after any error."""
     loaded = tf.saved_model.load(folder)
     for data in tf.data.TFRecordDataset(os.path.join(folder, RECORDS)):
         record = prediction_log_pb2.PredictionLog.FromString(data.numpy())

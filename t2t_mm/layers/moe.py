@@ -110,14 +110,16 @@ class MixtureOfExperts(keras.layers.Layer):
     def step(self, x):  # [N, D] -> [N, D]
         """`call` of a few tokens, none of them padding, without the work that spreads many over the experts.
 
-        Where a token's share of the experts is large, all are computed and the unchosen weighed with zero: one product
-        for all tokens. Where it is small, the chosen experts' weights are read where they lie, one choice after another.
+        Where a token's share of the experts is large, all are computed and the unchosen weighed with zero: one
+        product for all tokens. Where it is small, the chosen experts' weights are read where they lie, one choice at
+        a time.
         """
         top, experts = ops.top_k(ops.matmul(ops.cast(x, "float32"), ops.cast(self.gate, "float32")), self.chosen)
         weights = ops.cast(ops.softmax(top, axis=-1), x.dtype)  # [N, K]
         if self.num_experts <= 4 * self.chosen:
             hidden = ops.relu(ops.matmul(x[None], self.expert_in))  # [E, N, H]
-            every = ops.sum(ops.one_hot(experts, self.num_experts, dtype=x.dtype) * weights[:, :, None], axis=1)  # [N, E]
+            chosen = ops.one_hot(experts, self.num_experts, dtype=x.dtype)  # [N, K, E]
+            every = ops.sum(chosen * weights[:, :, None], axis=1)  # [N, E]
             return ops.sum(ops.matmul(hidden, self.expert_out) * ops.transpose(every)[:, :, None], axis=0)
 
         def one(choice):
