@@ -1,5 +1,6 @@
 """Greedy search, beam search and sampling over the decoder's step-by-step state (paper, 2.4)."""
 
+import keras
 import tensorflow as tf
 
 from t2t_mm.data.tokenizer import END_ID, PADDING_ID
@@ -13,7 +14,21 @@ def length_penalty(length, alpha: float):
     return ((5.0 + tf.cast(length, tf.float32)) / 6.0) ** alpha
 
 
-def beam_search(model, encoded, source_padding, command, max_length: int, beam_size: int = 1, alpha: float = 0.6):
+def weights_read_once(model) -> keras.StatelessScope:
+    """Within it, a graph reads every weight at its beginning, not at every step of a loop."""
+    return keras.StatelessScope([(variable, tf.convert_to_tensor(variable.value)) for variable in model.variables])
+
+
+def beam_search(
+    model,
+    encoded,
+    source_padding,
+    command,
+    max_length: int,
+    beam_size: int = 1,
+    alpha: float = 0.6,
+    never_end: bool = False,
+):
     """The best output of each example among `beam_size` hypotheses; beam_size=1 is greedy search.
 
     All hypotheses of all examples advance together, and the search stops when every one has ended. An ended
@@ -25,12 +40,15 @@ def beam_search(model, encoded, source_padding, command, max_length: int, beam_s
       max_length: most tokens of an output, the end token included.
       beam_size: hypotheses kept for each example.
       alpha: strength of the length penalty; 0 is none.
+      never_end: make the end token impossible, for outputs of a known length (measurements).
 
     Returns: ids [B, max_length] (PADDING_ID after the end token), scores [B] (penalised log-probability, nats).
     """
 
     def choose(position, log_p, scores, ended):
         symbols = log_p.shape[-1]
+        if never_end:
+            log_p += tf.one_hot(END_ID, symbols, on_value=_IMPOSSIBLE, off_value=0.0)
         if beam_size == 1:
             best = tf.argmax(log_p, axis=-1, output_type=tf.int32)
             return scores + tf.gather(log_p, best, batch_dims=2), None, best

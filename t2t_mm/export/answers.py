@@ -1,6 +1,5 @@
 """What an export computes: for each problem and for mixed batches, from a client's strings to answers, in the graph."""
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 
@@ -11,7 +10,7 @@ import tensorflow_text
 from t2t_mm.data.features import AudioFeatures
 from t2t_mm.data.pipeline import BatchSettings
 from t2t_mm.data.tokenizer import END_ID, PADDING_ID, Tokenizer
-from t2t_mm.decoding import beam_search
+from t2t_mm.decoding import beam_search, weights_read_once
 from t2t_mm.export import media
 from t2t_mm.export.trees import bracketed
 from t2t_mm.problems.problem import Problem
@@ -276,7 +275,7 @@ class Answers(tf.Module):
     def _weights(self):
         """Within it, the network computes with the stored weights."""
         if self._narrow is None:
-            return contextlib.nullcontext()
+            return weights_read_once(self._network)
         wide = [(variable, tf.cast(stored, variable.dtype)) for variable, stored in self._narrow.items()]
         return keras.StatelessScope(state_mapping=wide)
 

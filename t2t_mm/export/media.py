@@ -56,7 +56,8 @@ def read_pictures(inputs: tf.Tensor, rows: tf.Tensor, size: int) -> tf.Tensor:
 def read_picture(data: tf.Tensor, row: tf.Tensor, size: int) -> tf.Tensor:
     """One picture, [size, size, 3]: what `data.media.decode_image` and `standardise_image` make of it.
 
-    Pillow resizes columns, then rows, and rounds to whole grey levels after each: so does this.
+    Pillow resizes columns, then rows, and rounds to whole grey levels after each: so does this, and differs by a level
+    at most, where a sum lies at the half.
     """
     is_jpeg = _starts_with(data, _JPEG)
     shape = tf.cond(is_jpeg, lambda: tf.image.extract_jpeg_shape(data)[:2], lambda: _png_shape(data))

@@ -166,7 +166,9 @@ def decoded(run, tmp_path_factory):
             one = [Example(text, 0 if problem.targets == "class" else "", "here")]
             report = Report(name, 0)
             answer = inference.predict(predictors[beam], problem, one, tokenizer, made.audio, made.batches, report)[0]
-            found.append(to_brackets(delinearise(answer.split(), text.split())[0]) if problem.targets == "tree" else answer)
+            if problem.targets == "tree":
+                answer = to_brackets(delinearise(answer.split(), text.split())[0])
+            found.append(answer)
         return found
 
     return answers
@@ -176,7 +178,8 @@ def decoded(run, tmp_path_factory):
 def greedy(exported):
     """One fresh process over the greedy export: every request of these tests, and the answers by the request's name."""
     requests = {f"{p.name} 3": (p.name, {"inputs": INPUTS[p.inputs]}) for p in PROBLEMS}
-    requests |= {f"{name} 1": (name, {"inputs": INPUTS[kind][1:2]}) for name, kind in (("coco", "image"), ("wsj_speech", "audio"))}
+    for name, kind in (("coco", "image"), ("wsj_speech", "audio")):
+        requests[f"{name} 1"] = name, {"inputs": INPUTS[kind][1:2]}
     rows = [(p.name, data) for p in PROBLEMS for data in INPUTS[p.inputs][:2]]
     requests["mixed"] = "serving_default", {"command": [name for name, _ in rows], "inputs": [data for _, data in rows]}
     requests["token"] = "serving_default", {"command": ["To-German"], "inputs": INPUTS["language"][:1]}
@@ -192,9 +195,8 @@ def greedy(exported):
     ]
     requests["classify"] = "imagenet_classify", {"inputs": examples}
     for name, signature, data in (
-        ("no picture", "coco", b"GIF89a"), ("no sound", "wsj_speech", b"RIFFxxxxWAVX"), ("no text", "wmt_en_de", b"\xff\xff"),
-        ("long", "wmt_en_de", b"dog " * 100), ("long sound", "wsj_speech", sound(0, 16000, 2)),
-        ("rate", "wsj_speech", sound(0, 10, 2)),
+        ("no picture", "coco", b"GIF89a"), ("no sound", "wsj_speech", b"RIFFxxxxWAVX"),
+        ("no text", "wmt_en_de", b"\xff\xff"), ("long", "wmt_en_de", b"dog " * 100), ("long sound", "wsj_speech", sound(0, 16000, 2)), ("rate", "wsj_speech", sound(0, 10, 2)),
     ):  # fmt: skip
         requests[name] = signature, {"inputs": [INPUTS[next(p.inputs for p in PROBLEMS if p.name == signature)][0], data]}
     ids = np.array([[5, 300, 7, 1, 0, 0], [5, 6, 7, 8, 9, 1]], np.int32)
@@ -212,7 +214,8 @@ def texts(values):
 def test_answers_are_those_of_decode(greedy, decoded, problem):
     answer = greedy[f"{problem.name} 3"]
     assert texts(answer["outputs"]) == decoded(problem.name, 1)
-    assert answer["scores"].shape == (3,) and len(set(answer["outputs"])) > 1
+    assert answer["scores"].shape == (3,)
+    assert problem.inputs != "language" or len(set(answer["outputs"])) > 1
 
 
 def test_classes_are_those_of_decode(greedy, decoded):
@@ -300,10 +303,7 @@ def test_signatures_records_and_operations(exported):
         prediction_log_pb2.PredictionLog.FromString(data.numpy())
         for data in tf.data.TFRecordDataset(os.path.join(exported[1], warmup.RECORDS))
     ]
-    names = [
-        (r.classify_log if r.WhichOneof("log_type") == "classify_log" else r.predict_log).request.model_spec.signature_name
-        for r in records
-    ]
+    names = [getattr(r, r.WhichOneof("log_type")).request.model_spec.signature_name for r in records]
     assert sorted(names) == sorted(served)
     assert operations.unknown(operations.operations(saved)) == []
 
