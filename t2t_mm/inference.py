@@ -9,7 +9,7 @@ from t2t_mm.data.example import Example, Report
 from t2t_mm.data.features import AudioFeatures
 from t2t_mm.data.pipeline import BatchSettings, make_batches
 from t2t_mm.data.tokenizer import Tokenizer, text_to_tree
-from t2t_mm.decoding import beam_search
+from t2t_mm.decoding import beam_search, weights_read_once
 from t2t_mm.problems.problem import Problem
 
 Answer = str | np.ndarray
@@ -57,9 +57,10 @@ class Predictor:
     def _sequences(self, problem, inputs, padding, command):
         padding = None if problem.inputs == "image" else padding
         encoded, padding, _, _ = self._network.encode(problem.inputs, inputs, padding)
-        ids, _ = beam_search(
-            self._network, encoded, padding, command, self._max_length, self._beam_size, self._alpha
-        )
+        with weights_read_once(self._network):
+            ids, _ = beam_search(
+                self._network, encoded, padding, command, self._max_length, self._beam_size, self._alpha
+            )
         return ids
 
 

@@ -1,0 +1,323 @@
+"""Exports as a server meets them: loaded without t2t_mm, and compared with what bin/decode.py answers."""
+
+import functools
+import io
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+import wave
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import prediction_log_pb2
+
+from t2t_mm import experiment, inference
+from t2t_mm.data.example import Example, Report
+from t2t_mm.data.features import AudioFeatures
+from t2t_mm.data.pipeline import BatchSettings
+from t2t_mm.data.tokenizer import Tokenizer, train_vocabulary
+from t2t_mm.data.treebank import delinearise, to_brackets
+from t2t_mm.export import operations, save, warmup
+from t2t_mm.export.answers import Decoding
+from t2t_mm.layers.attention import AttentionBlock
+from t2t_mm.layers.convolution import ConvBlock
+from t2t_mm.layers.moe import MixtureOfExperts
+from t2t_mm.modalities.audio import AudioInput
+from t2t_mm.modalities.categorical import CategoricalOutput
+from t2t_mm.modalities.image import ImageInput
+from t2t_mm.model import MultiModel
+from t2t_mm.problems.problem import Problem
+
+SENTENCES = ["a dog (b) sleeps .", "the small cat", "Ein Hund schläft im Garten .", "one two three", "it"]
+NAMES = ["n01", "n02", "n03", "n04", "n05", "n06", "n07"]
+LENGTH = 9
+
+
+class Pictures:
+    def class_names(self):
+        return NAMES
+
+
+PROBLEMS = (
+    Problem("wmt_en_de", None, "language", "text", "To-German"),
+    Problem("wmt_de_en", None, "language", "text", "To-English"),
+    Problem("wsj_parsing", None, "language", "tree", "To-Parse-Tree"),
+    Problem("coco", None, "image", "text", "To-English"),
+    Problem("imagenet", Pictures(), "image", "class", "To-Class"),
+    Problem("wsj_speech", None, "audio", "text", "To-English"),
+)
+
+
+def picture(seed, format, size=(50, 37)):
+    data, rng = io.BytesIO(), np.random.default_rng(seed)
+    Image.fromarray(rng.integers(0, 256, (*size, 3)).astype("uint8")).resize((90, 61)).save(data, format)
+    return data.getvalue()
+
+
+def sound(seed, rate, seconds):
+    data, rng = io.BytesIO(), np.random.default_rng(seed)
+    with wave.open(data, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((rng.normal(size=int(rate * seconds)) * 3000).astype("<i2").tobytes())
+    return data.getvalue()
+
+
+INPUTS = {
+    "language": [sentence.encode() for sentence in SENTENCES[:3]],
+    "image": [picture(0, "JPEG"), picture(1, "PNG"), picture(2, "JPEG", (8, 90))],
+    "audio": [sound(0, 16000, 0.3), sound(1, 44100, 0.2), sound(2, 8000, 0.45)],
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A folder as training leaves it, with random weights that answer variously: (experiment, folder)."""
+    folder = str(tmp_path_factory.mktemp("run"))
+    symbols = ["<(S>", "<)S>", "<(NP>", "<)NP>", "<NN>", "<DT>"]
+    train_vocabulary(SENTENCES, symbols, os.path.join(folder, "vocabulary"), 320)
+    conv = functools.partial(ConvBlock, kernel_large=3, dilation=2)
+    model = functools.partial(
+        MultiModel, depth=16, encoder_blocks=2, mixer_blocks=1, decoder_blocks=2, conv_block=conv,
+        attention_block=functools.partial(AttentionBlock, heads=2, convs=1),
+        mixture=functools.partial(MixtureOfExperts, num_experts=4, chosen=2, hidden=16),
+        image=functools.partial(ImageInput, filters=(4, 8)),
+        audio=functools.partial(AudioInput, blocks=2, least_width=4, frequencies="channels"),
+        categorical=functools.partial(CategoricalOutput, widths=(16, 16)),
+    )  # fmt: skip
+    made = experiment.Experiment(
+        PROBLEMS, os.path.join(folder, "vocabulary"), model,
+        BatchSettings(max_length=40, max_frames=120, image_size=32), AudioFeatures(bins=10),
+    )  # fmt: skip
+    experiment.prepare_folder(folder, made, "", 0)
+    keras.utils.set_random_seed(3)
+    network = made.build_model(experiment.load_description(folder))
+    rng = np.random.default_rng(3)
+    for weight in network.trainable_weights:
+        if weight.path.endswith(("gate", "language_out/kernel")):
+            weight.assign(rng.normal(size=weight.shape).astype("float32"))
+    checkpoint = tf.train.Checkpoint(
+        variables=experiment.all_variables(network),
+        done=tf.Variable(1, dtype=tf.int64),
+        seconds=tf.Variable(1.0, dtype=tf.float64),
+    )
+    experiment.checkpoint_manager(checkpoint, folder).save()
+    return experiment.use_folder(made, folder), folder
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    """The greedy export of all problems and the beam-search export of two: {beam size: folder}."""
+    made, folder = run
+    target = str(tmp_path_factory.mktemp("exports"))
+    return {
+        1: save.export(made, folder, os.path.join(target, "all"), decoding=Decoding(1, 0.6, LENGTH), run_warmup=False),
+        3: save.export(made, folder, os.path.join(target, "some"), ["wsj_parsing", "coco"], Decoding(3, 0.6, LENGTH)),
+    }
+
+
+CLIENT = """
+    import pickle, sys
+    sys.modules["t2t_mm"] = None  # importing it fails
+    import tensorflow as tf, tensorflow_text
+    loaded = tf.saved_model.load(sys.argv[1]).signatures
+    answers = []
+    for signature, inputs in pickle.load(sys.stdin.buffer):
+        try:
+            found = loaded[signature](**{name: tf.constant(value) for name, value in inputs.items()})
+            answers.append({name: value.numpy() for name, value in found.items()})
+        except tf.errors.InvalidArgumentError as error:
+            answers.append(error.message)
+    pickle.dump(answers, sys.stdout.buffer)
+"""
+
+
+def serve(folder, requests):
+    """The answers of a fresh process that has TensorFlow and TF.Text, but not this package."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(CLIENT), folder], input=pickle.dumps(requests), capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    return pickle.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def decoded(run, tmp_path_factory):
+    """What bin/decode.py answers: (problem, beam size) -> the answer to each of INPUTS, each decoded alone."""
+    made, folder = run
+    network, _, _ = experiment.load_trained(made, folder)
+    tokenizer, files = Tokenizer(made.vocabulary), tmp_path_factory.mktemp("inputs")
+    predictors = {beam: inference.Predictor(network, tokenizer, beam, 0.6, LENGTH) for beam in (1, 3)}
+
+    @functools.cache
+    def answers(name, beam):
+        problem, found = made.problem(name), []
+        for number, data in enumerate(INPUTS[problem.inputs]):
+            text = data.decode() if problem.inputs == "language" else str(files / f"{name}{number}")
+            if problem.inputs != "language":
+                (files / f"{name}{number}").write_bytes(data)
+            one = [Example(text, 0 if problem.targets == "class" else "", "here")]
+            report = Report(name, 0)
+            answer = inference.predict(predictors[beam], problem, one, tokenizer, made.audio, made.batches, report)[0]
+            if problem.targets == "tree":
+                answer = to_brackets(delinearise(answer.split(), text.split())[0])
+            found.append(answer)
+        return found
+
+    return answers
+
+
+@pytest.fixture(scope="module")
+def greedy(exported):
+    """One fresh process over the greedy export: every request of these tests, and the answers by the request's name."""
+    requests = {f"{p.name} 3": (p.name, {"inputs": INPUTS[p.inputs]}) for p in PROBLEMS}
+    for name, kind in (("coco", "image"), ("wsj_speech", "audio")):
+        requests[f"{name} 1"] = name, {"inputs": INPUTS[kind][1:2]}
+    rows = [(p.name, data) for p in PROBLEMS for data in INPUTS[p.inputs][:2]]
+    requests["mixed"] = "serving_default", {"command": [name for name, _ in rows], "inputs": [data for _, data in rows]}
+    requests["token"] = "serving_default", {"command": ["To-German"], "inputs": INPUTS["language"][:1]}
+    requests["unknown"] = "serving_default", {"command": ["To-German", "To-Klingon"], "inputs": ["a", "b"]}
+    requests["unfit"] = "serving_default", {"command": ["imagenet"], "inputs": ["a dog"]}
+    examples = [
+        tf.train.Example(
+            features=tf.train.Features(
+                feature={"image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[data]))}
+            )
+        ).SerializeToString()
+        for data in INPUTS["image"]
+    ]
+    requests["classify"] = "imagenet_classify", {"inputs": examples}
+    for name, signature, data in (
+        ("no picture", "coco", b"GIF89a"), ("no sound", "wsj_speech", b"RIFFxxxxWAVX"),
+        ("no text", "wmt_en_de", b"\xff\xff"), ("long", "wmt_en_de", b"dog " * 100), ("long sound", "wsj_speech", sound(0, 16000, 2)), ("rate", "wsj_speech", sound(0, 10, 2)),
+    ):  # fmt: skip
+        requests[name] = signature, {"inputs": [INPUTS[next(p.inputs for p in PROBLEMS if p.name == signature)][0], data]}
+    ids = np.array([[5, 300, 7, 1, 0, 0], [5, 6, 7, 8, 9, 1]], np.int32)
+    requests["ids"] = "tokens", {"command": ["To-German", "To-English"], "ids": ids}
+    requests["ids alone"] = "tokens", {"command": ["To-German"], "ids": ids[:1, :4]}
+    requests["bad id"] = "tokens", {"command": ["To-German"], "ids": np.array([[9999, 1]], np.int32)}
+    return dict(zip(requests, serve(exported[1], list(requests.values()))))
+
+
+def texts(values):
+    return [value.decode() for value in values]
+
+
+@pytest.mark.parametrize("problem", [p for p in PROBLEMS if p.targets != "class"], ids=lambda p: p.name)
+def test_answers_are_those_of_decode(greedy, decoded, problem):
+    answer = greedy[f"{problem.name} 3"]
+    assert texts(answer["outputs"]) == decoded(problem.name, 1)
+    assert answer["scores"].shape == (3,)
+    assert problem.inputs != "language" or len(set(answer["outputs"])) > 1
+
+
+def test_classes_are_those_of_decode(greedy, decoded):
+    answer = greedy["imagenet 3"]
+    for classes, scores, log_p in zip(answer["classes"], answer["scores"], decoded("imagenet", 1)):
+        order = np.argsort(-log_p)[:5]
+        assert texts(classes) == [NAMES[index] for index in order]
+        np.testing.assert_allclose(scores, np.exp(log_p[order]), atol=1e-3)
+    np.testing.assert_array_equal(greedy["classify"]["classes"], answer["classes"])
+    np.testing.assert_allclose(greedy["classify"]["scores"], answer["scores"], atol=1e-6)
+
+
+def test_neighbours_change_nothing(greedy):
+    for name in ("coco", "wsj_speech"):
+        alone, together = greedy[f"{name} 1"], greedy[f"{name} 3"]
+        assert alone["outputs"][0] == together["outputs"][1]
+        np.testing.assert_allclose(alone["scores"][0], together["scores"][1], atol=1e-4)
+    np.testing.assert_array_equal(greedy["ids"]["outputs"][:1], greedy["ids alone"]["outputs"])
+    assert greedy["ids"]["outputs"].shape == (2, LENGTH)
+
+
+def test_one_endpoint_answers_any_problem(greedy):
+    expected = []
+    for problem in PROBLEMS:
+        answer = greedy[f"{problem.name} 3"]
+        expected += list(answer["classes"][:2, 0] if problem.targets == "class" else answer["outputs"][:2])
+    assert list(greedy["mixed"]["outputs"]) == expected
+    assert greedy["token"]["outputs"][0] == greedy["wmt_en_de 3"]["outputs"][0]
+
+
+@pytest.mark.parametrize(
+    "request_name,message",
+    [
+        ("unknown", 'command[1]: unknown command "To-Klingon"; this export knows To-Class, To-English, '),
+        ("unfit", 'inputs[0]: "imagenet" does not take text'),
+        ("no picture", "inputs[1]: neither a JPEG nor a PNG picture"),
+        ("no sound", "inputs[1]: not a WAV sound"),
+        ("no text", "inputs[1]: neither a picture nor a sound that is read, nor text in UTF-8"),
+        ("long", "inputs[1]: longer than the limit of 40 tokens"),
+        ("long sound", "inputs[1]: longer than the limit of 120 frames"),
+        ("rate", "inputs[1]: a sample rate outside 1000 to 400000 Hz"),
+        ("bad id", "ids[0]: an id outside 0 to 319"),
+    ],
+)
+def test_the_row_at_fault_is_named(greedy, request_name, message):
+    assert message in greedy[request_name].replace('\\"', '"')
+
+
+def test_a_beam_export_of_some_problems(exported, decoded):
+    requests = [(name, {"inputs": INPUTS[kind]}) for name, kind in (("wsj_parsing", "language"), ("coco", "image"))]
+    for (name, _), answer in zip(requests, serve(exported[3], requests)):
+        assert texts(answer["outputs"]) == decoded(name, 3)
+    size = {beam: os.path.getsize(os.path.join(folder, "variables", "variables.data-00000-of-00001"))
+            for beam, folder in exported.items()}  # fmt: skip
+    assert size[3] < size[1]
+    names = [name for name, _ in tf.train.list_variables(os.path.join(exported[3], "variables", "variables"))]
+    assert len(names) > 10 and os.path.basename(exported[3]) == "1"
+
+
+def test_bfloat16_halves_the_weights(run, tmp_path):
+    made, folder = run
+    sizes = {}
+    for dtype in save.DTYPES:
+        version = save.export(made, folder, str(tmp_path), ["wmt_en_de"], Decoding(1, 0.6, 4), dtype, run_warmup=False)
+        sizes[dtype] = os.path.getsize(os.path.join(version, "variables", "variables.data-00000-of-00001"))
+    assert sorted(os.listdir(tmp_path)) == ["1", "2"]
+    assert 0.4 < sizes["bfloat16"] / sizes["float32"] < 0.7
+    scores = [tf.saved_model.load(str(tmp_path / version)).signatures["wmt_en_de"](tf.constant(["a dog"]))["scores"]
+              for version in ("1", "2")]  # fmt: skip
+    np.testing.assert_allclose(*scores, rtol=0.1)
+
+
+def test_signatures_records_and_operations(exported):
+    saved = saved_model_pb2.SavedModel()
+    with open(os.path.join(exported[1], "saved_model.pb"), "rb") as file:
+        saved.ParseFromString(file.read())
+    signatures = saved.meta_graphs[0].signature_def
+    served = {name for name in signatures if not name.startswith("__")}
+    assert served == {p.name for p in PROBLEMS} | {"serving_default", "tokens", "imagenet_classify"}
+    assert signatures["imagenet_classify"].method_name == "tensorflow/serving/classify"
+    for name in served:
+        ranks = {key: len(value.tensor_shape.dim) for key, value in signatures[name].inputs.items()}
+        assert ranks == ({"command": 1, "ids": 2} if name == "tokens" else dict.fromkeys(ranks, 1)), name
+    records = [
+        prediction_log_pb2.PredictionLog.FromString(data.numpy())
+        for data in tf.data.TFRecordDataset(os.path.join(exported[1], warmup.RECORDS))
+    ]
+    names = [getattr(r, r.WhichOneof("log_type")).request.model_spec.signature_name for r in records]
+    assert sorted(names) == sorted(served)
+    assert operations.unknown(operations.operations(saved)) == []
+
+
+def test_an_operation_that_servers_lack_is_found(tmp_path):
+    module = tf.Module()
+    module.call = tf.function(lambda x: tf.numpy_function(lambda y: y, [x], tf.float32), [tf.TensorSpec([])])
+    tf.saved_model.save(module, str(tmp_path))
+    saved = saved_model_pb2.SavedModel.FromString((tmp_path / "saved_model.pb").read_bytes())
+    assert operations.unknown(operations.operations(saved)) == ["PyFunc"]
+
+
+def test_a_failed_export_leaves_nothing(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(operations, "ALLOWED", operations.ALLOWED - {"SentencepieceTokenizeOp"})
+    with pytest.raises(experiment.RunError, match="SentencepieceTokenizeOp"):
+        save.export(run[0], run[1], str(tmp_path), ["wmt_en_de"], Decoding(1, 0.6, 4))
+    assert os.listdir(tmp_path) == []
