@@ -1,11 +1,15 @@
 from setuptools import find_packages, setup
 
+# The local server and the client: TensorFlow Serving's protos and stubs (with grpcio), HTTP.
+SERVE = ["tensorflow-serving-api==2.17.*", "aiohttp"]
+
 setup(
     name="t2t_mm",
     version="0.1.0",
     description='The MultiModel of "One Model To Learn Them All" in TensorFlow and Keras 3',
     license="Apache-2.0",
     packages=find_packages(include=["t2t_mm", "t2t_mm.*"]),
+    package_data={"t2t_mm.serving": ["page.html"]},
     python_requires=">=3.11,<3.13",  # Keras 3.15 needs 3.11, TensorFlow 2.17 stops at 3.12
     install_requires=[
         # The newest TensorFlow whose ABI tensorflow-io's native library loads on.
@@ -22,6 +26,10 @@ setup(
         "pillow",  # draws the mini pictures, decodes CMYK JPEGs
         "numpy",
     ],
-    # jax 0.4.38 is the newest that installs beside TensorFlow 2.17 (numpy below 2, ml-dtypes below 0.5).
-    extras_require={"test": ["pytest", "hypothesis", "jax==0.4.38"]},
+    extras_require={
+        "serve": SERVE,
+        # jax 0.4.38 is the newest that installs beside TensorFlow 2.17 (numpy below 2, ml-dtypes below 0.5).
+        # selenium drives the page's tests where Chromium is installed.
+        "test": ["pytest", "hypothesis", "jax==0.4.38", "selenium", *SERVE],
+    },
 )
