@@ -16,6 +16,7 @@ setup(
         "tensorflow==2.17.*",
         "tensorflow-text==2.17.*",  # SentencePiece inside the graph, with ops TensorFlow Serving links in
         "tensorflow-io==0.37.1",  # FLAC
+        "tensorflow-serving-api==2.17.*",  # the records with which an export warms a server up
         "keras>=3.15",
         "tensorflow-datasets",
         "absl-py",

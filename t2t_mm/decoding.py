@@ -12,14 +12,15 @@ def length_penalty(length, alpha: float):
     return ((5.0 + tf.cast(length, tf.float32)) / 6.0) ** alpha
 
 
-def beam_search(model, encoded, source_padding, command: str, max_length: int, beam_size: int = 1, alpha: float = 0.6):
+def beam_search(model, encoded, source_padding, command, max_length: int, beam_size: int = 1, alpha: float = 0.6):
     """The best output of each example among `beam_size` hypotheses; beam_size=1 is greedy search.
 
     All hypotheses of all examples advance together, and the search stops when every one has ended. An ended
     hypothesis keeps its place with its score.
 
     Args:
-      encoded: [B, S, D]. source_padding: [B, S]. command: the command token.
+      encoded: [B, S, D]. source_padding: [B, S].
+      command: the command token, or its id, or an id for each example [B].
       max_length: most tokens of an output, the end token included.
       beam_size: hypotheses kept for each example.
       alpha: strength of the length penalty; 0 is none.
@@ -29,7 +30,7 @@ def beam_search(model, encoded, source_padding, command: str, max_length: int, b
     batch, width = tf.shape(encoded)[0], beam_size
     encoded, source_padding = (tf.repeat(x, width, axis=0) for x in (encoded, source_padding))
     state = model.initial_state(encoded, source_padding, max_length)
-    x = model.command(command, tf.shape(encoded)[0])  # [B·K, D]
+    x = tf.repeat(model.command(command, batch), width, axis=0)  # [B·K, D]
     # All hypotheses start equal: only the first may be extended at the first step.
     scores = tf.tile([[0.0] + [_IMPOSSIBLE] * (width - 1)], [batch, 1])  # [B, K]
     ids = tf.fill([batch, width, max_length], PADDING_ID)

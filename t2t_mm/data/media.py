@@ -1,13 +1,13 @@
 """Pictures and sounds, decoded outside the graph so that a broken file is one clear error."""
 
 import io
-import math
 import wave
 
 import numpy as np
 from PIL import Image
 
 from t2t_mm.data.example import MediaError
+from t2t_mm.data.resampling import resample
 from t2t_mm.data.sphere import decode_sphere
 
 
@@ -57,34 +57,7 @@ def decode_audio(data: bytes, origin: str, sample_rate: int) -> np.ndarray:
     if not len(samples):
         raise MediaError(f"{origin}: no sample in it.")
     mono = samples.mean(axis=1, dtype=np.float32)
-    return mono if rate == sample_rate else resample(mono, rate, sample_rate)
-
-
-def resample(samples: np.ndarray, rate: int, new_rate: int, zeros: int = 24) -> np.ndarray:
-    """Band-limited resampling with a Kaiser-windowed sinc (Smith 2002, "Digital Audio Resampling").
-
-    Args:
-      samples: float32 [samples] at `rate` Hz. zeros: zero crossings of the sinc on each side.
-
-    Returns: float32 [ceil(samples · new_rate / rate)].
-    """
-    divisor = math.gcd(rate, new_rate)
-    up, down = new_rate // divisor, rate // divisor
-    cutoff = min(1.0, up / down) * 0.95  # of the old rate's half; below the new rate's half, with room to fall
-    reach = math.ceil(zeros / cutoff)
-    padded = np.pad(samples, reach)
-    length = -(-len(samples) * up // down)
-    resampled = np.empty(length, np.float32)
-    # Output n lies at n·down/up of the old samples; outputs of one phase share their weights.
-    for phase in range(min(up, length)):
-        first = phase * down // up
-        distance = np.arange(-reach, reach + 1) - (phase * down / up - first)
-        window = np.i0(12.0 * np.sqrt(np.clip(1 - (distance / (reach + 1)) ** 2, 0, None))) / np.i0(12.0)
-        kernel = (cutoff * np.sinc(cutoff * distance) * window).astype(np.float32)
-        count = -(-(length - phase) // up)
-        windows = np.lib.stride_tricks.sliding_window_view(padded, len(kernel))[first::down][:count]
-        resampled[phase::up] = windows @ kernel
-    return resampled
+    return mono if rate == sample_rate else resample(mono, rate, sample_rate).numpy()
 
 
 def _read(path: str) -> bytes:

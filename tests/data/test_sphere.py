@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from t2t_mm.data.example import MediaError
-from t2t_mm.data.media import load_audio, resample
+from t2t_mm.data.media import load_audio
+from t2t_mm.data.resampling import resample
 from t2t_mm.data.shorten import ShortenError, decode_shorten
 from t2t_mm.data.sphere import decode_sphere, encode_sphere
 

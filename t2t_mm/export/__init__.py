@@ -1,0 +1,1 @@
+"""A trained model as a SavedModel that TensorFlow Serving runs: whole pipelines in the graph, bytes in, answers out."""

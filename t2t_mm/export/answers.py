@@ -1,0 +1,275 @@
+"""What an export computes: for each problem and for mixed batches, from a client's strings to answers, in the graph."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+import tensorflow_text
+
+from t2t_mm.data.features import AudioFeatures
+from t2t_mm.data.pipeline import BatchSettings
+from t2t_mm.data.tokenizer import END_ID, PADDING_ID, Tokenizer
+from t2t_mm.decoding import beam_search
+from t2t_mm.export import media
+from t2t_mm.export.trees import bracketed
+from t2t_mm.problems.problem import Problem
+
+_STRINGS, _NUMBERS = tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32)
+_CLASSES = 5  # named for each picture, at most
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoding:
+    """beam_size: 1 is greedy search. alpha: strength of the length penalty. max_length: tokens of an answer."""
+
+    beam_size: int = 1
+    alpha: float = 0.6
+    max_length: int = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Path:
+    """One way through the model. labels: the class problem's name where kind is "class"."""
+
+    modality: str
+    kind: str
+    labels: str = ""
+
+
+def path_of(problem: Problem) -> Path:
+    return Path(problem.inputs, problem.targets, problem.name if problem.targets == "class" else "")
+
+
+class Answers(tf.Module):
+    """The functions behind an export's signatures. Model, search and pipelines are traced once each and shared.
+
+    Args:
+      network: a built MultiModel with the modality nets of `problems`.
+      class_names: class problem -> names of its classes, by index.
+      dtype: of the stored weights. "bfloat16" halves them; each request widens them to float32 again.
+    """
+
+    def __init__(
+        self,
+        network,
+        tokenizer: Tokenizer,
+        problems: Sequence[Problem],
+        class_names: dict[str, list[str]],
+        audio: AudioFeatures,
+        batches: BatchSettings,
+        decoding: Decoding = Decoding(),
+        dtype: str = "float32",
+    ):
+        super().__init__()
+        self._network, self._problems, self._class_names = network, tuple(problems), class_names
+        self._audio, self._batches, self._decoding = audio, batches, decoding
+        self._vocabulary_size = tokenizer.size
+        self._sentencepiece = tensorflow_text.SentencepieceTokenizer(tokenizer.model, add_eos=True)
+        self._narrow = None
+        if dtype != "float32":
+            self._narrow = {
+                variable: tf.Variable(tf.cast(variable.value, dtype), trainable=False, name=variable.path)
+                for variable in network.variables
+                if keras.backend.is_float_dtype(variable.dtype)
+            }
+        self._functions: dict = {}
+
+    # Signatures.
+
+    def problem(self, problem: Problem) -> Callable:
+        """inputs [B] -> {"outputs" [B] text or tree, "scores" [B]}, or {"classes", "scores"} [B, k], best first."""
+
+        def answer(inputs):
+            rows = tf.range(tf.size(inputs))
+            commands = tf.fill([tf.size(inputs)], self._network.command_id(problem.command))
+            if problem.targets == "class":
+                return dict(zip(("classes", "scores"), self._classes(problem.inputs, problem.name, inputs, rows, commands)))
+            return dict(zip(("outputs", "scores"), self._answer(path_of(problem), inputs, rows, commands)))
+
+        return self._signature(answer, inputs=_STRINGS)
+
+    def classify(self, problem: Problem) -> Callable:
+        """The same from serialised tf.train.Examples, for TensorFlow Serving's Classify."""
+        feature = {"image": "image/encoded", "audio": "audio/encoded", "language": "text"}[problem.inputs]
+
+        def answer(inputs):
+            parsed = tf.io.parse_example(inputs, {feature: tf.io.FixedLenFeature([], tf.string)})[feature]
+            commands = tf.fill([tf.size(inputs)], self._network.command_id(problem.command))
+            found = self._classes(problem.inputs, problem.name, parsed, tf.range(tf.size(inputs)), commands)
+            return dict(zip(("classes", "scores"), found))
+
+        return self._signature(answer, inputs=_STRINGS)
+
+    def any_problem(self) -> Callable:
+        """command [B] (a command token or a problem's name), inputs [B] -> {"outputs" [B], "scores" [B]}."""
+        routes = self.routes()
+        names = sorted({name for name, _ in routes})
+        paths = sorted({path for path, _ in routes.values()}, key=lambda path: (path.modality, path.kind, path.labels))
+        # [names, modalities], -1 where a name does not take a modality.
+        places = [[(name, modality) for modality in media.MODALITIES] for name in names]
+        path_table = [[paths.index(routes[p][0]) if p in routes else -1 for p in row] for row in places]
+        command_table = [[routes[p][1] if p in routes else 0 for p in row] for row in places]
+        known = f"; this export knows {', '.join(names)}"
+
+        def answer(command, inputs):
+            count = tf.size(inputs)
+            rows = tf.range(count)
+            tf.debugging.assert_equal(tf.size(command), count, "command and inputs differ in length")
+            named = command[:, None] == tf.constant(names)[None]
+            require = media.require
+            require(tf.reduce_any(named, axis=1), rows, "command", tf.strings.join(['unknown command "', command, '"', known]))
+            places = tf.stack([tf.argmax(named, axis=1, output_type=tf.int32), media.modality(inputs)], axis=1)
+            path, commands = (tf.gather_nd(tf.constant(table), places) for table in (path_table, command_table))
+            found = tf.gather(tf.constant(["text", "a picture", "a sound"]), places[:, 1])
+            require(path >= 0, rows, "inputs", tf.strings.join(['"', command, '" does not take ', found]))
+            outputs, scores = tf.fill([count], ""), tf.zeros([count])
+            for index, one in enumerate(paths):
+                here = tf.where(path == index)
+                part = lambda x: tf.gather_nd(x, here)  # noqa: B023, E731
+                answers, answer_scores = tf.cond(
+                    tf.size(here) > 0,
+                    lambda: self._answer(one, part(inputs), part(rows), part(commands)),  # noqa: B023
+                    lambda: (tf.fill([0], ""), tf.zeros([0])),
+                )
+                outputs = tf.tensor_scatter_nd_update(outputs, here, answers)
+                scores = tf.tensor_scatter_nd_update(scores, here, answer_scores)
+            return {"outputs": outputs, "scores": scores}
+
+        return self._signature(answer, command=_STRINGS, inputs=_STRINGS)
+
+    def tokens(self) -> Callable:
+        """command [B] (a token), ids [B, S] padded with 0 -> {"outputs" [B, max_length], "scores" [B]}."""
+        names = [name for (name, modality), (path, _) in self.routes().items() if self._is_token(name, modality, path)]
+        known = f"; on ids this export knows {', '.join(names)}"
+
+        def answer(command, ids):
+            rows = tf.range(tf.shape(ids)[0])
+            named = command[:, None] == tf.constant(names)[None]
+            message = tf.strings.join(['unknown command "', command, '"', known])
+            media.require(tf.reduce_any(named, axis=1), rows, "command", message)
+            valid = tf.reduce_all(tf.logical_and(ids >= 0, ids < self._vocabulary_size), axis=1)
+            # Asserts do not hold back what needs none of their results: the table is only asked for ids it has.
+            ids = tf.where(valid[:, None], ids, PADDING_ID)
+            media.require(valid, rows, "ids", f"an id outside 0 to {self._vocabulary_size - 1}")
+            media.require(tf.reduce_any(ids != PADDING_ID, axis=1), rows, "ids", "nothing but padding")
+            commands = tf.gather(
+                tf.constant([self._network.command_id(name) for name in names]), tf.argmax(named, axis=1)
+            )
+            encoded, padding = self._encode("language")(ids, ids == PADDING_ID)[:2]
+            return dict(zip(("outputs", "scores"), self._search(encoded, padding, commands)))
+
+        return self._signature(answer, command=_STRINGS, ids=tf.TensorSpec([None, None], tf.int32))
+
+    def _is_token(self, name: str, modality: str, path: Path) -> bool:
+        return modality == "language" and path.kind != "class" and name in self._network.commands
+
+    def routes(self) -> dict[tuple[str, str], tuple[Path, int]]:
+        """(command token or problem, modality) -> the path and the id of the command's token.
+
+        A token whose problems all answer in text takes every modality there is a net for: one that was never trained
+        from it, a picture "To-German", say, is the model's to generalise.
+        """
+        found = {}
+        for problem in self._problems:
+            token = self._network.command_id(problem.command)
+            found[problem.name, problem.inputs] = found[problem.command, problem.inputs] = (path_of(problem), token)
+        for command in {problem.command for problem in self._problems}:
+            if all(problem.targets == "text" for problem in self._problems if problem.command == command):
+                for modality in {problem.inputs for problem in self._problems}:
+                    found[command, modality] = Path(modality, "text"), self._network.command_id(command)
+        return found
+
+    @property
+    def weights(self) -> list[tf.Variable]:
+        return list(self._narrow.values()) if self._narrow else [variable.value for variable in self._network.variables]
+
+    # Pipelines, each [b] rows of one kind; `rows` are their numbers in the request.
+
+    def _answer(self, path: Path, inputs, rows, commands):  # -> outputs [b], scores [b]
+        if path.kind == "class":
+            classes, scores = self._classes(path.modality, path.labels, inputs, rows, commands)
+            return classes[:, 0], scores[:, 0]
+        encoded, padding = self._encoded(path.modality, inputs, rows)[:2]
+        ids, scores = self._search(encoded, padding, commands)
+        texts = self._detokenize(ids)
+        return (bracketed(texts, inputs) if path.kind == "tree" else texts), scores
+
+    def _encoded(self, modality: str, inputs, rows):  # -> encoded [b, S, D], padding [b, S], grid [2]
+        if modality == "language":
+            features = media.read_texts(inputs, rows, self._sentencepiece, self._batches.max_length)
+        elif modality == "image":
+            features = (media.read_pictures(inputs, rows, self._batches.image_size),)
+        else:
+            features = media.read_sounds(inputs, rows, self._audio, self._batches.max_frames)
+        return self._encode(modality)(*features)
+
+    def _classes(self, modality: str, labels: str, inputs, rows, commands):  # -> classes [b, k], scores [b, k]
+        names = self._class_names[labels]
+        encoded, padding, grid = self._encoded(modality, inputs, rows)
+        top, indices = tf.math.top_k(self._probabilities(labels, modality)(encoded, padding, grid, commands), min(_CLASSES, len(names)))
+        return tf.gather(tf.constant(names), indices), top
+
+    def _detokenize(self, ids):  # [b, T] -> [b]
+        ended = tf.cumsum(tf.cast(ids == END_ID, tf.int32), axis=1) > 0
+        return self._sentencepiece.detokenize(tf.ragged.boolean_mask(ids, tf.logical_not(tf.logical_or(ended, ids == PADDING_ID))))
+
+    # The model's parts, traced once.
+
+    def _encode(self, modality: str) -> Callable:
+        """features, padding -> encoded [b, S, D], padding [b, S], grid [2] (zeros where there is none)."""
+        flags = tf.TensorSpec([None, None], tf.bool)
+        size = self._batches.image_size
+        signature = {
+            "language": [tf.TensorSpec([None, None], tf.int32), flags],
+            "image": [tf.TensorSpec([None, size, size, 3], tf.float32)],
+            "audio": [tf.TensorSpec([None, None, self._audio.bins], tf.float32), flags],
+        }[modality]
+
+        def encode(features, padding=None):
+            encoded, padding, grid, _ = self._network.encode(modality, features, padding)
+            return encoded, padding, tf.stack(grid if grid is not None else (0, 0))
+
+        return self._once(f"encode_{modality}", encode, signature)
+
+    def _search(self, encoded, padding, commands):  # -> ids [b, max_length], scores [b]
+        settings = self._decoding
+
+        def search(encoded, padding, commands):
+            return beam_search(
+                self._network, encoded, padding, commands, settings.max_length, settings.beam_size, settings.alpha
+            )
+
+        return self._once("search", search, [*self._encoded_specs(), _NUMBERS])(encoded, padding, commands)
+
+    def _probabilities(self, labels: str, modality: str) -> Callable:
+        def probabilities(encoded, padding, grid, commands):
+            shape = None if modality == "language" else (grid[0], grid[1])
+            return tf.nn.softmax(self._network.decode_classes(encoded, padding, shape, commands, labels)[0])
+
+        specs = [*self._encoded_specs(), tf.TensorSpec([2], tf.int32), _NUMBERS]
+        return self._once(f"classes_{labels}", probabilities, specs)
+
+    def _encoded_specs(self):
+        return [tf.TensorSpec([None, None, self._network.depth], tf.float32), tf.TensorSpec([None, None], tf.bool)]
+
+    def _once(self, name: str, function: Callable, signature) -> Callable:
+        if name not in self._functions:
+
+            def scoped(*arguments):
+                with self._weights():
+                    return function(*arguments)
+
+            self._functions[name] = tf.function(scoped, input_signature=signature, autograph=False)
+        return self._functions[name]
+
+    def _weights(self):
+        """Within it, the network computes with the stored weights."""
+        if self._narrow is None:
+            return contextlib.nullcontext()
+        wide = [(variable, tf.cast(stored, variable.dtype)) for variable, stored in self._narrow.items()]
+        return keras.StatelessScope(state_mapping=wide)
+
+    def _signature(self, function: Callable, **specs) -> Callable:
+        return tf.function(function, input_signature=list(specs.values()), autograph=False)

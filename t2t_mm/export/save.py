@@ -1,0 +1,123 @@
+"""Writes a version of an export: signatures, warm-up records, a check of every operation."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from t2t_mm.data.tokenizer import Tokenizer
+from t2t_mm.experiment import Experiment, RunError, load_trained
+from t2t_mm.export.answers import Answers, Decoding
+from t2t_mm.model import MultiModel
+from t2t_mm.problems.problem import Problem
+
+_CLASSIFY = "tensorflow/serving/classify"
+DTYPES = ("float32", "bfloat16")
+
+
+def export(
+    experiment: Experiment,
+    model_dir: str,
+    export_dir: str,
+    names: Sequence[str] = (),
+    decoding: Decoding = Decoding(),
+    dtype: str = "float32",
+) -> str:
+    """Writes the newest checkpoint of `model_dir` as the next version below `export_dir`; returns its folder.
+
+    Args:
+      names: problems to serve; all of the run without. Only the nets and embeddings they use are kept.
+
+    Raises:
+      RunError: an unknown problem, no checkpoint, or an operation that TensorFlow Serving does not have.
+    """
+    if dtype not in DTYPES:
+        raise RunError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}.")
+    problems = [experiment.problem(name) for name in names] or list(experiment.problems)
+    network, description, _ = load_trained(experiment, model_dir)
+    network = reduced(network, experiment, description, problems)
+    answers = Answers(
+        network, Tokenizer(experiment.vocabulary), problems, description["class_names"], experiment.audio,
+        experiment.batches, decoding, dtype,
+    )  # fmt: skip
+    signatures = make_signatures(answers, problems)
+    os.makedirs(export_dir, exist_ok=True)
+    aside = tempfile.mkdtemp(prefix=".writing-", dir=export_dir)
+    try:
+        _save(answers, signatures, aside)
+        os.chmod(aside, 0o755)
+        folder = os.path.join(export_dir, str(_next_version(export_dir)))
+        os.rename(aside, folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return folder
+
+
+def make_signatures(answers: Answers, problems: Sequence[Problem]) -> dict:
+    """Signature's name -> function; the names are API."""
+    signatures = {"serving_default": answers.any_problem()}
+    for problem in problems:
+        signatures[problem.name] = answers.problem(problem)
+        if problem.targets == "class":
+            signatures[f"{problem.name}_classify"] = answers.classify(problem)
+    if any(problem.inputs == "language" and problem.targets != "class" for problem in problems):
+        signatures["tokens"] = answers.tokens()
+    return signatures
+
+
+def reduced(network: MultiModel, experiment: Experiment, description: dict, problems: Sequence[Problem]) -> MultiModel:
+    """The model with the modality nets, label sets and command embeddings of `problems` alone; the same weights."""
+    labels = {problem.name for problem in problems if problem.targets == "class"}
+    kept = description | {
+        "commands": sorted({problem.command for problem in problems}),
+        "inputs": sorted({problem.inputs for problem in problems}),
+        "class_names": {name: names for name, names in description["class_names"].items() if name in labels},
+    }
+    small = experiment.build_model(kept)
+    weights = {_path(variable): variable for variable in network.variables}
+    rows = [network.command_id(command) for command in small.commands]
+    for variable in small.variables:
+        value = keras.ops.convert_to_numpy(weights[_path(variable)])
+        variable.assign(value[rows] if _path(variable) == "command_in/embedding" else value)
+    return small
+
+
+def _path(variable) -> str:
+    """A variable's path below its model."""
+    return variable.path.split("/", 1)[1]
+
+
+def _save(answers: Answers, signatures: dict, folder: str) -> None:
+    concrete = {name: function.get_concrete_function() for name, function in signatures.items()}
+    used = {id(variable) for function in concrete.values() for variable in function.variables}
+    module = tf.Module()
+    module.weights = [variable for variable in answers.weights if id(variable) in used]
+    module.sentencepiece = answers._sentencepiece
+    tf.saved_model.save(module, folder, signatures=concrete)
+    _set_classify(folder)
+
+
+def _set_classify(folder: str) -> None:
+    """Marks the classify signatures as such, which tf.saved_model.save has no argument for."""
+    path = os.path.join(folder, "saved_model.pb")
+    saved = saved_model_pb2.SavedModel()
+    with open(path, "rb") as file:
+        saved.ParseFromString(file.read())
+    for name, signature in saved.meta_graphs[0].signature_def.items():
+        if name.endswith("_classify"):
+            signature.method_name = _CLASSIFY
+    with open(path, "wb") as file:
+        file.write(saved.SerializeToString(deterministic=True))
+    fingerprint = os.path.join(folder, "fingerprint.pb")  # of the file before
+    if os.path.exists(fingerprint):
+        os.remove(fingerprint)
+
+
+def _next_version(export_dir: str) -> int:
+    return 1 + max((int(name) for name in os.listdir(export_dir) if name.isdecimal()), default=0)
