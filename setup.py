@@ -1,7 +1,6 @@
 from setuptools import find_packages, setup
 
-# The local server and the client: TensorFlow Serving's protos and stubs (with grpcio), HTTP.
-SERVE = ["tensorflow-serving-api==2.17.*", "aiohttp"]
+SERVE = ["aiohttp"]  # HTTP for the local server and the client; gRPC and the stubs come with tensorflow-serving-api
 
 setup(
     name="t2t_mm",
@@ -16,7 +15,7 @@ setup(
         "tensorflow==2.17.*",
         "tensorflow-text==2.17.*",  # SentencePiece inside the graph, with ops TensorFlow Serving links in
         "tensorflow-io==0.37.1",  # FLAC
-        "tensorflow-serving-api==2.17.*",  # the records with which an export warms a server up
+        "tensorflow-serving-api==2.17.*",  # records that warm a server up; the server's and the client's stubs
         "keras>=3.15",
         "tensorflow-datasets",
         "absl-py",
