@@ -1,6 +1,9 @@
 from setuptools import find_packages, setup
 
-SERVE = ["aiohttp"]  # HTTP for the local server and the client; gRPC and the stubs come with tensorflow-serving-api
+SERVE = [
+    "aiohttp",  # HTTP for the local server and the client; gRPC and the stubs come with tensorflow-serving-api
+    "psutil",  # the server's memory and open files in the load test
+]
 
 setup(
     name="t2t_mm",
