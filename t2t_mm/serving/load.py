@@ -195,7 +195,7 @@ _MALFORMED = (
     b"{",
     b'{"instances": ["a"]',
     b"\xff\xfe",
-    b"[" * 5000,
+    b"[" * 1500,
     b'{"signature_name": 1, "instances": ["a"]}',
     b'{"signature_name": "no_such_signature", "instances": ["a"]}',
     b'{"inputs": ["a"], "instances": ["a"]}',

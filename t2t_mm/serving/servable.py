@@ -72,6 +72,9 @@ class Servable:
             return self._session.run(fetches, feeds, options=options)
         except tf.errors.OpError as error:
             raise from_tensorflow(error) from error
+        except UnicodeDecodeError as error:
+            # TensorFlow's message quotes bytes of the input, and Python cannot make text, nor the error, of it.
+            raise invalid(error.object.decode("utf-8", "replace")) from error
 
     def warm_up(self, timeout_seconds: float) -> int:
         """Runs the export's warm-up requests; as in TensorFlow Serving, one that fails fails the version.

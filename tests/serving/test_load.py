@@ -34,7 +34,7 @@ def test_a_soak_finds_good_requests_whole_and_bad_ones_refused(limited):
     found = asyncio.run(load.soak(url, os.getpid(), BODIES, limits, 2, 2.0, 100_000))
     assert found["good_answered"] > 20 and found["good_lost"] == found["good_changed"] == 0
     assert min(found[f"bad_{kind}"] for kind in ("malformed", "oversized", "slow", "cut_off")) > 0
-    assert found["bad_with_wrong_code"] == 0, found
+    assert not {name: count for name, count in found.items() if name.startswith("wrong_code")}
     assert found["open_files_end"] <= found["open_files_settled"] + 2 and found["resident_mib_end"] > 0
 
 

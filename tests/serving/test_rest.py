@@ -155,6 +155,7 @@ BROKEN_INPUTS = [
     ("wmt_en_de", [{"b64": "a-_b"}], "Unable to base64 decode"),
     ("coco", [{"b64": "YWJj"}], "Unknown image file format"),
     ("coco", [b64(picture((0, 0, 0), (90, 90), "JPEG")[:200])], "Invalid JPEG"),
+    ("coco", [b64(b"\x89PNG\r\n\x1a\n")], "PNG"),
     ("wsj_speech", [b64(sound()[:20])], "Data too short"),
     ("tokens", [{"command": "a", "ids": [1]}, {"command": "a", "ids": [1, 2]}], "unexpected size: 2"),
     ("tokens", [{"command": "a", "ids": [1.0]}], "not of expected type: int32"),
