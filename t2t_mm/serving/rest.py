@@ -35,28 +35,34 @@ def application(service: Service) -> web.Application:
         async with service.admitted() as deadline:
             return _json(await _answer(service, request, deadline))
 
-    app = web.Application(middlewares=[_errors_as_json], client_max_size=service.limits.max_body_bytes)
+    app = web.Application(middlewares=[_errors_as_json(service.limits.max_body_bytes)], client_max_size=service.limits.max_body_bytes)
     app.router.add_get("/", root)
     app.router.add_route("*", "/{path:v1(?:/.*)?}", api)
     return app
 
 
-@web.middleware
-async def _errors_as_json(request: web.Request, handler) -> web.Response:
-    try:
-        return await handler(request)
-    except ServingError as error:
-        return _json(json.dumps({"error": error.message}), error.http_status)
-    except web.HTTPRequestEntityTooLarge:
-        message = f"The body is larger than {request.app._client_max_size} bytes."
-        return _json(json.dumps({"error": message}), 413)
-    except web.HTTPException as error:
-        return _json(json.dumps({"error": f"{error.reason}: {request.method} {request.path}"}), error.status)
-    except web.RequestPayloadError as error:
-        return _json(json.dumps({"error": f"The body cannot be read: {error}"}), 400)
-    except Exception:  # a defect of ours: this request fails, the others must not
-        logging.exception("%s %s", request.method, request.path)
-        return _json(json.dumps({"error": "Internal error; the server's log has it."}), 500)
+def _errors_as_json(max_body_bytes: int):
+    @web.middleware
+    async def answer(request: web.Request, handler) -> web.Response:
+        try:
+            return await handler(request)
+        except ServingError as error:
+            return _error(error.http_status, error.message)
+        except web.HTTPRequestEntityTooLarge:
+            return _error(413, f"The body is larger than {max_body_bytes} bytes.")
+        except web.HTTPException as error:
+            return _error(error.status, f"{error.reason}: {request.method} {request.path}")
+        except web.RequestPayloadError as error:
+            return _error(400, f"The body cannot be read: {error}")
+        except Exception:  # a defect of ours: this request fails, the others must not
+            logging.exception("%s %s", request.method, request.path)
+            return _error(500, "Internal error; the server's log has it.")
+
+    return answer
+
+
+def _error(status: int, message: str) -> web.Response:
+    return _json(json.dumps({"error": message}), status)
 
 
 def _json(text: str, status: int = 200) -> web.Response:

@@ -1,5 +1,6 @@
 """One version of an export, loaded and run as TensorFlow Serving does: the graph of its MetaGraphDef in a session."""
 
+import gc
 import itertools
 import os
 
@@ -128,8 +129,11 @@ class Servable:
         return self.signatures[name]
 
     def close(self) -> None:
-        """Frees the session; no run may be under way."""
+        """Frees session and graph; no run may be under way, nor come."""
         self._session.close()
+        del self._session
+        # A graph is a web of cycles: without this, 100 MB and more a version wait for Python's collector to pass by.
+        gc.collect()
 
 
 def _unfit(message: str) -> ServingError:

@@ -83,7 +83,8 @@ class Server:
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),  # a second server on the port is a mistake to be told of
         ]
-        self._rpc = grpc.aio.server(options=options)
+        # Refused before the message is read; Service counts both transports together.
+        self._rpc = grpc.aio.server(options=options, maximum_concurrent_rpcs=self._service.limits.max_concurrent)
         rpc.add_services(self._rpc, self._service)
         try:
             self.grpc_port = self._rpc.add_insecure_port(f"{self._settings.host}:{self._settings.grpc_port}")

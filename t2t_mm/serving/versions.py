@@ -73,16 +73,16 @@ class Versions:
             try:
                 await self.poll()
             except OSError as error:
-                logging.warning("%s: %s; the versions loaded go on serving.", self.export_dir, error.strerror)
+                message = "%s: %s; the versions loaded go on serving."
+                logging.log_every_n_seconds(logging.WARNING, message, 60, self.export_dir, error.strerror)
 
     async def poll(self) -> None:
         """Loads what has come, and retires what is no longer among the newest or has gone."""
         found = _find(self.export_dir)
         if not found:
             if self._available():
-                logging.log_first_n(
-                    logging.WARNING, "%s holds no version any more; those loaded go on serving.", 1, self.export_dir
-                )
+                message = "%s holds no version any more; those loaded go on serving."
+                logging.log_every_n_seconds(logging.WARNING, message, 60, self.export_dir)
             return
         for version, entry in list(self._entries.items()):
             ended = entry.state == State.END

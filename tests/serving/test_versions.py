@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import weakref
 
 import numpy as np
 import pytest
@@ -26,6 +27,11 @@ def states(versions):
     return {entry.version: entry.state for entry in versions.status(spec()).model_version_status}
 
 
+async def unloaded(versions):
+    while State.UNLOADING in states(versions).values():
+        await asyncio.sleep(0.01)
+
+
 def answer(servable):
     inputs = {"inputs": np.array([b"a"], object)}
     return servable.run("wmt_en_de", inputs, ("outputs",), 5)["outputs"][0].decode()
@@ -43,6 +49,7 @@ def test_a_new_version_replaces_the_old_after_its_last_request(publish, tmp_path
         versions = Versions(str(tmp_path), "m")
         await versions.start()
         with versions.lease(spec()) as old:
+            graph = weakref.ref(old._session.graph)
             publish(tmp_path, 2)
             await versions.poll()
             assert latest(versions) == "v2: A"
@@ -51,10 +58,9 @@ def test_a_new_version_replaces_the_old_after_its_last_request(publish, tmp_path
             assert answer(old) == "v1: A"  # still open
             with pytest.raises(ServingError, match=r"Specific\(m, 1\)"):
                 versions.lease(spec(1)).__enter__()
-        await asyncio.sleep(0.1)
+        await unloaded(versions)
         assert states(versions) == {1: State.END, 2: State.AVAILABLE}
-        with pytest.raises(RuntimeError, match="closed"):
-            answer(old)
+        assert graph() is None  # the memory is given back
         shutil.rmtree(tmp_path / "1")
         await versions.poll()
         assert states(versions) == {2: State.AVAILABLE}
@@ -142,7 +148,7 @@ def test_several_versions_and_labels(publish, tmp_path):
         # A version taken away gives place to the one before it.
         shutil.rmtree(tmp_path / "11")
         await versions.poll()
-        await asyncio.sleep(0.1)
+        await unloaded(versions)
         assert states(versions) | {11: 0} == {11: 0, 10: State.AVAILABLE, 2: State.AVAILABLE, 1: State.AVAILABLE}
         # Nothing left: what is loaded serves on.
         for version in ("1", "2", "10"):
