@@ -8,6 +8,7 @@ from keras import ops
 from t2t_mm.layers.attention import AttentionBlock
 from t2t_mm.layers.checks import at_least
 from t2t_mm.layers.convolution import ConvBlock, layer_norm
+from t2t_mm.layers.history import History, scatter
 from t2t_mm.layers.moe import MixtureOfExperts
 from t2t_mm.modalities.audio import AudioInput
 from t2t_mm.modalities.categorical import CategoricalOutput
@@ -30,6 +31,9 @@ class Mixture(keras.layers.Layer):
     def call(self, x, padding, training=False):  # [B, L, D], [B, L] -> [B, L, D], balance
         y, balance = self.mixture(self.norm(x), padding, training=training)
         return x + y, balance
+
+    def step(self, x):  # [rows, D] -> [rows, D]
+        return x + self.mixture.step(self.norm(x))
 
 
 class Encoder(keras.layers.Layer):
@@ -76,18 +80,21 @@ class Mixer(keras.layers.Layer):
             x = block(x, padding, training=training)
         return x
 
-    def initial_state(self, encoded, source_padding, max_length: int) -> dict:
-        batch, depth = ops.shape(encoded)[0], encoded.shape[-1]
+    def initial_state(self, encoded, source_padding, positions, width: int = 1) -> dict:
+        rows, depth = ops.shape(encoded)[0] * width, encoded.shape[-1]
         return {
-            "attention": self.attention.initial_state(encoded, source_padding, max_length),
-            "blocks": [block.initial_state(batch, depth, encoded.dtype) for block in self.blocks],
+            "attention": self.attention.initial_state(encoded, source_padding, positions, width),
+            "blocks": [block.initial_state(rows, depth, encoded.dtype) for block in self.blocks],
         }
 
-    def step(self, x, position, state):  # [B, D], scalar, state -> [B, D], state
-        x, attention = self.attention.step(x, position, state["attention"])
+    def extend(self, state: dict, positions: int) -> dict:
+        return dict(state, attention=self.attention.extend(state["attention"], positions))
+
+    def step(self, x, state: dict, history: History):  # [B·K, D], state -> [B·K, D], state
+        x, attention = self.attention.step(x, state["attention"], history)
         blocks = []
         for block, block_state in zip(self.blocks, state["blocks"]):
-            x, block_state = block.step(x, block_state)
+            x, block_state = block.step(x, block_state, history)
             blocks.append(block_state)
         return x, {"attention": attention, "blocks": blocks}
 
@@ -121,16 +128,18 @@ class Decoder(keras.layers.Layer):
             x = block(encoded, source_padding, x, padding, causal=causal, training=training)
         return self.norm(x), balance
 
-    def initial_state(self, encoded, source_padding, max_length: int) -> list:
-        return [block.initial_state(encoded, source_padding, max_length) for block in self.blocks]
+    def initial_state(self, encoded, source_padding, positions, width: int = 1) -> list:
+        return [block.initial_state(encoded, source_padding, positions, width) for block in self.blocks]
 
-    def step(self, x, position, state):  # [B, D], scalar, state -> [B, D], state
+    def extend(self, state: list, positions: int) -> list:
+        return [block.extend(block_state, positions) for block, block_state in zip(self.blocks, state)]
+
+    def step(self, x, state: list, history: History):  # [B·K, D], state -> [B·K, D], state
         states = []
         for index, (block, block_state) in enumerate(zip(self.blocks, state)):
             if self.mixture and index == len(self.blocks) // 2:
-                nothing_padded = ops.zeros(ops.shape(x[:, None, 0]), "bool")
-                x = self.mixture(x[:, None], nothing_padded)[0][:, 0]
-            x, block_state = block.step(x, position, block_state)
+                x = self.mixture.step(x)
+            x, block_state = block.step(x, block_state, history)
             states.append(block_state)
         return self.norm(x), states
 
@@ -265,15 +274,31 @@ class MultiModel(keras.Model):
         x, balance = self.decoder(encoded, padding, x, padding, causal=False, training=training)
         return self.categorical_out(x, padding, grid=grid, labels=labels, training=training), balance
 
-    def initial_state(self, encoded, source_padding, max_length: int) -> dict:
-        """State of step-by-step decoding; the source's keys and values are computed once, here."""
+    def initial_state(self, encoded, source_padding, positions, width: int = 1) -> dict:
+        """State of step-by-step decoding, with room for `positions`; the source's keys and values are computed once, here.
+
+        Args:
+          encoded: [B, S, D]. source_padding: [B, S]. width: K, how many hypotheses of each example advance together.
+        """
         return {
-            "mixer": self.mixer.initial_state(encoded, source_padding, max_length),
-            "decoder": self.decoder.initial_state(encoded, source_padding, max_length),
+            "mixer": self.mixer.initial_state(encoded, source_padding, positions, width),
+            "decoder": self.decoder.initial_state(encoded, source_padding, positions, width),
         }
 
-    def step(self, x, position, state):
-        """One output position: x [B, D] (the command's or the previous token's embedding) -> logits [B, V], state."""
-        x, mixer = self.mixer.step(x, position, state["mixer"])
-        x, decoder = self.decoder.step(x, position, state["decoder"])
+    def extend(self, state: dict, positions: int) -> dict:
+        """The state with room for so many positions more."""
+        return {
+            "mixer": self.mixer.extend(state["mixer"], positions),
+            "decoder": self.decoder.extend(state["decoder"], positions),
+        }
+
+    def step(self, x, position, state: dict, ancestors=None, write=scatter):
+        """One output position: x [B·K, D], the command's or the previous token's embedding -> logits [B·K, V], state.
+
+        ancestors: [B, K, L], whose past each hypothesis goes on from (see History); None for one hypothesis. write: how
+        the state's memory is written.
+        """
+        history = History(position, ancestors, write)
+        x, mixer = self.mixer.step(x, state["mixer"], history)
+        x, decoder = self.decoder.step(x, state["decoder"], history)
         return self.language_out(x), {"mixer": mixer, "decoder": decoder}

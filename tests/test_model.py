@@ -106,7 +106,11 @@ def test_result_depends_neither_on_padding_nor_on_neighbours(model, modality):
 @pytest.mark.parametrize("modality", ["language", "image", "audio"])
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"mixture": None}, {"attention_block": functools.partial(AttentionBlock, attend=False)}],
+    [
+        {},
+        {"mixture": None},
+        {"attention_block": functools.partial(AttentionBlock, attend=False)},
+    ],
     ids=["all blocks", "no mixture", "no attention"],
 )
 def test_step_by_step_equals_all_at_once(modality, settings):
@@ -119,6 +123,33 @@ def test_step_by_step_equals_all_at_once(modality, settings):
         logits, state = model.step(x, position, state)
         np.testing.assert_allclose(np.asarray(logits), np.asarray(full)[:, position], atol=1e-4)
         x = model.language_in(targets[:, position])
+
+
+def test_hypotheses_go_on_from_each_others_past():
+    """Three hypotheses of two examples change their ancestors at random; each one's logits are those of its own past."""
+    model, rng, batch, width, length = tiny(), np.random.default_rng(0), 2, 3, 8
+    encoded, padding, _, _ = model.encode("language", *some_input("language", rng))
+    state, x = model.initial_state(encoded, padding, 4, width), ops.repeat(model.command("To-English", batch), width, axis=0)
+    own = np.broadcast_to(np.arange(width)[None, :, None], (batch, width, length)).astype("int32")
+    ancestors, past = own.copy(), np.zeros((batch, width, 0), "int32")
+    for position in range(length):
+        if position == 4:
+            state = model.extend(state, length - 4)
+        logits, state = model.step(x, position, state, ops.convert_to_tensor(ancestors))
+        parent = rng.integers(0, width, size=(batch, width))
+        pick = lambda of: np.take_along_axis(of, parent[..., None], 1)  # noqa: B023, E731
+        token = ids(rng, batch, width)
+        expected_past = past
+        past = np.concatenate([pick(past), token[..., None]], axis=2)
+        ancestors = np.where(np.arange(length) <= position, pick(ancestors), own)
+        x = model.language_in(token.reshape(-1))
+        if position != length - 1:
+            continue
+        for slot in range(width):
+            targets = np.concatenate([expected_past[:, slot], np.full((batch, 1), 5, "int32")], axis=1)
+            full, _ = model.decode_text(encoded, padding, "To-English", targets, np.zeros(targets.shape, bool))
+            found = np.asarray(logits).reshape(batch, width, -1)[:, slot]
+            np.testing.assert_allclose(found, np.asarray(full)[:, -1], atol=1e-4)
 
 
 def test_the_command_token_matters(model):

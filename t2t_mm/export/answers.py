@@ -18,6 +18,8 @@ from t2t_mm.problems.problem import Problem
 
 _STRINGS, _NUMBERS = tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32)
 _CLASSES = 5  # named for each picture, at most
+# Where a tf.train.Example has what is to be classified.
+EXAMPLE_FEATURES = {"image": "image/encoded", "audio": "audio/encoded", "language": "text"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Answers(tf.Module):
         self._network, self._problems, self._class_names = network, tuple(problems), class_names
         self._audio, self._batches, self._decoding = audio, batches, decoding
         self._vocabulary_size = tokenizer.size
-        self._sentencepiece = tensorflow_text.SentencepieceTokenizer(tokenizer.model, add_eos=True)
+        self.sentencepiece = tensorflow_text.SentencepieceTokenizer(tokenizer.model, add_eos=True)
         self._narrow = None
         if dtype != "float32":
             self._narrow = {
@@ -85,14 +87,15 @@ class Answers(tf.Module):
             rows = tf.range(tf.size(inputs))
             commands = tf.fill([tf.size(inputs)], self._network.command_id(problem.command))
             if problem.targets == "class":
-                return dict(zip(("classes", "scores"), self._classes(problem.inputs, problem.name, inputs, rows, commands)))
+                found = self._classes(problem.inputs, problem.name, inputs, rows, commands)
+                return dict(zip(("classes", "scores"), found))
             return dict(zip(("outputs", "scores"), self._answer(path_of(problem), inputs, rows, commands)))
 
         return self._signature(answer, inputs=_STRINGS)
 
     def classify(self, problem: Problem) -> Callable:
         """The same from serialised tf.train.Examples, for TensorFlow Serving's Classify."""
-        feature = {"image": "image/encoded", "audio": "audio/encoded", "language": "text"}[problem.inputs]
+        feature = EXAMPLE_FEATURES[problem.inputs]
 
         def answer(inputs):
             parsed = tf.io.parse_example(inputs, {feature: tf.io.FixedLenFeature([], tf.string)})[feature]
@@ -118,12 +121,12 @@ class Answers(tf.Module):
             rows = tf.range(count)
             tf.debugging.assert_equal(tf.size(command), count, "command and inputs differ in length")
             named = command[:, None] == tf.constant(names)[None]
-            require = media.require
-            require(tf.reduce_any(named, axis=1), rows, "command", tf.strings.join(['unknown command "', command, '"', known]))
+            message = tf.strings.join(['unknown command "', command, '"', known])
+            media.require(tf.reduce_any(named, axis=1), rows, "command", message)
             places = tf.stack([tf.argmax(named, axis=1, output_type=tf.int32), media.modality(inputs)], axis=1)
             path, commands = (tf.gather_nd(tf.constant(table), places) for table in (path_table, command_table))
             found = tf.gather(tf.constant(["text", "a picture", "a sound"]), places[:, 1])
-            require(path >= 0, rows, "inputs", tf.strings.join(['"', command, '" does not take ', found]))
+            media.require(path >= 0, rows, "inputs", tf.strings.join(['"', command, '" does not take ', found]))
             outputs, scores = tf.fill([count], ""), tf.zeros([count])
             for index, one in enumerate(paths):
                 here = tf.where(path == index)
@@ -183,6 +186,7 @@ class Answers(tf.Module):
 
     @property
     def weights(self) -> list[tf.Variable]:
+        """The variables that the functions read, in a fixed order."""
         return list(self._narrow.values()) if self._narrow else [variable.value for variable in self._network.variables]
 
     # Pipelines, each [b] rows of one kind; `rows` are their numbers in the request.
@@ -198,7 +202,7 @@ class Answers(tf.Module):
 
     def _encoded(self, modality: str, inputs, rows):  # -> encoded [b, S, D], padding [b, S], grid [2]
         if modality == "language":
-            features = media.read_texts(inputs, rows, self._sentencepiece, self._batches.max_length)
+            features = media.read_texts(inputs, rows, self.sentencepiece, self._batches.max_length)
         elif modality == "image":
             features = (media.read_pictures(inputs, rows, self._batches.image_size),)
         else:
@@ -208,12 +212,14 @@ class Answers(tf.Module):
     def _classes(self, modality: str, labels: str, inputs, rows, commands):  # -> classes [b, k], scores [b, k]
         names = self._class_names[labels]
         encoded, padding, grid = self._encoded(modality, inputs, rows)
-        top, indices = tf.math.top_k(self._probabilities(labels, modality)(encoded, padding, grid, commands), min(_CLASSES, len(names)))
+        probabilities = self._probabilities(labels, modality)(encoded, padding, grid, commands)
+        top, indices = tf.math.top_k(probabilities, min(_CLASSES, len(names)))
         return tf.gather(tf.constant(names), indices), top
 
     def _detokenize(self, ids):  # [b, T] -> [b]
         ended = tf.cumsum(tf.cast(ids == END_ID, tf.int32), axis=1) > 0
-        return self._sentencepiece.detokenize(tf.ragged.boolean_mask(ids, tf.logical_not(tf.logical_or(ended, ids == PADDING_ID))))
+        left_out = tf.logical_or(ended, ids == PADDING_ID)
+        return self.sentencepiece.detokenize(tf.ragged.boolean_mask(ids, tf.logical_not(left_out)))
 
     # The model's parts, traced once.
 

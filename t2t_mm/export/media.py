@@ -10,6 +10,7 @@ from t2t_mm.data.resampling import resample
 
 MODALITIES = ("language", "image", "audio")
 _JPEG, _PNG, _RIFF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF"
+_RATES = 1000, 400000  # Hz
 _MOST_PIXELS = 2**26  # of a picture before it is resized: 800 MB as float32
 
 
@@ -58,7 +59,8 @@ def read_picture(data: tf.Tensor, row: tf.Tensor, size: int) -> tf.Tensor:
     Pillow resizes columns, then rows, and rounds to whole grey levels after each: so does this.
     """
     is_jpeg = _starts_with(data, _JPEG)
-    height, width = tf.unstack(tf.cond(is_jpeg, lambda: tf.image.extract_jpeg_shape(data)[:2], lambda: _png_shape(data)))
+    shape = tf.cond(is_jpeg, lambda: tf.image.extract_jpeg_shape(data)[:2], lambda: _png_shape(data))
+    height, width = tf.unstack(shape)
     pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
     require((pixels <= _MOST_PIXELS)[None], row[None], "inputs", f"a picture of more than {_MOST_PIXELS} pixels")
     picture = tf.cond(
@@ -96,8 +98,11 @@ def read_sounds(inputs: tf.Tensor, rows: tf.Tensor, audio: AudioFeatures, max_fr
 def read_sound(data: tf.Tensor, row: tf.Tensor, audio: AudioFeatures) -> tf.Tensor:
     """One sound's features, [time, bins]: what `data.media.decode_audio` and AudioFeatures make of it."""
     samples, rate = tf.audio.decode_wav(data)
+    known = tf.logical_and(rate >= _RATES[0], rate <= _RATES[1])
+    require(known[None], row[None], "inputs", f"a sample rate outside {_RATES[0]} to {_RATES[1]} Hz")
     require((tf.shape(samples)[0] > 0)[None], row[None], "inputs", "no sample in it")
     mono = tf.reduce_mean(samples, axis=1)
+    rate = tf.clip_by_value(rate, *_RATES)
     return audio(tf.cond(rate == audio.sample_rate, lambda: mono, lambda: resample(mono, rate, audio.sample_rate)))
 
 

@@ -12,6 +12,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from t2t_mm.data.tokenizer import Tokenizer
 from t2t_mm.experiment import Experiment, RunError, load_trained
+from t2t_mm.export import operations, warmup
 from t2t_mm.export.answers import Answers, Decoding
 from t2t_mm.model import MultiModel
 from t2t_mm.problems.problem import Problem
@@ -38,7 +39,7 @@ def export(
     """
     if dtype not in DTYPES:
         raise RunError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}.")
-    problems = [experiment.problem(name) for name in names] or list(experiment.problems)
+    problems = [experiment.problem(name) for name in dict.fromkeys(names)] or list(experiment.problems)
     network, description, _ = load_trained(experiment, model_dir)
     network = reduced(network, experiment, description, problems)
     answers = Answers(
@@ -50,6 +51,8 @@ def export(
     aside = tempfile.mkdtemp(prefix=".writing-", dir=export_dir)
     try:
         _save(answers, signatures, aside)
+        warmup.write(aside, warmup.requests(list(signatures), problems, experiment.audio.sample_rate))
+        warmup.answer_all(aside)
         os.chmod(aside, 0o755)
         folder = os.path.join(export_dir, str(_next_version(export_dir)))
         os.rename(aside, folder)
@@ -98,17 +101,20 @@ def _save(answers: Answers, signatures: dict, folder: str) -> None:
     used = {id(variable) for function in concrete.values() for variable in function.variables}
     module = tf.Module()
     module.weights = [variable for variable in answers.weights if id(variable) in used]
-    module.sentencepiece = answers._sentencepiece
+    module.sentencepiece = answers.sentencepiece
     tf.saved_model.save(module, folder, signatures=concrete)
-    _set_classify(folder)
+    _finish(folder)
 
 
-def _set_classify(folder: str) -> None:
-    """Marks the classify signatures as such, which tf.saved_model.save has no argument for."""
+def _finish(folder: str) -> None:
+    """Checks the operations, and marks the classify signatures, which tf.saved_model.save has no argument for."""
     path = os.path.join(folder, "saved_model.pb")
     saved = saved_model_pb2.SavedModel()
     with open(path, "rb") as file:
         saved.ParseFromString(file.read())
+    foreign = operations.unknown(operations.operations(saved))
+    if foreign:
+        raise RunError(f"The graph holds operations that TensorFlow Serving does not have: {', '.join(foreign)}.")
     for name, signature in saved.meta_graphs[0].signature_def.items():
         if name.endswith("_classify"):
             signature.method_name = _CLASSIFY

@@ -7,6 +7,7 @@ from keras import ops
 
 from t2t_mm.layers.checks import at_least, share
 from t2t_mm.layers.convolution import ConvBlock, layer_norm, pointwise, pointwise_initializer
+from t2t_mm.layers.history import History
 from t2t_mm.layers.timing import timing_signal
 
 
@@ -134,33 +135,47 @@ class AttentionBlock(keras.layers.Layer):
         queries = split_heads(self.source_query(self.source_norm(x)), self.heads)
         return self.source_output(dot_product_attention(queries, keys, values, source_padding[:, None, None, :]))
 
-    def initial_state(self, source, source_padding, max_length: int) -> dict:
-        """State of step-by-step decoding for up to `max_length` positions; the source is projected once."""
+    def initial_state(self, source, source_padding, positions, width: int = 1) -> dict:
+        """State of step-by-step decoding with room for `positions`; the source is projected once for all hypotheses.
+
+        Args: source [B, S, D], source_padding [B, S]. width: K, hypotheses of each example.
+        """
         batch, depth = ops.shape(source)[0], source.shape[-1]
-        state = {"convs": [conv.initial_state(batch, depth, source.dtype) for conv in self.convs]}
+        state = {"convs": [conv.initial_state(batch * width, depth, source.dtype) for conv in self.convs]}
         if self.attend:
             state["memory"] = self.memory(source)
             state["source_padding"] = source_padding
-            cache = ops.zeros([batch, self.heads, max_length, depth // self.heads], source.dtype)
+            cache = ops.zeros([batch, self.heads, positions, width, depth // self.heads], source.dtype)
             state["keys"], state["values"] = cache, cache
         return state
 
-    def step(self, x, position, state):  # [B, D], scalar, state -> [B, D], state
+    def extend(self, state: dict, positions: int) -> dict:
+        """The state with room for so many positions more."""
+        if not self.attend:
+            return state
+        more = [[0, 0], [0, 0], [0, positions], [0, 0], [0, 0]]
+        return dict(state, keys=ops.pad(state["keys"], more), values=ops.pad(state["values"], more))
+
+    def step(self, x, state: dict, history: History):  # [B·K, D], state -> [B·K, D], state
         """One target position of a causal block; equals `call` there."""
-        x = x + timing_signal(1, x.shape[-1], start=position, dtype=x.dtype)
+        x = x + history.timing(x.shape[-1], x.dtype)
         state = dict(state, convs=list(state["convs"]))
         for index, conv in enumerate(self.convs):
-            x, state["convs"][index] = conv.step(x, state["convs"][index])
+            x, state["convs"][index] = conv.step(x, state["convs"][index], history)
         if not self.attend:
             return x, state
-        x = x[:, None]  # [B, 1, D]
+        depth = x.shape[-1]
+        x = ops.reshape(x, [-1, history.width, depth])  # [B, K, D]: an example's hypotheses attend side by side
         h = self.self_norm(x)
-        positions = ops.arange(ops.shape(state["keys"])[2])
-        here = (positions == position)[None, None, :, None]
-        state["keys"] = ops.where(here, split_heads(self.self_key(h), self.heads), state["keys"])
-        state["values"] = ops.where(here, split_heads(self.self_value(h), self.heads), state["values"])
-        blocked = (positions > position)[None, None, None, :]
-        queries = split_heads(self.self_query(h), self.heads)
-        x = x + self.self_output(dot_product_attention(queries, state["keys"], state["values"], blocked))
+        queries, keys, values = (
+            split_heads(project(h), self.heads) for project in (self.self_query, self.self_key, self.self_value)
+        )  # [B, G, K, D/G]
+        state["keys"], state["values"] = history.append(state["keys"], keys), history.append(state["values"], values)
+        length = ops.shape(state["keys"])[2]
+        keys, values = (
+            ops.reshape(cache, [-1, self.heads, length * history.width, depth // self.heads])
+            for cache in (state["keys"], state["values"])
+        )
+        x = x + self.self_output(dot_product_attention(queries, keys, values, history.blocked(length)))
         x = x + self._attend_source(x, *state["memory"], state["source_padding"])
-        return x[:, 0], state
+        return ops.reshape(x, [-1, depth]), state

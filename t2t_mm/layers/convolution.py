@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from t2t_mm.layers.checks import at_least, share
+from t2t_mm.layers.history import History
 
 # Layer norm's statistics are per position over the channels (paper, 2.1, and its silence on the axis).
 NORM_EPSILON = 1e-6
@@ -89,16 +90,14 @@ class SeparableConv1D(keras.layers.Layer):
         y = ops.reshape(y, [-1, ((total + fill) // self.dilation - self.kernel_size + 1) * self.dilation, depth])
         return pointwise(y[:, :length], self.pointwise)
 
-    def initial_state(self, batch, depth: int, dtype="float32"):
-        """The inputs before the first position: [B, (k − 1)·d, D] of zeros."""
-        return ops.zeros([batch, self.memory, depth], dtype)
+    def initial_state(self, rows, depth: int, dtype="float32"):
+        """Room for the last (k − 1)·d + 1 inputs of every row, zeros before the first: [(k − 1)·d + 1, rows, D]."""
+        return ops.zeros([self.memory + 1, rows, depth], dtype)
 
-    def step(self, x, state):  # [B, D], [B, (k-1)d, D] -> [B, F], new state
-        """One causal position from the last (k − 1)·d inputs; equals `call` at that position."""
-        window = ops.concatenate([state, x[:, None]], axis=1)
-        taps = window[:, :: self.dilation]  # [B, k, D]
-        y = ops.sum(taps * self.depthwise, axis=1)
-        return ops.matmul(y, self.pointwise), window[:, 1:]
+    def step(self, x, state, history: History):  # [rows, D], state -> [rows, F], state
+        """One causal position; equals `call` there."""
+        state = history.remember(state, x)
+        return ops.matmul(history.convolve(state, self.depthwise, self.dilation), self.pointwise), state
 
 
 class ConvStep(keras.layers.Layer):
@@ -116,8 +115,8 @@ class ConvStep(keras.layers.Layer):
     def call(self, x, padding=None):  # [B, L, D], [B, L] -> [B, L, F]
         return self.norm(self.conv(zero_padding(ops.relu(x), padding)))
 
-    def step(self, x, state):  # [B, D], state -> [B, F], state
-        y, state = self.conv.step(ops.relu(x), state)
+    def step(self, x, state, history: History):  # [rows, D], state -> [rows, F], state
+        y, state = self.conv.step(ops.relu(x), state, history)
         return self.norm(y), state
 
 
@@ -170,16 +169,16 @@ class ConvBlock(keras.layers.Layer):
             return x + self.dropout(branch, training=training)
         return self.dropout(x + branch, training=training)
 
-    def initial_state(self, batch, depth: int, dtype="float32"):
-        return [step.conv.initial_state(batch, depth, dtype) for step in self.steps]
+    def initial_state(self, rows, depth: int, dtype="float32") -> list:
+        return [step.conv.initial_state(rows, depth, dtype) for step in self.steps]
 
-    def step(self, x, state):  # [B, D], state -> [B, D], state
+    def step(self, x, state, history: History):  # [rows, D], state -> [rows, D], state
         """One position of a causal block; `state` holds each convolution's last inputs."""
         step1, step2, step3, step4 = self.steps
-        h1, state1 = step1.step(x, state[0])
-        h2, state2 = step2.step(h1, state[1])
-        h3, state3 = step3.step(x + h2, state[2])
-        h4, state4 = step4.step(h3, state[3])
+        h1, state1 = step1.step(x, state[0], history)
+        h2, state2 = step2.step(h1, state[1], history)
+        h3, state3 = step3.step(x + h2, state[2], history)
+        h4, state4 = step4.step(h3, state[3], history)
         return x + h4, [state1, state2, state3, state4]
 
 

@@ -107,6 +107,29 @@ class MixtureOfExperts(keras.layers.Layer):
         y = self._experts(tokens, valid, weights, experts)
         return self.dropout(ops.reshape(y, [-1, length, depth]), training=training), balance
 
+    def step(self, x):  # [N, D] -> [N, D]
+        """`call` of a few tokens, none of them padding, without the work that spreads many over the experts.
+
+        Where a token's share of the experts is large, all are computed and the unchosen weighed with zero: one product
+        for all tokens. Where it is small, the chosen experts' weights are read where they lie, one choice after another.
+        """
+        top, experts = ops.top_k(ops.matmul(ops.cast(x, "float32"), ops.cast(self.gate, "float32")), self.chosen)
+        weights = ops.cast(ops.softmax(top, axis=-1), x.dtype)  # [N, K]
+        if self.num_experts <= 4 * self.chosen:
+            hidden = ops.relu(ops.matmul(x[None], self.expert_in))  # [E, N, H]
+            every = ops.sum(ops.one_hot(experts, self.num_experts, dtype=x.dtype) * weights[:, :, None], axis=1)  # [N, E]
+            return ops.sum(ops.matmul(hidden, self.expert_out) * ops.transpose(every)[:, :, None], axis=0)
+
+        def one(choice):
+            token, expert = choice
+            hidden = ops.relu(ops.matmul(x[token][None], self.expert_in[expert]))
+            return ops.matmul(hidden, self.expert_out[expert])[0]
+
+        experts = ops.reshape(ops.cast(experts, "int32"), [-1])
+        tokens = ops.arange(ops.shape(experts)[0], dtype="int32") // self.chosen
+        chosen = ops.reshape(ops.map(one, (tokens, experts)), [-1, self.chosen, x.shape[-1]])
+        return ops.sum(chosen * weights[:, :, None], axis=1)
+
     def gating(self, tokens, valid, training: bool):
         """Noisy top-k gating in float32. [N, D], [N] -> weights [N, K], experts [N, K] int32, balance."""
         tokens = ops.cast(tokens, "float32")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from t2t_mm.layers.history import History
 from t2t_mm.layers.convolution import ConvBlock, ConvRes, ConvStep, ConvStep2D
 
 
@@ -98,7 +99,7 @@ def test_step_by_step_equals_all_at_once():
     block.build(x.shape)
     state, outputs = block.initial_state(2, 4), []
     for t in range(20):
-        y, state = block.step(x[:, t], state)
+        y, state = block.step(x[:, t], state, History(t))
         outputs.append(as_numpy(y))
     np.testing.assert_allclose(np.stack(outputs, 1), as_numpy(block(x)), atol=1e-4)
 

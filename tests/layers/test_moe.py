@@ -101,3 +101,11 @@ def test_dispatch_gives_every_assignment_a_row_of_its_own_in_a_block_of_its_expe
 def test_as_many_chosen_as_experts_is_refused():
     with pytest.raises(ValueError, match="num_experts 4"):
         MixtureOfExperts(num_experts=4, chosen=4)
+
+
+@pytest.mark.parametrize("num_experts", [8, 9], ids=["all computed", "chosen only"])
+def test_a_step_is_the_call_of_few_tokens(num_experts):
+    layer = make(num_experts=num_experts, chosen=2)
+    x = np.random.default_rng(1).normal(size=(5, 4)).astype("float32")
+    expected, _ = layer(x[:, None], np.zeros((5, 1), bool))
+    np.testing.assert_allclose(as_numpy(layer.step(ops.convert_to_tensor(x))), as_numpy(expected)[:, 0], atol=1e-5)

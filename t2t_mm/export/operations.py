@@ -1,0 +1,44 @@
+"""Which operations an export may hold: those that TensorFlow Serving's own binary links.
+
+Core TensorFlow alone, and of TF.Text 2.12.1, which the servers 2.17 to 2.19 link, the SentencePiece operations: no
+Python functions, nothing of tensorflow-io, nothing that only newer releases of TF.Text have.
+"""
+
+from collections.abc import Iterable
+
+from tensorflow.core.protobuf import saved_model_pb2
+
+_TEXT = "SentencepieceDetokenizeOp SentencepieceOp SentencepieceTokenizeOp"
+_CORE = """
+Abs Add AddN AddV2 All Any ArgMax ArgMin AsString Assert AssignVariableOp BatchMatMul BatchMatMulV2 BatchMatMulV3 BesselI0
+BiasAdd BroadcastArgs BroadcastTo Cast Ceil ClipByValue ComplexAbs Concat ConcatV2 Const Conv2D Cos Cumsum DecodeJpeg
+DecodePng DecodeRaw DecodeWav DeepCopy DenseBincount DepthwiseConv2dNative DisableCopyOnRead Einsum Empty EnsureShape
+Equal Erf Exp ExpandDims ExtractJpegShape Fill Floor FloorDiv FloorMod Gather GatherNd GatherV2 Greater GreaterEqual
+Identity IdentityN If InplaceUpdate IsFinite Less LessEqual LinSpace Log Log1p LogSoftmax LogicalAnd LogicalNot LogicalOr
+MatMul Max MaxPool Maximum Mean MergeV2Checkpoints Min Minimum Mod Mul Neg NoOp NotEqual OneHot OnesLike Pack Pad PadV2
+ParseExampleV2 PartitionedCall Placeholder PlaceholderWithDefault Pow Prod RFFT RaggedGather RaggedRange
+RaggedTensorFromVariant RaggedTensorToTensor RaggedTensorToVariant Range Rank ReadVariableOp Real RealDiv Reciprocal
+ReduceJoin Relu Reshape RestoreV2 ReverseV2 Rsqrt SaveV2 ScaleAndTranslate ScatterNd SegmentSum SegmentSumV2 Select SelectV2
+Shape ShapeN ShardedFilename Sigmoid Sin Size Slice Softmax Softplus SpaceToBatchND Split SplitV Sqrt Square
+SquaredDifference Squeeze StatefulPartitionedCall StatelessIf StatelessWhile StaticRegexFullMatch StaticRegexReplace
+StopGradient StridedSlice StringJoin StringLength StringSplitV2 Sub Substr Sum Tanh TensorListFromTensor
+TensorListGetItem TensorListLength TensorListReserve TensorListSetItem TensorListStack TensorScatterUpdate Tile TopKV2
+Transpose UnicodeTranscode Unpack UnsortedSegmentJoin UnsortedSegmentSum VarHandleOp VarIsInitializedOp Where While
+ZerosLike
+"""
+ALLOWED = frozenset(_CORE.split()) | frozenset(_TEXT.split())
+
+
+def operations(saved: saved_model_pb2.SavedModel) -> set[str]:
+    """Every operation of every graph and function. Calls of a graph's own functions do not count."""
+    found = set()
+    for graph in (meta_graph.graph_def for meta_graph in saved.meta_graphs):
+        own = {function.signature.name for function in graph.library.function}
+        nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+        found |= {node.op for node in nodes} - own
+    return found
+
+
+def unknown(used: Iterable[str]) -> list[str]:
+    """Those of `used` that are not allowed, sorted."""
+    return sorted(set(used) - ALLOWED)

@@ -1,0 +1,93 @@
+"""Warm-up records: a request for every signature, which a server answers before it announces the version."""
+
+import io
+import os
+import wave
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_log_pb2
+
+from t2t_mm.export.answers import EXAMPLE_FEATURES
+from t2t_mm.problems.problem import Problem
+
+# Where TensorFlow Serving looks for them.
+RECORDS = os.path.join("assets.extra", "tf_serving_warmup_requests")
+
+
+def example_input(modality: str, sample_rate: int = 16000) -> bytes:
+    """A small valid input: a sentence, a picture, a second of sound."""
+    if modality == "language":
+        return b"The cat sleeps ."
+    data = io.BytesIO()
+    if modality == "image":
+        grey = np.linspace(0, 255, 32 * 32 * 3).astype(np.uint8).reshape(32, 32, 3)
+        Image.fromarray(grey).save(data, "JPEG")
+        return data.getvalue()
+    with wave.open(data, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(sample_rate)
+        samples = 8000 * np.sin(2 * np.pi * 440 * np.arange(sample_rate) / sample_rate)
+        sound.writeframes(samples.astype("<i2").tobytes())
+    return data.getvalue()
+
+
+def requests(signatures: Sequence[str], problems: Sequence[Problem], sample_rate: int) -> list:
+    """A PredictionLog for each signature, in order; `serving_default` gets a row of every problem."""
+    inputs = {problem.name: example_input(problem.inputs, sample_rate) for problem in problems}
+    modalities = {problem.name: problem.inputs for problem in problems}
+    records = []
+    for name in signatures:
+        if name == "serving_default":
+            records.append(_predict(name, command=[problem.name for problem in problems], inputs=list(inputs.values())))
+        elif name == "tokens":
+            command = next(p.command for p in problems if p.inputs == "language" and p.targets != "class")
+            records.append(_predict(name, command=[command], ids=np.array([[3, 4, 1]], np.int32)))
+        elif name in inputs:
+            records.append(_predict(name, inputs=[inputs[name]]))
+        else:
+            problem = name.removesuffix("_classify")
+            records.append(_classify(name, EXAMPLE_FEATURES[modalities[problem]], inputs[problem]))
+    return records
+
+
+def write(folder: str, records: Sequence) -> None:
+    path = os.path.join(folder, RECORDS)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with tf.io.TFRecordWriter(path) as writer:
+        for record in records:
+            writer.write(record.SerializeToString())
+
+
+def answer_all(folder: str) -> None:
+    """Loads an export and answers its records as a server does; any error is the caller's: a server would not load it."""
+    loaded = tf.saved_model.load(folder)
+    for data in tf.data.TFRecordDataset(os.path.join(folder, RECORDS)):
+        record = prediction_log_pb2.PredictionLog.FromString(data.numpy())
+        if record.WhichOneof("log_type") == "classify_log":
+            request = record.classify_log.request
+            examples = [example.SerializeToString() for example in request.input.example_list.examples]
+            inputs = {"inputs": tf.constant(examples)}
+        else:
+            request = record.predict_log.request
+            inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
+        scores = loaded.signatures[request.model_spec.signature_name](**inputs)["scores"]
+        tf.debugging.assert_all_finite(scores, f"{request.model_spec.signature_name}: scores")
+
+
+def _predict(signature: str, **inputs):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.signature_name = signature
+    for name, value in inputs.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+    return prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+
+
+def _classify(signature: str, feature: str, data: bytes):
+    request = classification_pb2.ClassificationRequest()
+    request.model_spec.signature_name = signature
+    request.input.example_list.examples.add().features.feature[feature].bytes_list.value.append(data)
+    return prediction_log_pb2.PredictionLog(classify_log=prediction_log_pb2.ClassifyLog(request=request))
