@@ -120,6 +120,7 @@ def test_a_caption_stands_under_its_picture_and_classes_are_bars(page, tmp_path)
     figure = page.ask().find_element("css selector", "figure")
     assert figure.find_element("css selector", "figcaption").text == "a picture of 0 255 0"
     assert page.run("document.querySelector('#answer img').naturalWidth") == 40
+    assert page.run("[...document.images].filter((one) => one.offsetParent).length") == 1
     page.choose("imagenet")  # the picture stays chosen
     bars = page.ask().find_elements("css selector", ".bar")
     assert [bar.find_element("css selector", "span").text for bar in bars] == ["dog", "cat", "house"]
