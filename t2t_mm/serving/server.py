@@ -106,17 +106,18 @@ class Server:
         await self._versions.close()
 
     async def serve_until_signalled(self, announce) -> None:
-        """Starts, calls `announce(self)`, and stops at SIGTERM or SIGINT.
+        """Starts, calls `announce(self)`, and stops at SIGTERM or SIGINT; either ends a start, which may take minutes.
 
         Raises:
           ServingError: as `start`.
         """
         stopped = asyncio.Event()
-        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopped.set)
+            signal.signal(number, signal.SIG_DFL)  # nothing to drain yet, and a version being loaded cannot be hurried
         try:
             await self.start()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, stopped.set)
             announce(self)
             await stopped.wait()
             logging.info("Draining: no new requests; up to %.0f s for those under way.", self._settings.drain_seconds)

@@ -150,6 +150,7 @@ class Versions:
 
     async def _load(self, version: int, path: str, stamp: tuple) -> None:
         entry = self._entries[version] = _Entry(stamp, State.LOADING)
+        logging.info("Version %d of %s is being loaded from %s.", version, self.model_name, path)
         try:
             entry.servable, warmed = await asyncio.to_thread(_load_and_warm_up, path, version)
         except ServingError as error:
@@ -157,7 +158,7 @@ class Versions:
             logging.error("Version %d is not served: %s", version, error)
             return
         entry.state = State.AVAILABLE
-        logging.info("Version %d of %s is served from %s; %d warm-up requests.", version, self.model_name, path, warmed)
+        logging.info("Version %d of %s is served; %d warm-up requests were run.", version, self.model_name, warmed)
 
     def _retire(self, version: int) -> None:
         entry = self._entries[version]

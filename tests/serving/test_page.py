@@ -107,6 +107,12 @@ def test_a_tree_is_drawn(page):
     assert places[0]["bottom"] <= places[1]["top"] + 5
 
 
+def test_a_question_in_the_address(page, server):
+    page.browser.get(f"http://127.0.0.1:{server.server.rest_port}/?problem=wmt_en_de&text=a+%3Cb%3E")
+    page.wait("document.getElementById('answer').dataset.done")
+    assert page.find("#answer .text").text == "v1: A <B>"
+
+
 def test_trees_are_told_from_text(page):
     assert page.run("parseTree('(S (NP (DT a)) (VP (VB b)))').children.map((c) => c.label).join()") == "NP,VP"
     for text in ("plain", "(S (NP a)", "(S a))", "(", "", "a (S b)"):
