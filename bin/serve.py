@@ -51,7 +51,7 @@ def announce(server: serving.Server) -> None:
     where = [f"REST and page http://{_HOST.value}:{server.rest_port}/"] if server.rest_port is not None else []
     where += [f"gRPC {_HOST.value}:{server.grpc_port}"] if server.grpc_port is not None else []
     print(f"Serving {_MODEL_NAME.value} from {_EXPORT_DIR.value}: {', '.join(where)}", flush=True)
-    print("For trying an export; in production serve this folder with TensorFlow Serving (docs/serving.md).", flush=True)
+    print("For trying an export; in production serve this folder with TensorFlow Serving: docs/serving.md", flush=True)
 
 
 def main(_):

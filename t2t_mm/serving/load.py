@@ -162,7 +162,9 @@ async def soak(
     figures |= {f"bad_{kind}": count for kind, count in sorted(state.bad.items())}
     figures |= {"bad_with_wrong_code": sum(state.wrong_codes.values())}
     figures |= {f"wrong_code {kind}": count for kind, count in sorted(state.wrong_codes.items())}
-    return figures | {f"{name}_{when}": at[name] for name in final for when, at in (("settled", settled), ("end", final))}
+    for name in final:
+        figures |= {f"{name}_settled": settled[name], f"{name}_end": final[name]}
+    return figures
 
 
 async def _reference(session, base_url: str, body: bytes):

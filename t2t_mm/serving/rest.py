@@ -35,7 +35,8 @@ def application(service: Service) -> web.Application:
         async with service.admitted() as deadline:
             return _json(await _answer(service, request, deadline))
 
-    app = web.Application(middlewares=[_errors_as_json(service.limits.max_body_bytes)], client_max_size=service.limits.max_body_bytes)
+    limit = service.limits.max_body_bytes
+    app = web.Application(middlewares=[_errors_as_json(limit)], client_max_size=limit)
     app.router.add_get("/", root)
     app.router.add_route("*", "/{path:v1(?:/.*)?}", api)
     return app

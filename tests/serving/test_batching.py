@@ -37,9 +37,8 @@ def ask(settings, requests, signature="double", seconds=10.0, between=None, serv
     async def main():
         batcher = Batcher(settings)
         deadline = time.monotonic() + seconds
-        asked = [
-            asyncio.create_task(batcher.run(servable, signature, {"x": np.array(x)}, ("y",), deadline)) for x in requests
-        ]
+        arrays = [{"x": np.array(request)} for request in requests]
+        asked = [asyncio.create_task(batcher.run(servable, signature, x, ("y",), deadline)) for x in arrays]
         if between:
             await asyncio.sleep(0.05)
             between(asked)

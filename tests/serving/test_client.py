@@ -106,7 +106,8 @@ def predict(server, *flags, stdin=None):
 def test_the_command(server, tmp_path):
     (tmp_path / "lines").write_text("one\n\ntwo\n")
     (tmp_path / "a.png").write_bytes(picture((1, 2, 3)))
-    run = predict(server, "--problem=wmt_en_de", "--input=-", f"--input_file={tmp_path}/lines", "--progress", stdin="Ö\n")
+    flags = ["--problem=wmt_en_de", "--input=-", f"--input_file={tmp_path}/lines", "--progress"]
+    run = predict(server, *flags, stdin="Ö\n")
     assert run.returncode == 0, run.stderr
     lines = [json.loads(line) for line in run.stdout.splitlines()]
     assert [line["input"] for line in lines] == ["Ö", "one", "two"]
