@@ -24,7 +24,7 @@ def test_throughput_and_latency(server):
 @pytest.fixture
 def limited(publish, start_server, tmp_path):
     publish(tmp_path, 1)
-    limits = Limits(max_body_bytes=2000, timeout_seconds=3.0)
+    limits = Limits(max_body_bytes=2000, timeout_seconds=5.0)
     with start_server(tmp_path, BatchSettings(), limits) as running:
         yield f"http://127.0.0.1:{running.server.rest_port}", limits
 
