@@ -1,18 +1,24 @@
 from setuptools import find_packages, setup
 
+SERVE = [
+    "aiohttp",  # HTTP for the local server and the client; gRPC and the stubs come with tensorflow-serving-api
+    "psutil",  # the server's memory and open files in the load test
+]
+
 setup(
     name="t2t_mm",
     version="0.1.0",
     description='The MultiModel of "One Model To Learn Them All" in TensorFlow and Keras 3',
     license="Apache-2.0",
     packages=find_packages(include=["t2t_mm", "t2t_mm.*"]),
+    package_data={"t2t_mm.serving": ["page.html"]},
     python_requires=">=3.11,<3.13",  # Keras 3.15 needs 3.11, TensorFlow 2.17 stops at 3.12
     install_requires=[
         # The newest TensorFlow whose ABI tensorflow-io's native library loads on.
         "tensorflow==2.17.*",
         "tensorflow-text==2.17.*",  # SentencePiece inside the graph, with ops TensorFlow Serving links in
         "tensorflow-io==0.37.1",  # FLAC
-        "tensorflow-serving-api==2.17.*",  # the records with which an export warms a server up
+        "tensorflow-serving-api==2.17.*",  # records that warm a server up; the server's and the client's stubs
         "keras>=3.15",
         "tensorflow-datasets",  # its own readers, and the format of prepared records
         "importlib_resources",  # of tensorflow-datasets' builders, which do not say so
@@ -25,6 +31,10 @@ setup(
         "pillow",  # draws the mini pictures, decodes CMYK JPEGs
         "numpy",
     ],
-    # jax 0.4.38 is the newest that installs beside TensorFlow 2.17 (numpy below 2, ml-dtypes below 0.5).
-    extras_require={"test": ["pytest", "hypothesis", "jax==0.4.38"]},
+    extras_require={
+        "serve": SERVE,
+        # jax 0.4.38 is the newest that installs beside TensorFlow 2.17 (numpy below 2, ml-dtypes below 0.5).
+        # selenium drives the page's tests where Chromium is installed.
+        "test": ["pytest", "hypothesis", "jax==0.4.38", "selenium", *SERVE],
+    },
 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -87,6 +88,33 @@ def test_decoding_of_a_users_sentences_and_pictures(root):
     assert done.returncode == 1
     assert done.stdout.count("%") == 5 and "n900" in done.stdout
     assert "broken.jpg: not a readable picture" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_export_is_served(root):
+    export = f"--export_dir={root}/served"
+    done = command("export.py", f"--model_dir={root}/run", export, "--problems=wsj_parsing,imagenet", "--max_length=6")
+    assert done.returncode == 0, done.stderr[-3000:]
+    server = subprocess.Popen(
+        [sys.executable, "bin/serve.py", export, "--rest_port=0", "--grpc_port=-1"], stdout=subprocess.PIPE, text=True,
+        cwd=CHECKOUT, env={**os.environ, "PYTHONPATH": os.path.abspath(CHECKOUT), "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )  # fmt: skip
+    try:
+        address = re.search(r"http://([\d.:]+)/", server.stdout.readline())[1]
+        predict = ["predict.py", f"--server={address}"]
+        done = command(*predict, "--problem=wsj_parsing", "--input=-", stdin="the cat sleeps .\na dog\n")
+        assert done.returncode == 0, done.stderr[-3000:]
+        trees = [json.loads(line)["outputs"] for line in done.stdout.splitlines()]
+        assert "cat)" in trees[0] and "dog)" in trees[1]
+        picture = next((root / "mini" / "imagenet" / "val").rglob("*.JPEG"))
+        (root / "cut.jpg").write_bytes(picture.read_bytes()[:300])
+        done = command(*predict, "--problem=imagenet", f"--input={picture}", f"--input={root}/cut.jpg")
+        good, bad = map(json.loads, done.stdout.splitlines())
+        assert done.returncode == 1 and bad["code"] == "400"
+        assert good["classes"][0].startswith("n900") and good["scores"] == sorted(good["scores"], reverse=True)
+    finally:
+        server.terminate()
+        server.wait(60)
+    assert server.returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,221 @@
+"""Requests that arrive together run as one batch; a long one runs in several.
+
+Both are exact: an export's answer to an example does not depend on the batch it landed in.
+"""
+
+import asyncio
+import collections
+import concurrent.futures
+import dataclasses
+import time
+
+import numpy as np
+from grpc import StatusCode
+
+from t2t_mm.serving.errors import ServingError, invalid
+from t2t_mm.serving.servable import Servable, batch_size
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchSettings:
+    """How requests are joined.
+
+    Args:
+      enabled: whether requests are joined; one longer than max_batch_size is split either way.
+      max_batch_size: most examples run at once.
+      timeout_seconds: a batch that is not full waits so long for more, and no longer.
+      max_enqueued: most examples waiting or running; beyond, requests are refused.
+      threads: batches run at once.
+    """
+
+    enabled: bool = True
+    max_batch_size: int = 16
+    timeout_seconds: float = 0.002
+    max_enqueued: int = 256
+    threads: int = 2
+
+
+@dataclasses.dataclass
+class _Task:
+    inputs: dict[str, np.ndarray]
+    size: int
+    deadline: float  # of time.monotonic
+    arrival: float
+    answer: asyncio.Future
+
+
+class Batcher:
+    """Queues of requests that may run together, and the threads that run them; used from one event loop."""
+
+    def __init__(self, settings: BatchSettings):
+        self._settings = settings
+        self._threads = concurrent.futures.ThreadPoolExecutor(settings.threads, thread_name_prefix="batch")
+        self._free = settings.threads
+        self._enqueued = 0
+        self._queues: dict[tuple, collections.deque[_Task]] = collections.defaultdict(collections.deque)
+        self._running: set[asyncio.Task] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def run(
+        self, servable: Servable, signature_name: str, inputs: dict, output_names: tuple[str, ...], deadline: float
+    ) -> dict[str, np.ndarray]:
+        """The outputs for `inputs`, in the order of their examples.
+
+        Args:
+          inputs: name -> array that the signature admits. deadline: of time.monotonic; the caller stops waiting then.
+
+        Raises:
+          ServingError: the graph's error; RESOURCE_EXHAUSTED where too much is waiting.
+        """
+        size = batch_size(inputs)
+        counted = size or 1
+        if counted > self._settings.max_enqueued:
+            raise invalid(f"{counted} examples in one request; at most {self._settings.max_enqueued} are taken.")
+        if self._enqueued + counted > self._settings.max_enqueued:
+            raise ServingError(StatusCode.RESOURCE_EXHAUSTED, "The queue is full; try again later.")
+        self._enqueued += counted
+        try:
+            return await self._run(servable, signature_name, inputs, output_names, size, deadline)
+        finally:
+            self._enqueued -= counted
+
+    async def close(self) -> None:
+        """Waits for what is running."""
+        await asyncio.gather(*self._running, return_exceptions=True)
+        self._threads.shutdown()
+
+    async def _run(self, servable, signature_name, inputs, output_names, size: int | None, deadline) -> dict:
+        key = (servable, signature_name, output_names)
+        if size is None:  # nothing tells where one example ends
+            return await self._enqueue((*key, object()), inputs, 1, deadline)
+        parts = []
+        for start in range(0, size, self._settings.max_batch_size):
+            part = {name: array[start : start + self._settings.max_batch_size] for name, array in inputs.items()}
+            kind = tuple((name, array.dtype.str, array.shape[1:]) for name, array in sorted(part.items()))
+            alone = () if self._settings.enabled else (object(),)
+            parts.append(self._enqueue((*key, kind, *alone), part, batch_size(part), deadline))
+        answers = await _all_or_none(parts)
+        if len(answers) == 1:
+            return answers[0]
+        for part, answer in zip(range(0, size, self._settings.max_batch_size), answers):
+            _check_rows(signature_name, answer, min(self._settings.max_batch_size, size - part))
+        return {name: np.concatenate([answer[name] for answer in answers]) for name in output_names}
+
+    async def _enqueue(self, key: tuple, inputs: dict, size: int, deadline: float) -> dict[str, np.ndarray]:
+        answer = asyncio.get_running_loop().create_future()
+        self._queues[key].append(_Task(inputs, size, deadline, time.monotonic(), answer))
+        self._dispatch()
+        return await answer
+
+    def _dispatch(self) -> None:
+        """Starts every batch that is full or has waited long enough, the oldest first, while a thread is free."""
+        while self._free and self._queues:
+            for key in [key for key, queue in self._queues.items() if all(task.answer.done() for task in queue)]:
+                del self._queues[key]  # everybody gave up
+            if not self._queues:
+                return
+            key = min(self._queues, key=lambda key: self._ready_at(self._queues[key]))
+            wait = self._ready_at(self._queues[key]) - time.monotonic()
+            if wait > 0:
+                if self._timer:
+                    self._timer.cancel()
+                self._timer = asyncio.get_running_loop().call_later(wait, self._dispatch)
+                return
+            tasks = self._take(key)
+            self._free -= 1
+            running = asyncio.get_running_loop().create_task(self._execute(key, tasks))
+            self._running.add(running)
+            running.add_done_callback(self._running.discard)
+
+    def _ready_at(self, queue: collections.deque[_Task]) -> float:
+        arrival = queue[0].arrival
+        full = sum(task.size for task in queue) >= self._settings.max_batch_size
+        return arrival if full or not self._settings.enabled else arrival + self._settings.timeout_seconds
+
+    def _take(self, key: tuple) -> list[_Task]:
+        queue, tasks, total = self._queues[key], [], 0
+        while queue and (not tasks or total + queue[0].size <= self._settings.max_batch_size):
+            task = queue.popleft()
+            if not task.answer.done():
+                tasks.append(task)
+                total += task.size
+        if not queue:
+            del self._queues[key]
+        return tasks
+
+    async def _execute(self, key: tuple, tasks: list[_Task]) -> None:
+        servable, signature_name, output_names = key[:3]
+        servable.leases += 1  # of its own: whoever asked may stop waiting before the run ends
+        try:
+            try:
+                await self._run_together(servable, signature_name, output_names, tasks)
+            except ServingError as error:
+                if len(tasks) == 1:
+                    _settle(tasks[0], error)
+                else:  # one bad example must not cost its neighbours their answers
+                    await self._run_each(servable, signature_name, output_names, tasks)
+            except Exception as error:  # a defect of ours: those who wait must hear of it, and the server live on
+                for task in tasks:
+                    _settle(task, error)
+        finally:
+            servable.leases -= 1
+            self._free += 1
+            self._dispatch()
+
+    async def _run_each(self, servable, signature_name, output_names, tasks: list[_Task]) -> None:
+        for task in tasks:
+            try:
+                await self._run_together(servable, signature_name, output_names, [task])
+            except ServingError as error:
+                _settle(task, error)
+
+    async def _run_together(self, servable, signature_name, output_names, tasks: list[_Task]) -> None:
+        names = tasks[0].inputs
+        if len(tasks) == 1:
+            inputs = tasks[0].inputs
+        else:
+            inputs = {name: np.concatenate([task.inputs[name] for task in tasks]) for name in names}
+        seconds = max(task.deadline for task in tasks) - time.monotonic()
+        if seconds <= 0:
+            raise ServingError(StatusCode.DEADLINE_EXCEEDED, "The time for the request ran out.")
+        loop = asyncio.get_running_loop()
+        outputs = await loop.run_in_executor(
+            self._threads, servable.run, signature_name, inputs, output_names, seconds
+        )
+        if len(tasks) == 1:
+            _settle(tasks[0], outputs)
+            return
+        _check_rows(signature_name, outputs, sum(task.size for task in tasks))
+        start = 0
+        for task in tasks:
+            _settle(task, {name: array[start : start + task.size] for name, array in outputs.items()})
+            start += task.size
+
+
+def _check_rows(signature_name: str, outputs: dict[str, np.ndarray], count: int) -> None:
+    for name, array in outputs.items():
+        if not array.ndim or array.shape[0] != count:
+            raise ServingError(
+                StatusCode.INTERNAL,
+                f"Output {name} of {signature_name} has shape {array.shape} for {count} examples; its first dimension "
+                "must be theirs.",
+            )
+
+
+def _settle(task: _Task, answer) -> None:
+    if task.answer.done():
+        return
+    if isinstance(answer, Exception):
+        task.answer.set_exception(answer)
+    else:
+        task.answer.set_result(answer)
+
+
+async def _all_or_none(parts: list) -> list[dict]:
+    """Every answer in order; the first error cancels the rest."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(part) for part in parts]
+    except* ServingError as errors:
+        raise errors.exceptions[0] from errors
+    return [task.result() for task in tasks]

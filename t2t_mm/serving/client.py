@@ -1,0 +1,154 @@
+"""A client for TensorFlow Serving's REST interface, and many inputs through any client; needs no TensorFlow."""
+
+import asyncio
+import base64
+import collections
+import dataclasses
+import itertools
+import json
+from collections.abc import AsyncIterator, Iterable
+
+import aiohttp
+
+_RETRIES = 6  # of a request the server was too busy for
+_FIRST_WAIT_SECONDS = 0.1  # doubled each time
+_WINDOW = 4  # batches read ahead of the oldest unanswered one, times the concurrency
+
+
+class PredictError(Exception):
+    """The server's refusal, with its code as its protocol names it; or the server cannot be reached."""
+
+    def __init__(self, code: str, message: str, busy: bool = False, unreachable: bool = False):
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.busy = busy
+        self.unreachable = unreachable
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One input: what to call it in the answer, and its bytes, or why there are none."""
+
+    name: str
+    data: bytes = b""
+    error: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """The outputs for one input (name -> text, number or list), or the error."""
+
+    item: Item
+    outputs: dict
+    code: str = ""
+    error: str = ""
+
+
+class RestClient:
+    """Asks `base_url`, as in http://127.0.0.1:8501, for answers of one model. Close it when done."""
+
+    def __init__(self, base_url: str, model_name: str, version: int | None = None, timeout_seconds: float = 60.0):
+        which = "" if version is None else f"/versions/{version}"
+        self._url = f"{base_url.rstrip('/')}/v1/models/{model_name}{which}:predict"
+        # The caller bounds how many requests are under way.
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(timeout_seconds), connector=aiohttp.TCPConnector(limit=0)
+        )
+
+    async def predict(self, signature_name: str, inputs: list[bytes]) -> list[dict]:
+        """One dict of outputs for each input.
+
+        Raises:
+          PredictError: the server refuses, answers what is no answer, or cannot be reached.
+        """
+        body = {"signature_name": signature_name, "instances": [_instance(data) for data in inputs]}
+        try:
+            async with self._session.post(self._url, json=body) as response:
+                text = await response.text(errors="replace")
+        except TimeoutError as error:
+            raise PredictError("timeout", f"No answer from {self._url} in time.") from error
+        except (aiohttp.ClientError, ValueError) as error:
+            raise PredictError("unreachable", f"{self._url}: {error}. Is it serving?", unreachable=True) from error
+        try:
+            found = json.loads(text)
+            if response.status == 200:
+                return [_named(row) for row in found["predictions"]]
+            message = found["error"]
+        except (ValueError, TypeError, KeyError):
+            message = f"{self._url} answered {text[:200]!r}; is it TensorFlow Serving's REST port?"
+        raise PredictError(str(response.status), message, busy=response.status in (429, 503))
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+def _instance(data: bytes):
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return {"b64": base64.b64encode(data).decode("ascii")}
+
+
+def _named(row) -> dict:
+    """By name; the name of a single output is left out."""
+    return row if isinstance(row, dict) and "b64" not in row else {"outputs": row}
+
+
+async def answers(
+    client, signature_name: str, items: Iterable[Item], concurrency: int, batch_size: int = 1
+) -> AsyncIterator[Answer]:
+    """The answers in the order of the items, asked for in parallel.
+
+    Args:
+      client: its `predict(signature_name, inputs)` answers. concurrency: requests under way at once.
+      batch_size: inputs in one request; where one is refused, each is asked alone.
+
+    Raises:
+      PredictError: the server cannot be reached.
+    """
+    slots = asyncio.Semaphore(concurrency)
+    pending: collections.deque[asyncio.Task] = collections.deque()
+    batches = iter(lambda source=iter(items): list(itertools.islice(source, batch_size)), [])
+    try:
+        for batch in batches:
+            pending.append(asyncio.create_task(_answer(client, signature_name, batch, slots)))
+            if len(pending) >= _WINDOW * concurrency:
+                for answer in await pending.popleft():
+                    yield answer
+        while pending:
+            for answer in await pending.popleft():
+                yield answer
+    finally:
+        for task in pending:
+            task.cancel()
+
+
+async def _answer(client, signature_name: str, batch: list[Item], slots: asyncio.Semaphore) -> list[Answer]:
+    readable = [item for item in batch if not item.error]
+    found = {}
+    if readable:
+        async with slots:
+            try:
+                rows = await _patiently(client, signature_name, [item.data for item in readable])
+                found = {id(item): Answer(item, row) for item, row in zip(readable, rows, strict=True)}
+            except PredictError as error:
+                if error.unreachable:
+                    raise
+                if len(readable) == 1:
+                    found = {id(readable[0]): Answer(readable[0], {}, error.code, error.message)}
+    if readable and not found:  # one wrong input must not cost the others their answers
+        alone = [await _answer(client, signature_name, [item], slots) for item in readable]
+        found = {id(answer.item): answer for (answer,) in alone}
+    return [found.get(id(item)) or Answer(item, {}, "unreadable", item.error) for item in batch]
+
+
+async def _patiently(client, signature_name: str, inputs: list[bytes]) -> list[dict]:
+    for attempt in range(_RETRIES):
+        try:
+            return await client.predict(signature_name, inputs)
+        except PredictError as error:
+            if not error.busy:
+                raise
+        await asyncio.sleep(_FIRST_WAIT_SECONDS * 2**attempt)
+    return await client.predict(signature_name, inputs)

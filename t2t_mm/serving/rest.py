@@ -1,0 +1,134 @@
+"""TensorFlow Serving's REST paths and the page at the root, on aiohttp."""
+
+import html
+import importlib.resources
+import json
+import re
+from urllib.parse import unquote
+
+from absl import logging
+from aiohttp import web
+from google.protobuf import json_format
+from grpc import StatusCode
+from tensorflow_serving.apis import get_model_metadata_pb2, input_pb2, model_pb2
+
+from t2t_mm.serving import json_tensors
+from t2t_mm.serving.errors import ServingError, invalid
+from t2t_mm.serving.service import Service, signature_or_default
+
+# As in model_servers/http_rest_api_util.cc, there without regard to case too.
+_MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+_POST_PATH = re.compile(_MODEL + r":(?P<method>classify|regress|predict)", re.IGNORECASE)
+_GET_PATH = re.compile(_MODEL + r"(?P<metadata>/metadata)?", re.IGNORECASE)
+_MAX_VERSION = 2**63 - 1
+
+
+def application(service: Service) -> web.Application:
+    """The HTTP application; the server calls it, tests may too."""
+    page = importlib.resources.files("t2t_mm.serving").joinpath("page.html").read_text("utf-8")
+    page = page.replace("{{model_name}}", html.escape(service.versions.model_name, quote=True))
+
+    async def root(_: web.Request) -> web.Response:
+        return web.Response(text=page, content_type="text/html", headers={"Cache-Control": "no-store"})
+
+    async def api(request: web.Request) -> web.Response:
+        async with service.admitted() as deadline:
+            return _json(await _answer(service, request, deadline))
+
+    limit = service.limits.max_body_bytes
+    app = web.Application(middlewares=[_errors_as_json(limit)], client_max_size=limit)
+    app.router.add_get("/", root)
+    app.router.add_route("*", "/{path:v1(?:/.*)?}", api)
+    return app
+
+
+def _errors_as_json(max_body_bytes: int):
+    @web.middleware
+    async def answer(request: web.Request, handler) -> web.Response:
+        try:
+            return await handler(request)
+        except ServingError as error:
+            return _error(error.http_status, error.message)
+        except web.HTTPRequestEntityTooLarge:
+            return _error(413, f"The body is larger than {max_body_bytes} bytes.")
+        except web.HTTPException as error:
+            return _error(error.status, f"{error.reason}: {request.method} {request.path}")
+        except web.RequestPayloadError as error:
+            return _error(400, f"The body cannot be read: {error}")
+        except Exception:  # a defect of ours: this request fails, the others must not
+            logging.exception("%s %s", request.method, request.path)
+            return _error(500, "Internal error; the server's log has it.")
+
+    return answer
+
+
+def _error(status: int, message: str) -> web.Response:
+    return _json(json.dumps({"error": message}), status)
+
+
+def _json(text: str, status: int = 200) -> web.Response:
+    return web.Response(text=text, status=status, content_type="application/json")
+
+
+async def _answer(service: Service, request: web.Request, deadline: float) -> str:
+    if request.method == "POST":
+        if match := _POST_PATH.fullmatch(request.raw_path.partition("?")[0]):
+            body = await request.read()
+            return await _post(service, _model_spec(match), match["method"].lower(), body, deadline)
+    elif request.method == "GET":
+        if match := _GET_PATH.fullmatch(request.raw_path.partition("?")[0]):
+            return _get(service, _model_spec(match), bool(match["metadata"]))
+    raise invalid(f"Malformed request: {request.method} {request.path}")
+
+
+def _model_spec(match: re.Match) -> model_pb2.ModelSpec:
+    spec = model_pb2.ModelSpec(name=_decoded(match["name"]))
+    if match["version"] is not None:
+        if int(match["version"][:20]) > _MAX_VERSION:
+            raise invalid(f"Failed to convert version: {match['version'][:20]}... to numeric.")
+        spec.version.value = int(match["version"])
+    elif match["label"] is not None:
+        spec.version_label = _decoded(match["label"])
+    return spec
+
+
+def _decoded(text: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError as error:
+        raise invalid(f"Failed to decode {text}: not UTF-8") from error
+
+
+async def _post(service: Service, spec: model_pb2.ModelSpec, method: str, body: bytes, deadline: float) -> str:
+    with service.versions.lease(spec) as servable:
+        request = json_tensors.parse(body)
+        spec.signature_name = json_tensors.signature_name(request)
+        name = signature_or_default(spec)
+        signature = servable.signature(name, StatusCode.INVALID_ARGUMENT)
+        if method == "predict":
+            inputs, row_form = json_tensors.predict_inputs(request, signature)
+            outputs = await service.predict(servable, name, inputs, [], deadline)
+            return json_tensors.predict_answer(outputs, row_form)
+        if method == "regress":
+            raise invalid(f"Expected a regression signature; {name} is for {signature.method_name}.")
+        examples = input_pb2.Input()
+        json_tensors.classify_input(request, examples)
+        return json_tensors.classify_answer(await service.classify(servable, name, examples, deadline))
+
+
+def _get(service: Service, spec: model_pb2.ModelSpec, metadata: bool) -> str:
+    if not metadata:
+        status = service.versions.status(spec)
+        return json.dumps(json_format.MessageToDict(status, including_default_value_fields=True), indent=1)
+    response = service.metadata(spec, ["signature_def"])
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    response.metadata["signature_def"].Unpack(signatures)
+    written = {
+        "model_spec": _with_names(response.model_spec),
+        "metadata": {"signature_def": _with_names(signatures)},
+    }
+    return json.dumps(written, indent=1)
+
+
+def _with_names(message) -> dict:
+    return json_format.MessageToDict(message, including_default_value_fields=True, preserving_proto_field_name=True)

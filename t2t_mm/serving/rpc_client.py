@@ -1,0 +1,63 @@
+"""A client for TensorFlow Serving's gRPC interface."""
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from t2t_mm.serving.client import PredictError
+
+_MAX_MESSAGE = 64 * 2**20  # gRPC's own 4 MiB is less than a minute of sound in some formats
+
+
+class RpcClient:
+    """Asks `address`, as in 127.0.0.1:8500, for answers of one model. Close it when done."""
+
+    def __init__(self, address: str, model_name: str, version: int | None = None, timeout_seconds: float = 60.0):
+        options = [("grpc.max_send_message_length", _MAX_MESSAGE), ("grpc.max_receive_message_length", _MAX_MESSAGE)]
+        self._address = address
+        self._channel = grpc.aio.insecure_channel(address, options=options)
+        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._model_name = model_name
+        self._version = version
+        self._timeout_seconds = timeout_seconds
+        self._answered = False
+
+    async def predict(self, signature_name: str, inputs: list[bytes]) -> list[dict]:
+        """One dict of outputs for each input.
+
+        Raises:
+          PredictError: the server refuses or cannot be reached.
+        """
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = self._model_name
+        request.model_spec.signature_name = signature_name
+        if self._version is not None:
+            request.model_spec.version.value = self._version
+        request.inputs["inputs"].CopyFrom(tf.make_tensor_proto(inputs, tf.string, [len(inputs)]))
+        try:
+            response = await self._stub.Predict(request, timeout=self._timeout_seconds)
+        except grpc.aio.AioRpcError as error:
+            raise self._error(error) from error
+        self._answered = True
+        columns = {name: _plain(tf.make_ndarray(proto)) for name, proto in sorted(response.outputs.items())}
+        return [dict(zip(columns, row)) for row in zip(*columns.values())]
+
+    def _error(self, error: grpc.aio.AioRpcError) -> PredictError:
+        code = error.code()
+        if code == grpc.StatusCode.UNAVAILABLE and not self._answered:
+            return PredictError("unreachable", f"{self._address}: {error.details()}. Is it serving?", unreachable=True)
+        busy = code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
+        return PredictError(code.name, error.details() or code.name, busy=busy)
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+
+def _plain(array: np.ndarray) -> list:
+    """Lists of text and numbers; float32 as the shortest decimal that reads back the same."""
+    if array.dtype == object:
+        return np.vectorize(lambda value: value.decode("utf-8", "replace"), otypes=[object])(array).tolist()
+    if array.dtype == np.float32:
+        return np.vectorize(lambda value: float(str(value)), otypes=[object])(array).tolist()
+    return array.tolist()

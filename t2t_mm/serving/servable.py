@@ -1,0 +1,146 @@
+"""One version of an export, loaded and run as TensorFlow Serving does: the graph of its MetaGraphDef in a session."""
+
+import gc
+import itertools
+import os
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_text  # noqa: F401, the graph of an export holds its ops
+from google.protobuf.message import DecodeError
+from grpc import StatusCode
+from tensorflow_serving.apis import prediction_log_pb2
+
+from t2t_mm.serving import tensors
+from t2t_mm.serving.errors import ServingError, from_tensorflow, invalid
+
+_WARM_UP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
+_MAX_WARM_UP_RECORDS = 1000  # as TensorFlow Serving
+CLASSIFY_METHOD = "tensorflow/serving/classify"
+
+
+class Servable:
+    """A loaded version. `run` is called from any thread, everything else from one.
+
+    Whoever uses it holds a lease, so that a retired version is closed only after the last request.
+
+    Args:
+      path: folder with saved_model.pb. version: the folder's number.
+
+    Raises:
+      ServingError: FAILED_PRECONDITION, it does not load; the message names the folder and the reason.
+    """
+
+    def __init__(self, path: str, version: int):
+        self.path = path
+        self.version = version
+        self.leases = 0
+        # A session cannot feed or fetch while another thread builds on its graph; nothing builds after this.
+        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        try:
+            with self._session.graph.as_default():
+                meta = tf.compat.v1.saved_model.loader.load(self._session, [tf.saved_model.SERVING], path)
+        except Exception as error:  # whatever a damaged folder makes the loader raise, the server must outlive it
+            self._session.close()
+            text = from_tensorflow(error).message if isinstance(error, tf.errors.OpError) else str(error)
+            raise _unfit(f"{path} does not load: {' '.join(text.split())}") from error
+        self._session.graph.finalize()
+        # The loader adds what it initialises with under names like this; TensorFlow Serving hides it too.
+        self.signatures = {name: found for name, found in meta.signature_def.items() if not name.startswith("__")}
+        if not self.signatures:
+            self._session.close()
+            raise _unfit(f"{path} has no signature.")
+
+    def run(self, signature_name: str, inputs: dict, output_names: tuple[str, ...], timeout_seconds: float) -> dict:
+        """Runs one signature.
+
+        Args:
+          inputs: name -> array of the dtype and of a shape that the signature asks for; absent ones have a default.
+          output_names: the outputs wanted.
+
+        Returns: output name -> array.
+
+        Raises:
+          ServingError: with the code of the graph's own error; DEADLINE_EXCEEDED after `timeout_seconds`.
+        """
+        signature = self.signatures[signature_name]
+        feeds = {signature.inputs[name].name: value for name, value in inputs.items()}
+        for name, default in signature.defaults.items():
+            feeds.setdefault(signature.inputs[name].name, tf.make_ndarray(default))
+        fetches = {name: signature.outputs[name].name for name in output_names}
+        options = tf.compat.v1.RunOptions(timeout_in_ms=max(1, int(1000 * timeout_seconds)))
+        try:
+            return self._session.run(fetches, feeds, options=options)
+        except tf.errors.OpError as error:
+            raise from_tensorflow(error) from error
+        except UnicodeDecodeError as error:
+            # TensorFlow's message quotes bytes of the input, and Python cannot make text, nor the error, of it.
+            raise invalid(error.object.decode("utf-8", "replace")) from error
+
+    def warm_up(self, timeout_seconds: float) -> int:
+        """Runs the export's warm-up requests; as in TensorFlow Serving, one that fails fails the version.
+
+        Returns: how many there were.
+
+        Raises:
+          ServingError: FAILED_PRECONDITION, names the file, the record and the reason.
+        """
+        path = os.path.join(self.path, _WARM_UP_FILE)
+        if not os.path.exists(path):
+            return 0
+        count = 0
+        try:
+            for record in itertools.islice(tf.data.TFRecordDataset(path).as_numpy_iterator(), _MAX_WARM_UP_RECORDS):
+                count += 1
+                self._replay(prediction_log_pb2.PredictionLog.FromString(record), timeout_seconds)
+        except ServingError as error:
+            raise _unfit(f"{path}, record {count}: {error.message}") from error
+        except tf.errors.OpError as error:
+            raise _unfit(f"{path} after record {count}: {from_tensorflow(error).message}") from error
+        except DecodeError as error:
+            raise _unfit(f"{path}, record {count}: not a PredictionLog: {error}") from error
+        return count
+
+    def _replay(self, log: prediction_log_pb2.PredictionLog, timeout_seconds: float) -> None:
+        kind = log.WhichOneof("log_type")
+        if kind == "predict_log":
+            request = log.predict_log.request
+            name = request.model_spec.signature_name or tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+            inputs = {key: tensors.from_proto(key, value, 2**31) for key, value in request.inputs.items()}
+        elif kind == "classify_log":
+            request = log.classify_log.request
+            name = request.model_spec.signature_name or tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+            inputs = {"inputs": tensors.serialised_examples(request.input)}
+        else:
+            raise invalid(f"{kind or 'empty'} record; predict_log and classify_log are served.")
+        signature = self.signature(name)
+        tensors.check_inputs(signature, inputs)
+        self.run(name, inputs, tuple(signature.outputs), timeout_seconds)
+
+    def signature(self, name: str, code: StatusCode = StatusCode.FAILED_PRECONDITION):
+        """The SignatureDef of that name.
+
+        Raises:
+          ServingError: there is none; the message lists those there are.
+        """
+        if name not in self.signatures:
+            known = ", ".join(sorted(self.signatures))
+            raise ServingError(code, f'Serving signature key "{name}" not found; there are: {known}.')
+        return self.signatures[name]
+
+    def close(self) -> None:
+        """Frees session and graph; no run may be under way, nor come."""
+        self._session.close()
+        del self._session
+        # A graph is a web of cycles: without this, 100 MB and more a version wait for Python's collector to pass by.
+        gc.collect()
+
+
+def _unfit(message: str) -> ServingError:
+    return ServingError(StatusCode.FAILED_PRECONDITION, message)
+
+
+def batch_size(inputs: dict[str, np.ndarray]) -> int | None:
+    """The common first dimension of all inputs, or None where there is none, so that they cannot be split or joined."""
+    sizes = {array.shape[0] if array.ndim else None for array in inputs.values()}
+    return sizes.pop() if len(sizes) == 1 else None

@@ -1,0 +1,149 @@
+"""What the server does for a request, whether it came by REST or by gRPC."""
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+
+import numpy as np
+import tensorflow as tf
+from grpc import StatusCode
+from tensorflow_serving.apis import classification_pb2, get_model_metadata_pb2, model_pb2
+
+from t2t_mm.serving import tensors
+from t2t_mm.serving.batching import Batcher
+from t2t_mm.serving.errors import ServingError, invalid
+from t2t_mm.serving.servable import CLASSIFY_METHOD, Servable
+from t2t_mm.serving.versions import Versions
+
+_METADATA_FIELD = "signature_def"
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a request may cost.
+
+    Args:
+      max_body_bytes: of a request; also bounds the elements an input may declare.
+      max_concurrent: requests being read, waiting or answered at once; beyond, they are refused.
+      timeout_seconds: for a request from its headers to its answer.
+    """
+
+    max_body_bytes: int = 16 * 2**20
+    max_concurrent: int = 64
+    timeout_seconds: float = 30.0
+
+
+class Service:
+    """Predict, Classify, GetModelMetadata and GetModelStatus over `versions`; used from one event loop."""
+
+    def __init__(self, versions: Versions, batcher: Batcher, limits: Limits):
+        self.versions = versions
+        self.limits = limits
+        self._batcher = batcher
+        self._concurrent = 0
+
+    @contextlib.asynccontextmanager
+    async def admitted(self, seconds: float | None = None):
+        """Counts a request in, bounds its time, and gives its deadline (of time.monotonic).
+
+        Args:
+          seconds: the client's own limit, where it has one.
+
+        Raises:
+          ServingError: RESOURCE_EXHAUSTED, too many at once; DEADLINE_EXCEEDED, it took too long.
+        """
+        if self._concurrent >= self.limits.max_concurrent:
+            message = f"{self._concurrent} requests are being answered already; try again later."
+            raise ServingError(StatusCode.RESOURCE_EXHAUSTED, message)
+        limit = self.limits.timeout_seconds if seconds is None else min(seconds, self.limits.timeout_seconds)
+        self._concurrent += 1
+        try:
+            async with asyncio.timeout(limit):
+                yield time.monotonic() + limit
+        except TimeoutError as error:
+            raise ServingError(StatusCode.DEADLINE_EXCEEDED, f"No answer within {limit:.3g} s.") from error
+        finally:
+            self._concurrent -= 1
+
+    async def predict(
+        self, servable: Servable, signature_name: str, inputs: dict, output_filter: list[str], deadline: float
+    ) -> dict[str, np.ndarray]:
+        """The outputs of one signature.
+
+        Args:
+          servable: leased by the caller. inputs: name -> array [batch, ...].
+          output_filter: outputs wanted; all where empty. deadline: as `admitted` gives it.
+
+        Raises:
+          ServingError: no such signature or output, inputs that do not fit, or the graph's own error.
+        """
+        signature = servable.signature(signature_name)
+        tensors.check_inputs(signature, inputs)
+        unknown = sorted(set(output_filter) - set(signature.outputs))
+        if unknown:
+            raise invalid(
+                f"output tensor alias not found in signature: {unknown[0]} Outputs expected to be in the set "
+                f"{{{','.join(sorted(signature.outputs))}}}."
+            )
+        if len(set(output_filter)) != len(output_filter):
+            raise invalid(f"duplicate output tensor alias in {', '.join(output_filter)}")
+        names = tuple(sorted(output_filter or signature.outputs))
+        return await self._batcher.run(servable, signature_name, inputs, names, deadline)
+
+    async def classify(
+        self, servable: Servable, signature_name: str, request_input, deadline: float
+    ) -> classification_pb2.ClassificationResult:
+        """The classes of every example of a Classify request.
+
+        Raises:
+          ServingError: as `predict`; INVALID_ARGUMENT where the signature is not one for Classify.
+        """
+        signature = servable.signature(signature_name, StatusCode.INVALID_ARGUMENT)
+        if signature.method_name != CLASSIFY_METHOD:
+            raise invalid(
+                f"Expected classification signature method_name to be {CLASSIFY_METHOD}. Was: {signature.method_name}"
+            )
+        inputs = {"inputs": tensors.serialised_examples(request_input)}
+        outputs = await self.predict(servable, signature_name, inputs, [], deadline)
+        result = classification_pb2.ClassificationResult()
+        for row in range(len(inputs["inputs"])):
+            added = result.classifications.add()
+            for column in range(next(iter(outputs.values())).shape[1]):
+                found = added.classes.add()
+                if "classes" in outputs:
+                    found.label = outputs["classes"][row, column].decode("utf-8", "replace")
+                if "scores" in outputs:
+                    found.score = float(outputs["scores"][row, column])
+        return result
+
+    def metadata(self, spec: model_pb2.ModelSpec, fields: list[str]) -> get_model_metadata_pb2.GetModelMetadataResponse:
+        """The signatures of the version asked for.
+
+        Args:
+          fields: TensorFlow Serving knows one, "signature_def".
+
+        Raises:
+          ServingError: no or an unknown field, no such version.
+        """
+        if not fields:
+            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+        if unknown := [field for field in fields if field != _METADATA_FIELD]:
+            raise invalid(f"Metadata field {unknown[0]} is not supported")
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        with self.versions.lease(spec) as servable:
+            signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=servable.signatures)
+            response.model_spec.CopyFrom(answered_by(self.versions.model_name, servable, ""))
+        response.metadata[_METADATA_FIELD].Pack(signatures)
+        return response
+
+
+def answered_by(model_name: str, servable: Servable, signature_name: str) -> model_pb2.ModelSpec:
+    """The model_spec of a response: who answered."""
+    spec = model_pb2.ModelSpec(name=model_name, signature_name=signature_name)
+    spec.version.value = servable.version
+    return spec
+
+
+def signature_or_default(spec: model_pb2.ModelSpec) -> str:
+    return spec.signature_name or tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY

@@ -1,0 +1,224 @@
+"""The versions of an export: found by polling, loaded and warmed up aside, switched, closed after the last request."""
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+
+from absl import logging
+from grpc import StatusCode
+from tensorflow_serving.apis import get_model_status_pb2, model_pb2
+
+from t2t_mm.serving.errors import ServingError, invalid
+from t2t_mm.serving.servable import Servable
+
+State = get_model_status_pb2.ModelVersionStatus.State
+_WARM_UP_SECONDS = 600.0  # for one record
+_CLOSE_POLL_SECONDS = 0.02
+
+
+@dataclasses.dataclass
+class _Entry:
+    """What is known of one version; `stamp` tells whether its folder has changed since."""
+
+    stamp: tuple
+    state: int = State.START
+    servable: Servable | None = None
+    error: ServingError | None = None
+
+
+class Versions:
+    """The served versions of one model; used from one event loop.
+
+    A version that fails to load or to warm up is reported by `status` and left out until its folder changes; the one
+    before it keeps serving.
+
+    Args:
+      export_dir: holds a folder for each version, named by an integer; other names are skipped.
+      model_name: the name in requests.
+      count: how many of the newest versions to serve; a request that names none gets the newest.
+      labels: label -> version; labelled versions are served besides.
+    """
+
+    def __init__(self, export_dir: str, model_name: str, count: int = 1, labels: dict[str, int] | None = None):
+        self.export_dir = export_dir
+        self.model_name = model_name
+        self._count = count
+        self._labels = labels or {}
+        self._entries: dict[int, _Entry] = {}
+        self._closing: set[asyncio.Task] = set()
+
+    async def start(self) -> None:
+        """Loads what is there.
+
+        Raises:
+          ServingError: nothing can be served; says where it looked and what should be there.
+        """
+        if not os.path.isdir(self.export_dir):
+            raise ServingError(StatusCode.NOT_FOUND, f"No folder {self.export_dir} (looked from {os.getcwd()}).")
+        found = _find(self.export_dir)
+        if not found:
+            message = f"{self.export_dir} holds no version: a folder named by an integer, as bin/export.py writes it."
+            raise ServingError(StatusCode.NOT_FOUND, message)
+        await self.poll()
+        if not self._available():
+            reasons = "; ".join(str(entry.error) for entry in self._entries.values())
+            raise ServingError(StatusCode.FAILED_PRECONDITION, f"No version can be served: {reasons}")
+
+    async def watch(self, seconds: float) -> None:
+        """Polls for ever."""
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await self.poll()
+            except OSError as error:
+                message = "%s: %s; the versions loaded go on serving."
+                logging.log_every_n_seconds(logging.WARNING, message, 60, self.export_dir, error.strerror)
+
+    async def poll(self) -> None:
+        """Loads what has come, and retires what is no longer among the newest or has gone."""
+        found = _find(self.export_dir)
+        if not found:
+            if self._available():
+                message = "%s holds no version any more; those loaded go on serving."
+                logging.log_every_n_seconds(logging.WARNING, message, 60, self.export_dir)
+            return
+        for version, entry in list(self._entries.items()):
+            ended = entry.state == State.END
+            if ended and (version not in found or (entry.error and found[version][1] != entry.stamp)):
+                del self._entries[version]
+        while pending := [version for version in self._wanted(found) if not self._is_available(version)]:
+            path, stamp = found[pending[0]]
+            await self._load(pending[0], path, stamp)
+        wanted = self._wanted(found)
+        for version in self._available():
+            if version not in wanted:
+                self._retire(version)
+
+    @contextlib.contextmanager
+    def lease(self, spec: model_pb2.ModelSpec) -> Iterator[Servable]:
+        """The version a request asks for, which stays loaded until the lease ends.
+
+        Raises:
+          ServingError: NOT_FOUND, another model or no such version; INVALID_ARGUMENT, an unknown label.
+        """
+        version = self._resolve(spec)
+        servable = self._entries[version].servable
+        servable.leases += 1
+        try:
+            yield servable
+        finally:
+            servable.leases -= 1
+
+    def status(self, spec: model_pb2.ModelSpec) -> get_model_status_pb2.GetModelStatusResponse:
+        """The state of the version asked for, or of all that are known, the newest first.
+
+        Raises:
+          ServingError: NOT_FOUND, another model or no such version; INVALID_ARGUMENT, an unknown label.
+        """
+        version = self._version_of(spec)
+        if spec.name != self.model_name:
+            raise ServingError(StatusCode.NOT_FOUND, f"Could not find any versions of model {spec.name}")
+        if version is not None and version not in self._entries:
+            raise ServingError(StatusCode.NOT_FOUND, f"Could not find version {version} of model {spec.name}")
+        response = get_model_status_pb2.GetModelStatusResponse()
+        for number, entry in sorted(self._entries.items(), reverse=True):
+            if version in (None, number):
+                added = response.model_version_status.add(version=number, state=entry.state)
+                added.status.error_code = entry.error.code.value[0] if entry.error else 0
+                added.status.error_message = entry.error.message if entry.error else ""
+        return response
+
+    async def close(self) -> None:
+        """Closes every version after its last request."""
+        for version in self._available():
+            self._retire(version)
+        await asyncio.gather(*self._closing)
+
+    def _available(self) -> list[int]:
+        return [version for version in self._entries if self._is_available(version)]
+
+    def _is_available(self, version: int) -> bool:
+        return version in self._entries and self._entries[version].state == State.AVAILABLE
+
+    def _wanted(self, found: dict) -> list[int]:
+        """The versions to serve, the newest first, without those known to fail."""
+        good = sorted((v for v in found if not (v in self._entries and self._entries[v].error)), reverse=True)
+        labelled = [version for version in good if version in self._labels.values()]
+        return sorted({*good[: self._count], *labelled}, reverse=True)
+
+    async def _load(self, version: int, path: str, stamp: tuple) -> None:
+        entry = self._entries[version] = _Entry(stamp, State.LOADING)
+        logging.info("Version %d of %s is being loaded from %s.", version, self.model_name, path)
+        try:
+            entry.servable, warmed = await asyncio.to_thread(_load_and_warm_up, path, version)
+        except ServingError as error:
+            entry.error, entry.state = error, State.END
+            logging.error("Version %d is not served: %s", version, error)
+            return
+        entry.state = State.AVAILABLE
+        logging.info("Version %d of %s is served; %d warm-up requests were run.", version, self.model_name, warmed)
+
+    def _retire(self, version: int) -> None:
+        entry = self._entries[version]
+        entry.state = State.UNLOADING
+        closing = asyncio.get_running_loop().create_task(self._close_when_idle(version, entry))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    async def _close_when_idle(self, version: int, entry: _Entry) -> None:
+        while entry.servable.leases:
+            await asyncio.sleep(_CLOSE_POLL_SECONDS)
+        await asyncio.to_thread(entry.servable.close)
+        entry.servable, entry.state = None, State.END
+        logging.info("Version %d of %s is unloaded.", version, self.model_name)
+
+    def _version_of(self, spec: model_pb2.ModelSpec) -> int | None:
+        choice = spec.WhichOneof("version_choice")
+        if choice == "version_label":
+            if spec.version_label not in self._labels:
+                raise invalid(f"Unrecognized servable version label: {spec.version_label}")
+            return self._labels[spec.version_label]
+        return spec.version.value if choice == "version" else None
+
+    def _resolve(self, spec: model_pb2.ModelSpec) -> int:
+        version = self._version_of(spec)
+        available = self._available() if spec.name == self.model_name else []
+        if version is None and available:
+            return max(available)
+        if version not in available:
+            asked = f"Latest({spec.name})" if version is None else f"Specific({spec.name}, {version})"
+            raise ServingError(StatusCode.NOT_FOUND, f"Servable not found for request: {asked}")
+        return version
+
+
+def _find(export_dir: str) -> dict[int, tuple[str, tuple]]:
+    """version -> (folder, stamp of its files) of every folder named by an integer."""
+    found = {}
+    with os.scandir(export_dir) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.name.isascii() and entry.name.isdigit() and entry.is_dir():
+                path = os.path.join(export_dir, entry.name)
+                found.setdefault(int(entry.name), (path, _stamp(path)))
+    return found
+
+
+def _stamp(path: str) -> tuple:
+    """Changes whenever a file below `path` does."""
+    found = []
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # being replaced; the next poll sees it whole
+                stat = os.stat(os.path.join(folder, name))
+                found.append((folder, name, stat.st_size, stat.st_ctime_ns))
+    return tuple(sorted(found))
+
+
+def _load_and_warm_up(path: str, version: int) -> tuple[Servable, int]:
+    servable = Servable(path, version)
+    try:
+        return servable, servable.warm_up(_WARM_UP_SECONDS)
+    except ServingError:
+        servable.close()
+        raise

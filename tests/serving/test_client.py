@@ -1,0 +1,128 @@
+"""bin/predict.py and the clients under it, against the server by both protocols."""
+
+import asyncio
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from t2t_mm.serving import client as clients
+from t2t_mm.serving.rpc_client import RpcClient
+
+CHECKOUT = os.path.join(os.path.dirname(__file__), "..", "..")
+
+
+def picture(colour) -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", (4, 3), colour).save(data, "PNG")
+    return data.getvalue()
+
+
+def gather(make, signature, items, concurrency=2, batch_size=1):
+    async def main():
+        client = make()
+        try:
+            return [one async for one in clients.answers(client, signature, items, concurrency, batch_size)]
+        finally:
+            await client.close()
+
+    return asyncio.run(main())
+
+
+def makers(server):
+    rest = f"http://127.0.0.1:{server.server.rest_port}"
+    return (
+        lambda: clients.RestClient(rest, "t2t_mm"),
+        lambda: RpcClient(f"127.0.0.1:{server.server.grpc_port}", "t2t_mm"),
+    )
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_both_protocols_give_the_same_in_order(server, batch_size):
+    items = [clients.Item(str(n), picture((n, 0, 0))) for n in range(9)]
+    items[2] = clients.Item("broken", b"\xff\xfe")
+    items[4] = clients.Item("absent", error="No such file")
+    found = [gather(make, "coco", items, batch_size=batch_size) for make in makers(server)]
+    for answers in found:
+        assert [answer.item for answer in answers] == items
+        assert answers[8].outputs == {"outputs": "a picture of 8 0 0", "scores": -2.25}
+        assert "Unknown image file format" in answers[2].error and answers[2].code in ("400", "INVALID_ARGUMENT")
+        assert answers[4].error == "No such file"
+    assert [answer.outputs for answer in found[0]] == [answer.outputs for answer in found[1]]
+
+
+def test_classes_scores_and_text(server):
+    for make in makers(server):
+        (answer,) = gather(make, "imagenet", [clients.Item("p", picture((0, 255, 0)))])
+        assert answer.outputs["classes"] == ["dog", "cat", "house"]
+        (answer,) = gather(make, "raw", [clients.Item("p", b"text")])
+        assert answer.outputs in ({"outputs": {"b64": "dGV4dA=="}}, {"data_bytes": "text"})
+
+
+class Busy:
+    """Too busy for the first calls."""
+
+    def __init__(self, times):
+        self.times = times
+
+    async def predict(self, signature_name, inputs):
+        self.times -= 1
+        if self.times >= 0:
+            raise clients.PredictError("429", "busy", busy=True)
+        return [{"outputs": data.decode()} for data in inputs]
+
+    async def close(self):
+        pass
+
+
+def test_a_busy_server_is_asked_again(monkeypatch):
+    monkeypatch.setattr(clients, "_FIRST_WAIT_SECONDS", 0.0)
+    assert gather(lambda: Busy(3), "s", [clients.Item("a", b"a")])[0].outputs == {"outputs": "a"}
+    assert gather(lambda: Busy(99), "s", [clients.Item("a", b"a")])[0].code == "429"
+
+
+def test_an_unreachable_server_is_told_at_once(server):
+    for make in (lambda: clients.RestClient("http://127.0.0.1:9", "m"), lambda: RpcClient("127.0.0.1:9", "m")):
+        with pytest.raises(clients.PredictError, match="127.0.0.1:9.*Is it serving") as caught:
+            gather(make, "s", [clients.Item("a", b"a")])
+        assert caught.value.unreachable
+    # gRPC's port asked for REST
+    with pytest.raises(clients.PredictError):
+        gather(lambda: clients.RestClient(f"http://127.0.0.1:{server.server.grpc_port}", "m"), "s", [clients.Item("a")])
+
+
+def predict(server, *flags, stdin=None):
+    return subprocess.run(
+        [sys.executable, "bin/predict.py", f"--server=127.0.0.1:{server.server.rest_port}", *flags],
+        input=stdin, capture_output=True, text=True, cwd=CHECKOUT,
+        env={**os.environ, "PYTHONPATH": os.path.abspath(CHECKOUT)},
+    )  # fmt: skip
+
+
+def test_the_command(server, tmp_path):
+    (tmp_path / "lines").write_text("one\n\ntwo\n")
+    (tmp_path / "a.png").write_bytes(picture((1, 2, 3)))
+    flags = ["--problem=wmt_en_de", "--input=-", f"--input_file={tmp_path}/lines", "--progress"]
+    run = predict(server, *flags, stdin="Ö\n")
+    assert run.returncode == 0, run.stderr
+    lines = [json.loads(line) for line in run.stdout.splitlines()]
+    assert [line["input"] for line in lines] == ["Ö", "one", "two"]
+    assert lines[0] == {"input": "Ö", "outputs": "v1: Ö", "scores": -0.75}
+    assert "3 answered, 0 failed" in run.stderr
+
+    run = predict(server, "--problem=coco", f"--input={tmp_path}/a.png", f"--input={tmp_path}/absent.png")
+    assert run.returncode == 1
+    good, bad = map(json.loads, run.stdout.splitlines())
+    assert good["outputs"] == "a picture of 1 2 3" and bad["error"] == "No such file or directory"
+
+    for flags, message in (
+        ([], "no input"),
+        (["--input_file=/absent"], "/absent: No such file"),
+        (["--input=a", "--server=127.0.0.1:9"], "Is it serving"),
+    ):
+        run = predict(server, "--problem=wmt_en_de", *flags)
+        assert run.returncode == 1 and message in run.stderr and "Traceback" not in run.stderr

@@ -1,0 +1,183 @@
+"""The page at the server's root, driven in headless Chromium."""
+
+import base64
+import io
+import shutil
+import wave
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not CHROMIUM or not DRIVER:
+        pytest.skip("No Chromium with chromedriver on PATH (apt-get install chromium chromium-driver).")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium drives the page: pip install selenium")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync",
+        "--no-first-run", "--disable-dev-shm-usage", "--window-size=1000,900",
+        "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+    ):  # fmt: skip
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    found = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    yield found
+    found.quit()
+
+
+@pytest.fixture
+def page(browser, server):
+    """The page, freshly loaded, and what a user does with it."""
+    opened = Page(browser)
+    browser.get(f"http://127.0.0.1:{server.server.rest_port}/")
+    opened.wait("document.querySelectorAll('nav button').length")
+    yield opened
+    wrong = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert all(":predict" in entry["message"] for entry in wrong), wrong  # a refused request is logged by Chromium
+
+
+class Page:
+    def __init__(self, browser):
+        self.browser = browser
+
+    def find(self, selector):
+        return self.browser.find_element("css selector", selector)
+
+    def run(self, script):
+        return self.browser.execute_script(f"return {script}")
+
+    def wait(self, condition):
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        return WebDriverWait(self.browser, 20, 0.05).until(lambda _: self.run(condition))
+
+    def choose(self, problem):
+        self.find(f"[data-problem={problem}]").click()
+
+    def type(self, text):
+        self.run(f"document.getElementById('text').value = {text!r}")
+
+    def upload(self, path):
+        self.find("#file").send_keys(str(path))
+        self.wait("chosen !== null || document.querySelector('.error')")
+
+    def ask(self):
+        self.find("#ask").click()
+        self.wait("document.getElementById('answer').dataset.done")
+        return self.find("#answer")
+
+
+def test_every_problem_is_offered(page):
+    titles = {b.get_attribute("title"): b.text for b in page.browser.find_elements("css selector", "nav button")}
+    assert titles["wmt_en_de"] == "English → German" and titles["wsj_parsing"] == "Parse"
+    assert {"coco", "imagenet", "wsj_speech"} <= set(titles)
+    assert not {"tokens", "serving_default", "imagenet_classify"} & set(titles)
+    assert "version 1" in page.find("#state").text
+
+
+def test_it_asks_for_nothing_but_its_own_server(page, server):
+    names = page.run("performance.getEntriesByType('resource').map((entry) => entry.name)")
+    assert names and all(name.startswith(f"http://127.0.0.1:{server.server.rest_port}/v1/") for name in names)
+
+
+def test_a_translation(page):
+    page.choose("wmt_en_de")
+    page.type("The <b>cat</b> sleeps.")
+    assert page.ask().find_element("css selector", ".text").text == "v1: THE <B>CAT</B> SLEEPS."
+
+
+def test_a_tree_is_drawn(page):
+    page.choose("wsj_parsing")
+    page.type("the dog runs")
+    answer = page.ask()
+    texts = [one.text for one in answer.find_elements("css selector", "svg text")]
+    assert texts == ["S", "NP", "NN", "the", "NN", "dog", "NN", "runs"]
+    assert len(answer.find_elements("css selector", "svg line")) == 7
+    places = page.run("[...document.querySelectorAll('svg text')].map((t) => t.getBoundingClientRect().toJSON())")
+    words = [place for place, text in zip(places, texts) if text in ("the", "dog", "runs")]
+    assert len({word["y"] for word in words}) == 1
+    assert words[0]["right"] < words[1]["left"] and words[1]["right"] < words[2]["left"]
+    assert places[0]["bottom"] <= places[1]["top"] + 5
+
+
+def test_a_question_in_the_address(page, server):
+    page.browser.get(f"http://127.0.0.1:{server.server.rest_port}/?problem=wmt_en_de&text=a+%3Cb%3E")
+    page.wait("document.getElementById('answer').dataset.done")
+    assert page.find("#answer .text").text == "v1: A <B>"
+
+
+def test_trees_are_told_from_text(page):
+    assert page.run("parseTree('(S (NP (DT a)) (VP (VB b)))').children.map((c) => c.label).join()") == "NP,VP"
+    for text in ("plain", "(S (NP a)", "(S a))", "(", "", "a (S b)"):
+        assert page.run(f"parseTree({text!r})") is None
+
+
+def test_a_caption_stands_under_its_picture_and_classes_are_bars(page, tmp_path):
+    Image.new("RGB", (40, 30), (0, 255, 0)).save(tmp_path / "green.png")
+    page.choose("coco")
+    page.upload(tmp_path / "green.png")
+    figure = page.ask().find_element("css selector", "figure")
+    assert figure.find_element("css selector", "figcaption").text == "a picture of 0 255 0"
+    assert page.run("document.querySelector('#answer img').naturalWidth") == 40
+    assert page.run("[...document.images].filter((one) => one.offsetParent).length") == 1
+    page.choose("imagenet")  # the picture stays chosen
+    bars = page.ask().find_elements("css selector", ".bar")
+    assert [bar.find_element("css selector", "span").text for bar in bars] == ["dog", "cat", "house"]
+    widths = page.run("[...document.querySelectorAll('.bar i')].map((bar) => bar.getBoundingClientRect().width)")
+    assert widths[0] > widths[1] == widths[2] > 0
+
+
+def test_a_picture_of_another_format_goes_as_png(page, tmp_path):
+    Image.new("RGB", (8, 8), (9, 9, 9)).save(tmp_path / "p.bmp")
+    page.choose("coco")
+    page.upload(tmp_path / "p.bmp")
+    assert page.run("chosen.bytes[1]") == ord("P")
+    assert page.ask().find_element("css selector", "figcaption").text == "a picture of 9 9 9"
+
+
+def test_a_sound_is_transcribed_beside_its_spectrogram(page, tmp_path):
+    tone = (8000 * np.sin(2 * np.pi * 2000 * np.arange(22050) / 22050)).astype("<i2")  # one second of 2 kHz
+    with wave.open(str(tmp_path / "tone.wav"), "wb") as file:
+        file.setparams((2, 2, 22050, len(tone), "NONE", ""))
+        file.writeframes(np.repeat(tone, 2).tobytes())
+    page.choose("wsj_speech")
+    page.upload(tmp_path / "tone.wav")
+    answer = page.ask()
+    assert answer.find_element("css selector", ".text").text == "16000 SAMPLES AT 16000"
+    data = page.run("document.querySelector('#answer canvas').toDataURL()")
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))).convert("L"), float)
+    loudest = shown[:, 10:-10].mean(1).argmax()  # row 0 is 8 kHz, 256 rows
+    assert abs((256 - loudest) * 8000 / 256 - 2000) < 100
+
+
+def test_recording(page):
+    page.choose("wsj_speech")
+    page.find("#record").click()
+    page.wait("document.getElementById('record').textContent === 'Stop'")
+    page.browser.execute_async_script("setTimeout(arguments[0], 600)")
+    page.find("#record").click()
+    page.wait("chosen !== null")
+    assert page.run("new TextDecoder().decode(chosen.bytes.subarray(0, 4))") == "RIFF"
+    words = page.ask().find_element("css selector", ".text").text.split()
+    assert int(words[0]) > 3000 and words[-1] == "16000"
+
+
+def test_errors_are_shown(page, tmp_path):
+    page.choose("wmt_en_de")
+    page.type("  ")
+    assert page.ask().text == "Type a sentence first."
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG broken")
+    page.choose("coco")
+    page.upload(tmp_path / "broken.png")
+    assert page.ask().find_element("css selector", "[role=alert]").text
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    page.choose("wsj_speech")
+    page.upload(tmp_path / "broken.wav")
+    assert "broken.wav cannot be read" in page.find("#answer").text

@@ -1,0 +1,117 @@
+"""The whole server: new versions under load, the command, and its end."""
+
+import asyncio
+import concurrent.futures
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from t2t_mm.serving.batching import BatchSettings
+from t2t_mm.serving.errors import ServingError
+from t2t_mm.serving.server import Server, Settings
+from t2t_mm.serving.service import Limits
+from t2t_mm.serving.versions import Versions
+
+CHECKOUT = os.path.join(os.path.dirname(__file__), "..", "..")
+
+
+def test_a_new_version_costs_no_request(publish, start_server, tmp_path):
+    publish(tmp_path, 1)
+    with start_server(tmp_path, BatchSettings(timeout_seconds=0.001)) as running:
+        stop = threading.Event()
+
+        def keep_asking():
+            found = []
+            while not stop.is_set():
+                status, answer = running.predict("wmt_en_de", ["a"])
+                found.append((status, answer["outputs"]["outputs"][0] if status == 200 else answer))
+            return found
+
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            asking = [pool.submit(keep_asking) for _ in range(4)]
+            time.sleep(0.1)
+            publish(tmp_path, 2)
+            deadline = time.monotonic() + 30
+            while running.predict("wmt_en_de", ["a"])[1]["outputs"]["outputs"] != ["v2: A"]:
+                assert time.monotonic() < deadline
+            stop.set()
+            found = [answers.result() for answers in asking]
+    for answers in found:
+        texts = [text for _, text in answers]
+        assert {status for status, _ in answers} == {200}
+        assert texts == sorted(texts) and texts[0] == "v1: A"  # never back to the old one
+    assert any(answers[-1][1] == "v2: A" for answers in found)
+
+
+def start(base, *flags):
+    process = subprocess.Popen(
+        [sys.executable, "bin/serve.py", f"--export_dir={base}", "--rest_port=0", "--grpc_port=0", *flags],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=CHECKOUT,
+        env={**os.environ, "PYTHONPATH": os.path.abspath(CHECKOUT), "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )  # fmt: skip
+    return process, process.stdout.readline(), process.stdout.readline()
+
+
+def test_the_command_serves_says_what_it_is_and_drains(publish, tmp_path):
+    publish(tmp_path, 1)
+    process, first, second = start(tmp_path, "--version_label=stable:1", "--model_name=small")
+    try:
+        url = re.search(r"http://127\.0\.0\.1:\d+/", first)[0]
+        assert "in production serve this folder with TensorFlow Serving" in second
+
+        def ask(times):
+            body = f'{{"signature_name": "slow", "instances": ["{times}"]}}'.encode()
+            path = "v1/models/small/labels/stable:predict"
+            with urllib.request.urlopen(urllib.request.Request(url + path, body), timeout=60) as response:
+                return response.status
+
+        assert ask(1) == 200
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            slow = pool.submit(ask, 1000)
+            time.sleep(0.3)
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.2)
+            assert not slow.done()
+            with pytest.raises(urllib.error.URLError):  # nothing new is taken
+                ask(1)
+            assert slow.result() == 200  # what was under way is answered
+        assert process.wait(30) == 0
+        assert "Version 1 of small is unloaded" in process.stderr.read()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_what_cannot_be_served_is_told(tmp_path):
+    for flags, message in (
+        (["--export_dir", str(tmp_path / "absent")], "No folder"),
+        (["--export_dir", str(tmp_path), "--version_label=one"], "--version_label=one is not LABEL:VERSION"),
+    ):
+        process, *_ = start(tmp_path, *flags)
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 1 and f"serve.py: {message}" in stderr
+        assert "Traceback" not in stderr
+
+
+def test_a_taken_port_is_told(server, publish, tmp_path):
+    publish(tmp_path, 1)
+    taken = server.server.rest_port, server.server.grpc_port
+    for flag, ports in (("--rest_port", (taken[0], 0)), ("--grpc_port", (0, taken[1]))):
+
+        async def main():
+            second = Server(Versions(str(tmp_path), "m"), BatchSettings(), Limits(), Settings("127.0.0.1", *ports))
+            try:
+                with pytest.raises(ServingError, match=f"Choose another {flag}"):
+                    await second.start()
+            finally:
+                await second.stop()
+
+        asyncio.run(main())
