@@ -4,6 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 bin/setup_env.sh test
 export TF_CPP_MIN_LOG_LEVEL=2
-.venv/bin/python -m pytest --durations=10 "$@"
+# A worker each core; a file's tests stay together, because they share what is slow to make.
+parallel=(-n auto --dist loadfile)
+.venv/bin/python -m pytest --durations=10 "${parallel[@]}" "$@"
 # The layers are keras.ops alone: the same tests hold on Keras's other backend.
-KERAS_BACKEND=jax .venv/bin/python -m pytest -q tests/layers tests/modalities tests/test_model.py "$@"
+KERAS_BACKEND=jax .venv/bin/python -m pytest -q "${parallel[@]}" tests/layers tests/modalities tests/test_model.py "$@"
