@@ -79,7 +79,7 @@ class Run:
     def until_step(self, step):
         self.until(lambda: f"step {step}/" in self.log())
 
-    def end(self, number=None, seconds=240):
+    def end(self, number=None, seconds=600):
         """Sends a signal, where one is given, and waits for the process's end -> its exit code."""
         if number:
             self._process.send_signal(number)
