@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from t2t_mm.layers.history import History
 from t2t_mm.layers.convolution import ConvBlock, ConvRes, ConvStep, ConvStep2D
+from t2t_mm.layers.history import History
 
 
 def as_numpy(x):
