@@ -26,7 +26,8 @@ _PACKAGES = ("tensorflow", "keras", "tensorflow-text", "numpy", "sentencepiece",
 class Experiment:
     """problems: in the order they are reported. vocabulary: path of the SentencePiece model.
 
-    model: MultiModel or a configured constructor of it. batches, audio: sizes of batches, features of sounds.
+    more: problems besides. only: names of the problems to take part, in their order; all when empty. Both are for a run
+      that differs from another by its problems. model: MultiModel or a configured constructor of it. batches, audio: sizes of batches, features of sounds.
     """
 
     problems: Sequence[Problem]
@@ -34,13 +35,20 @@ class Experiment:
     model: Callable = MultiModel
     batches: BatchSettings = BatchSettings()
     audio: AudioFeatures = AudioFeatures()
+    more: Sequence[Problem] = ()
+    only: Sequence[str] = ()
 
     def __post_init__(self):
-        names = [problem.name for problem in self.problems]
+        problems = [*self.problems, *self.more]
+        names = [problem.name for problem in problems]
         if not names:
             raise RunError("No problem to work on; the list `problems` is empty.")
         if len(set(names)) < len(names):
             raise RunError(f"A problem is named twice in {', '.join(names)}.")
+        object.__setattr__(self, "problems", problems)
+        object.__setattr__(self, "more", ())
+        if self.only:
+            object.__setattr__(self, "problems", [self.problem(name) for name in self.only])
 
     def problem(self, name: str) -> Problem:
         """The problem called `name`; RunError lists the names there are."""

@@ -29,7 +29,7 @@ CORPORA = (
 def command(name, *flags, stdin=None):
     return subprocess.run(
         [sys.executable, os.path.join("bin", name), *flags], input=stdin, capture_output=True, text=True, cwd=CHECKOUT,
-        env={**os.environ, "PYTHONPATH": os.path.abspath(CHECKOUT), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        env={"PYTHONPATH": os.path.abspath(CHECKOUT), **os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
     )  # fmt: skip
 
 
@@ -55,6 +55,38 @@ def root(tmp_path_factory):
 def test_a_run_leaves_what_later_commands_need(root):
     assert {"checkpoints", "config.gin", "events", "model.json", "vocabulary.model"} <= set(os.listdir(root / "run"))
     assert "versions" in json.loads((root / "run" / "model.json").read_text())
+
+
+NINTH = """
+from t2t_mm.data.example import Example
+from t2t_mm.problems.problem import Problem
+
+class Reversal:
+    def examples(self, split, report):
+        return [Example(inputs=w, targets=w[::-1], origin=f"reversal:{w}") for w in ("one", "two", "three") * 20]
+
+def reversal():
+    return Problem("reversal", Reversal(), inputs="language", targets="text", command="To-Reversed")
+"""
+NINTH_RUN = """
+from __gin__ import dynamic_registration
+import ninth
+from t2t_mm import experiment
+include 'gin/runs/joint_mini.gin'
+experiment.Experiment.more = [@ninth.reversal()]
+experiment.Experiment.only = ['reversal', 'wsj_parsing']
+"""
+
+
+def test_a_ninth_problem_from_outside_trains_with_some_of_the_eight(root, monkeypatch):
+    (root / "ninth.py").write_text(NINTH)
+    (root / "ninth.gin").write_text(NINTH_RUN)
+    flags = [f"--gin_file={root}/ninth.gin", f"--model_dir={root}/ninth", *bindings(root), "--gin_param=steps=1"]
+    monkeypatch.setenv("PYTHONPATH", f"{root}:{os.path.abspath(CHECKOUT)}")
+    done = command("train.py", *flags)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert re.search(r"step 1/1  reversal \d.*  wsj_parsing \d\.\d+  \|", done.stderr)
+    assert json.loads((root / "ninth" / "model.json").read_text())["commands"] == ["To-Parse-Tree", "To-Reversed"]
 
 
 def test_evaluation_of_all_eight(root):

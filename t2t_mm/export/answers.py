@@ -70,11 +70,11 @@ class Answers(tf.Module):
         self.sentencepiece = tensorflow_text.SentencepieceTokenizer(tokenizer.model, add_eos=True)
         self._narrow = None
         if dtype != "float32":
-            self._narrow = {
-                variable: tf.Variable(tf.cast(variable.value, dtype), trainable=False, name=variable.path)
+            self._narrow = [
+                (variable, tf.Variable(tf.cast(variable.value, dtype), trainable=False, name=variable.path))
                 for variable in network.variables
                 if keras.backend.is_float_dtype(variable.dtype)
-            }
+            ]
         self._functions: dict = {}
 
     # Signatures.
@@ -186,7 +186,7 @@ class Answers(tf.Module):
     @property
     def weights(self) -> list[tf.Variable]:
         """The variables that the functions read, in a fixed order."""
-        return list(self._narrow.values()) if self._narrow else [variable.value for variable in self._network.variables]
+        return [stored for _, stored in self._narrow or ()] or [v.value for v in self._network.variables]
 
     # Pipelines, each [b] rows of one kind; `rows` are their numbers in the request.
 
@@ -276,7 +276,7 @@ class Answers(tf.Module):
         """Within it, the network computes with the stored weights."""
         if self._narrow is None:
             return weights_read_once(self._network)
-        wide = [(variable, tf.cast(stored, variable.dtype)) for variable, stored in self._narrow.items()]
+        wide = [(variable, tf.cast(stored, variable.dtype)) for variable, stored in self._narrow]
         return keras.StatelessScope(state_mapping=wide)
 
     def _signature(self, function: Callable, **specs) -> Callable:
