@@ -2,6 +2,7 @@
 
     python bin/decode.py --model_dir=runs/joint_mini --problem=wmt_en_de --input="The cat sleeps."
     python bin/decode.py --model_dir=runs/joint_mini --problem=coco --input=photo.jpg --beam_size=4
+    python bin/decode.py --model_dir=runs/joint_mini --problem=coco --input=photo.jpg --temperature=0.8 --top_p=0.9
     cat sentences.txt | python bin/decode.py --model_dir=runs/joint_mini --problem=wsj_parsing --input=-
 """
 
@@ -28,6 +29,10 @@ _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings over it
 _BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Hypotheses kept; 1 is greedy.", lower_bound=1)
 _ALPHA = flags.DEFINE_float("alpha", 0.6, "Strength of the length penalty.")
 _MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Most tokens of an answer.", lower_bound=1)
+_TEMPERATURE = flags.DEFINE_float("temperature", None, "Draw the answer at this temperature, instead of searching.")
+_TOP_K = flags.DEFINE_integer("top_k", 0, "Draw among the k likeliest tokens; 0 among all.", lower_bound=0)
+_TOP_P = flags.DEFINE_float("top_p", 1.0, "Draw among the fewest tokens whose probabilities sum to p.")
+_SEED = flags.DEFINE_integer("seed", 0, "Another seed draws another answer.")
 
 
 def read_inputs() -> list[example.Example]:
@@ -65,6 +70,24 @@ def _lines(data: bytes, origin: str) -> list[example.Example]:
     return found
 
 
+def sampling() -> dict | None:
+    """The settings of sampling where any is asked for, else None.
+
+    Raises:
+      RunError: they cannot be meant.
+    """
+    if _TEMPERATURE.value is None and _TOP_K.value == 0 and _TOP_P.value == 1:
+        return None
+    temperature = 1.0 if _TEMPERATURE.value is None else _TEMPERATURE.value
+    if temperature <= 0 or not 0 < _TOP_P.value <= 1:
+        raise experiment.RunError(
+            f"--temperature={temperature} must be above 0, --top_p={_TOP_P.value} above 0 and at most 1."
+        )
+    if _BEAM_SIZE.value > 1:
+        raise experiment.RunError("Either draw (--temperature, --top_k, --top_p) or search with --beam_size, not both.")
+    return {"temperature": temperature, "top_k": _TOP_K.value, "top_p": _TOP_P.value, "seed": _SEED.value}
+
+
 def show(problem, text: str, answer, class_names) -> str:
     if problem.targets == "class":
         best = sorted(range(len(answer)), key=lambda index: -answer[index])[:5]
@@ -79,7 +102,7 @@ def show(problem, text: str, answer, class_names) -> str:
 def main(_):
     model_dir = _MODEL_DIR.value
     try:
-        inputs = read_inputs()
+        inputs, drawn = read_inputs(), sampling()
         config.parse(_GIN_FILE.value or [os.path.join(model_dir, "config.gin")], _GIN_PARAM.value)
         run = experiment.use_folder(config.configured(experiment.Experiment)(), model_dir)
         problem = run.problem(_PROBLEM.value)
@@ -87,7 +110,9 @@ def main(_):
             inputs = [dataclasses.replace(one, targets=0) for one in inputs]  # not looked at
         network, description, _ = experiment.load_trained(run, model_dir)
         tokenizer = Tokenizer(run.vocabulary)
-        predictor = inference.Predictor(network, tokenizer, _BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value)
+        predictor = inference.Predictor(
+            network, tokenizer, _BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value, drawn
+        )
         report = example.Report(problem.name, max_bad=len(inputs))
         answers = inference.predict(predictor, problem, inputs, tokenizer, run.audio, run.batches, report)
     except (config.ConfigError, example.CorpusError, experiment.RunError) as error:

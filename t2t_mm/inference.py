@@ -9,7 +9,7 @@ from t2t_mm.data.example import Example, Report
 from t2t_mm.data.features import AudioFeatures
 from t2t_mm.data.pipeline import BatchSettings, make_batches
 from t2t_mm.data.tokenizer import Tokenizer, text_to_tree
-from t2t_mm.decoding import beam_search, weights_read_once
+from t2t_mm.decoding import beam_search, sample, weights_read_once
 from t2t_mm.problems.problem import Problem
 
 Answer = str | np.ndarray
@@ -21,12 +21,21 @@ class Predictor:
     Args:
       beam_size: hypotheses kept; 1 is greedy search. alpha: strength of the length penalty.
       max_length: most tokens of an answer, end token included.
+      sampling: settings of `decoding.sample` by name, to draw answers instead of searching for the likeliest.
     """
 
-    def __init__(self, network, tokenizer: Tokenizer, beam_size: int = 1, alpha: float = 0.6, max_length: int = 128):
+    def __init__(
+        self,
+        network,
+        tokenizer: Tokenizer,
+        beam_size: int = 1,
+        alpha: float = 0.6,
+        max_length: int = 128,
+        sampling: dict | None = None,
+    ):
         if beam_size < 1 or max_length < 1:
             raise ValueError(f"beam_size {beam_size} and max_length {max_length} must be at least 1.")
-        self._network, self._tokenizer = network, tokenizer
+        self._network, self._tokenizer, self._sampling = network, tokenizer, sampling
         self._beam_size, self._alpha, self._max_length = beam_size, alpha, max_length
         self._functions: dict = {}
 
@@ -58,6 +67,8 @@ class Predictor:
         padding = None if problem.inputs == "image" else padding
         encoded, padding, _, _ = self._network.encode(problem.inputs, inputs, padding)
         with weights_read_once(self._network):
+            if self._sampling is not None:
+                return sample(self._network, encoded, padding, command, self._max_length, **self._sampling)[0]
             ids, _ = beam_search(
                 self._network, encoded, padding, command, self._max_length, self._beam_size, self._alpha
             )

@@ -114,6 +114,11 @@ def test_decoding_of_a_users_sentences_and_pictures(root):
     done = command(*decode, "--problem=wsj_parsing", "--input=-", stdin="the cat sleeps .\n\na dog\n")
     assert done.returncode == 0, done.stderr[-3000:]
     assert "cat)" in done.stdout and "dog)" in done.stdout
+    drawn = [*decode, "--problem=wmt_en_de", "--input=A dog."]
+    done = command(*drawn, "--temperature=5", "--seed=1")
+    assert done.returncode == 0 and len(done.stdout.strip()) > 0, done.stderr[-3000:]
+    done = command(*drawn, "--top_p=0.9", "--beam_size=2")
+    assert done.returncode == 1 and "not both" in done.stderr and "Traceback" not in done.stderr
     picture = next((root / "mini" / "imagenet" / "val").rglob("*.JPEG"))
     (root / "broken.jpg").write_bytes(picture.read_bytes()[:300])
     done = command(*decode, "--problem=imagenet", f"--input={picture}", f"--input={root}/broken.jpg")
