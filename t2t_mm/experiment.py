@@ -27,7 +27,8 @@ class Experiment:
     """problems: in the order they are reported. vocabulary: path of the SentencePiece model.
 
     more: problems besides. only: names of the problems to take part, in their order; all when empty. Both are for a run
-      that differs from another by its problems. model: MultiModel or a configured constructor of it. batches, audio: sizes of batches, features of sounds.
+      that differs from another by its problems.
+    model: MultiModel or a configured constructor of it. batches, audio: sizes of batches, features of sounds.
     """
 
     problems: Sequence[Problem]

@@ -24,7 +24,7 @@ from t2t_mm.training.step import make_train_step
 
 @dataclasses.dataclass(frozen=True)
 class Translation:
-    """A batch of made-up sentence pairs for comparing with other code: `tokens` in, `tokens` out, none of them padding."""
+    """A batch of made-up sentence pairs, for comparing with other code: `tokens` in and out, none of them padding."""
 
     tokens: int = 32
     batch_sizes: Sequence[int] = (16, 32)
@@ -115,7 +115,8 @@ def _train_step(network, problems, signatures):
     optimizer = FusedAdam(1e-3)
     optimizer.build(network.trainable_variables)
     weights = {problem.name: 1.0 for problem in problems}
-    return make_train_step(tf.distribute.get_strategy(), network, optimizer, problems, weights, 2.0, 0.1, 0.01, signatures)
+    one = tf.distribute.get_strategy()
+    return make_train_step(one, network, optimizer, problems, weights, 2.0, 0.1, 0.01, signatures)
 
 
 def _wait(result) -> None:
@@ -141,15 +142,17 @@ def _target_tokens(batch) -> int:
 
 def _flops(network, problem, batches, batch) -> float:
     """Of one training step on a batch, three forward passes."""
-    lengths = [tensor.shape[1] for name, tensor in batch.items() if name in ("inputs", "targets") and tensor.dtype == tf.int32
-               and tensor.shape.rank == 2]  # fmt: skip
+    texts = [batch[name] for name in ("inputs", "targets") if batch[name].dtype == tf.int32 and batch[name].shape.rank == 2]
+    lengths = [text.shape[1] for text in texts]
     tokens = sum(lengths) / len(lengths) if lengths else 1
     frames = batch["inputs"].shape[1]
     cost = inspection.example_cost(network, problem, batches, inspection.Lengths(tokens, frames))
     return 3.0 * sum(cost.flops.values()) * batch["targets"].shape[0]
 
 
-def _translation(sized, translation: Translation, depth: int, batch_size: int, steps: int, peak: float) -> dict[str, float]:
+def _translation(
+    sized, translation: Translation, depth: int, batch_size: int, steps: int, peak: float
+) -> dict[str, float]:
     keras.utils.set_random_seed(0)
     problem = Problem("translation", None, inputs="language", targets="text", command="To-German")
     network = sized(
@@ -190,7 +193,8 @@ def _parts(network, problem, batch, whole: float) -> dict[str, float]:
             calls[f"{name}_mixture"] = mixture, lambda mixture=mixture: mixture(x, padding, training=True)[0]
     found = seconds(*(_both_passes(layer, call) for layer, call in calls.values()), repeats=3)
     loss = _both_passes(network, lambda: problem_loss(network, problem, batch, 0.1, 0.01)[0])
-    return {name: part / whole for name, part in zip(calls, found)} | {"all_gradients": seconds(loss, repeats=3)[0] / whole}
+    shares = {name: part / whole for name, part in zip(calls, found)}
+    return shares | {"all_gradients": seconds(loss, repeats=3)[0] / whole}
 
 
 def _both_passes(layer, call):
