@@ -33,6 +33,7 @@ from t2t_mm.modalities.categorical import CategoricalOutput
 from t2t_mm.modalities.image import ImageInput
 from t2t_mm.model import MultiModel
 from t2t_mm.problems.problem import Problem
+from t2t_mm.training.checkpoints import Checkpoints
 
 SENTENCES = ["a dog (b) sleeps .", "the small cat", "Ein Hund schläft im Garten .", "one two three", "it"]
 NAMES = ["n01", "n02", "n03", "n04", "n05", "n06", "n07"]
@@ -108,7 +109,7 @@ def run(tmp_path_factory):
         done=tf.Variable(1, dtype=tf.int64),
         seconds=tf.Variable(1.0, dtype=tf.float64),
     )
-    experiment.checkpoint_manager(checkpoint, folder).save()
+    Checkpoints(checkpoint, folder).save(1)
     return experiment.use_folder(made, folder), folder
 
 

@@ -98,7 +98,7 @@ def test_a_loss_that_is_not_finite_stops_with_problem_and_step(corpora):
 
 def test_a_step_that_is_not_finite_is_skipped_counted_and_named(corpora, caplog):
     """Adam's first update is huge, and no later one takes place."""
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="absl")
     huge = functools.partial(InverseSquareRoot, 1e38, 1)
     once = weights(train(corpora, "once", 1, schedule=huge))
     thrice = weights(train(corpora, "thrice", 3, schedule=huge, not_finite="skip"))
@@ -109,7 +109,7 @@ def test_a_step_that_is_not_finite_is_skipped_counted_and_named(corpora, caplog)
 
 
 def test_the_dev_set_is_evaluated_and_the_best_kept(corpora, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="absl")
     settings = {"eval_steps": 2, "eval_examples": 5, "eval_samples": 1, "best_metric": "reversal/token_accuracy"}
     last = train(corpora, "run", 3, **settings)
     assert "wmt_en_de: evaluated on the first 5 of 12 dev examples" in caplog.text

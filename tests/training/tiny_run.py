@@ -1,6 +1,6 @@
 """A tiny joint run as a process of its own, for the tests that kill one or need two: `tiny_run.py FOLDER NAME JSON`.
 
-JSON holds settings of `loop.train`, and "strategy" and "noise". Corpus and vocabulary lie in FOLDER; steps are run
+JSON holds settings of `loop.train`, and "strategy", "devices" (how many CPUs to see) and "noise". Corpus and vocabulary lie in FOLDER; steps are run
 eagerly, on one thread, so that equal runs have equal sums.
 """
 
@@ -94,9 +94,14 @@ def main(folder, name, text):
     logging.set_verbosity(logging.INFO)
     settings = json.loads(text)
     tf.config.threading.set_intra_op_parallelism_threads(1)
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    several = [tf.config.LogicalDeviceConfiguration()] * settings.pop("devices", 1)
+    tf.config.set_logical_device_configuration(cpu, several)
     tf.config.run_functions_eagerly(True)
     if "strategy" in settings:
-        settings["strategy"] = getattr(strategy, settings["strategy"])
+        chosen = getattr(strategy, settings["strategy"])
+        on_all = [f"CPU:{index}" for index in range(len(several))]
+        settings["strategy"] = functools.partial(chosen, on_all) if chosen is strategy.mirrored else chosen
     try:
         train(folder, name, **settings)
     except RunError as error:
