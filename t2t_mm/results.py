@@ -77,7 +77,19 @@ def render(record: dict) -> str:
         f"{record['minutes']} minutes, seed {record['seed']}; {versions}.\n",
         table(record["results"], record.get("baselines")),
     ]
+    if record.get("training_loss"):
+        parts.append(_losses(record["training_loss"]))
     for problem, samples in record.get("samples", {}).items():
         parts.append(f"**{problem}**\n")
         parts += ["\n".join(f"- {key}: {value}" for key, value in sample.items()) + "\n" for sample in samples]
     return "\n".join(parts)
+
+
+def _losses(losses: dict) -> str:
+    """A Markdown table of problem -> {step: training loss}, a column for each step."""
+    steps = sorted({step for found in losses.values() for step in found})
+    lines = [f"| training loss at step | {' | '.join(map(str, steps))} |", "| --- |" + " ---: |" * len(steps)]
+    for problem, found in losses.items():
+        shown = (_shown(found[step]) if step in found else "" for step in steps)
+        lines.append(f"| {problem} | {' | '.join(shown)} |")
+    return "\n".join(lines) + "\n"
