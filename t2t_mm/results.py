@@ -6,8 +6,9 @@ import json
 import os
 import platform
 import subprocess
+import sys
 
-_PACKAGES = ("tensorflow", "keras", "sacrebleu", "jiwer")
+_PACKAGES = ("tensorflow", "jax", "keras", "sacrebleu", "jiwer")
 
 
 def write_results(path: str, command: str, seed: int, minutes: float, results: dict, **more) -> None:
@@ -22,7 +23,7 @@ def write_results(path: str, command: str, seed: int, minutes: float, results: d
         "commit": _commit(),
         "date": datetime.date.today().isoformat(),
         "cores": os.cpu_count(),
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES}
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES if sys.modules.get(name)}
         | {"python": platform.python_version()},
         "seed": seed,
         "minutes": round(minutes, 1),
