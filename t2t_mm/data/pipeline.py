@@ -84,6 +84,8 @@ def make_batches(
     data = data.map(_with_padding(problem), num_parallel_calls=1, deterministic=True).prefetch(2)
     options = tf.data.Options()
     options.deterministic = True
+    # Every step says how parallel it is. The tuning thread would find nothing to tune, and end only when its period does.
+    options.autotune.enabled = False
     # The decoders carry no state but the report, so an iterator may be saved and restored around them.
     options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
     return data.with_options(options)
