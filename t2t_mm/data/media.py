@@ -10,7 +10,7 @@ from PIL import Image
 
 from t2t_mm.data.example import MediaError
 from t2t_mm.data.flac import FlacError, check_frames, read_info
-from t2t_mm.data.resampling import resample
+from t2t_mm.data.resampling import resampler
 from t2t_mm.data.sphere import decode_sphere
 from t2t_mm.data.tars import is_member, read_member
 
@@ -81,7 +81,7 @@ def decode_audio(data: bytes, origin: str, sample_rate: int) -> np.ndarray:
     if not _RATES[0] <= rate <= _RATES[1]:
         raise MediaError(f"{origin}: {rate} samples a second; {_RATES[0]} to {_RATES[1]} are read.")
     mono = samples.mean(axis=1, dtype=np.float32)
-    return mono if rate == sample_rate else resample(mono, rate, sample_rate).numpy()
+    return mono if rate == sample_rate else resampler(sample_rate)(mono, rate).numpy()
 
 
 def _read(path: str) -> bytes:
