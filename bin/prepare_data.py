@@ -3,6 +3,7 @@
     python bin/prepare_data.py --gin_file=gin/runs/joint_mini.gin --output=prepared --processes=2
 
 The same command goes on where an interrupted one was. Train on the records with a further --gin_file=gin/prepared.gin.
+With --beam_pipeline_options=runner=... an Apache Beam runner does the work, on as many machines as it has.
 """
 
 import os
@@ -20,16 +21,28 @@ _SPLIT = flags.DEFINE_multi_enum("split", corpus_files.SPLITS, corpus_files.SPLI
 _PROCESSES = flags.DEFINE_integer("processes", os.cpu_count(), "How many work at once.", lower_bound=1)
 _SHARD_EXAMPLES = flags.DEFINE_integer("shard_examples", None, "Examples of a file; by the kind of input without.")
 _MAX_BAD = flags.DEFINE_integer("max_bad_examples", 100, "Unusable examples of a set that are dropped.", lower_bound=0)
+_BEAM = flags.DEFINE_list("beam_pipeline_options", [], "Work on Apache Beam, with these options, e.g. runner=DirectRunner.")
 _VERIFY = flags.DEFINE_bool("verify", False, "Only compare the records in --output with their checksums.")
 
 
 def prepare_or_verify(run, problem, workers) -> dict:
     if _VERIFY.value:
         return prepare.verify(_OUTPUT.value, problem.name)
-    return prepare.prepare(
-        problem, run.vocabulary, _OUTPUT.value, run.batches.image_size, run.audio.sample_rate, workers, _SPLIT.value,
-        _MAX_BAD.value, _SHARD_EXAMPLES.value,
-    )  # fmt: skip
+    arguments = (problem, run.vocabulary, _OUTPUT.value, run.batches.image_size, run.audio.sample_rate)
+    if _BEAM.value:
+        options = [f"--{option}" for option in _BEAM.value]
+        return with_beam().prepare(*arguments, options, _SPLIT.value, _MAX_BAD.value)
+    return prepare.prepare(*arguments, workers, _SPLIT.value, _MAX_BAD.value, _SHARD_EXAMPLES.value)
+
+
+def with_beam():
+    try:
+        from t2t_mm.data import prepare_beam
+    except ImportError as error:
+        raise SystemExit(
+            f"prepare_data.py: --beam_pipeline_options needs Apache Beam ({error}): pip install -e '.[beam]'."
+        ) from error
+    return prepare_beam
 
 
 def show(name: str, description: dict) -> None:

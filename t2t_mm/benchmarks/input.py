@@ -1,9 +1,9 @@
 """Whether input holds training back: examples a second from prepared records, the wait in a step, and host memory."""
 
+import os
 import resource
 import time
 
-import keras
 import tensorflow as tf
 
 from t2t_mm.data import prepare
@@ -13,6 +13,7 @@ from t2t_mm.data.tokenizer import Tokenizer
 from t2t_mm.experiment import Experiment
 from t2t_mm.problems import prepared
 from t2t_mm.training.loop import OptimizerSettings
+from t2t_mm.training.schedule import InverseSquareRoot
 from t2t_mm.training.step import make_train_step, split_batch
 
 
@@ -23,7 +24,7 @@ def run(experiment: Experiment, records: str, batches: int = 40, steps: int = 20
       with), "memory" ("peak_mebibytes" of this process with all pipelines open, before there is a model), and
       "training" ("seconds_per_step", "percent_waiting" for input).
     """
-    with prepare.Workers(1) as workers:
+    with prepare.Workers(os.cpu_count()) as workers:
         for problem in experiment.problems:
             prepare.prepare(
                 problem, experiment.vocabulary, records, experiment.batches.image_size, experiment.audio.sample_rate,
@@ -65,7 +66,7 @@ def _training(experiment: Experiment, problems, streams: dict, iterators: dict, 
     """Joint steps as `loop.train` makes them; the first two are left out, one traces and one fills the caches."""
     strategy, settings = tf.distribute.get_strategy(), OptimizerSettings()
     network = experiment.build_model(experiment.describe())
-    adam = keras.optimizers.Adam(1e-4)
+    adam = settings.adam(InverseSquareRoot())
     adam.build(network.trainable_variables)
     step = make_train_step(
         strategy, network, adam, problems, {name: 1.0 for name in streams}, settings.clip_norm, settings.label_smoothing,

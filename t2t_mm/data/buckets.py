@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from t2t_mm.data.augmentation import RandomCrop
 from t2t_mm.problems.problem import Problem
 
 
@@ -14,6 +15,8 @@ class BatchSettings:
     max_length: longest text, in tokens with the end token; max_frames: longest sound. Longer ones are reported and
       left out. image_size: rows and columns pictures are resized to.
     shuffle: how many examples the shuffle buffer holds.
+    crop: how training pictures with class targets are changed; None leaves them. Captions say what is where in their
+      pictures, so those are never changed.
     static_shapes: pad every batch to its bucket's bounds, and the last one of an evaluation to its bucket's size (with
       rows of index −1), so that there are as many shapes as buckets: what a TPU needs, and what costs time elsewhere.
     """
@@ -25,6 +28,7 @@ class BatchSettings:
     max_frames: int = 1600
     image_size: int = 299
     shuffle: int = 20000
+    crop: RandomCrop | None = None
     static_shapes: bool = False
 
 

@@ -1,5 +1,6 @@
 """What the corpus readers share: the message for a corpus that is not there, and lines of text files."""
 
+import functools
 import gzip
 import io
 import itertools
@@ -46,6 +47,7 @@ def check_split(split: str) -> None:
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}.")
 
 
+@functools.cache  # a split is read more than once, and one warning of it is enough
 def warn_of_count(what: str, found: int, expected: int) -> None:
     """A corpus that is not the full release is used all the same, but not in silence."""
     if found != expected:

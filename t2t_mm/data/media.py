@@ -10,7 +10,7 @@ from PIL import Image
 
 from t2t_mm.data.example import MediaError
 from t2t_mm.data.flac import FlacError, check_frames, read_info
-from t2t_mm.data.resampling import resample
+from t2t_mm.data.resampling import resampler
 from t2t_mm.data.sphere import decode_sphere
 from t2t_mm.data.tars import is_member, read_member
 
@@ -26,8 +26,8 @@ _PILLOW_ERRORS = (
 )  # fmt: skip
 
 
-def load_image(path: str, size: int) -> np.ndarray:
-    """The picture at `path` as float32 [size, size, 3] in 0..255, resized without cropping.
+def load_image(path: str, size: int | None) -> np.ndarray:
+    """The picture at `path` as float32 [size, size, 3] in 0..255, resized without cropping; uint8 [H, W, 3] without size.
 
     Grey, palette and CMYK pictures in JPEG, PNG, GIF, BMP or WebP become RGB, whatever the file's ending says. `path` may
     be a member of a tar (see `tars`).
@@ -38,7 +38,7 @@ def load_image(path: str, size: int) -> np.ndarray:
     return decode_image(_read(path), path, size)
 
 
-def decode_image(data: bytes, origin: str, size: int) -> np.ndarray:
+def decode_image(data: bytes, origin: str, size: int | None) -> np.ndarray:
     """`load_image` of encoded bytes; `origin` names them in errors."""
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
@@ -46,8 +46,10 @@ def decode_image(data: bytes, origin: str, size: int) -> np.ndarray:
                 raise MediaError(
                     f"{origin}: {picture.width} × {picture.height} pixels; at most {LARGEST_PICTURE:,} are unpacked."
                 )
-            picture = picture.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
-            return np.asarray(picture, np.float32)
+            picture = picture.convert("RGB")
+            if size is None:
+                return np.asarray(picture)
+            return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR), np.float32)
     except _PILLOW_ERRORS as error:
         raise MediaError(f"{origin}: not a readable picture: {error}") from error
 
@@ -79,7 +81,7 @@ def decode_audio(data: bytes, origin: str, sample_rate: int) -> np.ndarray:
     if not _RATES[0] <= rate <= _RATES[1]:
         raise MediaError(f"{origin}: {rate} samples a second; {_RATES[0]} to {_RATES[1]} are read.")
     mono = samples.mean(axis=1, dtype=np.float32)
-    return mono if rate == sample_rate else resample(mono, rate, sample_rate).numpy()
+    return mono if rate == sample_rate else resampler(sample_rate)(mono, rate).numpy()
 
 
 def _read(path: str) -> bytes:

@@ -1,11 +1,12 @@
 """tf.data pipelines: examples to batches, bucketed by length under a budget of positions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from t2t_mm.data import media
+from t2t_mm.data.augmentation import RandomCrop
 from t2t_mm.data.buckets import BatchSettings, bucket_shapes
 from t2t_mm.data.example import CorpusError, Example, Report
 from t2t_mm.data.features import AudioFeatures, standardise_image
@@ -46,14 +47,15 @@ def make_batches(
         return np.bool_(False)
 
     form = getattr(examples, "form", "files")
-    decode = _decoder(problem, form, audio, settings, report)
+    crop = settings.crop if training and problem.inputs == "image" and problem.targets == "class" else None
+    decode = _decoder(problem, form, audio, settings.image_size, crop, report)
 
     def encode(element):
         usable, x, y = tf.constant(True), element["inputs"], element["targets"]
         if problem.inputs == "language":
             x = tokenizer.tokenize(x) if x.dtype == tf.string else x
         else:
-            x, usable = decode(x, element["origin"])
+            x, usable = decode(element)
         if form == "encoded" and problem.targets == "tree":  # as tree_to_text does it
             y = tf.strings.regex_replace(y, r"(\S+)\s*", r"<\1>")
         y = tokenizer.tokenize(y) if y.dtype == tf.string else tf.cast(y, tf.int32)
@@ -79,6 +81,8 @@ def make_batches(
     else:
         examples.check(tokenizer.fingerprint, settings.image_size, audio.sample_rate)
         data = examples.dataset(training, seed, settings.shuffle)
+    if crop:  # the place in the stream, part of every checkpoint, says which epoch and which example
+        data = data.enumerate().map(lambda place, element: {**element, "seed": tf.stack([tf.cast(seed, tf.int64), place])})
     data = data.map(encode, num_parallel_calls=2, deterministic=True).filter(fits).map(lambda element, *_: element)
     data = _bucketed(data, problem, settings, training, replicas)
     data = data.map(_with_padding(problem), num_parallel_calls=1, deterministic=True).prefetch(2)
@@ -103,40 +107,51 @@ def _in_memory(problem: Problem, examples: Sequence[Example]) -> tf.data.Dataset
     )
 
 
-def _decoder(problem: Problem, form: str, audio: AudioFeatures, settings: BatchSettings, report: Report):
-    """A function of (input, origin) -> (features, whether they are usable) for pictures and sounds.
+def _decoder(
+    problem: Problem, form: str, audio: AudioFeatures, size: int, crop: RandomCrop | None, report: Report
+) -> Callable:
+    """A function of an element -> (features, whether they are usable) for pictures and sounds.
 
     form: "files" for paths; "encoded" for the bytes of pictures, or samples; "prepared" for PNGs of the right size, or
       samples.
+    crop: what is done to each picture, with its "seed".
     """
-    size = settings.image_size
 
-    def guarded(read, empty):
+    def guarded(read, kind, element):
+        """What `read` makes of the input; where it cannot, nothing, and a note in the report."""
+
         def call(value, origin):
             try:
                 return read(value, origin.decode()), np.bool_(True)
             except media.MediaError as error:
                 report.skip(origin.decode(), str(error))
-                return empty, np.bool_(False)
+                return nothing, np.bool_(False)
 
-        return lambda value, origin: tf.numpy_function(call, [value, origin], (tf.float32, tf.bool))
+        nothing = np.zeros([size, size, 3] if problem.inputs == "image" else [8], kind.as_numpy_dtype)
+        return tf.numpy_function(call, [element["inputs"], element["origin"]], (kind, tf.bool))
 
-    def picture(value, origin):
-        data = media.decode_image(value, origin, size) if form == "encoded" else media.load_image(value.decode(), size)
-        return standardise_image(data)
+    def pixels(value, origin, size):
+        return media.decode_image(value, origin, size) if form == "encoded" else media.load_image(value.decode(), size)
 
-    def image(value, origin):
-        if form == "prepared":  # the same formula as standardise_image
-            pixels = tf.ensure_shape(tf.io.decode_png(value, channels=3), [size, size, 3])
-            return tf.image.per_image_standardization(pixels), tf.constant(True)
-        x, usable = guarded(picture, np.zeros([size, size, 3], np.float32))(value, origin)
-        return tf.ensure_shape(x, [size, size, 3]), usable
+    def image(element):
+        if form == "prepared":
+            x, usable = tf.io.decode_png(element["inputs"], channels=3), tf.constant(True)
+        elif crop:
+            x, usable = guarded(lambda value, origin: pixels(value, origin, None), tf.uint8, element)
+        else:
+            read = lambda value, origin: standardise_image(pixels(value, origin, size))  # noqa: E731
+            x, usable = guarded(read, tf.float32, element)
+            return tf.ensure_shape(x, [size, size, 3]), usable
+        if crop:
+            x = crop(x, size, element["seed"])
+        # The same formula as standardise_image.
+        return tf.image.per_image_standardization(tf.ensure_shape(x, [size, size, 3])), usable
 
-    def sound(value, origin):
+    def sound(element):
         if form != "files":
-            return audio(tf.cast(value, tf.float32) / 2**15), tf.constant(True)
-        read = guarded(lambda path, _: media.load_audio(path.decode(), audio.sample_rate), np.zeros(8, np.float32))
-        samples, usable = read(value, origin)
+            return audio(tf.cast(element["inputs"], tf.float32) / 2**15), tf.constant(True)
+        read = lambda path, _: media.load_audio(path.decode(), audio.sample_rate)  # noqa: E731
+        samples, usable = guarded(read, tf.float32, element)
         return audio(tf.ensure_shape(samples, [None])), usable
 
     return image if problem.inputs == "image" else sound

@@ -45,15 +45,16 @@ class Plan:
     vocabulary: str | None
     image_size: int | None
     sample_rate: int | None
-    shard_examples: int
+    shard_examples: int | None
 
     def features(self) -> tfds.features.FeaturesDict:
         return records.features(self.inputs, self.targets, self.image_size, self.class_names)
 
 
 def make_plan(
-    problem: Problem, tokenizer: Tokenizer, image_size: int, sample_rate: int, shard_examples: int | None
+    problem: Problem, tokenizer: Tokenizer, image_size: int, sample_rate: int, shard_examples: int | None = None
 ) -> Plan:
+    """What a problem's records need of these settings; without `shard_examples` whoever writes them sizes the shards."""
     kinds = (problem.inputs, problem.targets)
     return Plan(
         problem.name,
@@ -62,7 +63,7 @@ def make_plan(
         tokenizer.fingerprint if kinds[0] == "language" or kinds[1] != "class" else None,
         image_size if problem.inputs == "image" else None,
         sample_rate if problem.inputs == "audio" else None,
-        shard_examples or _SHARD_EXAMPLES[problem.inputs],
+        shard_examples,
     )
 
 
@@ -86,9 +87,10 @@ def prepare(
       TooManyBadExamples: more unusable examples than `max_bad_examples` in one split.
     """
     final = os.path.join(output, problem.name, records.VERSION)
+    shard_examples = shard_examples or _SHARD_EXAMPLES[problem.inputs]
     plan = make_plan(problem, Tokenizer(vocabulary), image_size, sample_rate, shard_examples)
     if os.path.exists(final):
-        return _done_before(final, plan)
+        return done_before(final, plan)
     folder = final + ".incomplete"
     _begin(folder, plan)
     done, dropped, left_out, absent = {}, {}, {}, {}
@@ -111,12 +113,13 @@ def verify(output: str, name: str) -> dict:
     description = records.PreparedRecords(os.path.join(output, name)).description()
     for file, expected in description["checksums"].items():
         path = os.path.join(folder, file)
-        if not os.path.isfile(path) or _file_digest(path) != expected:
+        if not os.path.isfile(path) or file_digest(path) != expected:
             raise CorpusError(f"{path}: absent, or not what was prepared (checksum). Delete {folder}, prepare again.")
     return description
 
 
-def _done_before(final: str, plan: Plan) -> dict:
+def done_before(final: str, plan: Plan) -> dict:
+    """The description of finished records; CorpusError when they were made by another plan."""
     path = os.path.join(final, records.DESCRIPTION)
     if not os.path.isfile(path):
         raise CorpusError(f"{final}: is there, but holds no {records.DESCRIPTION}. Delete it or choose another output.")
@@ -147,7 +150,7 @@ def _begin(folder: str, plan: Plan) -> None:
 
 def _shards(problem, plan, vocabulary, split, folder, report, workers) -> Iterator[dict]:
     """The notes of the shards of a split, each written or found written, in order."""
-    examples, total = _ordered(problem, split, report)
+    examples, total = ordered(problem, split, report), _count(problem, split, report)
     waiting: list = []
     with tqdm.tqdm(total=total, desc=f"{problem.name} {split}", unit=" examples", smoothing=0.05) as progress:
 
@@ -172,14 +175,18 @@ def _shards(problem, plan, vocabulary, split, folder, report, workers) -> Iterat
             yield take()
 
 
-def _ordered(problem: Problem, split: str, report: Report) -> tuple[Iterator[Example], int]:
-    """The examples in the order in which they are written, and their number."""
+def ordered(problem: Problem, split: str, report: Report) -> Iterator[Example]:
+    """The examples in the order in which they are written."""
     if hasattr(problem.source, "stream"):
-        return stream(problem.source, split, report), sum(1 for _ in stream(problem.source, split, report))
+        return stream(problem.source, split, report)
     examples = list(problem.source.examples(split, report))
     if split == "train":  # a class's pictures lie together in the corpus
         random.Random(0).shuffle(examples)
-    return iter(examples), len(examples)
+    return iter(examples)
+
+
+def _count(problem: Problem, split: str, report: Report) -> int:
+    return sum(1 for _ in stream(problem.source, split, report))
 
 
 def _digest(part: Sequence[Example]) -> str:
@@ -245,8 +252,7 @@ class ShardWriter:
     """Turns examples into one file of records and a note about it."""
 
     def __init__(self, plan: Plan, vocabulary: str):
-        self._plan, self._features = plan, plan.features()
-        self._tokenizer = Tokenizer(vocabulary).processor if plan.vocabulary else None
+        self._features, self._record = plan.features(), RecordMaker(plan, vocabulary)
 
     def __call__(self, path: str, part: Sequence[Example], first: int) -> dict:
         """Writes `path`.tfrecord and `path`.json, the second last.
@@ -257,7 +263,7 @@ class ShardWriter:
         with tf.io.TFRecordWriter(path + ".part") as file:
             for index, example in enumerate(part, start=first):
                 try:
-                    record = self.record(example, index)
+                    record = self._record(example, index)
                 except media.MediaError as error:
                     dropped[example.origin] = str(error)
                     continue
@@ -266,12 +272,20 @@ class ShardWriter:
         os.replace(path + ".part", path + ".tfrecord")
         note = {
             "source": _digest(part), "read": len(part), "examples": written, "dropped": dropped,
-            "bytes": os.path.getsize(path + ".tfrecord"), "sha256": _file_digest(path + ".tfrecord"),
+            "bytes": os.path.getsize(path + ".tfrecord"), "sha256": file_digest(path + ".tfrecord"),
         }  # fmt: skip
         _write_json(path + ".json", note)
         return note
 
-    def record(self, example: Example, index: int) -> dict:
+
+class RecordMaker:
+    """Turns an example into what its record holds."""
+
+    def __init__(self, plan: Plan, vocabulary: str):
+        self._plan = plan
+        self._tokenizer = Tokenizer(vocabulary).processor if plan.vocabulary else None
+
+    def __call__(self, example: Example, index: int) -> dict:
         """One record as `records.features` has it; MediaError when its picture or sound cannot be decoded."""
         is_class = self._plan.targets == "class"
         target = tree_to_text(example.targets) if self._plan.targets == "tree" else example.targets
@@ -323,19 +337,25 @@ def _finish(folder: str, final: str, plan: Plan, done: dict, more: dict) -> dict
     for name in os.listdir(folder):  # of an earlier attempt with other shards
         if ".tfrecord-" in name and name not in checksums:
             os.remove(os.path.join(folder, name))
-    tfds.folder_dataset.write_metadata(
-        data_dir=folder, features=plan.features(), split_infos=infos, version=records.VERSION,
-        description=f"{plan.problem}, prepared for the MultiModel",
-    )  # fmt: skip
-    description = dataclasses.asdict(plan) | {"splits": counts, "checksums": checksums} | more
-    _write_json(os.path.join(folder, records.DESCRIPTION), description)
+    description = describe(folder, plan, infos, counts, checksums, more)
     os.replace(folder, final)
     shutil.rmtree(os.path.join(final, _NOTES))
     os.remove(os.path.join(final, _PLAN))
     return description
 
 
-def _file_digest(path: str) -> str:
+def describe(folder: str, plan: Plan, infos: list, counts: dict, checksums: dict, more: dict) -> dict:
+    """Writes TFDS's metadata and our description of the shards in `folder`, and returns the latter."""
+    tfds.folder_dataset.write_metadata(
+        data_dir=folder, features=plan.features(), split_infos=infos, version=records.VERSION,
+        description=f"{plan.problem}, prepared for the MultiModel",
+    )  # fmt: skip
+    description = dataclasses.asdict(plan) | {"splits": counts, "checksums": checksums} | more
+    _write_json(os.path.join(folder, records.DESCRIPTION), description)
+    return description
+
+
+def file_digest(path: str) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

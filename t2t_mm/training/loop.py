@@ -44,6 +44,10 @@ class OptimizerSettings:
     label_smoothing: float = 0.1
     balance_weight: float = 0.01
 
+    def adam(self, learning_rate) -> FusedAdam:
+        """The optimizer; `learning_rate` is a number or a schedule."""
+        return FusedAdam(learning_rate, beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon)
+
 
 def train(
     experiment: Experiment,
@@ -129,9 +133,7 @@ def train(
         # Model and optimizer.
         with strategy.scope():
             network = experiment.build_model(experiment.describe())
-            adam = FusedAdam(
-                schedule(), beta_1=optimizer.beta_1, beta_2=optimizer.beta_2, epsilon=optimizer.epsilon
-            )
+            adam = optimizer.adam(schedule())
             adam.build(network.trainable_variables)
         done = tf.Variable(0, dtype=tf.int64, trainable=False)
         seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
