@@ -16,7 +16,7 @@ from absl import app, flags
 
 from t2t_mm import benchmarks, config, results
 from t2t_mm.data import example
-from t2t_mm.experiment import RunError
+from t2t_mm.errors import RunError
 
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration; gin/benchmarks/NAME.gin without.")
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings over the files.")

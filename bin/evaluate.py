@@ -12,7 +12,7 @@ from absl import app, flags
 
 from t2t_mm import config, experiment, results
 from t2t_mm.data import example
-from t2t_mm.evaluation import evaluate
+from t2t_mm.evaluation import curves, evaluate
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "dev", ["dev", "test"], "Which set.")
@@ -50,6 +50,7 @@ def main(_):
         found.pop("results"),
         baselines=baselines,
         training_minutes=round(minutes, 1),
+        training_loss=curves.training_losses(model_dir),
         split=split,
         **found,
     )

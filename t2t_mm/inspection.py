@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import keras
 
-from t2t_mm.data.pipeline import BatchSettings, bucket_shapes
+from t2t_mm.data.buckets import BatchSettings, bucket_shapes
 from t2t_mm.model import MultiModel
 from t2t_mm.problems.problem import Problem
 

@@ -6,8 +6,9 @@ import json
 import os
 import platform
 import subprocess
+import sys
 
-_PACKAGES = ("tensorflow", "keras", "sacrebleu", "jiwer")
+_PACKAGES = ("tensorflow", "jax", "keras", "sacrebleu", "jiwer")
 
 
 def write_results(path: str, command: str, seed: int, minutes: float, results: dict, **more) -> None:
@@ -22,7 +23,7 @@ def write_results(path: str, command: str, seed: int, minutes: float, results: d
         "commit": _commit(),
         "date": datetime.date.today().isoformat(),
         "cores": os.cpu_count(),
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES}
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES if sys.modules.get(name)}
         | {"python": platform.python_version()},
         "seed": seed,
         "minutes": round(minutes, 1),
@@ -77,7 +78,19 @@ def render(record: dict) -> str:
         f"{record['minutes']} minutes, seed {record['seed']}; {versions}.\n",
         table(record["results"], record.get("baselines")),
     ]
+    if record.get("training_loss"):
+        parts.append(_losses(record["training_loss"]))
     for problem, samples in record.get("samples", {}).items():
         parts.append(f"**{problem}**\n")
         parts += ["\n".join(f"- {key}: {value}" for key, value in sample.items()) + "\n" for sample in samples]
     return "\n".join(parts)
+
+
+def _losses(losses: dict) -> str:
+    """A Markdown table of problem -> {step: training loss}, a column for each step."""
+    steps = sorted({step for found in losses.values() for step in found})
+    lines = [f"| training loss at step | {' | '.join(map(str, steps))} |", "| --- |" + " ---: |" * len(steps)]
+    for problem, found in losses.items():
+        shown = (_shown(found[step]) if step in found else "" for step in steps)
+        lines.append(f"| {problem} | {' | '.join(shown)} |")
+    return "\n".join(lines) + "\n"

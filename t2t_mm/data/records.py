@@ -102,7 +102,7 @@ class PreparedExamples:
 
     def __iter__(self) -> Iterator[Example]:
         wanted = {"input_text", "target_text", "references", "origin", "targets"}
-        data = self._builder.as_dataset(self._split, read_config=_reading(), decoders=_only(wanted))
+        data = self._builder.as_dataset(self._split, read_config=_reading(False), decoders=_only(wanted))
         for record in tfds.as_numpy(data):
             text = {name: record[name].decode() for name in ("input_text", "target_text", "origin")}
             targets = int(record["targets"]) if self._description["targets"] == "class" else text["target_text"]
@@ -127,12 +127,13 @@ class PreparedExamples:
         """
         decoders = _only(_TRAINING, {"inputs": tfds.decode.SkipDecoding()} if self._is_image() else {})
         data = self._builder.as_dataset(
-            self._split, shuffle_files=training, read_config=_reading(seed), decoders=decoders
+            self._split, shuffle_files=training, read_config=_reading(training, seed), decoders=decoders
         )
         if training:
             size = max(int(self._info.num_bytes) // max(len(self), 1), 1)
-            data = data.shuffle(max(min(len(self), shuffle, _SHUFFLE_BYTES // size), 2), seed=seed).repeat()
-        return data
+            return data.shuffle(max(min(len(self), shuffle, _SHUFFLE_BYTES // size), 2), seed=seed).repeat()
+        # The place among those that iterate: the record's own counts the dropped ones too.
+        return data.enumerate().map(lambda index, record: dict(record, index=index))
 
     def _is_image(self) -> bool:
         return self._description["inputs"] == "image"
@@ -142,12 +143,12 @@ def _only(names, decoders=None) -> tfds.decode.PartialDecoding:
     return tfds.decode.PartialDecoding({name: True for name in names}, decoders or None)
 
 
-def _reading(seed: int = 0) -> tfds.ReadConfig:
-    """In the order of the seed, with small buffers, and no copy in memory."""
+def _reading(training: bool, seed: int = 0) -> tfds.ReadConfig:
+    """Many shards at once in the order of the seed, or one after the other; with small buffers, and no copy in memory."""
     options = tf.data.Options()
     options.deterministic = True
     return tfds.ReadConfig(
         options=options, try_autocache=False, shuffle_seed=seed, shuffle_reshuffle_each_iteration=True,
-        interleave_cycle_length=_OPEN_SHARDS, num_parallel_calls_for_decode=2, skip_prefetch=True,
-        num_parallel_calls_for_interleave_files=2, override_buffer_size=_READ_BYTES,
+        interleave_cycle_length=_OPEN_SHARDS if training else 1, num_parallel_calls_for_decode=2, skip_prefetch=True,
+        num_parallel_calls_for_interleave_files=2 if training else 1, override_buffer_size=_READ_BYTES,
     )  # fmt: skip

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from absl import logging
 
-from t2t_mm.data.example import Report
+from t2t_mm.data.example import Report, first
 from t2t_mm.data.pipeline import load_examples, make_batches
 from t2t_mm.data.tokenizer import Tokenizer
 from t2t_mm.errors import RunError
@@ -58,12 +58,13 @@ class DevSet:
         for problem in experiment.problems:
             report = Report(problem.name, max_bad_examples)
             found = load_examples(problem, "dev", report)
-            self._examples[problem.name] = kept = found[:examples]
+            kept = first(found, examples)
+            self._examples[problem.name] = list(kept)
             logging.info("%s: evaluated on the first %d of %d dev examples", problem.name, len(kept), len(found))
             batches = [
                 make_batches(problem, part, tokenizer, experiment.audio, experiment.batches, report, training=False)
-                for part in (kept, kept[:samples])
-                if part
+                for part in (kept, first(kept, samples))
+                if len(part)
             ]
             self._batches[problem.name], self._shown[problem.name] = batches[0], batches[1:]
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from t2t_mm.data import prepare as preparing
 from t2t_mm.data.corpus_files import MissingCorpus
-from t2t_mm.data.example import CorpusError, Example, Report, TooManyBadExamples
+from t2t_mm.data.example import CorpusError, Example, Report, TooManyBadExamples, first
 from t2t_mm.data.features import AudioFeatures
 from t2t_mm.data.image_folders import ImageFolders
 from t2t_mm.data.parallel_text import ParallelText
@@ -117,21 +117,40 @@ def test_tfds_reads_them_with_their_counts(output):
         "train": 11, "dev": 4, "test": 3
     }  # fmt: skip
     assert builder.info.splits["train"].num_shards == 4
-    (first, *_) = tfds.as_numpy(builder.as_dataset("dev"))
-    assert first["input_text"] == b"en sentence number 0 of dev" and first["inputs"][-1] == 1
+    (record, *_) = tfds.as_numpy(builder.as_dataset("dev"))
+    assert record["input_text"] == b"en sentence number 0 of dev" and record["inputs"][-1] == 1
     classes = tfds.builder_from_directory(output / "pictures" / "1.0.0").info.features["targets"]
     assert classes.names == ["n01", "n02"]
     assert not list(output.rglob("*.incomplete")) and not list(output.rglob("*.part"))
 
 
+class Numbers:
+    def examples(self, split, report):
+        return [Example(f"number {i}", f"{i}", f"numbers:{i}") for i in range(40)]
+
+
+def test_evaluation_reads_long_shards_in_order_and_as_many_as_are_wanted(corpora, tmp_path):
+    problem = Problem("numbers", Numbers(), "language", "text", "c")
+    prepared(problem, corpora, tmp_path, shard_examples=20, splits=["dev"])
+    examples = problems([problem], str(tmp_path))[0].source.examples("dev", Report("x"))
+    origins = [f"numbers:{i}" for i in range(40)]
+    assert [example.origin for example in examples] == origins
+    elements = list(examples.dataset(False, 0, 8).as_numpy_iterator())
+    assert [(element["index"], element["origin"].decode()) for element in elements] == list(enumerate(origins))
+    few = first(examples, 25)
+    assert len(few) == 25 and [example.origin for example in few] == origins[:25]
+    assert [element["index"] for element in few.dataset(False, 0, 8).as_numpy_iterator()] == list(range(25))
+    assert len(first(examples, 50)) == 40 and first(["a", "b"], 1) == ["a"]
+
+
 def test_training_on_records_is_endless_repeatable_and_takes_them_all(corpora, declared, output):
     problem = problems(declared, str(output))[0]
 
-    def first():
+    def places():
         return [batch["index"].numpy().tolist() for batch in batches(problem, "train", corpora, True).take(30)]
 
-    assert first() == first()
-    assert {index for indices in first() for index in indices} == set(range(11))
+    assert places() == places()
+    assert {index for indices in places() for index in indices} == set(range(11))
 
 
 def test_a_split_the_corpus_lacks_is_absent_and_said_to_be(declared, output):
@@ -182,7 +201,7 @@ def test_several_processes_write_what_one_writes(corpora, declared, output, tmp_
 def test_dropped_examples_are_named_and_too_many_stop(corpora, declared, tmp_path):
     sounds = tmp_path / "speech"
     sounds.mkdir()
-    (sounds / "dev.tsv").write_text("good.wv1\ta word\nbad.wv1\tanother\n")
+    (sounds / "dev.tsv").write_text("bad.wv1\tanother\ngood.wv1\ta word\n")
     (sounds / "good.wv1").write_bytes(encode_sphere(np.zeros(900, np.int16), 16000))
     (sounds / "bad.wv1").write_bytes(b"no sound")
     problem = Problem("speech", SpeechFolders(str(tmp_path), "speech"), "audio", "text", "c")
@@ -192,6 +211,8 @@ def test_dropped_examples_are_named_and_too_many_stop(corpora, declared, tmp_pat
     ((origin, reason),) = done["dropped"]["dev"].items()
     assert origin.endswith("bad.wv1") and "neither WAV" in reason
     assert done["splits"]["dev"] == {**done["splits"]["dev"], "examples": 1, "dropped": 1}
+    (batch,) = batches(problems([problem], str(tmp_path / "out"))[0], "dev", corpora)
+    assert batch["index"].numpy().tolist() == [0]  # its place among those that are left
 
 
 def test_damaged_records_are_found(corpora, declared, tmp_path):

@@ -1,0 +1,45 @@
+"""Losses read back from the events of a run."""
+
+import os
+
+import pytest
+import tensorflow as tf
+
+from t2t_mm import results
+from t2t_mm.evaluation import curves
+
+
+def write_events(model_dir, steps, loss):
+    writer = tf.summary.create_file_writer(os.path.join(model_dir, "events"))
+    for step in steps:
+        with writer.as_default(step=step):
+            tf.summary.scalar("wmt_en_de/loss", loss(step))
+            tf.summary.scalar("wmt_en_de/accuracy", 0.5)
+            tf.summary.scalar("gradient_norm", 1.0)
+    writer.close()
+
+
+def test_first_and_last_loss_and_those_between(tmp_path):
+    write_events(tmp_path, range(0, 100), lambda step: 10.0 - step / 10)
+    found = curves.training_losses(tmp_path, points=4)
+    assert list(found) == ["wmt_en_de"]
+    assert list(found["wmt_en_de"]) == [0, 33, 66, 99]
+    assert found["wmt_en_de"][99] == pytest.approx(0.1, abs=1e-5)
+
+
+def test_resumed_run_counts_once(tmp_path):
+    write_events(tmp_path, [1, 2, 3], lambda step: 5.0)
+    write_events(tmp_path, [3, 4], lambda step: 4.0)  # the step after the checkpoint is trained again
+    assert list(curves.training_losses(tmp_path)["wmt_en_de"]) == [1, 2, 3, 4]
+
+
+def test_no_events_no_losses(tmp_path):
+    assert curves.training_losses(tmp_path) == {}
+    os.makedirs(tmp_path / "events")
+    assert curves.training_losses(tmp_path) == {}
+
+
+def test_page_has_a_column_for_each_step():
+    page = results._losses({"coco": {1: 5.0, 20: 3.25}, "wsj_parsing": {20: 2.0}})
+    assert page.splitlines()[0] == "| training loss at step | 1 | 20 |"
+    assert page.splitlines()[2:] == ["| coco | 5.00 | 3.25 |", "| wsj_parsing |  | 2.00 |"]
