@@ -16,6 +16,7 @@ from t2t_mm.data.pipeline import BatchSettings
 from t2t_mm.data.tokenizer import Tokenizer
 from t2t_mm.errors import RunError
 from t2t_mm.model import MultiModel
+from t2t_mm.precision import layers_of
 from t2t_mm.problems.problem import Problem
 from t2t_mm.training.checkpoints import best_folder, checkpoints_folder, newest_sound
 
@@ -69,16 +70,23 @@ class Experiment:
             "frequency_bins": self.audio.bins,
         }
 
-    def build_model(self, description: dict) -> MultiModel:
-        """The model of a description, every weight made."""
-        built = self.model(
-            vocabulary_size=Tokenizer(self.vocabulary).size,
-            commands=tuple(description["commands"]),
-            inputs=tuple(description["inputs"]),
-            num_classes={name: len(classes) for name, classes in description["class_names"].items()},
-            frequency_bins=description["frequency_bins"],
-        )
-        built.build()
+    def build_model(self, description: dict, precision: str = "float32") -> MultiModel:
+        """The model of a description, every weight made.
+
+        precision: "mixed_bfloat16" multiplies matrices in bfloat16; the weights are float32 in either.
+
+        Raises:
+          RunError: another precision.
+        """
+        with layers_of(precision):
+            built = self.model(
+                vocabulary_size=Tokenizer(self.vocabulary).size,
+                commands=tuple(description["commands"]),
+                inputs=tuple(description["inputs"]),
+                num_classes={name: len(classes) for name, classes in description["class_names"].items()},
+                frequency_bins=description["frequency_bins"],
+            )
+            built.build()
         return built
 
 

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from t2t_mm.layers.checks import at_least, share
+from t2t_mm.layers.dropout import Dropout
 
 _SQRT_HALF = 0.7071067811865476
 
@@ -77,14 +78,16 @@ class MixtureOfExperts(keras.layers.Layer):
                 f"MixtureOfExperts: chosen is {chosen}, num_experts {num_experts}; fewer must be chosen than there "
                 "are (the load estimator compares each choice with the best one left out)."
             )
-        self.dropout = keras.layers.Dropout(share(dropout, "dropout"), name="dropout")
+        self.dropout = Dropout(share(dropout, "dropout"), name="dropout")
         self.seed_generator = keras.random.SeedGenerator(name="gate_noise")
 
     def build(self, input_shape):
         depth = input_shape[-1]
         # Gates start at zero: all experts equally likely, chosen by the noise alone (Shazeer et al., appendix A).
-        self.gate = self.add_weight(name="gate", shape=(depth, self.num_experts), initializer="zeros")
-        self.noise = self.add_weight(name="noise", shape=(depth, self.num_experts), initializer="zeros")
+        # In float32 whatever the compute type: rounding would choose other experts.
+        shape = (depth, self.num_experts)
+        self.gate = self.add_weight(name="gate", shape=shape, initializer="zeros", autocast=False)
+        self.noise = self.add_weight(name="noise", shape=shape, initializer="zeros", autocast=False)
         self.expert_in = self.add_weight(
             name="expert_in",
             shape=(self.num_experts, depth, self.hidden),
@@ -115,10 +118,13 @@ class MixtureOfExperts(keras.layers.Layer):
 
         Where a token's share of the experts is large, all are computed and the unchosen weighed with zero: one
         product for all tokens. Where it is small, the chosen experts' weights are read where they lie, one choice at
-        a time.
+        a time. In float32 whatever the compute type: widening a few tokens is less than rounding all the weights.
         """
-        top, experts = ops.top_k(ops.matmul(ops.cast(x, "float32"), ops.cast(self.gate, "float32")), self.chosen)
-        weights = ops.cast(ops.softmax(top, axis=-1), x.dtype)  # [N, K]
+        return ops.cast(self._step(ops.cast(x, "float32")), x.dtype)
+
+    def _step(self, x):
+        top, experts = ops.top_k(ops.matmul(x, self.gate), self.chosen)
+        weights = ops.softmax(top, axis=-1)  # [N, K]
         if self.num_experts <= 4 * self.chosen:
             hidden = ops.relu(ops.matmul(x[None], self.expert_in))  # [E, N, H]
             chosen = ops.one_hot(experts, self.num_experts, dtype=x.dtype)  # [N, K, E]
@@ -138,8 +144,8 @@ class MixtureOfExperts(keras.layers.Layer):
     def gating(self, tokens, valid, training: bool):
         """Noisy top-k gating in float32. [N, D], [N] -> weights [N, K], experts [N, K] int32, balance."""
         tokens = ops.cast(tokens, "float32")
-        clean = ops.matmul(tokens, ops.cast(self.gate, "float32"))  # [N, E]
-        spread = ops.softplus(ops.matmul(tokens, ops.cast(self.noise, "float32")))
+        clean = ops.matmul(tokens, self.gate)  # [N, E]
+        spread = ops.softplus(ops.matmul(tokens, self.noise))
         noisy = clean
         if training:
             noisy = clean + spread * keras.random.normal(ops.shape(clean), seed=self.seed_generator)
@@ -198,7 +204,7 @@ class MixtureOfExperts(keras.layers.Layer):
         out = ops.reshape(ops.matmul(hidden, ops.cast(expert_out, tokens.dtype)), [-1, depth])
         out = ops.concatenate([out, ops.zeros([1, depth], out.dtype)], axis=0)
         chosen = ops.reshape(ops.take(out, slots, axis=0), [-1, self.chosen, depth])
-        return ops.sum(chosen * ops.cast(weights, out.dtype)[:, :, None], axis=1)
+        return ops.cast(ops.sum(ops.cast(chosen, "float32") * weights[:, :, None], axis=1), tokens.dtype)
 
 
 def _expert_initializer(fan_in: int) -> keras.initializers.Initializer:

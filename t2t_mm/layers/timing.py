@@ -12,12 +12,12 @@ def timing_signal(length, depth: int, start=0, dtype="float32"):
       depth: number of channels, even.
       start: the first position, an int or a scalar tensor.
 
-    Returns: [length, depth].
+    Returns: [length, depth] of `dtype`, computed in float32: bfloat16 cannot tell position 257 from 256.
     """
     if depth % 2:
         raise ValueError(f"timing_signal: depth is {depth}; it must be even (a sine and a cosine each frequency).")
-    delta = ops.convert_to_tensor(1e4 ** (-np.arange(0, depth, 2) / depth), dtype)
-    positions = ops.cast(ops.arange(length) + start, dtype)
+    delta = ops.convert_to_tensor(1e4 ** (-np.arange(0, depth, 2) / depth), "float32")
+    positions = ops.cast(ops.arange(length) + start, "float32")
     angles = positions[:, None] * delta[None, :]  # [L, D/2]
     pairs = ops.stack([ops.sin(angles), ops.cos(angles)], axis=-1)  # [L, D/2, 2]
-    return ops.reshape(pairs, [-1, depth])
+    return ops.cast(ops.reshape(pairs, [-1, depth]), dtype)

@@ -72,7 +72,7 @@ class CategoricalOutput(keras.layers.Layer):
         h2 = self.h2(self.h1(x, padding), padding)
         h3 = self.skip(x, padding) + max_pool(h2, padding, (2, 2))
         padding = strided(padding, (2, 2))
-        h5 = self.h5(self.h4(h3, padding), padding)
+        h5 = ops.cast(self.h5(self.h4(h3, padding), padding), "float32")  # the mean of hundreds of positions
         kept = ops.cast(ops.logical_not(padding), h5.dtype)[..., None]
         h6 = ops.sum(ops.relu(h5) * kept, axis=(1, 2)) / ops.maximum(ops.sum(kept, axis=(1, 2)), 1.0)
         if self.batch_norm:

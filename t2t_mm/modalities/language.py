@@ -16,10 +16,11 @@ class LanguageInput(keras.layers.Layer):
             name="embedding",
             shape=(self.vocabulary_size, self.depth),
             initializer=keras.initializers.RandomNormal(stddev=self.depth**-0.5),
+            autocast=False,  # a frequent subword's gradient is a sum of many: in float32
         )
 
     def call(self, ids):  # [..., L] int -> [..., L, D]
-        return ops.take(self.embedding, ids, axis=0) * self.depth**0.5
+        return ops.cast(ops.take(self.embedding, ids, axis=0) * self.depth**0.5, self.compute_dtype)
 
 
 class LanguageOutput(keras.layers.Layer):

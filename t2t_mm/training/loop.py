@@ -59,6 +59,7 @@ def train(
     mixing: str | dict[str, float] = "joint",
     strategy: Callable = strategies.one,
     jit_compile: bool = False,
+    precision: str = "float32",
     seed: int = 0,
     log_steps: int = 20,
     save_steps: int = 500,
@@ -81,6 +82,9 @@ def train(
       mixing: which problems a step takes, see `problems_of_step`.
       strategy: makes the tf.distribute strategy; one of `t2t_mm.training.strategy`.
       jit_compile: compile the step with XLA (on one device; a TPU does always). Set `static_shapes` of the batches too.
+      precision: "mixed_bfloat16" multiplies matrices in bfloat16, Keras's mixed precision; gates, softmax, norms,
+        depthwise convolutions, embeddings' gradients and the loss stay float32. So do weights and checkpoints: evaluation
+        and export compute in float32 after either, only the evaluation during training as the training does.
       log_steps, save_steps: steps between two lines of progress, between two checkpoints.
       keep_checkpoints: how many of the last are kept, besides the best.
       eval_steps: steps between two evaluations on the dev sets, 0 for none; `eval_examples` of each problem, of which
@@ -132,7 +136,7 @@ def train(
 
         # Model and optimizer.
         with strategy.scope():
-            network = experiment.build_model(experiment.describe())
+            network = experiment.build_model(experiment.describe(), precision)
             adam = optimizer.adam(schedule())
             adam.build(network.trainable_variables)
         done = tf.Variable(0, dtype=tf.int64, trainable=False)

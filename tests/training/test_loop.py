@@ -148,6 +148,20 @@ def test_a_trained_model_is_loaded_whole(corpora):
     assert state["step"] == 2 and state["seconds"] > 0
 
 
+def test_a_run_in_bfloat16_learns_and_leaves_a_float32_model(corpora, caplog):
+    caplog.set_level("INFO", logger="absl")
+    settings = {"precision": "mixed_bfloat16", "log_steps": 1, "eval_steps": 12, "eval_examples": 4, "eval_samples": 1}
+    train(corpora, "run", 12, schedule=functools.partial(InverseSquareRoot, 1e-2, 3), save_steps=12, **settings)
+    losses = [float(loss) for loss in re.findall(r"step \d+/12  .*reversal (\d\.\d+)", caplog.text)]
+    assert len(losses) == 12 and max(losses[-2:]) < losses[0] - 0.5
+    assert re.search(r"step 12, log-perplexity on dev:  wmt_en_de \d", caplog.text)
+    experiment = Experiment(problems_of(corpora), str(corpora / "vocabulary.model"), functools.partial(small_model, 16))
+    loaded, _, _ = load_trained(experiment, str(corpora / "run"))
+    assert loaded.encoder.compute_dtype == loaded.decoder.blocks[0].compute_dtype == "float32"
+    with pytest.raises(RunError, match="precision is 'float16'; it must be one of float32, mixed_bfloat16"):
+        train(corpora, "other", 1, precision="float16")
+
+
 def test_another_vocabulary_than_the_checkpoints_is_refused(corpora):
     train(corpora, "run", 2)
     before = sorted(os.listdir(corpora / "run" / "checkpoints"))
