@@ -19,13 +19,20 @@ from t2t_mm.training import loop, mixing, strategy
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", None, "Configuration files, later ones over earlier.", required=True)
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings over the files.")
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Where checkpoints and logs go.", required=True)
+_INIT_FROM = flags.DEFINE_string("init_from", None, "Folder of another run whose weights a new run starts from.")
 _STRATEGY = flags.DEFINE_enum("strategy", None, strategy.NAMES, "How to spread the run; loop.train.strategy without.")
-_CHOSEN = """
+_HEADER = """
 from __gin__ import dynamic_registration
 from t2t_mm.training import loop
 from t2t_mm.training import strategy
-loop.train.strategy = @strategy.{}
 """
+
+
+def chosen_by_flags() -> str:
+    """Bindings over those of the files."""
+    lines = [f"loop.train.strategy = @strategy.{_STRATEGY.value}"] if _STRATEGY.value else []
+    lines += [f"loop.train.init_from = {_INIT_FROM.value!r}"] if _INIT_FROM.value else []
+    return "\n".join([_HEADER, *lines]) if lines else ""
 
 
 def checked_configuration() -> str:
@@ -35,7 +42,7 @@ def checked_configuration() -> str:
 
 def main(_):
     try:
-        config.parse(_GIN_FILE.value, _GIN_PARAM.value, _CHOSEN.format(_STRATEGY.value) if _STRATEGY.value else "")
+        config.parse(_GIN_FILE.value, _GIN_PARAM.value, chosen_by_flags())
         config.configured(loop.train)(model_dir=_MODEL_DIR.value, configuration=checked_configuration)
     except (config.ConfigError, example.CorpusError, RunError, mixing.MixingError) as error:
         raise SystemExit(f"train.py: {error}") from error

@@ -113,6 +113,21 @@ def configured(function: Callable) -> Callable:
         ) from error
 
 
+def value_of(name: str):
+    """What is bound to a parameter ("loop.train.steps") or macro ("%steps"), macros within it followed.
+
+    Raises:
+      ConfigError: nothing is.
+    """
+    try:
+        value = gin.query_parameter(name)
+    except ValueError as error:
+        raise ConfigError(f"{name} is bound by no .gin file: {error}") from error
+    if isinstance(value, gin_config.ConfigurableReference) and value.config_key[1] == _MACRO:
+        return value_of(f"%{value.config_key[0]}")
+    return value
+
+
 def check_all_used() -> None:
     """Call when everything configured has been built: a binding that nobody read is a mistake.
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 from t2t_mm.data.example import CorpusError
 from t2t_mm.data.features import AudioFeatures
 from t2t_mm.data.pipeline import BatchSettings
+from t2t_mm.data.subset import Subset
 from t2t_mm.data.tokenizer import Tokenizer
 from t2t_mm.errors import RunError
 from t2t_mm.model import MultiModel
@@ -29,6 +30,7 @@ class Experiment:
 
     more: problems besides. only: names of the problems to take part, in their order; all when empty. Both are for a run
       that differs from another by its problems.
+    limits: problem -> how many of its training examples are used, a part that a larger number contains (see `Subset`).
     model: MultiModel or a configured constructor of it. batches, audio: sizes of batches, features of sounds.
     """
 
@@ -39,6 +41,7 @@ class Experiment:
     audio: AudioFeatures = AudioFeatures()
     more: Sequence[Problem] = ()
     only: Sequence[str] = ()
+    limits: dict[str, int] | None = None
 
     def __post_init__(self):
         problems = [*self.problems, *self.more]
@@ -51,6 +54,11 @@ class Experiment:
         object.__setattr__(self, "more", ())
         if self.only:
             object.__setattr__(self, "problems", [self.problem(name) for name in self.only])
+        for name, examples in (self.limits or {}).items():
+            problem = self.problem(name)
+            limited = dataclasses.replace(problem, source=Subset(problem.source, examples))
+            object.__setattr__(self, "problems", [limited if p is problem else p for p in self.problems])
+        object.__setattr__(self, "limits", None)
 
     def problem(self, name: str) -> Problem:
         """The problem called `name`; RunError lists the names there are."""
@@ -90,7 +98,7 @@ class Experiment:
         return built
 
 
-def prepare_folder(model_dir: str, experiment: Experiment, configuration: str, seed: int) -> None:
+def prepare_folder(model_dir: str, experiment: Experiment, description: dict, configuration: str, seed: int) -> None:
     """Makes the folder of a run, or checks that it is of the same run.
 
     It holds `model.json` (the model's description, seed and package versions), `vocabulary.model` and `config.gin`, so
@@ -99,7 +107,7 @@ def prepare_folder(model_dir: str, experiment: Experiment, configuration: str, s
     Raises:
       RunError: the folder's model was made with another vocabulary, other problems or other classes.
     """
-    description, path = experiment.describe(), os.path.join(model_dir, "model.json")
+    path = os.path.join(model_dir, "model.json")
     if os.path.exists(path):
         _check_same(load_description(model_dir), description, model_dir)
     os.makedirs(model_dir, exist_ok=True)
@@ -130,6 +138,41 @@ def _check_same(old: dict, new: dict, model_dir: str) -> None:
                 f"{model_dir}: its checkpoints have {name} {old[name]}, this configuration has {new[name]}. Start a run "
                 "with other problems in another folder."
             )
+
+
+def describe_from(experiment: Experiment, model_dir: str) -> dict:
+    """The description of the model in `model_dir`, for an experiment that starts from its weights.
+
+    Raises:
+      RunError: the model has another vocabulary, or lacks a command, an input or a label set of the experiment.
+    """
+    old, new = load_description(model_dir), experiment.describe()
+    _check_same(old, old | {"vocabulary": new["vocabulary"]}, model_dir)
+    lacking = [f"{name} {value}" for name in ("commands", "inputs") for value in new[name] if value not in old[name]]
+    for name, classes in new["class_names"].items():
+        if old["class_names"].get(name) != classes:
+            lacking.append(f"the {len(classes)} classes of {name}")
+    if new["frequency_bins"] != old["frequency_bins"]:
+        lacking.append(f"{new['frequency_bins']} frequency bins (it has {old['frequency_bins']})")
+    if lacking:
+        raise RunError(
+            f"{model_dir}: its model knows nothing of {', '.join(lacking)}, so this run cannot start from it. Train one on "
+            "problems that have them all."
+        )
+    return {name: old[name] for name in new}
+
+
+def restore_weights(network: MultiModel, model_dir: str) -> str:
+    """The weights and random state of the newest sound checkpoint of another run -> its path.
+
+    Raises:
+      RunError: there is none, or it does not fit the model.
+    """
+    path = newest_sound(checkpoints_folder(model_dir))
+    if path is None:
+        raise RunError(f"{model_dir}: no checkpoint to start from. Train that run first.")
+    restore(tf.train.Checkpoint(variables=all_variables(network)), path)
+    return path
 
 
 def _write(path: str, text: str) -> None:

@@ -157,7 +157,9 @@ class MultiModel(keras.Model):
       depth: D, the paper's 1,024.
       encoder_blocks, mixer_blocks, decoder_blocks: the paper's 6, 2 and 4.
       conv_block, attention_block, mixture, image, audio, categorical: constructors of the parts, configured
-        each by its own bindings; mixture=None leaves both mixtures out (Table 4).
+        each by its own bindings.
+      mixtures: False leaves both mixtures out, their settings being checked all the same (Table 4; without attention:
+        `AttentionBlock.attend`).
     """
 
     def __init__(
@@ -174,6 +176,7 @@ class MultiModel(keras.Model):
         conv_block=ConvBlock,
         attention_block=AttentionBlock,
         mixture=MixtureOfExperts,
+        mixtures: bool = True,
         image=ImageInput,
         audio=AudioInput,
         categorical=CategoricalOutput,
@@ -194,6 +197,9 @@ class MultiModel(keras.Model):
         categorical_out = categorical(num_classes or {}, name="categorical_out")
         self.categorical_out = categorical_out if num_classes else None
         self.command_in = LanguageInput(depth, len(self.commands), name="command_in")
+        if not mixtures:
+            mixture(name="left_out")
+            mixture = None
         self.encoder = Encoder(encoder_blocks, conv_block, mixture, name="encoder")
         self.mixer = Mixer(mixer_blocks, conv_block, attention_block, name="mixer")
         self.decoder = Decoder(decoder_blocks, attention_block, mixture, name="decoder")

@@ -7,16 +7,27 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 
 _PACKAGES = ("tensorflow", "jax", "keras", "sacrebleu", "jiwer")
 
 
-def write_results(path: str, command: str, seed: int, minutes: float, results: dict, **more) -> None:
-    """Writes `path` (….json) and the table beside it (….md).
+def write_results(
+    path: str,
+    command: str,
+    seed: int | Sequence[int],
+    minutes: float,
+    results: dict,
+    render: Callable[[dict], str] | None = None,
+    **more,
+) -> None:
+    """Writes `path` (….json) and the page beside it (….md).
 
     Args:
       command: what repeats the run. minutes: it took, training included.
-      results: problem -> {metric: value}. more: further entries, for instance baselines in the form of results.
+      results: problem -> {metric: value}, or what `render` knows to print. more: further entries, for instance baselines
+        in the form of results.
+      render: makes the page of the whole record; by default a table.
     """
     record = {
         "command": command,
@@ -35,7 +46,7 @@ def write_results(path: str, command: str, seed: int, minutes: float, results: d
         json.dump(record, file, indent=1, ensure_ascii=False)
         file.write("\n")
     with open(path.removesuffix(".json") + ".md", "w", encoding="utf-8") as file:
-        file.write(render(record))
+        file.write((render or default_page)(record))
 
 
 def _commit() -> str:
@@ -70,7 +81,7 @@ def _shown(value) -> str:
     return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def render(record: dict) -> str:
+def default_page(record: dict) -> str:
     """The Markdown page of a record."""
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     parts = [

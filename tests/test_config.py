@@ -16,7 +16,7 @@ from t2t_mm.layers import convolution
 model.MultiModel.conv_block = @convolution.ConvBlock
 model.MultiModel.vocabulary_size = 20
 model.MultiModel.commands = ("To-English",)
-model.MultiModel.mixture = None
+model.MultiModel.mixtures = False
 model.MultiModel.depth = 16
 """
 

@@ -63,7 +63,7 @@ def test_operations_against_the_graph(problem):
     """Without mixture, whose blocks are padded, and attention."""
     attention = functools.partial(AttentionBlock, attend=False)
     make = functools.partial(
-        MultiModel, depth=16, encoder_blocks=1, mixer_blocks=1, decoder_blocks=1, mixture=None, attention_block=attention
+        MultiModel, depth=16, encoder_blocks=1, mixer_blocks=1, decoder_blocks=1, mixtures=False, attention_block=attention
     )
     network = built(make)
     tokens, frames, side = 8, 512, 64

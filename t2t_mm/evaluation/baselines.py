@@ -14,16 +14,16 @@ _PUNCTUATION = {",", ":", "``", "''", "."}
 def baseline(problem: Problem, train: Sequence[Example], examples: Sequence[Example]) -> tuple[list, str]:
     """The trivial answer to each of `examples`, and what it is.
 
-    Classes: ranked by their frequency in training. Trees: right-branching. Text: the input itself where it is text,
-    else the most frequent target of training.
+    Classes: ranked by their frequency in training. Trees of text: right-branching. Text: the input itself where it is
+    text. Else the most frequent target of training.
     """
     if problem.targets == "class":
         scores = np.bincount([example.targets for example in train]).astype(float)
         return [scores] * len(examples), "majority class"
-    if problem.targets == "tree":
+    if problem.targets == "tree" and problem.inputs == "language":
         tags = _frequent_tags(train)
         return [right_branching(example.inputs.split(), tags) for example in examples], "right-branching tree"
-    if problem.inputs == "language":
+    if problem.inputs == "language" and problem.targets == "text":
         return [example.inputs for example in examples], "copy of the source"
     answer, _ = Counter(example.targets for example in train).most_common(1)[0]
     return [answer] * len(examples), "most frequent target"

@@ -50,34 +50,93 @@ def evaluate(
       RunError: an unknown problem, no checkpoint, or one that does not fit.
       CorpusError: a corpus is missing.
     """
-    problems = [experiment.problem(name) for name in names] or list(experiment.problems)
     network, description, trained = load_trained(experiment, model_dir, best)
-    tokenizer = Tokenizer(experiment.vocabulary)
-    predictor = Predictor(network, tokenizer, decoding.beam_size, decoding.alpha, decoding.max_length)
-    teacher_forced = TeacherForced(network)
-    settings = dataclasses.replace(experiment.batches, **_LONGEST)
-    results, shown, skipped = {}, {}, {}
-    for problem in problems:
-        start, report = time.monotonic(), Report(problem.name, max_bad_examples)
-        examples = load_examples(problem, split, report)
-        _check_classes(problem, description)
-        data = make_batches(problem, examples, tokenizer, experiment.audio, settings, report, training=False)
-        results[problem.name] = teacher_forced(problem, data)
-        answers = predict(predictor, problem, examples, tokenizer, experiment.audio, settings, report)
-        answered = [(answer, example) for answer, example in zip(answers, examples) if answer is not None]
-        results[problem.name] |= score(problem, *zip(*answered)) | {"examples": len(answered)}
-        class_names = description["class_names"].get(problem.name)
-        shown[problem.name] = [sample_of(problem, *pair, class_names) for pair in answered[:samples]]
-        skipped[problem.name] = report.skipped
-        logging.info("%s: %d examples in %.0f s", problem.name, len(answered), time.monotonic() - start)
+    evaluator = Evaluator(experiment, network, description, decoding, max_bad_examples)
+    problems = [experiment.problem(name) for name in names] or list(experiment.problems)
+    found = {problem.name: evaluator(problem, split, samples) for problem in problems}
     return {
         "step": trained["step"],
         "training_minutes": trained["seconds"] / 60,
         "seed": description["seed"],
-        "results": results,
-        "samples": shown,
-        "skipped": {name: found for name, found in skipped.items() if found},
+        "results": {name: evaluated.figures for name, evaluated in found.items()},
+        "samples": {name: evaluated.samples for name, evaluated in found.items()},
+        "skipped": {name: evaluated.skipped for name, evaluated in found.items() if evaluated.skipped},
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What a model does with each example of a set when it sees the right previous tokens; arrays [examples].
+
+    index: the example's place in its split. nats: summed −ln p of its tokens. right, right5: tokens whose target is the
+    likeliest, among the five likeliest. tokens: how many there are.
+    experts: mixture ("encoder", "decoder") -> summed gates of each expert [E] over the set.
+    """
+
+    index: np.ndarray
+    nats: np.ndarray
+    right: np.ndarray
+    right5: np.ndarray
+    tokens: np.ndarray
+    experts: dict[str, np.ndarray]
+
+    def figures(self) -> dict:
+        """Log-perplexity (nats per token over the whole set), accuracies of tokens and of whole sequences (percent)."""
+        tokens = self.tokens.sum()
+        return {
+            "log_perplexity": float(self.nats.sum() / tokens),
+            "token_accuracy": float(100 * self.right.sum() / tokens),
+            "token_top5": float(100 * self.right5.sum() / tokens),
+            "sequence_accuracy": float(100 * np.mean(self.right == self.tokens)),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """One problem's split. figures: metric -> value. samples: [{"input", "target", "output"}]. skipped: origin -> reason.
+
+    measured: what the teacher-forced figures were computed from.
+    """
+
+    figures: dict
+    samples: list[dict]
+    skipped: dict[str, str]
+    measured: Measured
+
+
+class Evaluator:
+    """Evaluates a loaded model on one problem and split after the other.
+
+    Args:
+      decoding: None leaves the decoded metrics and the samples out, except for classes, which need no search.
+    """
+
+    def __init__(
+        self, experiment: Experiment, network, description: dict, decoding: Decoding | None, max_bad_examples: int = 100
+    ):
+        self._audio, self._description, self._max_bad = experiment.audio, description, max_bad_examples
+        self._tokenizer, self._decodes = Tokenizer(experiment.vocabulary), decoding is not None
+        self._predictor = Predictor(network, self._tokenizer, **dataclasses.asdict(decoding or Decoding()))
+        self._teacher_forced = TeacherForced(network)
+        self._settings = dataclasses.replace(experiment.batches, **_LONGEST)
+
+    def __call__(self, problem: Problem, split: str, samples: int = 3) -> Evaluated:
+        """Raises as `evaluate` does."""
+        start, report = time.monotonic(), Report(problem.name, self._max_bad)
+        examples = load_examples(problem, split, report)
+        _check_classes(problem, self._description)
+        tools = self._tokenizer, self._audio, self._settings, report
+        measured = self._teacher_forced.measure(problem, make_batches(problem, examples, *tools, training=False))
+        figures, shown = measured.figures(), []
+        if self._decodes or problem.targets == "class":
+            answers = predict(self._predictor, problem, examples, *tools)
+            answered = [(answer, example) for answer, example in zip(answers, examples) if answer is not None]
+            figures |= score(problem, *zip(*answered))
+            class_names = self._description["class_names"].get(problem.name)
+            shown = [sample_of(problem, *pair, class_names) for pair in answered[:samples]]
+        figures["examples"] = len(measured.index)
+        logging.info("%s: %d examples in %.0f s", problem.name, figures["examples"], time.monotonic() - start)
+        return Evaluated(figures, shown, report.skipped, measured)
 
 
 def to_tensorboard(found: dict, model_dir: str, split: str) -> None:
@@ -121,38 +180,43 @@ class TeacherForced:
         self._functions: dict = {}
 
     def __call__(self, problem: Problem, data: tf.data.Dataset) -> dict:
-        """Log-perplexity (nats per token, over the whole set), token and whole-sequence accuracy (percent)."""
-        command, totals = tf.constant(self._network.command_id(problem.command)), np.zeros(5)
+        """The figures over the whole set, see `Measured.figures`."""
+        return self.measure(problem, data).figures()
+
+    def measure(self, problem: Problem, data: tf.data.Dataset) -> Measured:
+        """Every example of the set, in the order of its index."""
+        command, rows, experts = tf.constant(self._network.command_id(problem.command)), [], {}
         for batch in data:
-            totals += [float(value) for value in self._function(problem)(batch, command)]
-        nats, right, tokens, whole, sequences = totals
-        return {
-            "log_perplexity": nats / tokens,
-            "token_accuracy": 100 * right / tokens,
-            "sequence_accuracy": 100 * whole / sequences,
-        }
+            counted, importance = self._function(problem)(batch, command)
+            index = batch["index"].numpy()
+            rows.append(np.column_stack([index, *(part.numpy() for part in counted)])[index >= 0])
+            for name, vector in importance.items():
+                experts[name] = experts.get(name, 0.0) + vector.numpy().astype(float)
+        table = np.concatenate(rows).astype(float)
+        index, nats, right, right5, tokens = table[np.argsort(table[:, 0])].T
+        return Measured(index.astype(int), nats, right, right5, tokens, experts)
 
     def _function(self, problem):
         kind = (problem.inputs, problem.name if problem.targets == "class" else "sequence")
         if kind not in self._functions:
-            function = lambda batch, command: self._sums(problem, batch, command)  # noqa: E731
+            function = lambda batch, command: self._counted(problem, batch, command)  # noqa: E731
             self._functions[kind] = tf.function(function, reduce_retracing=True)
         return self._functions[kind]
 
-    def _sums(self, problem, batch, command):
-        logits, _ = forward(self._network, problem, batch, command, training=False)
-        _, plain = cross_entropy(logits, batch["targets"], 0.0)
+    def _counted(self, problem, batch, command):
+        """Of each example [B] nats, right tokens, those among the five likeliest, tokens; of each mixture its gates [E]."""
+        logits, balance = forward(self._network, problem, batch, command, training=False)
+        targets = batch["targets"]
+        _, plain = cross_entropy(logits, targets, 0.0)
         weights = token_weights(problem, batch)
-        right = tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32) == batch["targets"], tf.float32)
-        wrong, counted = (
-            tf.reduce_sum(tf.reshape(x, [tf.shape(weights)[0], -1]), axis=1) for x in ((1.0 - right) * weights, weights)
-        )
-        sequence = counted > 0  # else a row that only fills the batch
-        whole = tf.reduce_sum(tf.cast(tf.logical_and(wrong == 0, sequence), tf.float32))
-        return (
-            tf.reduce_sum(plain * weights), tf.reduce_sum(right * weights), tf.reduce_sum(weights),
-            whole, tf.reduce_sum(tf.cast(sequence, tf.float32)),
-        )  # fmt: skip
+        right = tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32) == targets, tf.float32)
+        of_target = tf.gather(logits, targets[..., None], batch_dims=targets.shape.rank)
+        likelier = tf.reduce_sum(tf.cast(logits > of_target, tf.int32), axis=-1)
+        sums = [
+            tf.reduce_sum(tf.reshape(x * weights, [tf.shape(weights)[0], -1]), axis=1)
+            for x in (plain, right, tf.cast(likelier < 5, tf.float32), tf.ones_like(plain))
+        ]
+        return sums, {name: part["importance"] for name, part in balance.items()}
 
 
 def _check_classes(problem: Problem, description: dict) -> None:

@@ -1,5 +1,6 @@
 """Labelled bracket F1 as EVALB counts it (with COLLINS.prm)."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
@@ -51,6 +52,15 @@ def bracket_f1(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
         "tagging_accuracy": 100 * right_tags / max(words_in_all, 1),
         "repaired": 100 * repairs / len(examples),
     }
+
+
+def bracket_f1_without_words(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
+    """`bracket_f1` where the input is no text (speech, say): the reference's tags stand for its words."""
+    spelled = [
+        dataclasses.replace(example, inputs=" ".join(s for s in example.targets.split() if s[0] not in "()"))
+        for example in examples
+    ]
+    return bracket_f1(predictions, spelled)
 
 
 def brackets(tree: Tree, counted: Sequence[bool]) -> Counter:

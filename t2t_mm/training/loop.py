@@ -17,7 +17,9 @@ from t2t_mm.data.example import Report
 from t2t_mm.data.pipeline import load_examples, make_batches, next_batch
 from t2t_mm.data.tokenizer import Tokenizer
 from t2t_mm.evaluation import periodic
-from t2t_mm.experiment import Experiment, RunError, all_variables, prepare_folder, restore
+from t2t_mm.experiment import (
+    Experiment, RunError, all_variables, describe_from, prepare_folder, restore, restore_weights,
+)  # fmt: skip
 from t2t_mm.training import strategy as strategies
 from t2t_mm.training.checkpoints import Checkpoints, checkpoints_folder, newest_sound, only_trainer, writing
 from t2t_mm.training.mixing import problems_of_step
@@ -70,6 +72,7 @@ def train(
     best_metric: str = "log_perplexity",
     not_finite: str = "stop",
     max_bad_examples: int = 100,
+    init_from: str | None = None,
     configuration: Callable[[], str] = lambda: "",
 ):
     """Trains one model on all problems of `experiment` until `steps`, and returns it.
@@ -92,11 +95,14 @@ def train(
       best_metric: what the best checkpoint goes by, see `periodic.Metric`.
       not_finite: what a loss or gradient that is not finite does: "stop", or "skip" the step's update, which is
         counted and logged with the problem's name.
+      init_from: the folder of another run, whose newest sound checkpoint gives a new run its weights; the optimizer
+        starts anew. The model is then that run's, with all its commands and modality nets.
       configuration: called once all is built; its text is saved as `config.gin`. An error it raises stops the run.
 
     Raises:
       RunError: a loss or gradient is not finite, the batches cannot be shared out over the replicas, `model_dir` is
-        another run's, in use or not writable, a checkpoint cannot be written, or another worker is gone.
+        another run's, in use or not writable, a checkpoint cannot be written, or another worker is gone, or the
+        model of `init_from` does not fit.
       CorpusError: a corpus is missing or has too many unusable examples.
       Preempted: SIGTERM arrived.
     """
@@ -135,8 +141,9 @@ def train(
         iterators = {name: iter(stream) for name, stream in streams.items()}
 
         # Model and optimizer.
+        description = describe_from(experiment, init_from) if init_from else experiment.describe()
         with strategy.scope():
-            network = experiment.build_model(experiment.describe(), precision)
+            network = experiment.build_model(description, precision)
             adam = optimizer.adam(schedule())
             adam.build(network.trainable_variables)
         done = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -160,13 +167,15 @@ def train(
         if chief:
             text = configuration()
             with writing(model_dir):
-                prepare_folder(model_dir, experiment, text, seed)
+                prepare_folder(model_dir, experiment, description, text, seed)
         checkpoint = tf.train.Checkpoint(
             variables=all_variables(network), optimizer=adam, done=done, seconds=seconds, iterators=iterators
         )
         if newest := newest_sound(checkpoints_folder(model_dir)):
             restore(checkpoint, newest)
             logging.info("Going on from %s", newest)
+        elif init_from:
+            logging.info("Starting from the weights of %s", restore_weights(network, init_from))
         checkpoints = Checkpoints(checkpoint, model_dir, keep_checkpoints, metric.name) if chief else None
         writer = tf.summary.create_file_writer(os.path.join(model_dir, "events")) if chief else None
         progress = Progress(steps, int(done), float(seconds), writer, adam)

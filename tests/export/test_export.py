@@ -97,7 +97,7 @@ def run(tmp_path_factory):
         PROBLEMS, os.path.join(folder, "vocabulary"), model,
         BatchSettings(max_length=40, max_frames=120, image_size=32), AudioFeatures(bins=10),
     )  # fmt: skip
-    experiment.prepare_folder(folder, made, "", 0)
+    experiment.prepare_folder(folder, made, made.describe(), "", 0)
     keras.utils.set_random_seed(3)
     network = made.build_model(experiment.load_description(folder))
     rng = np.random.default_rng(3)

@@ -58,7 +58,7 @@ def step_of(strategy, model, optimizer, problems=PROBLEMS, weights=None, clip_no
 
 
 def test_gradients_of_weighted_losses_are_summed_and_clipped():
-    model, batches = small_model(mixture=None), {"one": batch(1), "two": batch(2)}  # no mixture, no noise
+    model, batches = small_model(mixtures=False), {"one": batch(1), "two": batch(2)}  # no mixture, no noise
     before = [v.numpy().copy() for v in model.trainable_variables]
     with tf.GradientTape() as tape:
         loss = sum(
@@ -123,7 +123,7 @@ def test_two_replicas_are_one_large_batch():
     for strategy in (tf.distribute.get_strategy(), mirrored()):
         keras.utils.set_random_seed(3)
         with strategy.scope():
-            model = small_model(mixture=None)
+            model = small_model(mixtures=False)
             sgd = keras.optimizers.SGD(1.0)
             sgd.build(model.trainable_variables)
         step = step_of(strategy, model, sgd, clip_norm=0.5)

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Sequence
 
 import numpy as np
 from absl import logging
@@ -15,13 +16,16 @@ from PIL import Image
 
 from t2t_mm.data.example import CorpusError
 from t2t_mm.data.mini import grammar, images, speech, world
+from t2t_mm.data.mini.sentence import Sentence
 from t2t_mm.data.sphere import encode_sphere
+from t2t_mm.data.treebank import clean, linearise, parse_tree
 
 _RECORD = "mini.json"  # at the top of finished corpora: what they were made from
 _CHUNK = 64  # pictures or utterances a worker process makes at a time
 # One stream of random numbers each, so that the size of one corpus does not change another.
-_TEXT, _IMAGES, _SCENES, _SPEECH = range(4)
+_TEXT, _IMAGES, _SCENES, _SPEECH, _MORE = range(5)
 _PTB_SECTIONS = {"train": range(2, 22), "dev": (22,), "test": (23,)}
+_MORE_SECTIONS = (0, 1, 24)  # what the usual split leaves out
 _COCO_SPLITS = {"train": "train2014", "dev": "val2014", "test": "test2014"}
 _IMAGE_SPLITS = {"train": "train", "dev": "val", "test": "test"}
 
@@ -33,6 +37,8 @@ class Sizes:
     pairs: sentence pairs of each language pair. trees: parsed sentences. images: pictures of each class.
     scenes: captioned pictures, five captions each. utterances, speakers: read sentences and their voices.
     Those are training sizes; `held_out_*` are the sizes of dev and of test, each (`held_out_images` of each class).
+    more_trees: parsed sentences besides, in sections of the Treebank that the usual split leaves out.
+    few: training examples of each pair of an input and a language that no problem of the paper has (`problems.zero_shot`).
     image_size: rows and columns of a picture. max_words: longest sentence of pairs and trees, with punctuation.
     """
 
@@ -42,6 +48,8 @@ class Sizes:
     scenes: int = 3000
     utterances: int = 4000
     speakers: int = 40
+    more_trees: int = 4000
+    few: int = 200
     held_out_pairs: int = 400
     held_out_trees: int = 200
     held_out_images: int = 20
@@ -85,7 +93,11 @@ def make_mini(root: str, seed: int = 0, sizes: Sizes = Sizes(), processes: int |
         ]
         _write_treebank(part, rng, seen, sizes)
         for language in ("de", "fr"):
-            _write_pairs(part, language, rng, seen, sizes)
+            _write_pairs(part, "en", language, _held_out(sizes, "pairs"), rng, seen, sizes)
+        # What was added to the corpora later has numbers of its own, so that they stayed as they were.
+        rng = np.random.default_rng([seed, _MORE])
+        _write_trees(part, _MORE_SECTIONS, sizes.more_trees, rng, seen, sizes)
+        _write_pairs(part, "de", "fr", _held_out(sizes, "pairs") | {"train": sizes.few}, rng, seen, sizes)
         for number, future in enumerate(concurrent.futures.as_completed(futures), start=1):
             future.result()
             if number % 50 == 0:
@@ -121,6 +133,8 @@ def _write_text(path: str, text: str) -> None:
 
 # Text
 
+_LANGUAGES = {"en": "english", "de": "german", "fr": "french"}
+
 
 def _held_out(sizes: Sizes, name: str) -> dict[str, int]:
     """Split -> how many of `name`. Dev and test come first, so that the size of training leaves them as they are."""
@@ -128,27 +142,30 @@ def _held_out(sizes: Sizes, name: str) -> dict[str, int]:
     return {"test": held_out, "dev": held_out, "train": getattr(sizes, name)}
 
 
-def _write_pairs(root: str, language: str, rng, seen: set[str], sizes: Sizes) -> None:
+def _write_pairs(root: str, first: str, second: str, counts: dict, rng, seen: set[str], sizes: Sizes) -> None:
     """WMT: one sentence a line, two parallel files."""
     full = functools.partial(grammar.sample, max_words=sizes.max_words)
-    for split, count in _held_out(sizes, "pairs").items():
+    for split, count in counts.items():
         sentences = grammar.sentences(rng, count, seen, full)
-        folder = os.path.join(root, "wmt", f"en-{language}")
-        foreign = {"de": "german", "fr": "french"}[language]
-        _write_text(os.path.join(folder, f"{split}.en"), "".join(f"{s.english}\n" for s in sentences))
-        _write_text(os.path.join(folder, f"{split}.{language}"), "".join(f"{getattr(s, foreign)}\n" for s in sentences))
+        for language in (first, second):
+            path = os.path.join(root, "wmt", f"{first}-{second}", f"{split}.{language}")
+            _write_text(path, "".join(f"{getattr(s, _LANGUAGES[language])}\n" for s in sentences))
 
 
 def _write_treebank(root: str, rng, seen: set[str], sizes: Sizes) -> None:
-    """Penn Treebank: sections 02 to 21 train, 22 dev, 23 test, files of 25 trees."""
-    full = functools.partial(grammar.sample, max_words=sizes.max_words)
+    """Penn Treebank: sections 02 to 21 train, 22 dev, 23 test."""
     for split, count in _held_out(sizes, "trees").items():
-        trees = [grammar.to_mrg(s.tree) for s in grammar.sentences(rng, count, seen, full)]
-        sections = _PTB_SECTIONS[split]
-        for section, share in zip(sections, np.array_split(np.arange(count), len(sections))):
-            for number, first in enumerate(range(0, len(share), 25)):
-                name = os.path.join(root, "ptb", "wsj", f"{section:02d}", f"wsj_{section:02d}{number:02d}.mrg")
-                _write_text(name, "\n" + "".join(trees[i] for i in share[first : first + 25]))
+        _write_trees(root, _PTB_SECTIONS[split], count, rng, seen, sizes)
+
+
+def _write_trees(root: str, sections: Sequence[int], count: int, rng, seen: set[str], sizes: Sizes) -> None:
+    """Files of 25 trees."""
+    full = functools.partial(grammar.sample, max_words=sizes.max_words)
+    trees = [grammar.to_mrg(s.tree) for s in grammar.sentences(rng, count, seen, full)]
+    for section, share in zip(sections, np.array_split(np.arange(count), len(sections))):
+        for number, first in enumerate(range(0, len(share), 25)):
+            name = os.path.join(root, "ptb", "wsj", f"{section:02d}", f"wsj_{section:02d}{number:02d}.mrg")
+            _write_text(name, "\n" + "".join(trees[i] for i in share[first : first + 25]))
 
 
 # Pictures
@@ -175,31 +192,46 @@ def _draw_objects(tasks) -> None:
 
 
 def _plan_scenes(root: str, seed: int, sizes: Sizes) -> list:
-    """COCO: an annotation file a split, every caption in one split only."""
+    """COCO: an annotation file a split, every caption in one split only; and the same in German and French."""
     tasks, taken, image_id, annotation_id = [], set(), 0, 0
     for split, count in _held_out(sizes, "scenes").items():
         name = _COCO_SPLITS[split]
         os.makedirs(os.path.join(root, "coco", name))
-        content = {"info": {"description": "mini corpus"}, "images": [], "annotations": []}
-        said = set()
-        while len(content["images"]) < count:
+        pictures, annotations, said = [], {language: [] for language in _LANGUAGES}, set()
+        while len(pictures) < count:
             image_id += 1
             rng = np.random.default_rng((seed, _SCENES, image_id))
             scene = images.random_scene(rng)
-            captions = [caption.english for caption in grammar.captions(scene, rng)]
-            if not taken.isdisjoint(captions):
+            captions = grammar.captions(scene, rng)
+            english = [caption.english for caption in captions]
+            if not taken.isdisjoint(english):
                 continue
-            said.update(captions)
+            said.update(english)
             file_name = f"COCO_{name}_{image_id:012d}.jpg"
             size = sizes.image_size
-            content["images"].append({"id": image_id, "file_name": file_name, "height": size, "width": size})
+            pictures.append({"id": image_id, "file_name": file_name, "height": size, "width": size})
             for caption in captions:
                 annotation_id += 1
-                content["annotations"].append({"id": annotation_id, "image_id": image_id, "caption": caption})
+                for language, name_of in _LANGUAGES.items():
+                    record = {"id": annotation_id, "image_id": image_id, "caption": getattr(caption, name_of)}
+                    annotations[language].append(record)
             tasks.append((os.path.join(root, "coco", name, file_name), scene, int(rng.integers(2**32)), sizes))
         taken |= said
-        _write_text(os.path.join(root, "coco", "annotations", f"captions_{name}.json"), json.dumps(content))
+        for language, ours in annotations.items():
+            few = sizes.few if split == "train" and language != "en" else len(ours)
+            _write_captions(root, language, name, pictures, ours[:few])
     return tasks
+
+
+def _write_captions(root: str, language: str, name: str, pictures: list[dict], annotations: list[dict]) -> None:
+    """The annotations of one split in `coco/`, or in `coco-LANGUAGE/`, which links to the same pictures."""
+    captioned = {annotation["image_id"] for annotation in annotations}
+    shown = [picture for picture in pictures if picture["id"] in captioned]
+    content = {"info": {"description": "mini corpus"}, "images": shown, "annotations": annotations}
+    folder = "coco" if language == "en" else f"coco-{language}"
+    _write_text(os.path.join(root, folder, "annotations", f"captions_{name}.json"), json.dumps(content))
+    if language != "en":
+        os.symlink(os.path.join("..", "coco", name), os.path.join(root, folder, name))
 
 
 def _draw_scenes(tasks) -> None:
@@ -232,7 +264,7 @@ def _plan_speech(root: str, seed: int, rng, seen: set[str], sizes: Sizes) -> lis
     for split, count in _held_out(sizes, "utterances").items():
         list_file, disc, audio_folder, dot_folder = _WSJ[split]
         speakers = sizes.speakers if split == "train" else sizes.held_out_speakers
-        entries = []
+        entries, spoken = [], []
         for index, sentences in enumerate(np.array_split(grammar.sentences(rng, count, seen, short), speakers)):
             speaker = f"{_FIRST_SPEAKER[split] + index:03d}"
             voice = speech.random_voice(np.random.default_rng((seed, _SPEECH, int(speaker))))
@@ -247,9 +279,25 @@ def _plan_speech(root: str, seed: int, rng, seen: set[str], sizes: Sizes) -> lis
                 entries.append(f"{disc}:{path.removesuffix('.wv1') if split == 'test' else path}\n")
                 task_seed = (seed, _SPEECH, int(speaker), number)
                 tasks.append((os.path.join(root, path), words, voice, task_seed))
+                spoken.append((utterance, sentence))
             _write_text(os.path.join(root, dot_folder, speaker, f"{speaker}c0200.dot"), "".join(lines))
         _write_text(os.path.join(root, list_file), f";; {split}\n" + "".join(entries))
+        if split == "train":  # a few of all voices
+            spoken = [spoken[i] for i in np.linspace(0, count - 1, min(sizes.few, count)).astype(int)]
+        _write_spoken(root, split, spoken)
     return tasks
+
+
+def _write_spoken(root: str, split: str, spoken: Sequence[tuple[str, Sentence]]) -> None:
+    """Tables of utterance and sentence in German, in French and as a linearised tree, which no WSJ corpus has."""
+    forms = {
+        "de": lambda sentence: sentence.german,
+        "fr": lambda sentence: sentence.french,
+        "tree": lambda sentence: " ".join(linearise(clean(parse_tree(grammar.to_mrg(sentence.tree))))),
+    }
+    for name, form in forms.items():
+        rows = "".join(f"{utterance}\t{form(sentence)}\n" for utterance, sentence in spoken)
+        _write_text(os.path.join(root, f"{split}.{name}.tsv"), rows)
 
 
 def _read_aloud(tasks) -> None:

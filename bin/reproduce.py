@@ -1,0 +1,57 @@
+"""Answers the paper's questions: trains, scores and reports what its tables need, each by one command.
+
+    python bin/reproduce.py --table=2 --corpora=mini --seeds=3 --output=docs/results/tables
+    python bin/reproduce.py --corpora=mini --plan
+
+What is finished is skipped, what was interrupted goes on. Exit codes: 0 done, 1 an error or a failed run (the others
+are done all the same), 75 stopped by SIGTERM, 130 by Ctrl-C: the same command goes on. See docs/reproduce.md.
+"""
+
+import os
+import shlex
+import signal
+import sys
+
+from absl import app, flags
+
+from t2t_mm import config
+from t2t_mm.data import example
+from t2t_mm.errors import RunError
+from t2t_mm.experiments import reproduce
+
+_TABLE = flags.DEFINE_multi_string("table", [], "1, 2, 3, 4, curve or zero_shot; all without.")
+_CORPORA = flags.DEFINE_enum("corpora", "mini", list(reproduce.CORPORA), "On which corpora.")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each kind that differ by their seed.", lower_bound=1)
+_RUNS = flags.DEFINE_string("runs", None, "Folder of all runs; runs/tables/CORPORA without.")
+_OUTPUT = flags.DEFINE_string("output", None, "Report to write: OUTPUT.json, .md and .html; RUNS/tables without.")
+_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration over that of all runs.")
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings over the files.")
+_PLAN = flags.DEFINE_bool("plan", False, "Print the runs, what they lack and how long it takes, and do nothing.")
+
+
+def main(_):
+    runs = _RUNS.value or os.path.join("runs", "tables", _CORPORA.value)
+    bin_folder = os.path.dirname(os.path.abspath(__file__))
+    try:
+        study = reproduce.Study(
+            _CORPORA.value, _TABLE.value, _SEEDS.value, runs, bin_folder, _GIN_FILE.value, _GIN_PARAM.value
+        )
+        if _PLAN.value:
+            print(study.describe())
+            return
+        study.prepare()
+        failed = study.run()
+        written = study.report(_OUTPUT.value or os.path.join(runs, "tables"), shlex.join(["python", *sys.argv]))
+    except (config.ConfigError, example.CorpusError, RunError) as error:
+        raise SystemExit(f"reproduce.py: {error}") from error
+    except reproduce.Stopped as error:
+        print(f"reproduce.py: {error}", file=sys.stderr)
+        sys.exit(os.EX_TEMPFAIL if error.number == signal.SIGTERM else 130)
+    print(f"Written to {', '.join(written)}")
+    if failed:
+        lines = "\n  ".join(f"{name}: {reason}" for name, reason in failed.items())
+        raise SystemExit(f"reproduce.py: {len(failed)} failed; the same command tries them again:\n  {lines}")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,1 @@
+"""The report of the tables: gathered once, then written as JSON, Markdown and one HTML page."""

@@ -1,0 +1,105 @@
+"""The whole of bin/reproduce.py: corpora, plan, runs, report."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+from t2t_mm import config
+from t2t_mm.errors import RunError
+from t2t_mm.experiment import Experiment
+from t2t_mm.experiments import tables as declared
+from t2t_mm.experiments.costs import Costs
+from t2t_mm.experiments.report.gather import gather
+from t2t_mm.experiments.report.write import write
+from t2t_mm.experiments.runner import Runner, Stopped, missing
+from t2t_mm.experiments.runs import Setting, plan, with_starts
+
+__all__ = ["CORPORA", "Stopped", "Study"]
+CORPORA = {"mini": "gin/runs/tables_mini.gin", "real": "gin/runs/tables_real.gin"}
+_ONLY_MINI = ("curve", "zero_shot")  # they need trees and references that only the mini corpora have
+_PIECES = {"mini": 1200, "real": 8000}
+
+
+class Study:
+    """Some of the tables on some corpora.
+
+    Args:
+      corpora: a key of CORPORA. names: the tables', all that the corpora allow when empty. seeds: how many runs of each.
+      folder: of the runs. commands: the folder of bin/. gin_files, bindings: over those of the corpora, for all runs.
+      runs, tables: other declarations than those of `tables.declare`.
+
+    Raises:
+      ConfigError: a .gin file is missing or does not parse. RunError: an unknown table, or one that the corpora lack.
+    """
+
+    def __init__(
+        self,
+        corpora: str,
+        names: Sequence[str],
+        seeds: int,
+        folder: str,
+        commands: str,
+        gin_files: Sequence[str] = (),
+        bindings: Sequence[str] = (),
+        declaration: tuple[dict[str, declared.Run], Sequence[declared.Table]] | None = None,
+        say: Callable[[str], None] = print,
+    ):
+        runs, tables = declaration or declared.declare()
+        known = [table.name for table in tables if corpora == "mini" or table.name not in _ONLY_MINI]
+        for name in names:
+            if name not in known:
+                raise RunError(f"Unknown table {name!r} on the {corpora} corpora; there are {', '.join(known)}.")
+        self._tables = [table for table in tables if table.name in (names or known)]
+        wanted = [name for table in self._tables for name in table.run_names()]
+        self._setting = Setting(folder, (CORPORA[corpora], *gin_files), tuple(bindings), seeds)
+        self._plan = plan(with_starts(wanted, runs), self._setting)
+        config.parse(self._setting.gin_files, self._setting.bindings)
+        self._paths = config.value_of("%corpora"), config.value_of("experiment.Experiment.vocabulary")
+        self._problems = tuple(problem.name for problem in config.configured(Experiment)().problems)
+        self._costs = Costs(folder, {p.run.name: p.run.only or self._problems for p in self._plan})
+        self._corpora, self._commands, self._say = corpora, commands, say
+
+    def describe(self) -> str:
+        """Every run with its steps, what it lacks and the hours it takes, and the sum."""
+        jobs: dict[str, float] = {}
+        for job in missing(self._plan):
+            name = job.planned.name
+            jobs[name] = jobs.get(name, 0.0) + self._costs.seconds(job.planned, job.kind, job.steps)
+        lines = [f"{'run':44} {'steps':>7} {'done':>7} {'hours left':>11}"]
+        for planned in self._plan:
+            steps, done = (planned.steps, planned.done()) if planned.run.trained else ("–", "–")
+            left = jobs.get(planned.name, 0.0) / 3600
+            lines.append(f"{planned.name:44} {steps:>7} {done:>7} {left:>11.2f}")
+        lines.append(f"{len(self._plan)} runs, {sum(jobs.values()) / 3600:.1f} hours left ({self._costs.basis()})")
+        return "\n".join(lines)
+
+    def prepare(self) -> None:
+        """Makes the mini corpora and the vocabulary where they are not there.
+
+        Raises:
+          RunError: a command that makes them failed.
+        """
+        corpora, vocabulary = self._paths
+        if self._corpora == "mini" and not os.path.isdir(corpora):
+            self._command("make_mini.py", f"--root={corpora}")
+        if not os.path.isfile(vocabulary):
+            settings = [f"--gin_file={path}" for path in self._setting.gin_files]
+            settings += [f"--gin_param={binding}" for binding in self._setting.bindings]
+            self._command("build_vocabulary.py", *settings, f"--size={_PIECES[self._corpora]}")
+
+    def _command(self, script: str, *flags: str) -> None:
+        self._say(f"{script}: {' '.join(flags)}")
+        done = subprocess.run([sys.executable, os.path.join(self._commands, script), *flags])
+        if done.returncode:
+            raise RunError(f"{script} failed with exit code {done.returncode}.")
+
+    def run(self) -> dict[str, str]:
+        """Does what the plan lacks -> name of each job that failed: why. Raises as `Runner.run` and `missing` do."""
+        os.makedirs(self._setting.folder, exist_ok=True)
+        return Runner(self._commands, self._costs, self._say).run(missing(self._plan))
+
+    def report(self, path: str, command: str) -> list[str]:
+        """Writes the report of what is finished -> the paths of its files."""
+        found = gather(self._tables, self._plan, self._problems)
+        return write(path, command, self._setting.seeds, self._costs.spent() / 60, found)

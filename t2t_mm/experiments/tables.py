@@ -1,0 +1,313 @@
+"""The tables: which runs there are, and which of their figures stand where, beside the paper's.
+
+A new problem is a .gin file and one row of PROBLEMS, a new ablation a .gin file and one row of VARIANTS
+(docs/reproduce.md).
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+
+@dataclasses.dataclass(frozen=True)
+class ProblemRow:
+    """decoded: the problem's decoded metrics that the tables show. seconds: an update on one batch of it in the mini
+    size on two CPU cores, the first guess of what a run takes."""
+
+    name: str
+    label: str
+    decoded: tuple[str, ...]
+    seconds: float = 0.25
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A model without something. joint_seeds: so many seeds at most of the joint run, the dearest."""
+
+    name: str
+    label: str
+    gin_file: str
+    joint_seeds: int | None = 1
+
+
+PROBLEMS = (
+    ProblemRow("wsj_speech", "WSJ speech", ("wer",), 0.45),
+    ProblemRow("imagenet", "ImageNet", ("top1", "top5"), 0.25),
+    ProblemRow("coco", "COCO captions", ("cider", "bleu4"), 0.3),
+    ProblemRow("wsj_parsing", "WSJ parsing", ("f1",), 0.2),
+    ProblemRow("wmt_en_de", "WMT EN→DE", ("bleu",), 0.2),
+    ProblemRow("wmt_de_en", "WMT DE→EN", ("bleu",), 0.2),
+    ProblemRow("wmt_en_fr", "WMT EN→FR", ("bleu",), 0.2),
+    ProblemRow("wmt_fr_en", "WMT FR→EN", ("bleu",), 0.2),
+)
+VARIANTS = (
+    Variant("without_mixture", "without mixture-of-experts", "gin/tables/without_mixture.gin"),
+    Variant("without_attention", "without attention", "gin/tables/without_attention.gin"),
+)
+ABLATED = ("imagenet", "wmt_en_fr")  # the problems of Table 4
+TREES = (100, 300, 5000)  # of the learning curve, besides the corpus as the other tables have it
+PAIRS = {  # problem -> its label; never trained together, see gin/tables/zero_shot.gin
+    "wmt_de_fr": "German text → French", "wmt_fr_de": "French text → German",
+    "caption_de": "picture → German", "caption_fr": "picture → French",
+    "speech_de": "speech → German", "speech_fr": "speech → French", "speech_tree": "speech → parse tree",
+}  # fmt: skip
+CHANCE = "chance"  # stands for a run where a cell shows what the trivial answers get
+# The command of each problem by its input: the table of what was trained and what was not.
+COMMANDS = {
+    "English text": {"German": "wmt_en_de", "French": "wmt_en_fr", "parse tree": "wsj_parsing"},
+    "German text": {"English": "wmt_de_en", "French": "wmt_de_fr"},
+    "French text": {"English": "wmt_fr_en", "German": "wmt_fr_de"},
+    "picture": {"English": "coco", "German": "caption_de", "French": "caption_fr", "class": "imagenet"},
+    "speech": {"English": "wsj_speech", "German": "speech_de", "French": "speech_fr", "parse tree": "speech_tree"},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training, or with `trained=False` another look at the weights of one.
+
+    only: the problems it has; all of its files when empty. gin_files, bindings: over those of the corpora.
+    init_from: the run whose weights of the same seed it starts from.
+    most_seeds: so many at most. decode: whether answers are decoded. baselines: whether trivial answers are scored.
+    """
+
+    name: str
+    only: tuple[str, ...] = ()
+    gin_files: tuple[str, ...] = ()
+    bindings: tuple[str, ...] = ()
+    init_from: str | None = None
+    most_seeds: int | None = None
+    trained: bool = True
+    decode: bool = True
+    baselines: bool = False
+
+    def seeds(self, wanted: int) -> range:
+        return range(min(wanted, self.most_seeds or wanted))
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A run's figure for a problem, and the paper's where it has one, in the paper's unit (see `papers_unit`)."""
+
+    run: str
+    problem: str
+    metric: str
+    paper: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """The teacher-forced figures of two runs for one problem. claim: what is to be tested, in a few words."""
+
+    problem: str
+    run: str
+    other: str
+    claim: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """name: as in --table. columns: headings. rows: (label, cells); a number is the paper's alone. more_runs: runs it needs without showing a cell."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Cell | float, ...]], ...]
+    comparisons: tuple[Comparison, ...] = ()
+    note: str = ""
+    more_runs: tuple[str, ...] = ()
+
+    def run_names(self) -> list[str]:
+        """Of all it needs, in order."""
+        cells = [c.run for _, row in self.rows for c in row if isinstance(c, Cell) and c.run != CHANCE]
+        compared = [name for c in self.comparisons for name in (c.run, c.other)]
+        return list(dict.fromkeys([*cells, *compared, *self.more_runs]))
+
+
+def declare(
+    problems: Sequence[ProblemRow] = PROBLEMS, variants: Sequence[Variant] = VARIANTS
+) -> tuple[dict[str, Run], tuple[Table, ...]]:
+    """All runs by name, in the order in which they are made, and the tables."""
+    runs = [Run("joint"), *(Run(_alone(p.name), only=(p.name,)) for p in problems)]
+    runs.append(Run("parsing_with_imagenet", only=("wsj_parsing", "imagenet")))
+    for variant in variants:
+        runs += [Run(f"{_alone(name)}_{variant.name}", (name,), (variant.gin_file,)) for name in ABLATED]
+        runs.append(Run(f"joint_{variant.name}", (), (variant.gin_file,), most_seeds=variant.joint_seeds))
+    for trees in TREES:
+        more = _trees(trees)
+        runs.append(Run(f"{_alone('wsj_parsing')}_{trees}_trees", ("wsj_parsing",), **more))
+        runs.append(Run(f"joint_{trees}_trees", most_seeds=1, **more))
+    zero_shot = ("gin/tables/zero_shot.gin",)
+    runs.append(Run("zero_shot", tuple(PAIRS), zero_shot, init_from="joint", trained=False, baselines=True))
+    tuned = (*zero_shot, "gin/tables/fine_tuning.gin")
+    runs += [Run(_tuned(name), (name,), tuned, init_from="joint") for name in PAIRS]
+    tables = (
+        _table1(), _table2(problems), _table3(), _table4(problems, variants), _curve(), _zero_shot(problems),
+    )  # fmt: skip
+    return {run.name: run for run in runs}, tables
+
+
+def _alone(problem: str) -> str:
+    return f"alone_{problem}"
+
+
+def _tuned(problem: str) -> str:
+    return f"tuned_{problem}"
+
+
+def _trees(trees: int) -> dict:
+    """The 5,000 trees of the mini corpora are the 1,000 and what lies in the sections that the usual split leaves out."""
+    if trees > 1000:
+        return {"gin_files": ("gin/tables/more_trees.gin",)}
+    return {"bindings": (f"experiment.Experiment.limits = {{'wsj_parsing': {trees}}}",)}
+
+
+def _table1() -> Table:
+    return Table(
+        "1", "The joint model on decoded metrics",
+        ("decoded", "state of the art cited by the paper"),
+        (
+            ("ImageNet, top-5 accuracy", (Cell("joint", "imagenet", "top5", 86), 95)),
+            ("WMT EN→DE, BLEU", (Cell("joint", "wmt_en_de", "bleu", 21.2), 26.0)),
+            ("WMT EN→FR, BLEU", (Cell("joint", "wmt_en_fr", "bleu", 30.5), 40.5)),
+        ),
+    )  # fmt: skip
+
+
+_TABLE_2 = {  # joint log-perplexity and accuracy, single log-perplexity and accuracy
+    "imagenet": (1.7, 66, 1.6, 67), "wmt_en_de": (1.4, 72, 1.4, 71),
+    "wsj_speech": (4.4, 41, 5.7, 23), "wsj_parsing": (0.15, 98, 0.2, 97),
+}  # fmt: skip
+
+
+def _table2(problems) -> Table:
+    rows, comparisons = [], []
+    for problem in problems:
+        paper = _TABLE_2.get(problem.name, (None,) * 4)
+        runs = ("joint", "joint", _alone(problem.name), _alone(problem.name))
+        metrics = ("log_perplexity", "token_accuracy") * 2
+        cells = [Cell(run, problem.name, metric, value) for run, metric, value in zip(runs, metrics, paper)]
+        decoded = problem.decoded[-1:] * 2
+        cells += [Cell(run, problem.name, metric) for run, metric in zip(runs[1:3], decoded)]
+        rows.append((f"{problem.label} ({_METRIC_NAMES.get(problem.decoded[-1], problem.decoded[-1])})", tuple(cells)))
+        comparisons.append(Comparison(problem.name, "joint", _alone(problem.name), "joint against single training"))
+    return Table(
+        "2", "Joint training on all problems against training on one",
+        ("joint: log-perplexity", "joint: accuracy", "single: log-perplexity", "single: accuracy",
+         "joint: decoded", "single: decoded"),
+        tuple(rows), tuple(comparisons),
+        "The same hyper-parameters and as many updates on the problem. The decoded metric is named in the row.",
+    )  # fmt: skip
+
+
+def _table3() -> Table:
+    paper = {
+        _alone("wsj_parsing"): (0.20, 97.1, 11.7), "parsing_with_imagenet": (0.16, 97.5, 12.7), "joint": (0.15, 97.9, 14.5),
+    }  # fmt: skip
+    labels = ("parsing alone", "with ImageNet", "with all problems")
+    rows = [
+        (
+            label,
+            tuple(
+                Cell(run, "wsj_parsing", metric, value)
+                for metric, value in zip(("log_perplexity", "token_accuracy", "sequence_accuracy", "f1"), (*values, None))
+            ),
+        )
+        for label, (run, values) in zip(labels, paper.items())
+    ]
+    others = (("parsing_with_imagenet", "an unrelated partner helps parsing"), ("joint", "all problems help parsing"))
+    return Table(
+        "3", "WSJ parsing alone and in company",
+        ("log-perplexity", "accuracy", "whole-sequence accuracy", "F1"),
+        tuple(rows),
+        tuple(Comparison("wsj_parsing", run, _alone("wsj_parsing"), claim) for run, claim in others),
+    )  # fmt: skip
+
+
+_TABLE_4 = {  # all blocks, without mixture, without attention
+    "imagenet": {"": (1.6, 67), "without_mixture": (1.6, 66), "without_attention": (1.6, 67)},
+    "wmt_en_fr": {"": (1.2, 76), "without_mixture": (1.3, 74), "without_attention": (1.4, 72)},
+}
+
+
+def _table4(problems, variants) -> Table:
+    columns = [
+        f"{label}: {metric}"
+        for label in ("all blocks", *(variant.label for variant in variants))
+        for metric in ("log-perplexity", "accuracy")
+    ]
+    labels = {problem.name: problem.label for problem in problems}
+
+    def row(problem, run, paper):
+        return tuple(
+            Cell(f"{run}_{variant}".rstrip("_"), problem, metric, value)
+            for variant in ("", *(variant.name for variant in variants))
+            for metric, value in zip(("log_perplexity", "token_accuracy"), paper.get(variant, (None, None)))
+        )
+
+    rows = [(f"{labels[name]}, alone", row(name, _alone(name), _TABLE_4.get(name, {}))) for name in ABLATED]
+    rows += [(f"{problem.label}, joint", row(problem.name, "joint", {})) for problem in problems]
+    comparisons = [
+        Comparison(name, _alone(name), f"{_alone(name)}_{variant.name}", f"all blocks against {variant.label}")
+        for variant in variants
+        for name in ABLATED
+    ] + [
+        Comparison(problem.name, "joint", f"joint_{variant.name}", f"all blocks against {variant.label}, joint")
+        for variant in variants
+        for problem in problems
+    ]
+    return Table(
+        "4", "What the blocks are worth", tuple(columns), tuple(rows), tuple(comparisons),
+        "The parameters of each variant are listed under Runs.",
+    )  # fmt: skip
+
+
+def _curve() -> Table:
+    metrics = ("log_perplexity", "token_accuracy", "sequence_accuracy")
+    rows, comparisons = [], []
+    for trees, suffix in curve_runs():
+        joint, alone = f"joint{suffix}", f"{_alone('wsj_parsing')}{suffix}"
+        cells = [Cell(run, "wsj_parsing", metric) for run in (joint, alone) for metric in metrics]
+        rows.append((trees, tuple(cells)))
+        comparisons.append(Comparison("wsj_parsing", joint, alone, f"joint against alone, {trees}"))
+    return Table(
+        "curve", "Parsing by the size of its corpus",
+        ("joint: log-perplexity", "joint: accuracy", "joint: whole sequences",
+         "alone: log-perplexity", "alone: accuracy", "alone: whole sequences"),
+        tuple(rows), tuple(comparisons),
+        "Smaller corpora are parts of larger ones; dev and test stay the same.",
+    )  # fmt: skip
+
+
+def curve_runs() -> list[tuple[str, str]]:
+    """(label, ending of the runs' names) of each corpus of the learning curve, smallest first."""
+    found = [(trees, f"_{trees}_trees") for trees in TREES] + [(1000, "")]
+    return [(f"{trees:,} trees", suffix) for trees, suffix in sorted(found)]
+
+
+def _zero_shot(problems) -> Table:
+    rows = []
+    for name, label in PAIRS.items():
+        metric = "f1" if name.endswith("tree") else "bleu4" if name.startswith("caption") else "bleu"
+        runs = ("zero_shot", _tuned(name))
+        cells = [Cell(run, name, which) for which in ("log_perplexity", metric) for run in runs]
+        rows.append((f"{label} ({_METRIC_NAMES[metric]})", (*cells[:2], Cell(CHANCE, name, metric), *cells[2:])))
+    return Table(
+        "zero_shot", "Commands never trained with an input",
+        ("zero-shot: log-perplexity", "fine-tuned: log-perplexity", "chance: decoded", "zero-shot: decoded",
+         "fine-tuned: decoded"),
+        tuple(rows), tuple(Comparison(n, _tuned(n), "zero_shot", "200 examples of fine-tuning") for n in PAIRS),
+        "Fine-tuning starts from the joint run's weights and sees 200 examples of the pair. Chance is a copy of the source "
+        "where that is text, else the most frequent answer.",
+        ("joint",),
+    )  # fmt: skip
+
+
+_METRIC_NAMES = {
+    "wer": "WER", "top1": "top-1", "top5": "top-5", "cider": "CIDEr-D", "bleu4": "BLEU-4", "f1": "F1", "bleu": "BLEU",
+    "log_perplexity": "log-perplexity", "token_accuracy": "accuracy", "sequence_accuracy": "whole-sequence accuracy",
+}  # fmt: skip
+
+
+def metric_name(metric: str) -> str:
+    """As the field writes it."""
+    return _METRIC_NAMES.get(metric, metric)
