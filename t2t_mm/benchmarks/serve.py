@@ -1,4 +1,4 @@
-"""How much the local server answers how fast, with and without batching; and a soak of good requests among bad ones.
+"""How much the local server answers how fast, batched or not; good requests among bad ones, and as versions change.
 
 Requests and server share the machine: the figures compare settings, they are not those of TensorFlow Serving.
 """
@@ -7,6 +7,8 @@ import asyncio
 import base64
 import io
 import os
+import shutil
+import tempfile
 import wave
 from collections.abc import Sequence
 
@@ -35,15 +37,17 @@ def run(
     soak_seconds: float = 180.0,
     soak_workers: int = 4,
     soak_timeout_seconds: float = 10.0,
+    switch_seconds: float = 10.0,
     max_requests: int = 100_000,
 ) -> dict:
-    """Case (problem, concurrency, batching; soak) -> {figure: value}.
+    """Case (problem, concurrency, batching; soak; switch of versions) -> {figure: value}.
 
     Args:
       export_dir: the export's versions. problems: whose corpora give the inputs; each needs its signature.
       examples: different inputs of each problem. seconds: for each figure.
       soak_seconds: 0 leaves the soak out. soak_workers: good requests under way at once in it.
       soak_timeout_seconds: the server's limit for a request in the soak; a slow one is held so long.
+      switch_seconds: of load before a new version comes, and after it has taken over; 0 leaves the switch out.
       max_requests: of each measurement and of the soak.
 
     Raises:
@@ -59,6 +63,7 @@ def run(
             **_soaked(
                 export_dir, bodies, max_batch_size, soak_seconds, soak_workers, soak_timeout_seconds, max_requests
             ),
+            **_switched(export_dir, bodies, max_batch_size, switch_seconds, soak_workers),
         }
     except load.LoadError as error:
         raise RunError(str(error)) from error
@@ -81,12 +86,37 @@ def _measured(export_dir, bodies: dict, concurrencies, seconds, max_batch_size, 
 def _soaked(export_dir, bodies: dict, max_batch_size, seconds, workers, timeout_seconds, max_requests) -> dict:
     if not seconds:
         return {}
-    longest = max(len(body) for requests in bodies.values() for body in requests)
+    every = _mixed(bodies)
+    longest = max(map(len, every))
     limits = Limits(max_body_bytes=2 * longest, timeout_seconds=timeout_seconds)
-    every = [body for turn in zip(*bodies.values()) for body in turn]
     with load.serving(export_dir, BatchSettings(max_batch_size=max_batch_size), limits) as (url, process):
         found = asyncio.run(load.soak(url, process, every, limits, workers, seconds, max_requests))
     return {f"soak of {seconds:.0f} s": found}
+
+
+def _switched(export_dir, bodies: dict, max_batch_size, seconds, workers) -> dict:
+    """A server of a copy of the newest version, beside which a second copy comes as the next one."""
+    if not seconds:
+        return {}
+    versions = [int(name) for name in os.listdir(export_dir) if name.isdecimal()]
+    if not versions:
+        raise RunError(f"{export_dir} holds no version: a folder named by an integer, as bin/export.py writes it.")
+    with tempfile.TemporaryDirectory() as folder:
+
+        def publish(version):
+            aside = os.path.join(folder, f"writing-{version}")
+            shutil.copytree(os.path.join(export_dir, str(max(versions))), aside)
+            os.rename(aside, os.path.join(folder, str(version)))
+
+        publish(1)
+        with load.serving(folder, BatchSettings(max_batch_size=max_batch_size), Limits()) as (url, _):
+            found = load.switch(url, _mixed(bodies), workers, seconds, 2, lambda: publish(2))
+            return {"switch to a new version": asyncio.run(found)}
+
+
+def _mixed(bodies: dict) -> list[bytes]:
+    """One of each problem, then the next of each."""
+    return [body for turn in zip(*bodies.values()) for body in turn]
 
 
 def _bodies(problem: Problem, split: str, count: int) -> list[bytes]:
@@ -99,14 +129,18 @@ def _bodies(problem: Problem, split: str, count: int) -> list[bytes]:
 
 
 def _instance(problem: Problem, one: Example):
+    data = client_bytes(problem, one)
+    return one.inputs if problem.inputs == "language" else {"b64": base64.b64encode(data).decode("ascii")}
+
+
+def client_bytes(problem: Problem, one: Example) -> bytes:
+    """An example's input as a client sends it: UTF-8 text, the picture's file, a WAV of 16 bits."""
     if problem.inputs == "language":
-        return one.inputs
+        return one.inputs.encode()
     if problem.inputs == "audio":
-        data = _wav(media.load_audio(one.inputs, _RATE))
-    else:
-        with open(one.inputs, "rb") as file:
-            data = file.read()
-    return {"b64": base64.b64encode(data).decode("ascii")}
+        return _wav(media.load_audio(one.inputs, _RATE))
+    with open(one.inputs, "rb") as file:
+        return file.read()
 
 
 def _wav(samples: np.ndarray) -> bytes:  # float [samples] -> WAV of 16 bits

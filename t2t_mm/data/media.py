@@ -17,7 +17,7 @@ from t2t_mm.data.tars import is_member, read_member
 LARGEST_FILE = 1 << 28  # bytes of a picture or sound
 LARGEST_PICTURE = 100_000_000  # pixels; ImageNet's largest has 61 million
 LARGEST_SOUND = 1 << 26  # samples of all channels: 70 minutes at 16 kHz
-_RATES = (1000, 192_000)  # Hz, lowest and highest that are read
+SAMPLE_RATES = (1000, 192_000)  # Hz, lowest and highest that are read
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "MPO")  # none that starts another program
 # What Pillow raises on damaged files, beyond the errors it documents.
 _PILLOW_ERRORS = (
@@ -78,8 +78,8 @@ def decode_audio(data: bytes, origin: str, sample_rate: int) -> np.ndarray:
         raise MediaError(f"{origin}: neither WAV, FLAC nor SPHERE (first bytes {data[:8]!r}).")
     if not samples.size:
         raise MediaError(f"{origin}: no sample in it.")
-    if not _RATES[0] <= rate <= _RATES[1]:
-        raise MediaError(f"{origin}: {rate} samples a second; {_RATES[0]} to {_RATES[1]} are read.")
+    if not SAMPLE_RATES[0] <= rate <= SAMPLE_RATES[1]:
+        raise MediaError(f"{origin}: {rate} samples a second; {SAMPLE_RATES[0]} to {SAMPLE_RATES[1]} are read.")
     mono = samples.mean(axis=1, dtype=np.float32)
     return mono if rate == sample_rate else resampler(sample_rate)(mono, rate).numpy()
 

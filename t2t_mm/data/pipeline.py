@@ -59,7 +59,7 @@ def make_batches(
         if form == "encoded" and problem.targets == "tree":  # as tree_to_text does it
             y = tf.strings.regex_replace(y, r"(\S+)\s*", r"<\1>")
         y = tokenizer.tokenize(y) if y.dtype == tf.string else tf.cast(y, tf.int32)
-        encoded = {"inputs": x, "targets": y, "index": element["index"]}
+        encoded = {"inputs": x, "length": tf.shape(x)[0], "targets": y, "index": element["index"]}
         return encoded, element["origin"], tf.ensure_shape(usable, [])
 
     def fits(element, origin, usable):
@@ -216,21 +216,24 @@ def _to_bounds(problem, settings, bounds, sizes):
             x = pad(x, 1, bound)
         if problem.targets != "class":
             y = pad(y, 1, bound if problem.inputs == "language" else settings.max_length)
-        return {"inputs": pad(x, 0, size), "targets": pad(y, 0, size), "index": pad(index, 0, size, -1)}
+        return {
+            "inputs": pad(x, 0, size), "length": pad(batch["length"], 0, size),
+            "targets": pad(y, 0, size), "index": pad(index, 0, size, -1),
+        }  # fmt: skip
 
     return to_bounds
 
 
 def _with_padding(problem):
-    """Adds the padding masks. Padded ids are 0; a padded frame is zero in every frequency, a real one never is."""
+    """Adds the padding masks, the inputs' from their lengths: a silent frame may be zero in every frequency.
+
+    Of targets, 0 is PADDING_ID, which no text has.
+    """
 
     def add(batch):
-        x, y = batch["inputs"], batch["targets"]
+        x, y, length = batch["inputs"], batch["targets"], batch.pop("length")
         nothing = tf.zeros([tf.shape(x)[0], 0], tf.bool)
-        if problem.inputs == "language":
-            x_padding = x == 0
-        else:
-            x_padding = tf.reduce_all(x == 0, axis=-1) if problem.inputs == "audio" else nothing
+        x_padding = nothing if problem.inputs == "image" else tf.logical_not(tf.sequence_mask(length, tf.shape(x)[1]))
         return {
             **batch, "input_padding": x_padding, "target_padding": nothing if problem.targets == "class" else y == 0
         }  # fmt: skip

@@ -3,14 +3,17 @@
 Every function names the row it refuses; an error in one row fails its whole batch, as TensorFlow's own errors do.
 """
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from t2t_mm.data.features import AudioFeatures
+from t2t_mm.data.media import SAMPLE_RATES
 from t2t_mm.data.resampling import resample
 
 MODALITIES = ("language", "image", "audio")
 _JPEG, _PNG, _RIFF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF"
-_RATES = 1000, 400000  # Hz
+_WAV_HEADER_BYTES = 36  # RIFF header and format chunk
 _MOST_PIXELS = 2**26  # of a picture before it is resized: 800 MB as float32
 
 
@@ -59,22 +62,45 @@ def read_picture(data: tf.Tensor, row: tf.Tensor, size: int) -> tf.Tensor:
     Pillow resizes columns, then rows, and rounds to whole grey levels after each: so does this, and differs by a level
     at most, where a sum lies at the half.
     """
-    is_jpeg = _starts_with(data, _JPEG)
-    shape = tf.cond(is_jpeg, lambda: tf.image.extract_jpeg_shape(data)[:2], lambda: _png_shape(data))
-    height, width = tf.unstack(shape)
-    pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
-    require((pixels <= _MOST_PIXELS)[None], row[None], "inputs", f"a picture of more than {_MOST_PIXELS} pixels")
-    picture = tf.cond(
-        is_jpeg,
-        lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),
-        lambda: tf.io.decode_png(data, channels=3),
-    )
-    resized = tf.cast(picture, tf.float32)
+    height, resized = decode_picture(data, row)
     for shape in ((height, size), (size, size)):
         resized = tf.image.resize(resized, shape, method="bilinear", antialias=True)
         resized = tf.floor(tf.clip_by_value(resized, 0.0, 255.0) + 0.5)
     deviation = tf.maximum(tf.math.reduce_std(resized), (3.0 * size * size) ** -0.5)
     return tf.ensure_shape((resized - tf.reduce_mean(resized)) / deviation, [size, size, 3])
+
+
+def decode_picture(data: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """One JPEG or PNG -> its height, float32 [height, width, 3] in 0..255; damaged and huge ones are refused."""
+
+    def decode(data):
+        is_jpeg = _starts_with(data, _JPEG)
+        shape = tf.cond(is_jpeg, lambda: tf.image.extract_jpeg_shape(data)[:2], lambda: _png_shape(data))
+        pixels = tf.reduce_prod(tf.cast(shape, tf.int64))
+        picture = tf.case(
+            [(pixels > _MOST_PIXELS, lambda: nothing),
+             (is_jpeg, lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"))],
+            lambda: tf.io.decode_png(data, channels=3),
+        )  # fmt: skip
+        return pixels, picture
+
+    nothing = tf.zeros([1, 1, 3], tf.uint8)
+    whole, (pixels, picture) = _attempted(decode, data, (tf.constant(0, tf.int64), nothing))
+    message = "a damaged JPEG or PNG picture, or one of a kind that is not read; save it anew as a baseline JPEG or PNG"
+    require(whole[None], row[None], "inputs", message)
+    require((pixels <= _MOST_PIXELS)[None], row[None], "inputs", f"a picture of more than {_MOST_PIXELS} pixels")
+    return tf.shape(picture)[0], tf.cast(picture, tf.float32)
+
+
+def _attempted(decode: Callable, data: tf.Tensor, instead: tuple) -> tuple[tf.Tensor, tuple]:
+    """Whether `decode(data)` succeeds, and what it gives; `instead` where it does not.
+
+    A decoder's own error would end the run, and does not say which row it is about. Only tf.data passes errors over.
+    """
+    decoded = tf.data.Dataset.from_tensors(data).map(lambda data: (True, decode(data))).ignore_errors()
+    otherwise = tf.data.Dataset.from_tensors((False, instead))
+    # `reduce` would do as well, but optimises the dataset anew each time, for 50 ms.
+    return decoded.concatenate(otherwise).take(1).get_single_element()
 
 
 def _png_shape(data: tf.Tensor) -> tf.Tensor:
@@ -98,13 +124,36 @@ def read_sounds(inputs: tf.Tensor, rows: tf.Tensor, audio: AudioFeatures, max_fr
 
 def read_sound(data: tf.Tensor, row: tf.Tensor, audio: AudioFeatures) -> tf.Tensor:
     """One sound's features, [time, bins]: what `data.media.decode_audio` and AudioFeatures make of it."""
-    samples, rate = tf.audio.decode_wav(data)
-    known = tf.logical_and(rate >= _RATES[0], rate <= _RATES[1])
-    require(known[None], row[None], "inputs", f"a sample rate outside {_RATES[0]} to {_RATES[1]} Hz")
-    require((tf.shape(samples)[0] > 0)[None], row[None], "inputs", "no sample in it")
-    mono = tf.reduce_mean(samples, axis=1)
-    rate = tf.clip_by_value(rate, *_RATES)
+    lowest, highest = SAMPLE_RATES
+    mono, rate = decode_sound(data, row)
+    known = tf.logical_and(rate >= lowest, rate <= highest)
+    require(known[None], row[None], "inputs", f"a sample rate outside {lowest} to {highest} Hz")
+    rate = tf.clip_by_value(rate, lowest, highest)
     return audio(tf.cond(rate == audio.sample_rate, lambda: mono, lambda: resample(mono, rate, audio.sample_rate)))
+
+
+def decode_sound(data: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """One WAV of 16-bit PCM -> [samples] in [-1, 1], the mean of its channels, and its rate in Hz."""
+    coding, bits = _little_endian(data, 20), _little_endian(data, 34)
+    described = tf.logical_and(_substring(data, 12, 4) == b"fmt ", tf.strings.length(data) >= _WAV_HEADER_BYTES)
+    read = tf.logical_and(coding == 1, bits == 16)
+    message = tf.strings.join([
+        "a WAV of ", tf.strings.as_string(bits), " bits a sample in format ", tf.strings.as_string(coding),
+        "; 16 bits in format 1 (PCM) are read: convert it, with ffmpeg -i in.wav -c:a pcm_s16le out.wav for instance",
+    ])  # fmt: skip
+    require(tf.logical_or(read, tf.logical_not(described))[None], row[None], "inputs", message)
+    nothing = tf.zeros([1, 1]), tf.constant(SAMPLE_RATES[0])
+    whole, (samples, rate) = _attempted(lambda data: tuple(tf.audio.decode_wav(data)), data, nothing)
+    # A refused encoding is not a damaged one, and either assertion may be the one that is reported.
+    fine = tf.logical_or(whole, tf.logical_and(described, tf.logical_not(read)))
+    require(fine[None], row[None], "inputs", "a damaged WAV sound, or one cut short; save it anew")
+    require((tf.shape(samples)[0] > 0)[None], row[None], "inputs", "no sample in it")
+    return tf.reduce_mean(samples, axis=1), rate
+
+
+def _little_endian(data: tf.Tensor, position: int) -> tf.Tensor:
+    """The number of 16 bits at `position` of one string, 0 where it is too short."""
+    return tf.cast(tf.io.decode_raw(_substring(data, position, 2), tf.uint16)[0], tf.int32)
 
 
 def _starts_with(strings: tf.Tensor, prefix: bytes) -> tf.Tensor:

@@ -11,17 +11,18 @@ from tensorflow.core.protobuf import saved_model_pb2
 _TEXT = "SentencepieceDetokenizeOp SentencepieceOp SentencepieceTokenizeOp"
 _CORE = """
 Abs Add AddN AddV2 All Any ArgMax ArgMin AsString Assert AssignVariableOp BatchMatMul BatchMatMulV2 BatchMatMulV3
-BesselI0 BiasAdd BroadcastArgs BroadcastTo Cast Ceil ClipByValue ComplexAbs Concat ConcatV2 Const Conv2D Cos Cumsum
-DecodeJpeg DecodePng DecodeRaw DecodeWav DeepCopy DenseBincount DepthwiseConv2dNative DisableCopyOnRead Einsum Empty
-EnsureShape Equal Erf Exp ExpandDims ExtractJpegShape Fill Floor FloorDiv FloorMod Gather GatherNd GatherV2 Greater
-GreaterEqual Identity IdentityN If InplaceUpdate IsFinite Less LessEqual LinSpace Log Log1p LogSoftmax LogicalAnd
-LogicalNot LogicalOr MatMul Max MaxPool Maximum Mean MergeV2Checkpoints Min Minimum Mod Mul Neg NoOp NotEqual OneHot
-OnesLike Pack Pad PadV2 ParseExampleV2 PartitionedCall Placeholder PlaceholderWithDefault Pow Prod RFFT RaggedGather
-RaggedRange RaggedTensorFromVariant RaggedTensorToTensor RaggedTensorToVariant Range Rank ReadVariableOp Real RealDiv
-Reciprocal ReduceJoin Relu Reshape RestoreV2 ReverseV2 Rsqrt SaveV2 ScaleAndTranslate ScatterNd SegmentSum
-SegmentSumV2 Select SelectV2 Shape ShapeN ShardedFilename Sigmoid Sin Size Slice Softmax Softplus SpaceToBatchND Split
-SplitV Sqrt Square SquaredDifference Squeeze StatefulPartitionedCall StatelessIf StatelessWhile StaticRegexFullMatch
-StaticRegexReplace StopGradient StridedSlice StringJoin StringLength StringSplitV2 Sub Substr Sum Tanh
+BesselI0 BiasAdd BroadcastArgs BroadcastTo Cast Ceil ClipByValue ComplexAbs Concat ConcatV2 ConcatenateDataset Const
+Conv2D Cos Cumsum DatasetToSingleElement DecodeJpeg DecodePng DecodeRaw DecodeWav DeepCopy DenseBincount
+DepthwiseConv2dNative DisableCopyOnRead Einsum Empty EnsureShape Equal Erf Exp ExpandDims ExtractJpegShape Fill Floor
+FloorDiv FloorMod Gather GatherNd GatherV2 Greater GreaterEqual Identity IdentityN If IgnoreErrorsDataset
+InplaceUpdate IsFinite Less LessEqual LinSpace Log Log1p LogSoftmax LogicalAnd LogicalNot LogicalOr MapDataset MatMul
+Max MaxPool Maximum Mean MergeV2Checkpoints Min Minimum Mod Mul Neg NoOp NotEqual OneHot OnesLike Pack Pad PadV2
+ParseExampleV2 PartitionedCall Placeholder PlaceholderWithDefault Pow Prod RFFT RaggedGather RaggedRange
+RaggedTensorFromVariant RaggedTensorToTensor RaggedTensorToVariant Range Rank ReadVariableOp Real RealDiv Reciprocal
+ReduceJoin Relu Reshape RestoreV2 ReverseV2 Rsqrt SaveV2 ScaleAndTranslate ScatterNd SegmentSum SegmentSumV2 Select
+SelectV2 Shape ShapeN ShardedFilename Sigmoid Sin Size Slice Softmax Softplus SpaceToBatchND Split SplitV Sqrt Square
+SquaredDifference Squeeze StatefulPartitionedCall StatelessIf StatelessWhile StaticRegexFullMatch StaticRegexReplace
+StopGradient StridedSlice StringJoin StringLength StringSplitV2 Sub Substr Sum TakeDataset Tanh TensorDataset
 TensorListFromTensor TensorListGetItem TensorListLength TensorListReserve TensorListSetItem TensorListStack
 TensorScatterUpdate Tile TopKV2 Transpose UnicodeTranscode Unpack UnsortedSegmentJoin UnsortedSegmentSum VarHandleOp
 VarIsInitializedOp Where While ZerosLike

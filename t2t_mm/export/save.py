@@ -65,6 +65,11 @@ def export(
     return folder
 
 
+def size_on_disk(folder: str) -> int:
+    """Bytes of all files of a version."""
+    return sum(os.path.getsize(os.path.join(at, name)) for at, _, names in os.walk(folder) for name in names)
+
+
 def make_signatures(answers: Answers, problems: Sequence[Problem]) -> dict:
     """Signature's name -> function; the names are API."""
     signatures = {"serving_default": answers.any_problem()}

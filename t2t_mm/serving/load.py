@@ -27,7 +27,7 @@ _MODEL_NAME = "t2t_mm"
 _PATH = f"/v1/models/{_MODEL_NAME}:predict"
 _BREAK_SECONDS = 0.02  # between bad requests of one kind, so that they disturb rather than displace the good ones
 _REFERENCE_ATTEMPTS = 5  # the first request of a signature that was not warmed up may outlast its time
-_SETTLED = 0.3  # of the soak, after which memory is expected to grow no more
+_THIRDS = {"after_a_third": 1 / 3, "after_two_thirds": 2 / 3}  # a leak grows from each to the next alike
 
 
 class LoadError(Exception):
@@ -143,8 +143,8 @@ async def soak(
       seconds, max_requests: whichever ends first.
 
     Returns: good requests answered, lost (no 200) and changed (another answer than alone); bad requests by kind, and
-    those that got another code than the documented one; the server's memory, open files and threads, settled and in
-    the end.
+    those that got another code than the documented one; the server's memory, open files and threads at thirds of the
+    time and in the end.
 
     Raises:
       LoadError: a good request gets no answer even alone.
@@ -154,18 +154,85 @@ async def soak(
         expected = [await _reference(session, base_url, body) for body in bodies]
         state = _Soak(base_url, limits, time.monotonic() + seconds, max_requests)
         tasks = [_good(state, session, bodies, expected, start) for start in range(workers)]
-        tasks += [_malformed(state, session), _oversized(state, session), _slow(state), _cut_off(state, bodies)]
-        settled, *_ = await asyncio.gather(_watch(process, _SETTLED * seconds), *tasks)
+        tasks += [_malformed(state, session), _oversized(state, session), _cut_off(state, bodies)]
+        tasks += [_slow(state, "slow_body", _head(10_000), 504)]
+        tasks += [_slow(state, "slow_head", _head(1)[:-2] + b"X: ", None)]
+        watches = [_watch(process, share * seconds) for share in _THIRDS.values()]
+        seen = (await asyncio.gather(*watches, *tasks))[: len(watches)]
         # What was left under way by those who hung up ends within the time of a request.
         await asyncio.sleep(min(limits.timeout_seconds, 0.5 * seconds))
-        final = _resources(process)
+        measured = dict(zip([*_THIRDS, "in_the_end"], [*seen, _resources(process)]))
     figures = {"good_answered": state.answered, "good_lost": state.lost, "good_changed": state.changed}
     figures |= {f"bad_{kind}": count for kind, count in sorted(state.bad.items())}
     figures |= {"bad_with_wrong_code": sum(state.wrong_codes.values())}
     figures |= {f"wrong_code {kind}": count for kind, count in sorted(state.wrong_codes.items())}
-    for name in final:
-        figures |= {f"{name}_settled": settled[name], f"{name}_end": final[name]}
+    for name in measured["in_the_end"]:
+        figures |= {f"{name}_{when}": resources[name] for when, resources in measured.items()}
     return figures
+
+
+async def switch(base_url: str, bodies: list[bytes], workers: int, seconds: float, version: int, publish) -> dict:
+    """Good requests from `workers` before, while and after a server changes to a new version of the same answers.
+
+    Args:
+      seconds: before the new version is published, and again after the old one is unloaded.
+      version: its number. publish: called once, puts it into the server's folder.
+
+    Returns: requests answered, lost (no 200) and changed (another answer than before); the seconds until the new
+    version is served and until the old one is unloaded; p50 and p99 of the latency in ms before, meanwhile and after.
+
+    Raises:
+      LoadError: a good request gets no answer even alone, or the version does not come.
+    """
+    async with _session() as session:
+        expected = [await _reference(session, base_url, body) for body in bodies]
+        found: list[tuple[float, float, bool, bool]] = []  # when sent, seconds, answered, as expected
+        going = True
+
+        async def worker(turn):
+            while going:
+                index = turn % len(bodies)
+                turn += 1
+                start = time.monotonic()
+                status, text = await _post(session, base_url, bodies[index])
+                answered = status == 200
+                found.append(
+                    (start, time.monotonic() - start, answered, answered and _outputs(text) == expected[index])
+                )
+
+        tasks = [asyncio.create_task(worker(start)) for start in range(workers)]
+        await asyncio.sleep(seconds)
+        await asyncio.to_thread(publish)
+        published = time.monotonic()
+        served = await _state_reached(session, base_url, version, "AVAILABLE")
+        unloaded = await _state_reached(session, base_url, version - 1, "END")
+        await asyncio.sleep(seconds)
+        going = False
+        await asyncio.gather(*tasks)
+    figures = {
+        "good_answered": sum(one[2] for one in found),
+        "good_lost": sum(not one[2] for one in found),
+        "good_changed": sum(one[2] and not one[3] for one in found),
+        "seconds_to_the_new_version": served - published,
+        "seconds_to_the_old_ones_end": unloaded - published,
+    }
+    for when, begin, end in (("before", 0, published), ("meanwhile", published, unloaded), ("after", unloaded, np.inf)):
+        latencies = [one[1] for one in found if begin <= one[0] < end]
+        for share in (50, 99):
+            figures[f"p{share}_ms_{when}"] = float(1000 * np.percentile(latencies, share))
+    return figures
+
+
+async def _state_reached(session, base_url: str, version: int, state: str) -> float:
+    """The time.monotonic at which a version is first seen in that state."""
+    end = time.monotonic() + _START_SECONDS
+    while time.monotonic() < end:
+        async with session.get(f"{base_url}/v1/models/{_MODEL_NAME}") as response:
+            states = (await response.json())["model_version_status"]
+        if any(one["version"] == str(version) and one["state"] == state for one in states):
+            return time.monotonic()
+        await asyncio.sleep(0.05)
+    raise LoadError(f"Version {version} has not become {state} within {_START_SECONDS:.0f} s.")
 
 
 async def _reference(session, base_url: str, body: bytes):
@@ -231,17 +298,24 @@ async def _oversized(state: _Soak, session) -> None:
         await asyncio.sleep(10 * _BREAK_SECONDS)
 
 
-async def _slow(state: _Soak) -> None:
-    """A body of which a byte comes now and then, and which never ends."""
+async def _slow(state: _Soak, kind: str, begun: bytes, expected: int | None) -> None:
+    """A request of which a byte comes now and then, and which never ends; `expected` is None for being hung up on."""
     while state.more():
-        async with _raw(state.base_url, 10_000) as (reader, writer):
+        async with _raw(state.base_url, begun) as (reader, writer):
             answer = asyncio.ensure_future(reader.readline())
             deadline = time.monotonic() + 2 * state.limits.timeout_seconds + 5
             while not answer.done() and time.monotonic() < deadline:
                 writer.write(b" ")
                 await asyncio.wait({answer}, timeout=0.2)
-            state.note("slow", 504, int(answer.result().split()[1]) if answer.done() and answer.result() else None)
+            state.note(kind, expected, _status(answer) if answer.done() else -1)
             answer.cancel()
+
+
+def _status(line: asyncio.Future) -> int | None:
+    """The status of an answer's first line, None where the server hung up."""
+    if isinstance(line.exception(), ConnectionError) or not line.result():
+        return None
+    return int(line.result().split()[1])
 
 
 async def _cut_off(state: _Soak, bodies: list[bytes]) -> None:
@@ -249,7 +323,7 @@ async def _cut_off(state: _Soak, bodies: list[bytes]) -> None:
     turn = 0
     while state.more():
         body = bodies[turn % len(bodies)]
-        async with _raw(state.base_url, len(body)) as (_, writer):
+        async with _raw(state.base_url, _head(len(body))) as (_, writer):
             writer.write(body[: len(body) // 2] if turn % 2 else body)
             await writer.drain()
         state.bad["cut_off"] = state.bad.get("cut_off", 0) + 1
@@ -257,13 +331,18 @@ async def _cut_off(state: _Soak, bodies: list[bytes]) -> None:
         await asyncio.sleep(5 * _BREAK_SECONDS)
 
 
+def _head(length: int) -> bytes:
+    """The head of a predict request with a body of `length` bytes."""
+    return f"POST {_PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n\r\n".encode()
+
+
 @contextlib.asynccontextmanager
-async def _raw(base_url: str, length: int):
-    """A connection on which the head of a predict request with a body of `length` bytes has been sent."""
+async def _raw(base_url: str, begun: bytes):
+    """A connection on which `begun` has been sent."""
     port = int(base_url.rpartition(":")[2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        writer.write(f"POST {_PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n\r\n".encode())
+        writer.write(begun)
         yield reader, writer
     except ConnectionError:
         pass  # the server hung up first, as it may on one who breaks off
@@ -283,7 +362,10 @@ def _resources(process: psutil.Process) -> dict:
 
 def _session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(300), connector=aiohttp.TCPConnector(limit=0), trust_env=False
+        timeout=aiohttp.ClientTimeout(300),
+        # An idle connection must be given up before the server does it, perhaps just as the next request is sent.
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=1),
+        trust_env=False,
     )
 
 

@@ -66,6 +66,7 @@ class Server:
             rest.application(self._service),
             access_log=None,
             handler_cancellation=True,  # a client that has gone frees its place in the queue
+            keepalive_timeout=self._service.limits.timeout_seconds,  # also the time for a head to come whole
             shutdown_timeout=self._settings.drain_seconds,
         )
         await self._runner.setup()

@@ -26,7 +26,7 @@ class Limits:
     Args:
       max_body_bytes: of a request; also bounds the elements an input may declare.
       max_concurrent: requests being read, waiting or answered at once; beyond, they are refused.
-      timeout_seconds: for a request from its headers to its answer.
+      timeout_seconds: for a request from its headers to its answer; and for its headers, after which HTTP hangs up.
     """
 
     max_body_bytes: int = 16 * 2**20

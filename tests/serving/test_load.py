@@ -33,9 +33,10 @@ def test_a_soak_finds_good_requests_whole_and_bad_ones_refused(limited):
     url, limits = limited
     found = asyncio.run(load.soak(url, os.getpid(), BODIES, limits, 2, 10.0, 400))
     assert found["good_answered"] > 20 and found["good_lost"] == found["good_changed"] == 0
-    assert min(found[f"bad_{kind}"] for kind in ("malformed", "oversized", "slow", "cut_off")) > 0
+    assert min(found[f"bad_{kind}"] for kind in ("malformed", "oversized", "slow_body", "slow_head", "cut_off")) > 0
     assert not {name: count for name, count in found.items() if name.startswith("wrong_code")}
-    assert found["open_files_end"] <= found["open_files_settled"] + 2 and found["resident_mib_end"] > 0
+    assert found["open_files_in_the_end"] <= found["open_files_after_a_third"] + 2
+    assert min(found[f"resident_mib_{when}"] for when in ("after_a_third", "after_two_thirds", "in_the_end")) > 0
 
 
 def test_a_soak_tells_of_losses(limited, monkeypatch):
@@ -53,3 +54,16 @@ def test_a_soak_tells_of_losses(limited, monkeypatch):
     monkeypatch.setattr(load, "_post", sometimes_slow)
     found = asyncio.run(load.soak(url, os.getpid(), good, limits, 1, 10.0, 60))
     assert found["good_lost"] > 0 and found["wrong_code malformed: 200"] == found["bad_malformed"] > 0
+
+
+def test_a_switch_of_versions_loses_nothing_and_tells_of_other_answers(publish, start_server, tmp_path):
+    publish(tmp_path, 1)
+    with start_server(tmp_path, BatchSettings()) as running:
+        url = f"http://127.0.0.1:{running.server.rest_port}"
+        bodies = [load.request_body("wsj_parsing", "c d")]  # answered alike by both versions
+        found = asyncio.run(load.switch(url, bodies, 2, 0.5, 2, lambda: publish(tmp_path, 2)))
+        assert found["good_answered"] > 10 and found["good_lost"] == found["good_changed"] == 0
+        assert 0 < found["seconds_to_the_new_version"] <= found["seconds_to_the_old_ones_end"]
+        assert min(found[f"p99_ms_{when}"] for when in ("before", "meanwhile", "after")) > 0
+        found = asyncio.run(load.switch(url, BODIES[:1], 2, 0.5, 3, lambda: publish(tmp_path, 3, 1)))
+        assert found["good_changed"] > 0 and found["good_lost"] == 0

@@ -25,11 +25,11 @@ def picture(colour, size=(6, 4), form="PNG") -> bytes:
     return data.getvalue()
 
 
-def sound(samples=800, rate=16000) -> bytes:
+def sound(samples=800, rate=16000, bytes_a_sample=2) -> bytes:
     data = io.BytesIO()
     with wave.open(data, "wb") as file:
-        file.setparams((1, 2, rate, samples, "NONE", ""))
-        file.writeframes(np.zeros(samples, "<i2").tobytes())
+        file.setparams((1, bytes_a_sample, rate, samples, "NONE", ""))
+        file.writeframes(bytes(bytes_a_sample * samples))
     return data.getvalue()
 
 
@@ -153,10 +153,11 @@ BROKEN_INPUTS = [
     ("wmt_en_de", [{}], "keys must be equal to: inputs"),
     ("wmt_en_de", [{"b64": 3}], "keys must be equal to: inputs"),
     ("wmt_en_de", [{"b64": "a-_b"}], "Unable to base64 decode"),
-    ("coco", [{"b64": "YWJj"}], "Unknown image file format"),
-    ("coco", [b64(picture((0, 0, 0), (90, 90), "JPEG")[:200])], "Invalid JPEG"),
-    ("coco", [b64(b"\x89PNG\r\n\x1a\n")], "PNG"),
-    ("wsj_speech", [b64(sound()[:20])], "Data too short"),
+    ("coco", [{"b64": "YWJj"}], "inputs[0]: a damaged JPEG or PNG picture"),
+    ("coco", [b64(picture((0, 0, 0))), b64(picture((0, 0, 0), (90, 90), "JPEG")[:200])], "inputs[1]: a damaged JPEG"),
+    ("coco", [b64(b"\x89PNG\r\n\x1a\n")], "inputs[0]: a damaged JPEG or PNG picture"),
+    ("wsj_speech", [b64(sound()), b64(sound()[:20])], "inputs[1]: a damaged WAV sound, or one cut short"),
+    ("wsj_speech", [b64(sound(bytes_a_sample=1))], "inputs[0]: a WAV of 8 bits a sample in format 1; 16 bits in"),
     ("tokens", [{"command": "a", "ids": [1]}, {"command": "a", "ids": [1, 2]}], "unexpected size: 2"),
     ("tokens", [{"command": "a", "ids": [1.0]}], "not of expected type: int32"),
     ("tokens", [{"command": "a", "ids": [True]}], "not of expected type: int32"),
@@ -217,6 +218,9 @@ def test_slow_and_cut_off_requests_leave_no_trace(store, publish, start_server, 
             with socket.create_connection(("127.0.0.1", running.server.rest_port), timeout=10) as connection:
                 connection.sendall(head + b'{"instances"')
                 assert b" 504 " in connection.recv(1000).split(b"\r\n")[0]
+            with socket.create_connection(("127.0.0.1", running.server.rest_port), timeout=10) as connection:
+                connection.sendall(head[:-10])
+                assert connection.recv(1000) == b""  # hung up on, since there is no request to answer
         assert running.predict("wmt_en_de", ["a"])[0] == 200
 
 
