@@ -5,6 +5,7 @@ SERVE = [
     "psutil",  # the server's memory and open files in the load test
 ]
 BEAM = ["apache-beam>=2.77,<3"]  # 2.69 and before exclude grpcio 1.66; beside TensorFlow 2.17 it takes protobuf 4
+TFDS = [*BEAM, "mlcroissant"]  # what the command `tfds` imports, whatever it does
 
 setup(
     name="t2t_mm",
@@ -36,8 +37,9 @@ setup(
     extras_require={
         "serve": SERVE,
         "beam": BEAM,
+        "tfds": TFDS,
         # jax 0.4.38 is the newest that installs beside TensorFlow 2.17 (numpy below 2, ml-dtypes below 0.5).
         # selenium drives the page's tests where Chromium is installed.
-        "test": ["pytest", "pytest-xdist", "hypothesis", "jax==0.4.38", "selenium", *SERVE, *BEAM],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "jax==0.4.38", "selenium", *SERVE, *TFDS],
     },
 )

@@ -18,6 +18,7 @@ from t2t_mm.data.coco import CocoCaptions
 from t2t_mm.data.corpus_files import LONGEST_LINE, read_lines
 from t2t_mm.data.example import CorpusError, MediaError, Report
 from t2t_mm.data.flac import FlacError, check_frames
+from t2t_mm.data.image_folders import ImageFolders
 from t2t_mm.data.media import decode_audio, decode_image
 from t2t_mm.data.parallel_text import ParallelText
 from t2t_mm.data.shorten import ShortenError, decode_shorten
@@ -362,6 +363,74 @@ def test_karpathys_split(tmp_path, caplog):
     assert dev.references == ("Caption 3.", "A cat.")
     assert "images of dev: 1; the full release has 5000" in caplog.text
     assert [e.targets for e in source.examples("test", Report("x"))] == ["Caption 4."]
+
+
+def fields(**kinds):
+    """A record whose fields are as they should be, as `values` are, or absent."""
+    return st.fixed_dictionaries({}, optional=kinds) | st.fixed_dictionaries(kinds) | values
+
+
+names = st.sampled_from(["a.jpg", "../a.jpg", "/etc/passwd", "\x00", "\ud800", "", "a.jpg/", "..\\a.jpg"])
+folders = st.sampled_from(["train2014", "val2014", "../coco", "annotations/..", "", "/etc", "\ud800", "gone"])
+sentences = fields(raw=st.sampled_from(["A cat.", " ", "\udc00 x"]) | values, sentid=st.integers(0, 9) | values)
+karpathy_records = fields(
+    cocoid=st.integers(0, 3) | values, split=st.sampled_from(["train", "restval", "val"]) | values,
+    filepath=folders | values, filename=names | values, sentences=st.lists(sentences, max_size=3) | values,
+)  # fmt: skip
+
+
+@given(st.lists(karpathy_records, max_size=3) | values, st.binary(max_size=3), st.integers(0, 400))
+@FUZZ
+def test_karpathys_file(tmp_path, records, junk, where):
+    folder = tmp_path / "coco"
+    for place in (folder / "annotations", folder / "train2014", folder / "val2014"):
+        place.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (2, 2)).save(place / "a.jpg")
+    text = json.dumps({"images": records}).encode()
+    if where < len(text):
+        text = text[:where] + junk + text[where + len(junk) :]
+    (folder / "annotations" / "dataset_coco.json").write_bytes(text)
+    report = Report("x")
+    try:
+        for found in CocoCaptions(str(tmp_path), karpathy=True).examples("train", report):
+            assert os.path.relpath(found.inputs, folder) in ("train2014/a.jpg", "val2014/a.jpg")
+            assert found.targets.encode() and found.targets == found.targets.strip()
+    except CorpusError as error:
+        assert "dataset_coco.json" in str(error) or "gone" in str(error)
+    assert all("dataset_coco.json" in origin for origin in report.skipped)
+
+
+@given(st.binary(max_size=60) | st.lists(st.sampled_from([b"n01", b"n02", b"a.JPEG", b"/etc", b" ", b"\n", b"\xff"])).map(b"".join))
+@FUZZ
+def test_label_lists(tmp_path, data):
+    for place in ("train/n01", "train/n02", "val"):
+        (tmp_path / "imagenet" / place).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (2, 2)).save(tmp_path / "imagenet" / place / "a.JPEG")
+    (tmp_path / "imagenet" / "val_labels.txt").write_bytes(data)
+    try:
+        (found,) = ImageFolders(str(tmp_path)).examples("dev", Report("x"))
+        assert found.targets in (0, 1) and found.inputs == str(tmp_path / "imagenet" / "val" / "a.JPEG")
+    except CorpusError as error:
+        assert str(tmp_path) in str(error)
+
+
+segments = st.lists(
+    st.sampled_from(["<seg>", "<seg id='1'>", "</seg>", "<SEG>", "</SEG>", "<doc>", "&amp;", "&#x110000;", "&", "\n", "A cat."])
+)
+
+
+@given(segments.map("".join), st.sampled_from(["test.en", "test.en.sgm"]))
+@FUZZ
+def test_test_sets_in_sgm(tmp_path, text, name):
+    (tmp_path / "test.en").unlink(missing_ok=True)
+    (tmp_path / "test.en.sgm").unlink(missing_ok=True)
+    (tmp_path / name).write_text("<srcset>" + text)
+    (tmp_path / "test.de").write_text("Eine Katze.\n")
+    try:
+        (found,) = ParallelText(str(tmp_path), "", "en", "de").examples("test", Report("x"))
+        assert not found.inputs.lower().startswith("<seg") and found.targets == "Eine Katze."
+    except CorpusError as error:
+        assert str(tmp_path) in str(error)
 
 
 @given(st.binary(max_size=80))

@@ -1,6 +1,8 @@
 """TFDS's data sets on their real feature specs, with TFDS's own mocking; and our builders for what TFDS lacks."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from t2t_mm.data.example import CorpusError, Report
 from t2t_mm.data.features import AudioFeatures
 from t2t_mm.data.pipeline import BatchSettings, make_batches
 from t2t_mm.data.sphere import encode_sphere
+from t2t_mm.data.tfds_builders import wsj_parsing
 from t2t_mm.data.tfds_builders.wsj_parsing import WsjParsing  # noqa: F401, known to TFDS by being imported
 from t2t_mm.data.tfds_builders.wsj_speech import WsjSpeech  # noqa: F401
 from t2t_mm.data.tfds_source import TFDS
@@ -118,6 +121,19 @@ def test_builder_of_the_treebank(vocabulary, tmp_path):
     (batch,) = make_batches(problem, examples, vocabulary, AudioFeatures(), SETTINGS, Report("x", 0), False)
     pieces = [vocabulary.processor.IdToPiece(int(i)) for i in batch["targets"][0]]
     assert "<(S>" in pieces and pieces[-2] == "<)S>"
+
+
+def test_the_command_builds_what_load_reads(tmp_path):
+    for module in ("apache_beam", "mlcroissant"):
+        pytest.importorskip(module, reason=f"`tfds build` needs {module} (pip install -e '.[tfds]')")
+    (tmp_path / "ptb" / "wsj" / "02").mkdir(parents=True)
+    (tmp_path / "ptb" / "wsj" / "02" / "wsj_0201.mrg").write_text("( (S (NP (DT the) (NN cat)) (VP (VBZ sleeps))))\n")
+    command = [sys.executable, "-m", "tensorflow_datasets.scripts.cli.main", "build", wsj_parsing.__file__]
+    command += [f"--manual_dir={tmp_path}/ptb", f"--data_dir={tmp_path}/data"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (element,) = tfds.as_numpy(tfds.load("wsj_parsing", split="train", data_dir=tmp_path / "data"))
+    assert element == {"sentence": b"the cat sleeps", "tree": b"(S (NP DT NN )NP (VP VBZ )VP )S"}
 
 
 def test_builder_of_wsj_speech(tmp_path):
