@@ -20,7 +20,7 @@ def resident() -> int:
 
 
 def run(experiment: Experiment, steps: int = 2000, seconds: float = 0.5) -> dict[str, dict[str, float]]:
-    """Trains for `steps`, looking at the memory every so many seconds; checkpoints and evaluation take part.
+    """Trains for `steps`, looking at the memory every so many seconds; checkpoints and evaluations take part.
 
     Returns: the middle of the second tenth (the first has traces and growing buffers) and of the last tenth of the
       run, their ratio, and the slope of a straight line through all but the first tenth.
@@ -35,7 +35,7 @@ def run(experiment: Experiment, steps: int = 2000, seconds: float = 0.5) -> dict
     watcher.start()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            loop.train(experiment, folder, steps, log_steps=100, save_steps=250)
+            loop.train(experiment, folder, steps, log_steps=100, save_steps=250, eval_steps=250, eval_examples=16)
     finally:
         done.set()
         watcher.join()

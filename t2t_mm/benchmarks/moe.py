@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from t2t_mm.benchmarks.timing import memory_bandwidth, seconds
+from t2t_mm.benchmarks.timing import both_passes, memory_bandwidth, seconds
 from t2t_mm.layers.moe import MixtureOfExperts
 
 
@@ -47,11 +47,12 @@ def _case(depth, hidden, chosen, pool, count, repeats, bandwidth) -> dict[str, f
         [keras.layers.Dense(chosen * hidden, activation="relu", use_bias=False), keras.layers.Dense(depth, use_bias=False)]
     )
     dense.build((None, None, depth))
-    sparse_seconds, dense_seconds = seconds(
-        _both_passes(lambda x: mixture(x, tf.zeros(tf.shape(x)[:2], tf.bool), training=True)[0], x, mixture),
-        _both_passes(dense, x, dense),
-        repeats=repeats,
+    signature = [tf.TensorSpec([1, None, depth])]
+    sparse = both_passes(
+        lambda x: mixture(x, tf.zeros(tf.shape(x)[:2], tf.bool), training=True)[0], mixture.trainable_weights, signature
     )
+    fixed = both_passes(dense, dense.trainable_weights, signature)
+    sparse_seconds, dense_seconds = seconds(lambda: sparse(x), lambda: fixed(x), repeats=repeats)
     moved = 3 * 4 * pool * 2 * depth * hidden
     return {
         "milliseconds": 1e3 * sparse_seconds,
@@ -59,16 +60,3 @@ def _case(depth, hidden, chosen, pool, count, repeats, bandwidth) -> dict[str, f
         "over_dense": sparse_seconds / dense_seconds,
         "weights_moved_over_dense": moved / bandwidth / dense_seconds,
     }
-
-
-def _both_passes(call, x, layer):
-    weights = [weight.value for weight in layer.trainable_weights]
-
-    @tf.function(autograph=False, input_signature=[tf.TensorSpec([1, None, x.shape[-1]])])
-    def passes(x):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            loss = tf.reduce_sum(tf.square(call(x)))
-        return [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, [x, *weights])]
-
-    return lambda: passes(x)

@@ -1,7 +1,7 @@
 """Timing of compiled functions, and the machine's own limits to compare with."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -10,33 +10,57 @@ import tensorflow as tf
 def seconds(*functions: Callable, repeats: int = 9) -> list[float]:
     """Median seconds of a call of each, the functions taking turns, so that a drifting machine is fair to all."""
     for function in functions:
-        _wait(function())
-        _wait(function())
+        wait(function())
+        wait(function())
     found = np.empty([repeats, len(functions)])
     for row in found:
         for index, function in enumerate(functions):
             start = time.perf_counter()
-            _wait(function())
+            wait(function())
             row[index] = time.perf_counter() - start
     return list(np.median(found, axis=0))
 
 
-def _wait(result) -> None:
+def wait(result) -> None:
+    """Returns when every tensor of `result` is there."""
     for tensor in tf.nest.flatten(result):
         tensor.numpy()
 
 
-def matmul_peak(dtype: str, size: int = 2048) -> float:
-    """FLOP/s of the product of two square matrices, the best of five."""
-    a = tf.cast(tf.random.normal([size, size]), dtype)
-    product = tf.function(lambda: tf.reduce_sum(tf.cast(tf.matmul(a, a)[:1], tf.float32)))
-    _wait(product())
+def both_passes(call: Callable, weights: Sequence, signature: Sequence[tf.TensorSpec] = ()) -> Callable:
+    """A compiled forward and backward pass of `call`: the gradients of the weights and of floating-point arguments.
+
+    The loss is the sum of squares, whose gradient differs from place to place, as that of a real one.
+    """
+
+    @tf.function(autograph=False, input_signature=signature)
+    def passes(*arguments):
+        watched = [argument for argument in arguments if argument.dtype.is_floating]
+        with tf.GradientTape() as tape:
+            tape.watch(watched)
+            loss = tf.reduce_sum(tf.square(tf.cast(call(*arguments), tf.float32)))
+        gradients = tape.gradient(loss, [*watched, *(weight.value for weight in weights)])
+        return [tf.convert_to_tensor(gradient) for gradient in gradients if gradient is not None]
+
+    return passes
+
+
+def matmul_peak(dtype: str, rows: int = 2048, inner: int = 2048, columns: int = 2048) -> float:
+    """FLOP/s of products of matrices [rows, inner] and [inner, columns], the best of five times.
+
+    Of small ones several are computed in one call, whose own cost then counts little.
+    """
+    count = min(64, max(1, 2048**3 // (rows * inner * columns) // 4))
+    factors = [tf.cast(tf.random.normal([rows, inner]), dtype) for _ in range(count)]
+    b = tf.cast(tf.random.normal([inner, columns]), dtype)
+    products = tf.function(lambda: [tf.matmul(a, b)[0, 0] for a in factors])
+    wait(products())
     best = np.inf
     for _ in range(5):
         start = time.perf_counter()
-        _wait(product())
+        wait(products())
         best = min(best, time.perf_counter() - start)
-    return 2.0 * size**3 / best
+    return 2.0 * rows * inner * columns * count / best
 
 
 def memory_bandwidth(megabytes: int = 256) -> float:

@@ -55,10 +55,10 @@ def make_train_step(
         return found, figures
 
     def total(found):
-        totals = {}
+        totals = {}  # arguments of a graph lie on no device: what is exchanged must be computed here
         for of_problem in found:
             for index, gradient in of_problem.items():
-                totals[index] = totals[index] + gradient if index in totals else gradient
+                totals[index] = totals[index] + gradient if index in totals else tf.identity(gradient)
         totals = [totals[i] if i in totals else tf.zeros_like(v.value) for i, v in enumerate(variables)]
         if replicas > 1:
             context = tf.distribute.get_replica_context()
@@ -87,7 +87,8 @@ def make_train_step(
         found, figures = gradients(batches)
         return figures, update(found, tf.stack([values["finite"] for values in figures.values()]))
 
-    step.functions = gradients_of  # whose traces can be counted
+    # Their traces can be counted, and each part measured.
+    step.functions, step.update = gradients_of, update
     return step
 
 

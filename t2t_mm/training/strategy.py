@@ -143,4 +143,6 @@ class Workers:
 
 
 def _total(value):
+    # An argument of a graph lies on no device, and what is exchanged must lie on the replica's.
+    value = tf.identity(value)
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)

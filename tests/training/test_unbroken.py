@@ -149,7 +149,7 @@ def free_port():
 
 def test_two_workers_have_the_losses_of_one_and_one_that_dies_is_named(folder, start, one_replica):
     cluster = [f"localhost:{free_port()}" for _ in range(2)]
-    settings = {"steps": 1000, "save_steps": 2, "noise": False, "strategy": "multi_worker"}
+    settings = {"steps": 1000, "save_steps": 2, "noise": False, "strategy": "multi_worker", "compiled": True}
     chief, other = (start(folder, "workers", cluster, index, **settings) for index in range(2))
     chief.until_step(3)
     other.end(signal.SIGKILL)

@@ -1,7 +1,7 @@
 """A tiny joint run as a process of its own, for the tests that kill one or need two: `tiny_run.py FOLDER NAME JSON`.
 
-JSON holds settings of `loop.train`, and "strategy", "devices" (how many CPUs to see) and "noise". Corpus and vocabulary lie in FOLDER; steps are run
-eagerly, on one thread, so that equal runs have equal sums.
+JSON holds settings of `loop.train`, and "strategy", "devices" (how many CPUs to see), "noise" and "compiled". Corpus and
+vocabulary lie in FOLDER; steps are run on one thread, so that equal runs have equal sums, and eagerly unless "compiled".
 """
 
 import contextlib
@@ -97,7 +97,7 @@ def main(folder, name, text):
     cpu = tf.config.list_physical_devices("CPU")[0]
     several = [tf.config.LogicalDeviceConfiguration()] * settings.pop("devices", 1)
     tf.config.set_logical_device_configuration(cpu, several)
-    tf.config.run_functions_eagerly(True)
+    tf.config.run_functions_eagerly(not settings.pop("compiled", False))
     if "strategy" in settings:
         chosen = getattr(strategy, settings["strategy"])
         on_all = [f"CPU:{index}" for index in range(len(several))]

@@ -1,0 +1,136 @@
+"""Training in mixed precision beside float32: time of a step, and what the same run reaches."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+
+from t2t_mm.benchmarks.timing import matmul_peak, seconds
+from t2t_mm.benchmarks.train import Translation, open_streams, train_step, translation_batch, translation_step
+from t2t_mm.data.example import Report
+from t2t_mm.data.pipeline import load_examples, make_batches
+from t2t_mm.data.tokenizer import Tokenizer
+from t2t_mm.evaluation.evaluate import TeacherForced
+from t2t_mm.experiment import Experiment
+from t2t_mm.model import MultiModel
+from t2t_mm.precision import PRECISIONS, layers_of
+from t2t_mm.training import loop
+from t2t_mm.training.schedule import InverseSquareRoot
+
+
+def run(
+    experiment: Experiment,
+    folder: str,
+    steps: int = 100,
+    seeds: Sequence[int] = (0, 1, 2),
+    examples: int = 64,
+    schedule: Callable = InverseSquareRoot,
+    translation: Translation = Translation(),
+    depth: int = 512,
+    sized: type[MultiModel] = MultiModel,
+    repeats: int = 5,
+) -> dict[str, dict[str, float]]:
+    """Times steps of both precisions in turn, then trains each from every seed.
+
+    A training that is finished leaves its figures in `folder`, and one that is cut off its checkpoints: the same command
+    goes on from there.
+
+    Args:
+      folder: of the trainings. steps: of each training. examples: of each dev set, the first ones.
+      translation, depth, sized: the batch and the model of a wider step than the experiment's.
+      repeats: how many steps of each are timed; the figures are medians.
+
+    Returns: milliseconds of a joint step and of a translation step in both precisions, their ratio beside that of large
+      matrix products; for each problem the teacher-forced figures on its dev set, computed in float32, mean and sample
+      standard deviation over the seeds.
+    """
+    peaks = {precision: matmul_peak(precision.removeprefix("mixed_")) for precision in PRECISIONS}
+    found = {"matmul": {f"{name}_gflops": peak / 1e9 for name, peak in peaks.items()}}
+    found["matmul"]["speed_up"] = peaks["mixed_bfloat16"] / peaks["float32"]
+    found["joint step"] = _compared([_joint_step(experiment, name) for name in PRECISIONS], repeats)
+    batch = {"translation": translation_batch(translation, translation.batch_sizes[0])}
+    wide = []
+    for name in PRECISIONS:
+        with layers_of(name):
+            step = translation_step(sized, translation, depth)[2]
+        wide.append(lambda step=step: step(batch))
+    found[f"translation step, d = {depth}"] = _compared(wide, repeats)
+    measure = _DevSets(experiment, examples)
+    reached = {
+        name: [_train(experiment, folder, steps, schedule, name, seed, measure) for seed in seeds] for name in PRECISIONS
+    }
+    return found | summary(reached)
+
+
+def _joint_step(experiment: Experiment, precision: str) -> Callable:
+    """A joint training step on one batch of every problem, the same for both precisions."""
+    keras.utils.set_random_seed(0)
+    streams = open_streams(experiment)
+    batch = {name: next(iter(stream)) for name, stream in streams.items()}
+    network = experiment.build_model(experiment.describe(), precision)
+    step = train_step(network, experiment.problems, {name: stream.element_spec for name, stream in streams.items()})
+    return lambda: step(batch)
+
+
+def _compared(steps: Sequence[Callable], repeats: int) -> dict[str, float]:
+    times = dict(zip(PRECISIONS, seconds(*steps, repeats=repeats)))
+    ratio = times["float32"] / times["mixed_bfloat16"]
+    return {f"{name}_milliseconds": 1e3 * time for name, time in times.items()} | {"speed_up": ratio}
+
+
+class _DevSets:
+    """The first examples of every dev set, and one model in float32 that takes the weights to be measured."""
+
+    def __init__(self, experiment: Experiment, count: int):
+        self._problems, self._network = experiment.problems, experiment.build_model(experiment.describe())
+        self._teacher_forced, self._batches = TeacherForced(self._network), {}
+        tokenizer = Tokenizer(experiment.vocabulary)
+        for problem in self._problems:
+            report = Report(problem.name)
+            self._batches[problem.name] = make_batches(
+                problem, load_examples(problem, "dev", report)[:count], tokenizer, experiment.audio, experiment.batches,
+                report, training=False,
+            )  # fmt: skip
+
+    def __call__(self, trained: MultiModel) -> dict[str, dict[str, float]]:
+        for variable, value in zip(self._network.variables, trained.variables):
+            variable.assign(value)
+        return {p.name: self._teacher_forced(p, self._batches[p.name]) for p in self._problems}
+
+
+def _train(experiment, folder, steps, schedule, precision, seed, measure) -> dict[str, dict[str, float]]:
+    model_dir = os.path.join(folder, f"{precision}_{seed}_{steps}_steps")
+    path = os.path.join(model_dir, "figures.json")
+    if not os.path.exists(path):
+        trained = loop.train(
+            experiment, model_dir, steps, schedule, precision=precision, seed=seed, save_steps=50, keep_checkpoints=1
+        )
+        figures = measure(trained)
+        with open(path + ".part", "w") as file:
+            json.dump(figures, file)
+        os.replace(path + ".part", path)
+    with open(path) as file:
+        return json.load(file)
+
+
+def summary(reached: dict[str, list[dict[str, dict[str, float]]]]) -> dict[str, dict[str, float]]:
+    """Precision -> for each seed problem -> figures; the mean and spread of each figure, and those of all problems."""
+    found: dict = {}
+    for precision, runs in reached.items():
+        for problem in runs[0]:
+            case = found.setdefault(problem, {})
+            for figure in ("log_perplexity", "token_accuracy"):
+                case |= _spread(f"{precision}_{figure}", [run[problem][figure] for run in runs])
+    case = found.setdefault("mean of all problems", {})
+    for precision, runs in reached.items():
+        for figure in ("log_perplexity", "token_accuracy"):
+            means = [float(np.mean([figures[figure] for figures in run.values()])) for run in runs]
+            case |= _spread(f"{precision}_{figure}", means)
+    return found
+
+
+def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
+    found = {f"{name}_mean": float(np.mean(values))}
+    return found | ({f"{name}_deviation": float(np.std(values, ddof=1))} if len(values) > 1 else {})
