@@ -9,6 +9,7 @@ docs/export.md says what clients send and get.
 import os
 import time
 
+import tensorflow as tf
 from absl import app, flags, logging
 
 from t2t_mm import config, experiment
@@ -30,6 +31,7 @@ _RUN_WARMUP = flags.DEFINE_bool("run_warmup", True, "Answer every warm-up record
 
 def main(_):
     logging.set_verbosity(logging.WARNING)  # TensorFlow would name each of a thousand captured weights
+    tf.get_logger().setLevel("ERROR")  # it warns that a server's way into a session is old
     start, model_dir = time.monotonic(), _MODEL_DIR.value
     try:
         config.parse(_GIN_FILE.value or [os.path.join(model_dir, "config.gin")], _GIN_PARAM.value)

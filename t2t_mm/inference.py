@@ -42,19 +42,22 @@ class Predictor:
     def answers(self, problem: Problem, batch: dict) -> list[Answer]:
         """One answer an example: text; a linearised tree; or for classes the log-probabilities [classes]."""
         command = tf.constant(self._network.command_id(problem.command))
-        result = self._function(problem)(batch["inputs"], batch["input_padding"], command).numpy()
+        inputs, padding = batch["inputs"], batch["input_padding"]
+        result = self._function(problem, inputs)(inputs, padding, command).numpy()
         if problem.targets == "class":
             return list(result)
         texts = [self._tokenizer.detokenize(ids) for ids in result]
         return [text_to_tree(text) for text in texts] if problem.targets == "tree" else texts
 
-    def _function(self, problem: Problem):
-        """The decoding function; problems of the same modalities share its trace."""
+    def _function(self, problem: Problem, inputs):
+        """The decoding function, traced once for all sizes and lengths; problems of the same modalities share it."""
         kind = (problem.inputs, problem.name if problem.targets == "class" else "sequence")
         if kind not in self._functions:
             decode = self._classes if problem.targets == "class" else self._sequences
             function = lambda inputs, padding, command: decode(problem, inputs, padding, command)  # noqa: E731
-            self._functions[kind] = tf.function(function, reduce_retracing=True)
+            own = inputs.shape[1:] if problem.inputs == "image" else [None, *inputs.shape[2:]]
+            specs = tf.TensorSpec([None, *own], inputs.dtype), tf.TensorSpec([None, None], tf.bool)
+            self._functions[kind] = tf.function(function, input_signature=[*specs, tf.TensorSpec([], tf.int32)])
         return self._functions[kind]
 
     def _classes(self, problem, inputs, padding, command):

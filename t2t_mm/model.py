@@ -34,7 +34,7 @@ class Mixture(keras.layers.Layer):
         return x + y, balance
 
     def step(self, x):  # [rows, D] -> [rows, D]
-        return x + self.mixture.step(self.norm(x))
+        return x + self.mixture.step(self.norm.step(x))
 
 
 class Encoder(keras.layers.Layer):
@@ -142,7 +142,7 @@ class Decoder(keras.layers.Layer):
                 x = self.mixture.step(x)
             x, block_state = block.step(x, block_state, history)
             states.append(block_state)
-        return self.norm(x), states
+        return self.norm.step(x), states
 
 
 class MultiModel(keras.Model):

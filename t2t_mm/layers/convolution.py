@@ -145,7 +145,7 @@ class ConvStep(keras.layers.Layer):
 
     def step(self, x, state, history: History):  # [rows, D], state -> [rows, F], state
         y, state = self.conv.step(ops.relu(x), state, history)
-        return self.norm(y), state
+        return self.norm.step(y), state
 
 
 class ConvBlock(keras.layers.Layer):

@@ -7,6 +7,13 @@ from keras import ops
 EPSILON = 1e-6
 
 
+def standardise(x):  # [N, D] -> [N, D], [N, 1]
+    """`(x − mean) / √(variance + ε)` over the channels, and what the centred x was multiplied with."""
+    centred = x - ops.mean(x, axis=-1, keepdims=True)
+    scale = ops.rsqrt(ops.mean(ops.square(centred), axis=-1, keepdims=True) + EPSILON)
+    return centred * scale, scale
+
+
 @ops.custom_gradient
 def normalise(x, gamma, beta):
     """`(x − mean) / √(variance + ε) · gamma + beta` over the channels of x [N, D] float32; gamma, beta [D].
@@ -14,9 +21,7 @@ def normalise(x, gamma, beta):
     The gradient is written out: left to automatic differentiation it is twice as many passes over x, and normalisation,
     some hundred times in the model, then costs as much as the matrix products do.
     """
-    centred = x - ops.mean(x, axis=-1, keepdims=True)
-    scale = ops.rsqrt(ops.mean(ops.square(centred), axis=-1, keepdims=True) + EPSILON)  # [N, 1]
-    standard = centred * scale
+    standard, scale = standardise(x)
 
     def gradient(*arguments, upstream=None):
         up = arguments[0] if upstream is None else upstream
@@ -42,3 +47,7 @@ class LayerNorm(keras.layers.Layer):
         # A reshape turns weights into plain tensors, the only thing that a custom gradient takes.
         y = normalise(flat, ops.reshape(self.gamma, [-1]), ops.reshape(self.beta, [-1]))
         return ops.reshape(ops.cast(y, x.dtype), ops.shape(x))
+
+    def step(self, x):  # [N, D] -> [N, D]
+        """`call` for step-by-step decoding, whose cost is the number of nodes: none for a gradient or for shapes."""
+        return ops.cast(standardise(ops.cast(x, "float32"))[0] * self.gamma + self.beta, x.dtype)

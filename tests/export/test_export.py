@@ -4,6 +4,7 @@ import functools
 import io
 import os
 import pickle
+import re
 import subprocess
 import sys
 import textwrap
@@ -15,6 +16,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.tools import saved_model_cli
 from tensorflow_serving.apis import prediction_log_pb2
 
 from t2t_mm import experiment, inference
@@ -48,6 +50,8 @@ class Pictures:
 PROBLEMS = (
     Problem("wmt_en_de", None, "language", "text", "To-German"),
     Problem("wmt_de_en", None, "language", "text", "To-English"),
+    Problem("wmt_en_fr", None, "language", "text", "To-French"),
+    Problem("wmt_fr_en", None, "language", "text", "To-English"),
     Problem("wsj_parsing", None, "language", "tree", "To-Parse-Tree"),
     Problem("coco", None, "image", "text", "To-English"),
     Problem("imagenet", Pictures(), "image", "class", "To-Class"),
@@ -86,7 +90,7 @@ def run(tmp_path_factory):
     train_vocabulary(SENTENCES, symbols, os.path.join(folder, "vocabulary"), 320)
     conv = functools.partial(ConvBlock, kernel_large=3, dilation=2)
     model = functools.partial(
-        MultiModel, depth=16, encoder_blocks=2, mixer_blocks=1, decoder_blocks=2, conv_block=conv,
+        MultiModel, depth=16, encoder_blocks=1, mixer_blocks=1, decoder_blocks=1, conv_block=conv,
         attention_block=functools.partial(AttentionBlock, heads=2, convs=1),
         mixture=functools.partial(MixtureOfExperts, num_experts=4, chosen=2, hidden=16),
         image=functools.partial(ImageInput, filters=(4, 8)),
@@ -115,24 +119,21 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
-    """The greedy export of all problems and the beam-search export of two: {beam size: folder}."""
-    made, folder = run
+    """Two versions of all problems, the first by greedy and the second by beam search: {beam size: folder}."""
     target = str(tmp_path_factory.mktemp("exports"))
-    return {
-        1: save.export(made, folder, os.path.join(target, "all"), decoding=Decoding(1, 0.6, LENGTH), run_warmup=False),
-        3: save.export(made, folder, os.path.join(target, "some"), ["wsj_parsing", "coco"], Decoding(3, 0.6, LENGTH)),
-    }
+    return {beam: save.export(*run, target, (), Decoding(beam, 0.6, LENGTH), run_warmup=False) for beam in (1, 3)}
 
 
 CLIENT = """
     import pickle, sys
     sys.modules["t2t_mm"] = None  # importing it fails
     import tensorflow as tf, tensorflow_text
-    loaded = tf.saved_model.load(sys.argv[1]).signatures
+    loaded = {folder: tf.saved_model.load(folder) for folder in sys.argv[1:]}
     answers = []
-    for signature, inputs in pickle.load(sys.stdin.buffer):
+    for folder, signature, inputs in pickle.load(sys.stdin.buffer):
         try:
-            found = loaded[signature](**{name: tf.constant(value) for name, value in inputs.items()})
+            served = loaded[folder].signatures[signature]
+            found = served(**{name: tf.constant(value) for name, value in inputs.items()})
             answers.append({name: value.numpy() for name, value in found.items()})
         except tf.errors.InvalidArgumentError as error:
             answers.append(error.message)
@@ -140,11 +141,13 @@ CLIENT = """
 """
 
 
-def serve(folder, requests):
-    """The answers of a fresh process that has TensorFlow and TF.Text, but not this package."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(CLIENT), folder], input=pickle.dumps(requests), capture_output=True
-    )
+def serve(requests):
+    """The answers of a fresh process that has TensorFlow and TF.Text, but not this package.
+
+    requests: (export's folder, signature, inputs).
+    """
+    command = [sys.executable, "-c", textwrap.dedent(CLIENT), *{folder for folder, *_ in requests}]
+    done = subprocess.run(command, input=pickle.dumps(requests), capture_output=True)
     assert done.returncode == 0, done.stderr.decode()[-3000:]
     return pickle.loads(done.stdout)
 
@@ -176,11 +179,18 @@ def decoded(run, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def greedy(exported):
-    """One fresh process over the greedy export: every request of these tests, and the answers by the request's name."""
-    requests = {f"{p.name} 3": (p.name, {"inputs": INPUTS[p.inputs]}) for p in PROBLEMS}
-    for name, kind in (("coco", "image"), ("wsj_speech", "audio")):
-        requests[f"{name} 1"] = name, {"inputs": INPUTS[kind][1:2]}
+def served(exported):
+    """One fresh process: every request of these tests, and the answers by the request's name.
+
+    "NAME 3" are all inputs of a problem, "NAME 1" is the second alone, both by greedy search; "NAME 3, beam" and
+    "NAME 1, beam" are the same by beam search.
+    """
+    requests = {}
+    for problem in PROBLEMS:
+        for size, inputs in ((3, INPUTS[problem.inputs]), (1, INPUTS[problem.inputs][1:2])):
+            requests[f"{problem.name} {size}"] = requests[f"{problem.name} {size}, beam"] = (
+                problem.name, {"inputs": inputs}
+            )  # fmt: skip
     rows = [(p.name, data) for p in PROBLEMS for data in INPUTS[p.inputs][:2]]
     requests["mixed"] = "serving_default", {"command": [name for name, _ in rows], "inputs": [data for _, data in rows]}
     requests["token"] = "serving_default", {"command": ["To-German"], "inputs": INPUTS["language"][:1]}
@@ -197,54 +207,61 @@ def greedy(exported):
     requests["classify"] = "imagenet_classify", {"inputs": examples}
     for name, signature, data in (
         ("no picture", "coco", b"GIF89a"), ("no sound", "wsj_speech", b"RIFFxxxxWAVX"),
-        ("no text", "wmt_en_de", b"\xff\xff"), ("long", "wmt_en_de", b"dog " * 100), ("long sound", "wsj_speech", sound(0, 16000, 2)), ("rate", "wsj_speech", sound(0, 10, 2)),
+        ("no text", "wmt_en_de", b"\xff\xff"), ("long", "wmt_en_de", b"dog " * 100),
+        ("long sound", "wsj_speech", sound(0, 16000, 2)), ("rate", "wsj_speech", sound(0, 10, 2)),
+        ("cut picture", "coco", INPUTS["image"][2][:-50]), ("cut sound", "wsj_speech", INPUTS["audio"][2][:-50]),
     ):  # fmt: skip
-        requests[name] = signature, {"inputs": [INPUTS[next(p.inputs for p in PROBLEMS if p.name == signature)][0], data]}
+        modality = next(problem.inputs for problem in PROBLEMS if problem.name == signature)
+        requests[name] = signature, {"inputs": [INPUTS[modality][0], data]}
     ids = np.array([[5, 300, 7, 1, 0, 0], [5, 6, 7, 8, 9, 1]], np.int32)
     requests["ids"] = "tokens", {"command": ["To-German", "To-English"], "ids": ids}
     requests["ids alone"] = "tokens", {"command": ["To-German"], "ids": ids[:1, :4]}
     requests["bad id"] = "tokens", {"command": ["To-German"], "ids": np.array([[9999, 1]], np.int32)}
-    return dict(zip(requests, serve(exported[1], list(requests.values()))))
+    folders = {name: exported[3 if name.endswith("beam") else 1] for name in requests}
+    return dict(zip(requests, serve([(folders[name], *asked) for name, asked in requests.items()])))
 
 
 def texts(values):
     return [value.decode() for value in values]
 
 
+@pytest.mark.parametrize("beam", [1, 3])
 @pytest.mark.parametrize("problem", [p for p in PROBLEMS if p.targets != "class"], ids=lambda p: p.name)
-def test_answers_are_those_of_decode(greedy, decoded, problem):
-    answer = greedy[f"{problem.name} 3"]
-    assert texts(answer["outputs"]) == decoded(problem.name, 1)
-    assert answer["scores"].shape == (3,)
-    assert problem.inputs != "language" or len(set(answer["outputs"])) > 1
+def test_answers_are_those_of_decode(served, decoded, problem, beam):
+    """Three of mixed lengths, and one that must not depend on its neighbours."""
+    search = ", beam" if beam > 1 else ""
+    together, alone = served[f"{problem.name} 3{search}"], served[f"{problem.name} 1{search}"]
+    expected = decoded(problem.name, beam)
+    assert texts(together["outputs"]) == expected and texts(alone["outputs"]) == expected[1:2]
+    assert together["scores"].shape == (3,)
+    np.testing.assert_allclose(alone["scores"], together["scores"][1:2], atol=1e-4)
+    assert problem.inputs != "language" or len(set(expected)) > 1
 
 
-def test_classes_are_those_of_decode(greedy, decoded):
-    answer = greedy["imagenet 3"]
+@pytest.mark.parametrize("request_name", ["imagenet 3", "imagenet 3, beam"])
+def test_classes_are_those_of_decode(served, decoded, request_name):
+    answer = served[request_name]
     for classes, scores, log_p in zip(answer["classes"], answer["scores"], decoded("imagenet", 1)):
         order = np.argsort(-log_p)[:5]
         assert texts(classes) == [NAMES[index] for index in order]
         np.testing.assert_allclose(scores, np.exp(log_p[order]), atol=1e-3)
-    np.testing.assert_array_equal(greedy["classify"]["classes"], answer["classes"])
-    np.testing.assert_allclose(greedy["classify"]["scores"], answer["scores"], atol=1e-6)
+    np.testing.assert_array_equal(served["classify"]["classes"], answer["classes"])
+    np.testing.assert_allclose(served["classify"]["scores"], answer["scores"], atol=1e-6)
+    np.testing.assert_allclose(served[request_name.replace("3", "1")]["scores"][0], answer["scores"][1], atol=1e-5)
 
 
-def test_neighbours_change_nothing(greedy):
-    for name in ("coco", "wsj_speech"):
-        alone, together = greedy[f"{name} 1"], greedy[f"{name} 3"]
-        assert alone["outputs"][0] == together["outputs"][1]
-        np.testing.assert_allclose(alone["scores"][0], together["scores"][1], atol=1e-4)
-    np.testing.assert_array_equal(greedy["ids"]["outputs"][:1], greedy["ids alone"]["outputs"])
-    assert greedy["ids"]["outputs"].shape == (2, LENGTH)
+def test_neighbours_of_ids_change_nothing(served):
+    np.testing.assert_array_equal(served["ids"]["outputs"][:1], served["ids alone"]["outputs"])
+    assert served["ids"]["outputs"].shape == (2, LENGTH)
 
 
-def test_one_endpoint_answers_any_problem(greedy):
+def test_one_endpoint_answers_any_problem(served):
     expected = []
     for problem in PROBLEMS:
-        answer = greedy[f"{problem.name} 3"]
+        answer = served[f"{problem.name} 3"]
         expected += list(answer["classes"][:2, 0] if problem.targets == "class" else answer["outputs"][:2])
-    assert list(greedy["mixed"]["outputs"]) == expected
-    assert greedy["token"]["outputs"][0] == greedy["wmt_en_de 3"]["outputs"][0]
+    assert list(served["mixed"]["outputs"]) == expected
+    assert served["token"]["outputs"][0] == served["wmt_en_de 3"]["outputs"][0]
 
 
 @pytest.mark.parametrize(
@@ -257,36 +274,46 @@ def test_one_endpoint_answers_any_problem(greedy):
         ("no text", "inputs[1]: neither a picture nor a sound that is read, nor text in UTF-8"),
         ("long", "inputs[1]: longer than the limit of 40 tokens"),
         ("long sound", "inputs[1]: longer than the limit of 120 frames"),
-        ("rate", "inputs[1]: a sample rate outside 1000 to 400000 Hz"),
+        ("rate", "inputs[1]: a sample rate outside 1000 to 192000 Hz"),
+        ("cut picture", "inputs[1]: a damaged JPEG or PNG picture, or one of a kind that is not read; save it anew"),
+        ("cut sound", "inputs[1]: a damaged WAV sound, or one cut short"),
         ("bad id", "ids[0]: an id outside 0 to 319"),
     ],
 )
-def test_the_row_at_fault_is_named(greedy, request_name, message):
-    assert message in greedy[request_name].replace('\\"', '"')
+def test_the_row_at_fault_is_named(served, request_name, message):
+    assert message in served[request_name].replace('\\"', '"')
 
 
-def test_a_beam_export_of_some_problems(exported, decoded):
-    requests = [(name, {"inputs": INPUTS[kind]}) for name, kind in (("wsj_parsing", "language"), ("coco", "image"))]
-    for (name, _), answer in zip(requests, serve(exported[3], requests)):
-        assert texts(answer["outputs"]) == decoded(name, 3)
-    size = {beam: os.path.getsize(os.path.join(folder, "variables", "variables.data-00000-of-00001"))
-            for beam, folder in exported.items()}  # fmt: skip
-    assert size[3] < size[1]
-    names = [name for name, _ in tf.train.list_variables(os.path.join(exported[3], "variables", "variables"))]
-    assert len(names) > 10 and os.path.basename(exported[3]) == "1"
-
-
-def test_bfloat16_halves_the_weights(run, tmp_path):
+def test_a_reduced_model_answers_as_the_whole(run):
     made, folder = run
-    sizes = {}
-    for dtype in save.DTYPES:
-        version = save.export(made, folder, str(tmp_path), ["wmt_en_de"], Decoding(1, 0.6, 4), dtype, run_warmup=False)
-        sizes[dtype] = os.path.getsize(os.path.join(version, "variables", "variables.data-00000-of-00001"))
-    assert sorted(os.listdir(tmp_path)) == ["1", "2"]
-    assert 0.4 < sizes["bfloat16"] / sizes["float32"] < 0.7
-    scores = [tf.saved_model.load(str(tmp_path / version)).signatures["wmt_en_de"](tf.constant(["a dog"]))["scores"]
-              for version in ("1", "2")]  # fmt: skip
-    np.testing.assert_allclose(*scores, rtol=0.1)
+    whole, description, _ = experiment.load_trained(made, folder)
+    small = save.reduced(whole, made, description, [made.problem("wsj_parsing"), made.problem("coco")])
+    assert small.count_params() < whole.count_params() and small.commands == ("To-English", "To-Parse-Tree")
+    ids, pixels = np.array([[5, 7, 9, 1]]), np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype("float32")
+    targets = np.array([[4, 8, 1]])
+    for modality, features, padding, command in (
+        ("language", ids, ids == 0, "To-Parse-Tree"), ("image", pixels, None, "To-English")
+    ):  # fmt: skip
+        logits = []
+        for network in (whole, small):
+            encoded, encoded_padding, _, _ = network.encode(modality, features, padding)
+            logits.append(network.decode_text(encoded, encoded_padding, command, targets, targets == 0)[0])
+        np.testing.assert_allclose(*logits, atol=1e-5)
+
+
+def test_bfloat16_halves_the_weights(run, served, tmp_path):
+    decoding = Decoding(1, 0.6, LENGTH)
+    version = save.export(*run, str(tmp_path), ["wmt_en_de"], decoding, "bfloat16")
+    assert os.listdir(tmp_path) == ["1"]
+    variables = tf.train.load_checkpoint(os.path.join(version, "variables", "variables"))
+    types = variables.get_variable_to_dtype_map()
+    assert tf.bfloat16 in types.values() and tf.float32 not in types.values()
+    shapes = variables.get_variable_to_shape_map()
+    count = sum(np.prod(shapes[name]) for name, dtype in types.items() if dtype == tf.bfloat16)
+    stored = os.path.getsize(os.path.join(version, "variables", "variables.data-00000-of-00001"))
+    assert 2 * count <= stored < 3 * count  # the names of the weights come to it
+    scores = tf.saved_model.load(version).signatures["wmt_en_de"](tf.constant(INPUTS["language"]))["scores"]
+    np.testing.assert_allclose(scores, served["wmt_en_de 3"]["scores"], rtol=0.1)
 
 
 def test_signatures_records_and_operations(exported):
@@ -307,6 +334,16 @@ def test_signatures_records_and_operations(exported):
     names = [getattr(r, r.WhichOneof("log_type")).request.model_spec.signature_name for r in records]
     assert sorted(names) == sorted(served)
     assert operations.unknown(operations.operations(saved)) == []
+
+
+def test_saved_model_cli_shows_what_clients_need(exported, capsys):
+    arguments = ["show", "--dir", exported[1], "--tag_set", "serve", "--signature_def", "serving_default"]
+    asked = saved_model_cli.create_parser().parse_args(arguments)
+    asked.func(asked)
+    shown = capsys.readouterr().out
+    for name, dtype in (("command", "STRING"), ("inputs", "STRING"), ("outputs", "STRING"), ("scores", "FLOAT")):
+        assert re.search(rf"puts\['{name}'\] tensor_info:\s+dtype: DT_{dtype}\s+shape: \(-1\)\s", shown)
+    assert shown.count("tensor_info") == 4
 
 
 def test_an_operation_that_servers_lack_is_found(tmp_path):
