@@ -21,7 +21,7 @@ _SPLIT = flags.DEFINE_multi_enum("split", corpus_files.SPLITS, corpus_files.SPLI
 _PROCESSES = flags.DEFINE_integer("processes", os.cpu_count(), "How many work at once.", lower_bound=1)
 _SHARD_EXAMPLES = flags.DEFINE_integer("shard_examples", None, "Examples of a file; by the kind of input without.")
 _MAX_BAD = flags.DEFINE_integer("max_bad_examples", 100, "Unusable examples of a set that are dropped.", lower_bound=0)
-_BEAM = flags.DEFINE_list("beam_pipeline_options", [], "Work on Apache Beam, with these options, e.g. runner=DirectRunner.")
+_BEAM = flags.DEFINE_list("beam_pipeline_options", [], "Work on Apache Beam so, for instance runner=DirectRunner.")
 _VERIFY = flags.DEFINE_bool("verify", False, "Only compare the records in --output with their checksums.")
 
 

@@ -24,7 +24,7 @@ class RandomCrop:
         for name in ("area", "aspect"):
             value = getattr(self, name)
             if len(value) != 2 or not 0 < value[0] <= value[1] or (name == "area" and value[1] > 1):
-                raise ValueError(f"RandomCrop: {name} is {value}; it must be (least, largest), above 0; areas at most 1.")
+                raise ValueError(f"RandomCrop: {name} is {value}; it must be (least, largest), above 0, areas up to 1.")
 
     def __call__(self, pixels, size: int, seed):
         """pixels [H, W, 3], seed [2] -> float32 [size, size, 3] in the same range, resized with antialiasing.

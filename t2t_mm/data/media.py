@@ -27,7 +27,9 @@ _PILLOW_ERRORS = (
 
 
 def load_image(path: str, size: int | None) -> np.ndarray:
-    """The picture at `path` as float32 [size, size, 3] in 0..255, resized without cropping; uint8 [H, W, 3] without size.
+    """The picture at `path` as float32 [size, size, 3] in 0..255, resized without cropping.
+
+    Without a size, the whole as uint8 [H, W, 3].
 
     Grey, palette and CMYK pictures in JPEG, PNG, GIF, BMP or WebP become RGB, whatever the file's ending says. `path` may
     be a member of a tar (see `tars`).

@@ -6,12 +6,14 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
-from t2t_mm.data.corpus_files import SPLITS, check_split, iterate_lines, missing_corpus, read_lines
+from t2t_mm.data.corpus_files import SPLITS, check_split, iterate_lines, missing_corpus, read_lines, warn_of_count
 from t2t_mm.data.example import CorpusError, Example, Report
 
 _ENDINGS = ("", ".gz", ".sgm", ".sgm.gz")
 _MARKUP = re.compile(r"\s*<(srcset|refset|tstset|mteval|!DOCTYPE mteval)\b", re.IGNORECASE)
 _SEGMENT = re.compile(r"<seg\b[^>]*>(.*?)</seg>", re.IGNORECASE | re.DOTALL)
+# Lines of the official sets that are dev and test by custom, under their own names or as these splits.
+_LINES = {"newstest2013": 3000, "newstest2014": 3003, "dev": 3000, "test": 3003}
 _END = object()  # of the shorter side of a parallel text
 
 
@@ -84,6 +86,8 @@ class ParallelText:
                 f"{source_path} has {counts[0]} lines and {target_path} has {counts[1]}; line n of one must "
                 "translate line n of the other. Was one of them cut off or filtered alone?"
             )
+        if name in _LINES:
+            warn_of_count(f"{source_path}: lines", counts[0], _LINES[name])
 
     def _find(self, name: str, language: str) -> str:
         path = os.path.join(self.folder, f"{name}.{language}")

@@ -82,7 +82,7 @@ def make_batches(
         examples.check(tokenizer.fingerprint, settings.image_size, audio.sample_rate)
         data = examples.dataset(training, seed, settings.shuffle)
     if crop:  # the place in the stream, part of every checkpoint, says which epoch and which example
-        data = data.enumerate().map(lambda place, element: {**element, "seed": tf.stack([tf.cast(seed, tf.int64), place])})
+        data = data.enumerate().map(lambda place, element: {**element, "seed": tf.stack([np.int64(seed), place])})
     data = data.map(encode, num_parallel_calls=2, deterministic=True).filter(fits).map(lambda element, *_: element)
     data = _bucketed(data, problem, settings, training, replicas)
     data = data.map(_with_padding(problem), num_parallel_calls=1, deterministic=True).prefetch(2)

@@ -54,7 +54,7 @@ class Plan:
 def make_plan(
     problem: Problem, tokenizer: Tokenizer, image_size: int, sample_rate: int, shard_examples: int | None = None
 ) -> Plan:
-    """What a problem's records need of these settings; without `shard_examples` whoever writes them sizes the shards."""
+    """What a problem's records need of these settings; without `shard_examples` their writer sizes the shards."""
     kinds = (problem.inputs, problem.targets)
     return Plan(
         problem.name,

@@ -100,7 +100,7 @@ def _build(problem, plan, vocabulary, folder, splits, options) -> tfds.core.Data
             download_config=config, disable_shuffling=True,
         )  # fmt: skip
     except Exception as error:  # whatever a runner raises for a worker's error
-        raise CorpusError(f"{problem.name}: the Beam pipeline failed: {error}. Mend that and start it again.") from error
+        raise CorpusError(f"{problem.name}: the Beam pipeline failed: {error}. Mend that and start again.") from error
 
 
 def _report(folder: str, split: str, report: Report) -> Report:

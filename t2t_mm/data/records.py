@@ -79,8 +79,11 @@ class PreparedRecords:
                 f"Looked for prepared records at {self.folder}: no {DESCRIPTION} there. Write them with "
                 "`python bin/prepare_data.py --gin_file=... --output=...`, or read the corpus itself."
             )
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
+        try:
+            with open(path, encoding="utf-8") as file:
+                return json.load(file)
+        except ValueError as error:
+            raise CorpusError(f"{path}: not JSON: {error}. Delete {self.folder} and prepare it again.") from error
 
 
 class PreparedExamples:

@@ -1,10 +1,13 @@
 """Random crops: the same for the same seed, place and picture, in training alone, and after an interruption too."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
+from t2t_mm import config
 from t2t_mm.data.augmentation import RandomCrop
 from t2t_mm.data.example import Example, Report
 from t2t_mm.data.features import AudioFeatures
@@ -109,7 +112,16 @@ def test_very_narrow_pictures_stay_whole(tmp_path):
     assert found.shape == (8, 8, 3) and np.ptp(found) > 200
 
 
-@pytest.mark.parametrize("ranges", [{"area": (0.0, 1.0)}, {"area": (0.5, 1.1)}, {"aspect": (2.0, 1.0)}, {"aspect": (1.0,)}])
+def test_one_file_over_a_run_switches_it_on():
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    config.parse([os.path.join(root, "gin", "problems", "crops.gin")])
+    assert config.configured(BatchSettings)().crop == RandomCrop()
+    assert BatchSettings().crop is None
+
+
+@pytest.mark.parametrize(
+    "ranges", [{"area": (0.0, 1.0)}, {"area": (0.5, 1.1)}, {"aspect": (2.0, 1.0)}, {"aspect": (1.0,)}]
+)
 def test_ranges_that_cannot_be_meant(ranges):
     with pytest.raises(ValueError, match=f"RandomCrop: {next(iter(ranges))} is"):
         RandomCrop(**ranges)

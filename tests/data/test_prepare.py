@@ -1,5 +1,6 @@
 """Prepared records: TFDS reads them, training on them is training on the corpus, and no half-done or foreign ones."""
 
+import dataclasses
 import json
 import os
 
@@ -10,6 +11,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from t2t_mm.data import prepare as preparing
+from t2t_mm.data.augmentation import RandomCrop
 from t2t_mm.data.corpus_files import MissingCorpus
 from t2t_mm.data.example import CorpusError, Example, Report, TooManyBadExamples, first
 from t2t_mm.data.features import AudioFeatures
@@ -232,6 +234,24 @@ def test_damaged_records_are_found(corpora, declared, tmp_path):
 def test_nothing_prepared_says_what_to_do(tmp_path, declared):
     with pytest.raises(CorpusError, match="prepare_data.py"):
         problems(declared, str(tmp_path))[0].source.examples("train", Report("x"))
+    (tmp_path / "translation" / "1.0.0").mkdir(parents=True)
+    (tmp_path / "translation" / "1.0.0" / "prepared.json").write_text('{"splits"')
+    with pytest.raises(CorpusError, match="prepared.json: not JSON"):
+        problems(declared, str(tmp_path))[0].source.examples("train", Report("x"))
+
+
+def test_prepared_pictures_are_cropped_too(corpora, declared, output):
+    problem = problems(declared, str(output))[2]
+
+    def first(**crop):
+        settings = dataclasses.replace(SETTINGS, crop=RandomCrop(**crop) if crop else None)
+        return [batch["inputs"].numpy() for batch in batches(problem, "train", corpora, True, settings=settings).take(3)]
+
+    plain, whole = first(), first(area=(1, 1), aspect=(1, 1), mirror=False)
+    crops, again = first(mirror=True), first(mirror=True)
+    np.testing.assert_allclose(whole, plain, atol=1e-4)
+    np.testing.assert_array_equal(crops, again)
+    assert np.abs(np.subtract(crops, plain)).max() > 0.1
 
 
 def test_an_interrupted_training_goes_on_with_the_same_records(corpora, declared, output, tmp_path):

@@ -70,9 +70,8 @@ def test_the_same_records_counts_and_report(number, corpora, declared, tmp_path)
     on_beam(problem, corpora, tmp_path / "beam")
     with Workers(1) as workers:
         prepare(problem, str(corpora / "v.model"), str(tmp_path / "processes"), 8, 16000, workers)
-    beam, processes = (
-        json.loads((tmp_path / how / problem.name / "1.0.0" / "prepared.json").read_text()) for how in ("beam", "processes")
-    )
+    folders = (tmp_path / how / problem.name / "1.0.0" for how in ("beam", "processes"))
+    beam, processes = (json.loads((folder / "prepared.json").read_text()) for folder in folders)
     for name in beam.keys() - {"splits", "checksums", "shard_examples"}:
         assert beam[name] == processes[name], name
     for split, counts in processes["splits"].items():
