@@ -25,7 +25,6 @@ setup(
         "tensorflow-datasets",  # its own readers, and the format of prepared records
         "importlib_resources",  # of tensorflow-datasets' builders, which do not say so
         "tensorflow-metadata<1.18",  # of tensorflow-datasets; later ones need protobuf 5, TensorFlow 2.17 allows 4
-        "tensorboard==2.17.*",  # reads back the losses of a run; TensorFlow installs it anyway
         "absl-py",
         "gin-config",
         "sentencepiece",  # trains the vocabulary

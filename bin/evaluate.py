@@ -50,7 +50,7 @@ def main(_):
         found.pop("results"),
         baselines=baselines,
         training_minutes=round(minutes, 1),
-        training_loss=curves.training_losses(model_dir),
+        training_loss={name: curves.thinned(steps) for name, steps in curves.curves(model_dir)["train"].items()},
         split=split,
         **found,
     )

@@ -10,7 +10,7 @@ TIMINGS = "timings.json"
 _OF_PROBLEM = {problem.name: problem.seconds for problem in PROBLEMS}
 _OTHER = 0.25  # seconds of an update on a problem that the declaration does not know
 _START, _TRACE = 15.0, 6.0  # seconds of a process, and more for each problem's graph
-_SCORE = 12.0  # seconds for a problem's dev and test sets, decoded
+_SCORE, _DECODE = 5.0, 13.0  # seconds for a problem's dev and test sets, and for their decoding
 
 
 class Costs:
@@ -60,6 +60,6 @@ class Costs:
     def _guess(self, planned: Planned, job: str, steps: int) -> float:
         problems = self._problems[planned.run.name]
         if job == "score":
-            return _START + _SCORE * len(problems)
+            return _START + (_SCORE + _DECODE * planned.run.decode) * len(problems)
         a_step = sum(_OF_PROBLEM.get(name, _OTHER) for name in problems)
         return _START + _TRACE * len(problems) + steps * a_step

@@ -26,7 +26,8 @@ class Study:
 
     Args:
       corpora: a key of CORPORA. names: the tables', all that the corpora allow when empty. seeds: how many runs of each.
-      folder: of the runs. commands: the folder of bin/. gin_files, bindings: over those of the corpora, for all runs.
+      folder: of the runs. commands: the folder of bin/. gin_files, bindings: over those of the corpora, for all runs. size: a file of gin/sizes, for real corpora
+        ("base" without).
       runs, tables: other declarations than those of `tables.declare`.
 
     Raises:
@@ -42,6 +43,7 @@ class Study:
         commands: str,
         gin_files: Sequence[str] = (),
         bindings: Sequence[str] = (),
+        size: str | None = None,
         declaration: tuple[dict[str, declared.Run], Sequence[declared.Table]] | None = None,
         say: Callable[[str], None] = print,
     ):
@@ -52,26 +54,29 @@ class Study:
                 raise RunError(f"Unknown table {name!r} on the {corpora} corpora; there are {', '.join(known)}.")
         self._tables = [table for table in tables if table.name in (names or known)]
         wanted = [name for table in self._tables for name in table.run_names()]
-        self._setting = Setting(folder, (CORPORA[corpora], *gin_files), tuple(bindings), seeds)
-        self._plan = plan(with_starts(wanted, runs), self._setting)
+        if corpora == "mini" and size:
+            raise RunError(f"The runs on the mini corpora have the mini size; change it with --gin_param, not size {size!r}.")
+        sizes = [f"gin/sizes/{size or 'base'}.gin"] if corpora == "real" else []
+        self._setting = Setting(folder, (*sizes, CORPORA[corpora], *gin_files), tuple(bindings), seeds)
+        self.planned = plan(with_starts(wanted, runs), self._setting)
         config.parse(self._setting.gin_files, self._setting.bindings)
         self._paths = config.value_of("%corpora"), config.value_of("experiment.Experiment.vocabulary")
-        self._problems = tuple(problem.name for problem in config.configured(Experiment)().problems)
-        self._costs = Costs(folder, {p.run.name: p.run.only or self._problems for p in self._plan})
+        self.problems = tuple(problem.name for problem in config.configured(Experiment)().problems)
+        self._costs = Costs(folder, {p.run.name: p.run.only or self.problems for p in self.planned})
         self._corpora, self._commands, self._say = corpora, commands, say
 
     def describe(self) -> str:
         """Every run with its steps, what it lacks and the hours it takes, and the sum."""
         jobs: dict[str, float] = {}
-        for job in missing(self._plan):
+        for job in missing(self.planned):
             name = job.planned.name
             jobs[name] = jobs.get(name, 0.0) + self._costs.seconds(job.planned, job.kind, job.steps)
         lines = [f"{'run':44} {'steps':>7} {'done':>7} {'hours left':>11}"]
-        for planned in self._plan:
+        for planned in self.planned:
             steps, done = (planned.steps, planned.done()) if planned.run.trained else ("–", "–")
             left = jobs.get(planned.name, 0.0) / 3600
             lines.append(f"{planned.name:44} {steps:>7} {done:>7} {left:>11.2f}")
-        lines.append(f"{len(self._plan)} runs, {sum(jobs.values()) / 3600:.1f} hours left ({self._costs.basis()})")
+        lines.append(f"{len(self.planned)} runs, {sum(jobs.values()) / 3600:.1f} hours left ({self._costs.basis()})")
         return "\n".join(lines)
 
     def prepare(self) -> None:
@@ -97,9 +102,9 @@ class Study:
     def run(self) -> dict[str, str]:
         """Does what the plan lacks -> name of each job that failed: why. Raises as `Runner.run` and `missing` do."""
         os.makedirs(self._setting.folder, exist_ok=True)
-        return Runner(self._commands, self._costs, self._say).run(missing(self._plan))
+        return Runner(self._commands, self._costs, self._say).run(missing(self.planned))
 
     def report(self, path: str, command: str) -> list[str]:
         """Writes the report of what is finished -> the paths of its files."""
-        found = gather(self._tables, self._plan, self._problems)
+        found = gather(self._tables, self.planned, self.problems)
         return write(path, command, self._setting.seeds, self._costs.spent() / 60, found)

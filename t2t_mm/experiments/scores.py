@@ -1,13 +1,12 @@
 """Everything the report wants to know of one trained model, as one JSON file in the run's folder."""
 
-import glob
 import json
 import os
 
-import tensorflow as tf
 from absl import logging
 
 from t2t_mm.data.corpus_files import MissingCorpus
+from t2t_mm.evaluation.curves import curves
 from t2t_mm.evaluation.evaluate import Decoding, Evaluated, Evaluator, evaluate_baselines
 from t2t_mm.experiment import Experiment, load_trained
 
@@ -20,7 +19,8 @@ def score(experiment: Experiment, model_dir: str, decoding: Decoding | None = De
 
     Returns: {"step", "seed", "training_seconds", "parameters": part -> count, "splits": split -> problem -> {"figures":
       metric -> value, "examples": {"nats", "right", "tokens"} (a list each, in the order of the split), "experts":
-      mixture -> summed gates, "samples"}, "curves": see `curves`, "baselines": split -> problem -> {metric: value}}.
+      mixture -> summed gates, "samples"}, "curves": split -> problem ->
+      [[step, nats per token], …], "baselines": split -> problem -> {metric: value}}.
       A split that a corpus lacks is left out.
 
     Raises:
@@ -47,7 +47,10 @@ def score(experiment: Experiment, model_dir: str, decoding: Decoding | None = De
         "training_seconds": trained["seconds"],
         "parameters": {name: part.count_params() for name, part in network.parts().items()},
         "splits": splits,
-        "curves": curves(model_dir),
+        "curves": {
+            split: {problem: [list(point) for point in steps.items()] for problem, steps in found.items()}
+            for split, found in curves(model_dir).items()
+        },
         "baselines": trivial,
     }
 
@@ -64,35 +67,6 @@ def _record(found: Evaluated) -> dict:
         "experts": {name: [float(value) for value in gates] for name, gates in measured.experts.items()},
         "samples": found.samples,
     }
-
-
-def curves(model_dir: str) -> dict:
-    """{"train" and "dev": problem -> [[step, nats per token], …]} as the training's events have them."""
-    sources = {
-        "train": (glob.glob(os.path.join(model_dir, "events", "events.*")), "loss"),
-        "dev": (glob.glob(os.path.join(model_dir, "events", "dev_in_training", "events.*")), "log_perplexity"),
-    }
-    found: dict[str, dict] = {}
-    for name, (paths, figure) in sources.items():
-        points: dict[str, dict[int, float]] = {}
-        for path in sorted(paths):
-            for step, tag, value in _scalars(path):
-                problem, _, what = tag.partition("/")
-                if what == figure:
-                    points.setdefault(problem, {})[step] = value
-        found[name] = {problem: sorted(map(list, steps.items())) for problem, steps in points.items()}
-    return found
-
-
-def _scalars(path: str):
-    """(step, tag, value) of an event file, up to where a killed process left it."""
-    try:
-        for event in tf.compat.v1.train.summary_iterator(path):
-            for value in event.summary.value:
-                if value.tensor.dtype == tf.float32.as_datatype_enum and not value.tensor.tensor_shape.dim:
-                    yield event.step, value.tag, float(tf.make_ndarray(value.tensor))
-    except tf.errors.DataLossError:
-        logging.warning("%s ends in the middle of a record", path)
 
 
 def write(path: str, scores: dict) -> None:

@@ -130,12 +130,13 @@ def declare(
     runs = [Run("joint"), *(Run(_alone(p.name), only=(p.name,)) for p in problems)]
     runs.append(Run("parsing_with_imagenet", only=("wsj_parsing", "imagenet")))
     for variant in variants:
-        runs += [Run(f"{_alone(name)}_{variant.name}", (name,), (variant.gin_file,)) for name in ABLATED]
-        runs.append(Run(f"joint_{variant.name}", (), (variant.gin_file,), most_seeds=variant.joint_seeds))
+        runs += [Run(f"{_alone(name)}_{variant.name}", (name,), (variant.gin_file,), decode=False) for name in ABLATED]
+        joint = Run(f"joint_{variant.name}", (), (variant.gin_file,), most_seeds=variant.joint_seeds, decode=False)
+        runs.append(joint)
     for trees in TREES:
         more = _trees(trees)
-        runs.append(Run(f"{_alone('wsj_parsing')}_{trees}_trees", ("wsj_parsing",), **more))
-        runs.append(Run(f"joint_{trees}_trees", most_seeds=1, **more))
+        runs.append(Run(f"{_alone('wsj_parsing')}_{trees}_trees", ("wsj_parsing",), decode=False, **more))
+        runs.append(Run(f"joint_{trees}_trees", most_seeds=1, decode=False, **more))
     zero_shot = ("gin/tables/zero_shot.gin",)
     runs.append(Run("zero_shot", tuple(PAIRS), zero_shot, init_from="joint", trained=False, baselines=True))
     tuned = (*zero_shot, "gin/tables/fine_tuning.gin")

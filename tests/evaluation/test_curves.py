@@ -19,24 +19,29 @@ def write_events(model_dir, steps, loss):
     writer.close()
 
 
-def test_first_and_last_loss_and_those_between(tmp_path):
+def test_losses_of_each_problem_at_places_spread_evenly(tmp_path):
     write_events(tmp_path, range(0, 100), lambda step: 10.0 - step / 10)
-    found = curves.training_losses(tmp_path, points=4)
-    assert list(found) == ["wmt_en_de"]
-    assert list(found["wmt_en_de"]) == [0, 33, 66, 99]
-    assert found["wmt_en_de"][99] == pytest.approx(0.1, abs=1e-5)
+    found = curves.curves(str(tmp_path))
+    assert list(found["train"]) == ["wmt_en_de"] and found["dev"] == {}
+    few = curves.thinned(found["train"]["wmt_en_de"], points=4)
+    assert list(few) == [0, 33, 66, 99] and few[99] == pytest.approx(0.1, abs=1e-5)
 
 
 def test_resumed_run_counts_once(tmp_path):
     write_events(tmp_path, [1, 2, 3], lambda step: 5.0)
     write_events(tmp_path, [3, 4], lambda step: 4.0)  # the step after the checkpoint is trained again
-    assert list(curves.training_losses(tmp_path)["wmt_en_de"]) == [1, 2, 3, 4]
+    assert list(curves.curves(str(tmp_path))["train"]["wmt_en_de"]) == [1, 2, 3, 4]
 
 
 def test_no_events_no_losses(tmp_path):
-    assert curves.training_losses(tmp_path) == {}
-    os.makedirs(tmp_path / "events")
-    assert curves.training_losses(tmp_path) == {}
+    assert curves.curves(str(tmp_path)) == {"train": {}, "dev": {}}
+
+
+def test_cut_off_events_count_up_to_the_cut(tmp_path):
+    write_events(tmp_path, [1, 2, 3], lambda step: 5.0)
+    (path,) = (tmp_path / "events").iterdir()
+    path.write_bytes(path.read_bytes()[:-5])
+    assert list(curves.curves(str(tmp_path))["train"]["wmt_en_de"]) == [1, 2, 3]  # the cut is in a later record
 
 
 def test_page_has_a_column_for_each_step():

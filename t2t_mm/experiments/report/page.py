@@ -73,7 +73,7 @@ def _table(table: dict) -> list[str]:
         parts.append(f"<p>{escape(text.TEST)}</p>")
         for metric in dict.fromkeys(result["metric"] for result in table["comparisons"]):
             parts.append(_intervals(metric, [r for r in table["comparisons"] if r["metric"] == metric]))
-        head = ("claim", "problem", "figure", "difference", "95% interval", "p", "")
+        head = ("claim", "problem", "figure", "difference", "95% interval", "p", "examples", "")
         parts.append(_grid_of(head, [_comparison(result) for result in table["comparisons"]]))
     return parts
 
@@ -94,7 +94,7 @@ def _comparison(result: dict) -> list[str]:
     style = ' class="strong"' if result["beyond_noise"] else ""
     cells = (
         result["problem"], metric_name(result["metric"]), shown(result["difference"]),
-        f"{shown(result['low'])} to {shown(result['high'])}", f"{result['p']:.4f}", text.significance(result),
+        f"{shown(result['low'])} to {shown(result['high'])}", f"{result['p']:.4f}", str(result["examples"]), text.significance(result),
     )  # fmt: skip
     return [f"<td{style}>{escape(value)}</td>" for value in (result["claim"], *cells)]
 

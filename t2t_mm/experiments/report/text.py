@@ -73,14 +73,14 @@ def _table(table: dict) -> list[str]:
     lines += [f"| | {' | '.join(table['columns'])} |", f"| --- |{' ---: |' * len(table['columns'])}"]
     lines += [f"| {row['label']} | {' | '.join(cell(each) for each in row['cells'])} |" for row in table["rows"]]
     if table["comparisons"]:
-        lines += ["", TEST, "", "| claim | problem | figure | difference | 95% interval | p | |"]
-        lines += ["| --- | --- | --- | ---: | ---: | ---: | --- |"]
+        lines += ["", TEST, "", "| claim | problem | figure | difference | 95% interval | p | examples | |"]
+        lines += ["| --- | --- | --- | ---: | ---: | ---: | ---: | --- |"]
         for result in table["comparisons"]:
             metric = result["metric"]
             low, high = (number(result[bound], metric) for bound in ("low", "high"))
             lines.append(
                 f"| {result['claim']} | {result['problem']} | {metric_name(metric)} | {number(result['difference'], metric)} "
-                f"| {low} to {high} | {result['p']:.4f} | {significance(result)} |"
+                f"| {low} to {high} | {result['p']:.4f} | {result['examples']} | {significance(result)} |"
             )
     return [*lines, ""]
 
