@@ -135,11 +135,9 @@ def _grid(cells: list[dict]) -> str:
             if cell is None:
                 row.append("<td>–</td>")
             else:
-                how = "trained" if cell["trained"] else "zero-shot"
-                shown = text.with_spread(cell["dev"], "token_accuracy")
-                row.append(f"<td>{shown}<small>{how}</small></td>")
+                row.append("<td>{}<small>{}</small></td>".format(*text.grid_cell(cell)))
         rows.append(row)
-    return f"<p>Accuracy of the joint run, every input × every command.</p>{_grid_of(['', *commands], rows)}"
+    return f"<p>{text.GRID}</p>{_grid_of(['', *commands], rows)}"
 
 
 def _learning_curves(curves: dict) -> list[str]:

@@ -49,6 +49,8 @@ def markdown(record: dict) -> str:
         lines += [f"Not finished, and left out: {', '.join(found['missing'])}.", ""]
     for table in found["tables"]:
         lines += _table(table)
+        if table["name"] == "zero_shot":
+            lines += _grid(found["grid"])
     lines += _experts(found["experts"])
     lines += ["## Runs", "", "| run | steps | seeds | training minutes | parameters | what sets it apart |"]
     lines += ["| --- | ---: | ---: | ---: | ---: | --- |"]
@@ -82,6 +84,23 @@ def _table(table: dict) -> list[str]:
                 f"| {result['claim']} | {result['problem']} | {metric_name(metric)} | {number(result['difference'], metric)} "
                 f"| {low} to {high} | {result['p']:.4f} | {result['examples']} | {significance(result)} |"
             )
+    return [*lines, ""]
+
+
+GRID = "Accuracy of the joint run on dev, every input × every command."
+
+
+def grid_cell(found: dict) -> tuple[str, str]:
+    """(figure, how it came about) of one input with one command."""
+    return with_spread(found["dev"], "token_accuracy"), "trained" if found["trained"] else "zero-shot"
+
+
+def _grid(cells: list[dict]) -> list[str]:
+    commands = list(dict.fromkeys(found["command"] for found in cells))
+    of = {(found["input"], found["command"]): "{} ({})".format(*grid_cell(found)) for found in cells}
+    lines = [GRID, "", f"| | {' | '.join(commands)} |", f"| --- |{' ---: |' * len(commands)}"]
+    for modality in dict.fromkeys(found["input"] for found in cells):
+        lines.append(f"| {modality} | {' | '.join(of.get((modality, command), '–') for command in commands)} |")
     return [*lines, ""]
 
 
