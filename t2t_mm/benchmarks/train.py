@@ -54,8 +54,12 @@ def run(
         for batch_size in translation.batch_sizes:
             name = f"translation, d = {depth}, batch {batch_size}"
             found[name] = _translation(sized, translation, depth, batch_size, steps, peaks["float32"])
-    found["process"] = {"peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    found["process"] = {"peak_memory_mib": _peak_memory_mib()}
     return found
+
+
+def _peak_memory_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def open_streams(experiment: Experiment) -> dict[str, tf.data.Dataset]:
@@ -115,6 +119,7 @@ def _experiment(experiment: Experiment, steps: int, peak: float) -> dict[str, di
         "gflop": joint_flops / 1e9,
         "share_of_peak": joint_flops / joint / peak,
         "first_step_seconds": first,
+        "peak_memory_mib": _peak_memory_mib(),
     }
     # The parts are those of one joint batch, each run alone; "whole" is the step on the same batch.
     whole, parts = _parts_of_step(network, step, experiment, batch)
