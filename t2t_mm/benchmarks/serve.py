@@ -34,19 +34,21 @@ def run(
     concurrencies: Sequence[int] = (1, 8, 32),
     seconds: float = 5.0,
     max_batch_size: int = 16,
+    timeout_seconds: float = 10.0,
     soak_seconds: float = 180.0,
     soak_workers: int = 4,
-    soak_timeout_seconds: float = 10.0,
     switch_seconds: float = 10.0,
     max_requests: int = 100_000,
 ) -> dict:
     """Case (problem, concurrency, batching; soak; switch of versions) -> {figure: value}.
 
+    The newest version is copied to a folder of its own, so that another one can come beside it.
+
     Args:
       export_dir: the export's versions. problems: whose corpora give the inputs; each needs its signature.
       examples: different inputs of each problem. seconds: for each figure.
-      soak_seconds: 0 leaves the soak out. soak_workers: good requests under way at once in it.
-      soak_timeout_seconds: the server's limit for a request in the soak; a slow one is held so long.
+      timeout_seconds: the server's limit for a request; in the soak a slow one is held so long.
+      soak_seconds: 0 leaves the soak out. soak_workers: good requests under way at once in it, and in the switch.
       switch_seconds: of load before a new version comes, and after it has taken over; 0 leaves the switch out.
       max_requests: of each measurement and of the soak.
 
@@ -54,53 +56,13 @@ def run(
       RunError: no export there, or a corpus without an example.
       CorpusError: a corpus is missing or unreadable.
     """
-    if not os.path.isdir(export_dir):
+    versions = [int(name) for name in os.listdir(export_dir) if name.isdecimal()] if os.path.isdir(export_dir) else []
+    if not versions:
         raise RunError(f"No export {export_dir}; write one with bin/export.py, and set serve.run.export_dir.")
     bodies = {problem.name: _bodies(problem, split, examples) for problem in problems}
-    try:
-        return {
-            **_measured(export_dir, bodies, concurrencies, seconds, max_batch_size, max_requests),
-            **_soaked(
-                export_dir, bodies, max_batch_size, soak_seconds, soak_workers, soak_timeout_seconds, max_requests
-            ),
-            **_switched(export_dir, bodies, max_batch_size, switch_seconds, soak_workers),
-        }
-    except load.LoadError as error:
-        raise RunError(str(error)) from error
-
-
-def _measured(export_dir, bodies: dict, concurrencies, seconds, max_batch_size, max_requests) -> dict:
-    measured = {}
-    for enabled in (False, True):
-        batching = BatchSettings(enabled=enabled, max_batch_size=max_batch_size)
-        with load.serving(export_dir, batching, Limits(timeout_seconds=300.0)) as (url, _):
-            for name, requests in bodies.items():
-                for concurrency in concurrencies:
-                    case = f"{name}, concurrency {concurrency}, {'batches' if enabled else 'one by one'}"
-                    found = asyncio.run(load.measure(url, requests, concurrency, seconds, max_requests))
-                    measured[case] = found
-                    logging.info("%s: %s", case, found)
-    return measured
-
-
-def _soaked(export_dir, bodies: dict, max_batch_size, seconds, workers, timeout_seconds, max_requests) -> dict:
-    if not seconds:
-        return {}
-    every = _mixed(bodies)
-    longest = max(map(len, every))
-    limits = Limits(max_body_bytes=2 * longest, timeout_seconds=timeout_seconds)
-    with load.serving(export_dir, BatchSettings(max_batch_size=max_batch_size), limits) as (url, process):
-        found = asyncio.run(load.soak(url, process, every, limits, workers, seconds, max_requests))
-    return {f"soak of {seconds:.0f} s": found}
-
-
-def _switched(export_dir, bodies: dict, max_batch_size, seconds, workers) -> dict:
-    """A server of a copy of the newest version, beside which a second copy comes as the next one."""
-    if not seconds:
-        return {}
-    versions = [int(name) for name in os.listdir(export_dir) if name.isdecimal()]
-    if not versions:
-        raise RunError(f"{export_dir} holds no version: a folder named by an integer, as bin/export.py writes it.")
+    every = [body for turn in zip(*bodies.values()) for body in turn]  # one of each problem, then the next of each
+    limits = Limits(max_body_bytes=2 * max(map(len, every)), timeout_seconds=timeout_seconds)
+    found = {}
     with tempfile.TemporaryDirectory() as folder:
 
         def publish(version):
@@ -109,14 +71,30 @@ def _switched(export_dir, bodies: dict, max_batch_size, seconds, workers) -> dic
             os.rename(aside, os.path.join(folder, str(version)))
 
         publish(1)
-        with load.serving(folder, BatchSettings(max_batch_size=max_batch_size), Limits()) as (url, _):
-            found = load.switch(url, _mixed(bodies), workers, seconds, 2, lambda: publish(2))
-            return {"switch to a new version": asyncio.run(found)}
+        try:
+            with load.serving(folder, BatchSettings(False, max_batch_size), limits) as (url, _):
+                found |= _measured(url, bodies, "one by one", concurrencies, seconds, max_requests)
+            with load.serving(folder, BatchSettings(True, max_batch_size), limits) as (url, process):
+                found |= _measured(url, bodies, "batches", concurrencies, seconds, max_requests)
+                if soak_seconds:
+                    soak = load.soak(url, process, every, limits, soak_workers, soak_seconds, max_requests)
+                    found[f"soak of {soak_seconds:.0f} s"] = asyncio.run(soak)
+                if switch_seconds:
+                    switch = load.switch(url, every, soak_workers, switch_seconds, 2, lambda: publish(2))
+                    found["switch to a new version"] = asyncio.run(switch)
+        except load.LoadError as error:
+            raise RunError(str(error)) from error
+    return found
 
 
-def _mixed(bodies: dict) -> list[bytes]:
-    """One of each problem, then the next of each."""
-    return [body for turn in zip(*bodies.values()) for body in turn]
+def _measured(url: str, bodies: dict, kind: str, concurrencies, seconds, max_requests) -> dict:
+    measured = {}
+    for name, requests in bodies.items():
+        for concurrency in concurrencies:
+            case = f"{name}, concurrency {concurrency}, {kind}"
+            measured[case] = asyncio.run(load.measure(url, requests, concurrency, seconds, max_requests))
+            logging.info("%s: %s", case, measured[case])
+    return measured
 
 
 def _bodies(problem: Problem, split: str, count: int) -> list[bytes]:

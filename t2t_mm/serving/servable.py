@@ -37,7 +37,7 @@ class Servable:
         self.version = version
         self.leases = 0
         # A session cannot feed or fetch while another thread builds on its graph; nothing builds after this.
-        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=_settings())
         try:
             with self._session.graph.as_default():
                 meta = tf.compat.v1.saved_model.loader.load(self._session, [tf.saved_model.SERVING], path)
@@ -135,6 +135,16 @@ class Servable:
         del self._session
         # A graph is a web of cycles: without this, 100 MB and more a version wait for Python's collector to pass by.
         gc.collect()
+
+
+def _settings() -> tf.compat.v1.ConfigProto:
+    """A session that leaves the optimising to the functions, each of which does it for itself when it is first called.
+
+    Done for the whole graph too, the first request of every signature takes twice as long, and none is faster for it.
+    """
+    settings = tf.compat.v1.ConfigProto()
+    settings.graph_options.rewrite_options.disable_meta_optimizer = True
+    return settings
 
 
 def load_seconds(path: str) -> float:
