@@ -40,8 +40,16 @@ def dispatch_to_blocks(experts, valid, num_experts: int, block_size: int):
 
 def count_and_rank(experts, valid, num_experts: int):
     """The number of valid assignments of each expert [E], and each assignment's place among its expert's [A]."""
-    one_hot = ops.cast(ops.one_hot(ops.where(valid, experts, -1), num_experts, dtype="int32"), "int32")  # [A, E]
-    return ops.sum(one_hot, axis=0), ops.sum((ops.cumsum(one_hot, axis=0) - 1) * one_hot, axis=1)
+    # Sorted keys, expert first and place second, bring each expert's assignments together in their order: a table of
+    # all assignments and experts would be E times as large.
+    size = ops.shape(experts)[0]
+    expert = ops.where(valid, experts, num_experts)  # padding after all experts
+    counts = ops.segment_sum(ops.ones_like(expert), expert, num_segments=num_experts + 1)
+    places = ops.arange(size, dtype="int32")
+    keys = ops.sort(expert * size + places)
+    starts = ops.cumsum(counts) - counts
+    ranks = ops.segment_sum(places - ops.take(starts, keys // size), ops.mod(keys, size), num_segments=size)
+    return counts[:num_experts], ops.where(valid, ranks, 0)
 
 
 class MixtureOfExperts(keras.layers.Layer):
@@ -153,12 +161,13 @@ class MixtureOfExperts(keras.layers.Layer):
         counted = ops.cast(valid, "float32")[:, None]
         weights = ops.softmax(top[:, : self.chosen], axis=-1) * counted
         experts = ops.cast(experts[:, : self.chosen], "int32")
-        chosen = ops.one_hot(experts, self.num_experts)  # [N, K, E]
-        importance = ops.sum(weights[:, :, None] * chosen, axis=(0, 1))
+        importance = ops.segment_sum(
+            ops.reshape(weights, [-1]), ops.reshape(experts, [-1]), num_segments=self.num_experts
+        )
         # Probability that expert i would be among the chosen if its noise alone were drawn again (eq. 8 and 9):
-        # compared with the K-th of the others, which is the (K+1)-th of all where i itself was chosen.
-        is_chosen = ops.sum(chosen, axis=1) > 0
-        threshold = ops.where(is_chosen, top[:, self.chosen :], top[:, self.chosen - 1 : self.chosen])
+        # compared with the K-th of the others, which is the (K+1)-th of all where i itself was chosen (or was as good).
+        last, next_best = top[:, self.chosen - 1 : self.chosen], top[:, self.chosen :]
+        threshold = ops.where(noisy > next_best, next_best, last)
         probability = 0.5 * (1.0 + ops.erf((clean - threshold) / (spread + 1e-10) * _SQRT_HALF))
         load = ops.sum(probability * counted, axis=0)
         return weights, experts, {"importance": importance, "load": load}
@@ -192,19 +201,50 @@ class MixtureOfExperts(keras.layers.Layer):
         tokens [N, D], weights [N, K], slots [N·K] rows among groups of `size`; expert_in [groups, D, H], expert_out
         [groups, H, D] -> [N, D].
         """
-        count, depth = ops.shape(tokens)[0], tokens.shape[-1]
+        count, depth = ops.shape(weights)[0] * self.chosen, tokens.shape[-1]
         rows = ops.shape(expert_in)[0] * size
-        # Row -> token, by counting: each row holds one assignment at most; empty rows read the zero row N.
-        token_of = ops.arange(count * self.chosen, dtype="int32") // self.chosen
-        filled = ops.segment_sum(token_of + 1, slots, num_segments=rows + 1)[:rows]
-        source = ops.where(filled > 0, filled - 1, count)
-        extended = ops.concatenate([tokens, ops.zeros([1, depth], tokens.dtype)], axis=0)
-        groups = ops.reshape(ops.take(extended, source, axis=0), [-1, size, depth])
+        # Row -> assignment, by counting: each row holds one at most; empty rows get the one after the last.
+        filled = ops.segment_sum(ops.arange(count, dtype="int32") + 1, slots, num_segments=rows + 1)[:rows]
+        assignments = ops.where(filled > 0, filled - 1, count)
+        groups = ops.reshape(_spread(tokens, assignments, slots), [-1, size, depth])
         hidden = ops.relu(ops.matmul(groups, ops.cast(expert_in, tokens.dtype)))
         out = ops.reshape(ops.matmul(hidden, ops.cast(expert_out, tokens.dtype)), [-1, depth])
-        out = ops.concatenate([out, ops.zeros([1, depth], out.dtype)], axis=0)
-        chosen = ops.reshape(ops.take(out, slots, axis=0), [-1, self.chosen, depth])
+        chosen = ops.reshape(_collected(out, slots, assignments), [-1, self.chosen, depth])
         return ops.cast(ops.sum(ops.cast(chosen, "float32") * weights[:, :, None], axis=1), tokens.dtype)
+
+
+def _rows(x, index):
+    """Rows `index` of x [N, D]; row N is zero."""
+    return ops.take(ops.concatenate([x, ops.zeros([1, x.shape[-1]], x.dtype)], axis=0), index, axis=0)
+
+
+@ops.custom_gradient
+def _spread(tokens, assignments, slots):
+    """Each row's token: tokens [N, D], assignments [rows] (N·K where empty) -> [rows, D].
+
+    The gradient is a gather by the other of the two indices. Differentiation would make it a sum over segments, which
+    may have any number of rows and takes many times longer.
+    """
+    count, depth = ops.shape(tokens)[0], tokens.shape[-1]
+    chosen = ops.shape(slots)[0] // count
+
+    def gradient(*arguments, upstream=None):
+        up = arguments[0] if upstream is None else upstream
+        each = ops.reshape(_rows(up, slots), [-1, chosen, depth])
+        return ops.sum(each, axis=1), None, None
+
+    return _rows(tokens, assignments // chosen), gradient
+
+
+@ops.custom_gradient
+def _collected(out, slots, assignments):
+    """Each assignment's answer: out [rows, D], slots [N·K] (rows where padding) -> [N·K, D]. See `_spread`."""
+
+    def gradient(*arguments, upstream=None):
+        up = arguments[0] if upstream is None else upstream
+        return _rows(up, assignments), None, None
+
+    return _rows(out, slots), gradient
 
 
 def _expert_initializer(fan_in: int) -> keras.initializers.Initializer:

@@ -127,3 +127,34 @@ def test_a_step_is_the_call_of_few_tokens(num_experts):
     x = np.random.default_rng(1).normal(size=(5, 4)).astype("float32")
     expected, _ = layer(x[:, None], np.zeros((5, 1), bool))
     np.testing.assert_allclose(as_numpy(layer.step(ops.convert_to_tensor(x))), as_numpy(expected)[:, 0], atol=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow traces unknown lengths")
+@pytest.mark.parametrize("length", [9, None], ids=["static", "unknown"])
+@pytest.mark.parametrize("gate", ["spread", "all alike"])
+def test_gradients_are_those_of_computing_every_expert(gate, length):
+    import tensorflow as tf
+
+    layer = make(num_experts=12)
+    if gate == "all alike":
+        layer.gate.assign(np.tile(np.arange(12.0, dtype="float32"), (4, 1)))
+    x = tf.random.stateless_normal([2, 9, 4], [1, 2])
+    padding = tf.constant(np.arange(9) >= np.array([[9], [6]]))
+
+    def every_expert(x):
+        weights, experts, _ = layer.gating(tf.reshape(x, [-1, 4]), tf.reshape(~padding, [-1]), training=False)
+        share = tf.reduce_sum(tf.one_hot(experts, 12) * weights[..., None], axis=1)  # [N, E]
+        hidden = tf.nn.relu(tf.einsum("nd,edh->enh", tf.reshape(x, [-1, 4]), layer.expert_in.value))
+        return tf.reshape(tf.einsum("enh,ehd,ne->nd", hidden, layer.expert_out.value, share), [2, 9, 4])
+
+    def gradients(call):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(tf.sin(call(x)))
+        found = tape.gradient(loss, [x, layer.gate.value, layer.expert_in.value, layer.expert_out.value])
+        return [tf.convert_to_tensor(gradient) for gradient in found]
+
+    signature = [tf.TensorSpec([2, length, 4]), tf.TensorSpec([2, length], tf.bool)]
+    compiled = tf.function(lambda x, padding: layer(x, padding)[0], input_signature=signature)
+    for found, expected in zip(gradients(lambda x: compiled(x, padding)), gradients(every_expert)):
+        np.testing.assert_allclose(found, expected, atol=1e-4)
