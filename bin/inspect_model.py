@@ -7,7 +7,7 @@
 from absl import app, flags
 
 from t2t_mm import config, inspection
-from t2t_mm.data import example, pipeline
+from t2t_mm.data import buckets, example
 from t2t_mm.experiment import Experiment, RunError
 from t2t_mm.model import MultiModel
 from t2t_mm.problems import paper
@@ -37,7 +37,7 @@ def main(_):
             problems, model, batches, bins = run.problems, run.model, run.batches, run.audio.bins
         except config.ConfigError:  # a size alone: for the paper's eight problems
             problems = [problem("corpora") for problem in _EIGHT]
-            model, batches, bins = config.configured(MultiModel), pipeline.BatchSettings(), 80
+            model, batches, bins = config.configured(MultiModel), buckets.BatchSettings(), 80
         classes = {problem.name: _CLASSES.value for problem in problems if problem.targets == "class"}
         commands = sorted({problem.command for problem in problems})
         network = inspection.build_without_weights(model, _VOCABULARY.value, commands, classes, bins)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from t2t_mm.data.buckets import BatchSettings
 from t2t_mm.data.example import CorpusError
 from t2t_mm.data.features import AudioFeatures
-from t2t_mm.data.pipeline import BatchSettings
 from t2t_mm.data.subset import Subset
 from t2t_mm.data.tokenizer import Tokenizer
 from t2t_mm.errors import RunError

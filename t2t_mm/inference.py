@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from t2t_mm.data.buckets import BatchSettings
 from t2t_mm.data.example import Example, Report
 from t2t_mm.data.features import AudioFeatures
-from t2t_mm.data.pipeline import BatchSettings, make_batches
+from t2t_mm.data.pipeline import make_batches
 from t2t_mm.data.tokenizer import Tokenizer, text_to_tree
 from t2t_mm.decoding import beam_search, sample, weights_read_once
 from t2t_mm.problems.problem import Problem

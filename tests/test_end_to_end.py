@@ -15,8 +15,8 @@ SMALL = (
     "model.MultiModel.decoder_blocks=2", "attention.AttentionBlock.heads=2", "attention.AttentionBlock.convs=1",
     "moe.MixtureOfExperts.num_experts=3", "moe.MixtureOfExperts.hidden=16", "image.ImageInput.filters=(4, 8)",
     "image.ImageInput.full_stem=True", "categorical.CategoricalOutput.widths=(16, 16)",
-    "audio.AudioInput.least_width=4", "pipeline.BatchSettings.positions=128", "pipeline.BatchSettings.images=2",
-    "pipeline.BatchSettings.audio_frames=800", "pipeline.BatchSettings.image_size=32",
+    "audio.AudioInput.least_width=4", "buckets.BatchSettings.positions=128", "buckets.BatchSettings.images=2",
+    "buckets.BatchSettings.audio_frames=800", "buckets.BatchSettings.image_size=32",
     "schedule.InverseSquareRoot.decay_steps=1", "loop.train.log_steps=1",
 )  # fmt: skip
 CORPORA = (

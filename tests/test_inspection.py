@@ -3,13 +3,13 @@
 import functools
 import os
 
-import gin
 import keras
 import pytest
 import tensorflow as tf
 
+import gin
 from t2t_mm import config, inspection
-from t2t_mm.data.pipeline import BatchSettings
+from t2t_mm.data.buckets import BatchSettings
 from t2t_mm.layers.attention import AttentionBlock
 from t2t_mm.model import MultiModel
 from t2t_mm.problems.problem import Problem

@@ -7,8 +7,8 @@ import keras
 import tensorflow as tf
 import tensorflow_text
 
+from t2t_mm.data.buckets import BatchSettings
 from t2t_mm.data.features import AudioFeatures
-from t2t_mm.data.pipeline import BatchSettings
 from t2t_mm.data.tokenizer import END_ID, PADDING_ID, Tokenizer
 from t2t_mm.decoding import beam_search, weights_read_once
 from t2t_mm.export import media

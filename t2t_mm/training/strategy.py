@@ -7,7 +7,7 @@ import re
 
 import tensorflow as tf
 
-from t2t_mm.data.pipeline import BatchSettings, bucket_shapes
+from t2t_mm.data.buckets import BatchSettings, bucket_shapes
 from t2t_mm.errors import RunError
 from t2t_mm.problems.problem import Problem
 

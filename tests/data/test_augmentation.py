@@ -9,10 +9,11 @@ from PIL import Image
 
 from t2t_mm import config
 from t2t_mm.data.augmentation import RandomCrop
+from t2t_mm.data.buckets import BatchSettings
 from t2t_mm.data.example import Example, Report
 from t2t_mm.data.features import AudioFeatures
 from t2t_mm.data.media import load_image
-from t2t_mm.data.pipeline import BatchSettings, make_batches
+from t2t_mm.data.pipeline import make_batches
 from t2t_mm.data.tokenizer import Tokenizer, train_vocabulary
 from t2t_mm.problems.problem import Problem
 

@@ -5,9 +5,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from t2t_mm.data.buckets import BatchSettings
 from t2t_mm.data.example import Example, Report, TooManyBadExamples
 from t2t_mm.data.features import AudioFeatures, standardise_image
-from t2t_mm.data.pipeline import BatchSettings, make_batches, next_batch
+from t2t_mm.data.pipeline import make_batches, next_batch
 from t2t_mm.data.sphere import encode_sphere
 from t2t_mm.data.tokenizer import Tokenizer, train_vocabulary
 from t2t_mm.problems.problem import Problem

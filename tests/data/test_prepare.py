@@ -12,12 +12,13 @@ from PIL import Image
 
 from t2t_mm.data import prepare as preparing
 from t2t_mm.data.augmentation import RandomCrop
+from t2t_mm.data.buckets import BatchSettings
 from t2t_mm.data.corpus_files import MissingCorpus
 from t2t_mm.data.example import CorpusError, Example, Report, TooManyBadExamples, first
 from t2t_mm.data.features import AudioFeatures
 from t2t_mm.data.image_folders import ImageFolders
 from t2t_mm.data.parallel_text import ParallelText
-from t2t_mm.data.pipeline import BatchSettings, load_examples, make_batches, next_batch
+from t2t_mm.data.pipeline import load_examples, make_batches, next_batch
 from t2t_mm.data.prepare import Workers, prepare, verify
 from t2t_mm.data.speech_folders import SpeechFolders
 from t2t_mm.data.sphere import encode_sphere

@@ -2,8 +2,8 @@
 
 import pytest
 
+from t2t_mm.data.buckets import BatchSettings
 from t2t_mm.data.example import CorpusError, Example, Report
-from t2t_mm.data.pipeline import BatchSettings
 from t2t_mm.data.subset import Subset
 from t2t_mm.errors import RunError
 from t2t_mm.experiment import Experiment

@@ -9,9 +9,10 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from t2t_mm.data.buckets import BatchSettings
 from t2t_mm.data.example import CorpusError, Report
 from t2t_mm.data.features import AudioFeatures
-from t2t_mm.data.pipeline import BatchSettings, make_batches
+from t2t_mm.data.pipeline import make_batches
 from t2t_mm.data.sphere import encode_sphere
 from t2t_mm.data.tfds_builders import wsj_parsing
 from t2t_mm.data.tfds_builders.wsj_parsing import WsjParsing  # noqa: F401, known to TFDS by being imported

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from t2t_mm.data.pipeline import BatchSettings
+from t2t_mm.data.buckets import BatchSettings
 from t2t_mm.data.vocabulary import build_vocabulary
 from t2t_mm.experiment import Experiment, RunError, load_description, load_trained
 from t2t_mm.training import loop

@@ -20,9 +20,9 @@ from tensorflow.python.tools import saved_model_cli
 from tensorflow_serving.apis import prediction_log_pb2
 
 from t2t_mm import experiment, inference
+from t2t_mm.data.buckets import BatchSettings
 from t2t_mm.data.example import Example, Report
 from t2t_mm.data.features import AudioFeatures
-from t2t_mm.data.pipeline import BatchSettings
 from t2t_mm.data.tokenizer import Tokenizer, train_vocabulary
 from t2t_mm.data.treebank import delinearise, to_brackets
 from t2t_mm.export import operations, save, warmup

@@ -9,10 +9,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from t2t_mm.data.buckets import BatchSettings
 from t2t_mm.data.example import Example, Report
 from t2t_mm.data.features import AudioFeatures, standardise_image
 from t2t_mm.data.media import decode_audio, decode_image
-from t2t_mm.data.pipeline import BatchSettings, make_batches
+from t2t_mm.data.pipeline import make_batches
 from t2t_mm.export.media import modality, read_pictures, read_sounds
 from t2t_mm.problems.problem import Problem
 

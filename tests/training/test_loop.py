@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from t2t_mm.data.buckets import BatchSettings
 from t2t_mm.data.example import CorpusError, Example, TooManyBadExamples
-from t2t_mm.data.pipeline import BatchSettings
 from t2t_mm.data.vocabulary import build_vocabulary
 from t2t_mm.experiment import Experiment, RunError, load_trained
 from t2t_mm.layers.attention import AttentionBlock
@@ -23,6 +23,7 @@ from t2t_mm.training import loop
 from t2t_mm.training.mixing import MixingError, problems_of_step
 from t2t_mm.training.schedule import InverseSquareRoot
 from tests.training import tiny_run
+
 
 @pytest.fixture(autouse=True, scope="module")
 def eagerly():

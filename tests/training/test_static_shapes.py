@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from t2t_mm.data.buckets import BatchSettings, bucket_shapes
 from t2t_mm.data.example import Report
 from t2t_mm.data.features import AudioFeatures
-from t2t_mm.data.pipeline import BatchSettings, bucket_shapes, load_examples, make_batches
+from t2t_mm.data.pipeline import load_examples, make_batches
 from t2t_mm.data.tokenizer import Tokenizer
 from t2t_mm.data.vocabulary import build_vocabulary
 from t2t_mm.evaluation.evaluate import TeacherForced

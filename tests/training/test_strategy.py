@@ -5,7 +5,7 @@ import json
 import pytest
 import tensorflow as tf
 
-from t2t_mm.data.pipeline import BatchSettings
+from t2t_mm.data.buckets import BatchSettings
 from t2t_mm.errors import RunError
 from t2t_mm.problems.problem import Problem
 from t2t_mm.training import strategy

@@ -15,8 +15,8 @@ import sys
 import tensorflow as tf
 from absl import logging
 
+from t2t_mm.data.buckets import BatchSettings
 from t2t_mm.data.example import Example
-from t2t_mm.data.pipeline import BatchSettings
 from t2t_mm.errors import RunError
 from t2t_mm.experiment import Experiment
 from t2t_mm.layers.attention import AttentionBlock
