@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 
 from t2t_mm.data.vocabulary import build_vocabulary
+from t2t_mm.evaluation.curves import curves
 from tests.training import tiny_run
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -120,9 +121,12 @@ def test_killed_at_random_moments_a_run_has_the_losses_of_the_whole_run(folder, 
     assert losses(folder, "parts") == expected
 
 
+EVALUATION = {"eval_steps": 2, "eval_examples": 4, "eval_samples": 1}
+
+
 @pytest.fixture(scope="module")
 def one_replica(folder):
-    tiny_run.train(folder, "one", noise=False, steps=5)
+    tiny_run.train(folder, "one", noise=False, steps=5, **EVALUATION)
     return losses(folder, "one")
 
 
@@ -135,8 +139,12 @@ def same(found, expected, steps):
 
 def test_two_devices_have_the_losses_of_one_and_its_checkpoints(folder, start, one_replica):
     # In a process of its own: TensorFlow numbers what devices exchange, and other tests' replicas have used the numbers.
-    assert start(folder, "mirrored", noise=False, steps=3, strategy="mirrored", devices=2).end() == 0
+    assert start(folder, "mirrored", noise=False, steps=3, strategy="mirrored", devices=2, **EVALUATION).end() == 0
     same(losses(folder, "mirrored"), one_replica, range(1, 4))
+    dev, expected = (curves(os.path.join(folder, name))["dev"] for name in ("mirrored", "one"))
+    assert dev.keys() == {"capitals", "reversal"}
+    for problem, steps in dev.items():
+        assert steps.keys() == {2} and steps[2] == pytest.approx(expected[problem][2], rel=2e-5)
     tiny_run.train(folder, "mirrored", noise=False, steps=4)  # goes on alone
     same(losses(folder, "mirrored"), one_replica, range(4, 5))
 
