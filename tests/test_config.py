@@ -113,3 +113,21 @@ def test_every_size_builds_and_leaves_no_binding_unused(size, monkeypatch):
     config.parse([f"gin/sizes/{size}.gin"])
     config.configured(MultiModel)(vocabulary_size=8000, commands=("To-English",), num_classes={"imagenet": 1000})
     config.check_all_used()
+
+
+@pytest.mark.parametrize(
+    "files, folder",
+    [
+        (["gin/runs/joint_mini.gin"], "corpora/mini"),
+        (["gin/runs/joint_mini.gin", "gin/runs/quickstart.gin"], "corpora/mini"),
+        (["gin/runs/tables_mini.gin"], "corpora/mini"),
+        (["gin/benchmarks/input.gin"], "corpora/mini"),
+        (["gin/runs/real_samples.gin"], "../shared/data"),
+        (["gin/runs/tables_real.gin"], "corpora"),
+    ],
+)
+def test_runs_read_their_own_corpora(files, folder, monkeypatch):
+    """A file included twice would set its macros back."""
+    monkeypatch.chdir(ROOT)
+    config.parse(files)
+    assert config.value_of("paper.wsj_parsing.root") == folder
