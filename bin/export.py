@@ -15,7 +15,6 @@ from absl import app, flags, logging
 from t2t_mm import config, experiment
 from t2t_mm.data import example
 from t2t_mm.export import answers, save
-from t2t_mm.serving import servable
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
 _EXPORT_DIR = flags.DEFINE_string("export_dir", None, "Folder of the export's versions.", required=True)
@@ -43,7 +42,7 @@ def main(_):
     except (config.ConfigError, example.CorpusError, experiment.RunError) as error:
         raise SystemExit(f"export.py: {error}") from error
     print(f"Written to {folder} in {time.monotonic() - start:.0f} s")
-    megabytes, seconds = save.size_on_disk(folder) / 1e6, servable.load_seconds(folder)
+    megabytes, seconds = save.size_on_disk(folder) / 1e6, save.load_seconds(folder)
     print(f"Size on disk: {megabytes:.1f} MB; load time, before warm-up: {seconds:.1f} s")
 
 

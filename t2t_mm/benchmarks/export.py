@@ -14,7 +14,7 @@ from t2t_mm.experiment import RunError
 from t2t_mm.export import save
 from t2t_mm.problems.problem import Problem
 from t2t_mm.serving.errors import ServingError
-from t2t_mm.serving.servable import Servable, load_seconds
+from t2t_mm.serving.servable import Servable
 
 _TIMEOUT_SECONDS = 600.0  # for a batch
 
@@ -54,12 +54,12 @@ def run(
 
 def _measure(folder: str, inputs: dict, batch_size: int, repeats: int) -> tuple[dict, dict]:
     """Figures of the version in `folder`, and problem -> the answer to each input."""
+    loaded = Servable(folder, 0)
     figures = {
         "MB on disk": save.size_on_disk(folder) / 1e6,
         "MB of weights": save.size_on_disk(os.path.join(folder, "variables")) / 1e6,
-        "load seconds": min(load_seconds(folder) for _ in range(repeats)),
+        "load seconds": min(save.load_seconds(folder) for _ in range(repeats)),
     }
-    loaded = Servable(folder, 0)
     start = time.monotonic()
     loaded.warm_up(_TIMEOUT_SECONDS)
     figures["warm-up seconds"] = time.monotonic() - start

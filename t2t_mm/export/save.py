@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 
 import keras
@@ -68,6 +69,18 @@ def export(
 def size_on_disk(folder: str) -> int:
     """Bytes of all files of a version."""
     return sum(os.path.getsize(os.path.join(at, name)) for at, _, names in os.walk(folder) for name in names)
+
+
+def load_seconds(folder: str) -> float:
+    """How long a version takes to load as TensorFlow Serving loads it, into a session, before any warm-up.
+
+    Raises:
+      OSError: there is no SavedModel in `folder`.
+    """
+    start = time.monotonic()
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        tf.compat.v1.saved_model.loader.load(session, [tf.saved_model.SERVING], folder)
+        return time.monotonic() - start
 
 
 def make_signatures(answers: Answers, problems: Sequence[Problem]) -> dict:

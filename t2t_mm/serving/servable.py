@@ -3,7 +3,6 @@
 import gc
 import itertools
 import os
-import time
 
 import numpy as np
 import tensorflow as tf
@@ -145,19 +144,6 @@ def _settings() -> tf.compat.v1.ConfigProto:
     settings = tf.compat.v1.ConfigProto()
     settings.graph_options.rewrite_options.disable_meta_optimizer = True
     return settings
-
-
-def load_seconds(path: str) -> float:
-    """How long a server takes to load the version in `path`, before it warms up.
-
-    Raises:
-      ServingError: as Servable.
-    """
-    start = time.monotonic()
-    loaded = Servable(path, 0)
-    seconds = time.monotonic() - start
-    loaded.close()
-    return seconds
 
 
 def _unfit(message: str) -> ServingError:
