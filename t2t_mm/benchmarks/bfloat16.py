@@ -9,7 +9,7 @@ import numpy as np
 
 from t2t_mm.benchmarks.timing import matmul_peak, seconds
 from t2t_mm.benchmarks.train import Translation, open_streams, train_step, translation_batch, translation_step
-from t2t_mm.data.example import Report
+from t2t_mm.data.example import Report, first
 from t2t_mm.data.pipeline import load_examples, make_batches
 from t2t_mm.data.tokenizer import Tokenizer
 from t2t_mm.evaluation.evaluate import TeacherForced
@@ -67,7 +67,7 @@ def run(
 def _joint_step(experiment: Experiment, precision: str) -> Callable:
     """A joint training step on one batch of every problem, the same for both precisions."""
     keras.utils.set_random_seed(0)
-    streams = open_streams(experiment)
+    streams, _ = open_streams(experiment.problems, experiment)
     batch = {name: next(iter(stream)) for name, stream in streams.items()}
     network = experiment.build_model(experiment.describe(), precision)
     step = train_step(network, experiment.problems, {name: stream.element_spec for name, stream in streams.items()})
@@ -90,8 +90,8 @@ class _DevSets:
         for problem in self._problems:
             report = Report(problem.name)
             self._batches[problem.name] = make_batches(
-                problem, load_examples(problem, "dev", report)[:count], tokenizer, experiment.audio, experiment.batches,
-                report, training=False,
+                problem, first(load_examples(problem, "dev", report), count), tokenizer, experiment.audio,
+                experiment.batches, report, training=False,
             )  # fmt: skip
 
     def __call__(self, trained: MultiModel) -> dict[str, dict[str, float]]:

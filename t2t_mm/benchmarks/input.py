@@ -4,17 +4,11 @@ import os
 import resource
 import time
 
-import tensorflow as tf
-
+from t2t_mm.benchmarks.train import open_streams, train_step
 from t2t_mm.data import prepare
-from t2t_mm.data.example import Report
-from t2t_mm.data.pipeline import load_examples, make_batches, next_batch
-from t2t_mm.data.tokenizer import Tokenizer
+from t2t_mm.data.pipeline import next_batch
 from t2t_mm.experiment import Experiment
 from t2t_mm.problems import prepared
-from t2t_mm.training.loop import OptimizerSettings
-from t2t_mm.training.schedule import InverseSquareRoot
-from t2t_mm.training.step import make_train_step, split_batch
 
 
 def run(experiment: Experiment, records: str, batches: int = 40, steps: int = 20) -> dict:
@@ -31,24 +25,13 @@ def run(experiment: Experiment, records: str, batches: int = 40, steps: int = 20
                 workers, ("train",),
             )  # fmt: skip
     problems = prepared.problems(experiment.problems, records)
-    streams, reports = _open(problems, experiment)
+    streams, reports = open_streams(problems, experiment)
     iterators = {name: iter(stream) for name, stream in streams.items()}
     found = {name: {"examples_per_second": _speed([name], iterators, reports, batches)} for name in streams}
     found["joint"] = {"examples_per_second": _speed(list(streams), iterators, reports, batches)}
     found["memory"] = {"peak_mebibytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
     found["training"] = _training(experiment, problems, streams, iterators, reports, steps)
     return found
-
-
-def _open(problems, experiment: Experiment) -> tuple[dict, dict]:
-    tokenizer, streams, reports = Tokenizer(experiment.vocabulary), {}, {}
-    for problem in problems:
-        report = reports[problem.name] = Report(problem.name)
-        examples = load_examples(problem, "train", report)
-        streams[problem.name] = make_batches(
-            problem, examples, tokenizer, experiment.audio, experiment.batches, report, training=True
-        )
-    return streams, reports
 
 
 def _speed(names: list[str], iterators: dict, reports: dict, batches: int) -> float:
@@ -64,14 +47,8 @@ def _speed(names: list[str], iterators: dict, reports: dict, batches: int) -> fl
 
 def _training(experiment: Experiment, problems, streams: dict, iterators: dict, reports: dict, steps: int) -> dict:
     """Joint steps as `loop.train` makes them; the first two are left out, one traces and one fills the caches."""
-    strategy, settings = tf.distribute.get_strategy(), OptimizerSettings()
     network = experiment.build_model(experiment.describe())
-    adam = settings.adam(InverseSquareRoot())
-    adam.build(network.trainable_variables)
-    step = make_train_step(
-        strategy, network, adam, problems, {name: 1.0 for name in streams}, settings.clip_norm, settings.label_smoothing,
-        settings.balance_weight, {name: stream.element_spec for name, stream in streams.items()},
-    )  # fmt: skip
+    step = train_step(network, problems, {name: stream.element_spec for name, stream in streams.items()})
     waited, start = 0.0, 0.0
     for number in range(-2, steps):
         if number == 0:
@@ -79,7 +56,7 @@ def _training(experiment: Experiment, problems, streams: dict, iterators: dict, 
         before = time.perf_counter()
         batch = {name: next_batch(iterators[name], reports[name]) for name in streams}
         waited += time.perf_counter() - before
-        _, norm = step(split_batch(strategy, batch))
+        _, norm = step(batch)
         float(norm)  # the step is over when its result is there
     seconds = time.perf_counter() - start
     return {"seconds_per_step": seconds / steps, "percent_waiting": 100 * waited / seconds}

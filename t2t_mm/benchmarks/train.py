@@ -17,7 +17,7 @@ from t2t_mm.data.tokenizer import Tokenizer
 from t2t_mm.experiment import Experiment
 from t2t_mm.model import MultiModel
 from t2t_mm.problems.problem import Problem
-from t2t_mm.training.optimizer import FusedAdam
+from t2t_mm.training.loop import OptimizerSettings
 from t2t_mm.training.step import make_train_step
 
 
@@ -62,31 +62,36 @@ def _peak_memory_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def open_streams(experiment: Experiment) -> dict[str, tf.data.Dataset]:
-    """Problem name -> its training batches."""
-    tokenizer, streams = Tokenizer(experiment.vocabulary), {}
-    for problem in experiment.problems:
-        report = Report(problem.name)
+def open_streams(problems: Sequence[Problem], experiment: Experiment) -> tuple[dict, dict]:
+    """Problem name -> its training batches, and -> the report of its examples.
+
+    problems: those of `experiment`, or what was prepared from them.
+    """
+    tokenizer, streams, reports = Tokenizer(experiment.vocabulary), {}, {}
+    for problem in problems:
+        report = reports[problem.name] = Report(problem.name)
         streams[problem.name] = make_batches(
             problem, load_examples(problem, "train", report), tokenizer, experiment.audio, experiment.batches, report,
             training=True,
         )  # fmt: skip
-    return streams
+    return streams, reports
 
 
 def train_step(network, problems, signatures):
-    """A step of `loop.train` with its own optimizer."""
-    optimizer = FusedAdam(1e-3)
+    """A step as `loop.train` makes it, with its optimizer, on one device."""
+    settings = OptimizerSettings()
+    optimizer = settings.adam(1e-3)
     optimizer.build(network.trainable_variables)
-    weights = {problem.name: 1.0 for problem in problems}
-    one = tf.distribute.get_strategy()
-    return make_train_step(one, network, optimizer, problems, weights, 2.0, 0.1, 0.01, signatures)
+    return make_train_step(
+        tf.distribute.get_strategy(), network, optimizer, problems, {problem.name: 1.0 for problem in problems},
+        settings.clip_norm, settings.label_smoothing, settings.balance_weight, signatures,
+    )  # fmt: skip
 
 
 def _experiment(experiment: Experiment, steps: int, peak: float) -> dict[str, dict[str, float]]:
     start = time.perf_counter()
     keras.utils.set_random_seed(0)
-    streams, names = open_streams(experiment), [problem.name for problem in experiment.problems]
+    (streams, _), names = open_streams(experiment.problems, experiment), [p.name for p in experiment.problems]
     network = experiment.build_model(experiment.describe())
     step = train_step(network, experiment.problems, {name: stream.element_spec for name, stream in streams.items()})
     iterators = {name: iter(stream) for name, stream in streams.items()}
