@@ -27,6 +27,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "Report to write: OUTPUT.json, .md
 _SIZE = flags.DEFINE_string("size", None, "Of the models on real corpora, a file of gin/sizes; base without.")
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration over that of all runs.")
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings over the files.")
+_JOBS = flags.DEFINE_integer("jobs", 1, "Trainings at once, which share the cores.", lower_bound=1)
 _PLAN = flags.DEFINE_bool("plan", False, "Print the runs, what they lack and how long it takes, and do nothing.")
 
 
@@ -41,7 +42,7 @@ def main(_):
             print(study.describe())
             return
         study.prepare()
-        failed = study.run()
+        failed = study.run(_JOBS.value)
         written = study.report(_OUTPUT.value or os.path.join(runs, "tables"), shlex.join(["python", *sys.argv]))
     except (config.ConfigError, example.CorpusError, RunError) as error:
         raise SystemExit(f"reproduce.py: {error}") from error

@@ -99,10 +99,13 @@ class Study:
         if done.returncode:
             raise RunError(f"{script} failed with exit code {done.returncode}.")
 
-    def run(self) -> dict[str, str]:
-        """Does what the plan lacks -> name of each job that failed: why. Raises as `Runner.run` and `missing` do."""
+    def run(self, at_once: int = 1) -> dict[str, str]:
+        """Does what the plan lacks, so many jobs at once -> name of each that failed: why.
+
+        Raises as `Runner.run` and `missing` do.
+        """
         os.makedirs(self._setting.folder, exist_ok=True)
-        return Runner(self._commands, self._costs, self._say).run(missing(self.planned))
+        return Runner(self._commands, self._costs, self._say, at_once=at_once).run(missing(self.planned))
 
     def report(self, path: str, command: str) -> list[str]:
         """Writes the report of what is finished -> the paths of its files."""

@@ -1,4 +1,4 @@
-"""Does what a plan still lacks, one process after the other."""
+"""Does what a plan still lacks, a process for each job."""
 
 import dataclasses
 import os
@@ -42,6 +42,12 @@ class Job:
     def steps(self) -> int:
         return self.planned.steps - self.done if self.kind == "train" else 0
 
+    @property
+    def needs(self) -> set[str]:
+        """Folders of trainings that must have ended, besides the one that it is itself."""
+        folders = {self.planned.weights, self.planned.start} - {None}
+        return folders - {self.planned.folder} if self.kind == "train" else folders
+
 
 def missing(plan: Sequence[Planned]) -> list[Job]:
     """The jobs that a plan lacks, each training before the scoring of what it trains.
@@ -59,6 +65,23 @@ def missing(plan: Sequence[Planned]) -> list[Job]:
     return jobs
 
 
+@dataclasses.dataclass
+class _Work:
+    """A job at work. log: its file, in which its own output begins at `begin`. expected: seconds of the machine."""
+
+    job: Job
+    place: str
+    process: subprocess.Popen
+    log: str
+    begin: int
+    expected: float
+    started: float = dataclasses.field(default_factory=time.monotonic)
+    shown: float = dataclasses.field(default_factory=time.monotonic)
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+
 class Runner:
     """Runs jobs as processes of bin/train.py and bin/score.py.
 
@@ -67,69 +90,119 @@ class Runner:
     Args:
       commands: the folder of the two. costs: learns what they take. say: prints a line.
       every_seconds: between two lines of progress.
+      at_once: how many jobs run side by side, each with its share of the cores. A model whose step is many small
+        operations does not fill several cores; two of them do. Times are then those of the machine: a job's, divided
+        by `at_once`.
     """
 
-    def __init__(self, commands: str, costs: Costs, say: Callable[[str], None] = print, every_seconds: float = 30.0):
+    def __init__(
+        self, commands: str, costs: Costs, say: Callable[[str], None] = print, every_seconds: float = 30.0, at_once: int = 1
+    ):
         self._commands, self._costs, self._say, self._every = commands, costs, say, every_seconds
-        self._stop, self._child = 0, None
+        self._at_once, self._stop, self._working = at_once, 0, []
 
     def run(self, jobs: Sequence[Job]) -> dict[str, str]:
-        """All jobs in order -> name of each that failed: why. What needs a failed one is not tried, the rest is.
+        """All jobs, in order as far as one can begin -> name of each that failed: why.
+
+        A job begins when the training of the weights that it needs has ended. What needs a failed one is not tried, the
+        rest is.
 
         Raises:
-          Stopped: by a signal; the job at work has saved itself.
+          Stopped: by a signal; the jobs at work have saved themselves.
         """
         failed: dict[str, str] = {}
         broken: set[str] = set()  # folders whose weights there are none of
+        waiting = list(jobs)
+        places = {job.name: f"[{position}/{len(jobs)}]" for position, job in enumerate(jobs, 1)}
         before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            for position, job in enumerate(jobs):
-                needs = {job.planned.weights, job.planned.start} & broken
-                if needs:
-                    failed[job.name] = f"{', '.join(sorted(needs))} has no finished training"
-                    broken.add(job.planned.weights)
-                    continue
-                reason = self._run(job, jobs[position + 1 :], f"[{position + 1}/{len(jobs)}]")
-                if reason:
-                    self._say(f"[{position + 1}/{len(jobs)}] FAILED {job.name}: {reason}")
-                    failed[job.name] = reason
-                    if job.kind == "train":
+            while waiting or self._working:
+                while not self._stop and len(self._working) < self._at_once and (job := self._next(waiting)):
+                    waiting.remove(job)
+                    if needs := job.needs & broken:
+                        failed[job.name] = f"{', '.join(sorted(needs))} has no finished training"
                         broken.add(job.planned.weights)
+                        continue
+                    self._start(job, places[job.name], waiting)
+                time.sleep(_LOOK_SECONDS)
+                self._show(waiting)
+                for work in [work for work in self._working if work.process.poll() is not None]:
+                    self._working.remove(work)
+                    if self._stop:
+                        continue
+                    if reason := self._end(work):
+                        self._say(f"{work.place} FAILED {work.job.name}: {reason}")
+                        failed[work.job.name] = reason
+                        if work.job.kind == "train":
+                            broken.add(work.job.planned.weights)
+                if self._stop and not self._working:
+                    raise Stopped(self._stop, self._stopped_in)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
         return failed
 
-    def _run(self, job: Job, later: Sequence[Job], place: str) -> str | None:
-        """One job -> why it failed."""
-        if self._stop:
-            raise Stopped(self._stop, job.name)
+    def _next(self, waiting: Sequence[Job]) -> Job | None:
+        """The first that needs no weights which are still to be trained."""
+        to_train = {work.job.planned.folder for work in self._working if work.job.kind == "train"}
+        for job in waiting:
+            if not job.needs & to_train:
+                return job
+            if job.kind == "train":
+                to_train.add(job.planned.folder)
+        return None
+
+    def _start(self, job: Job, place: str, waiting: Sequence[Job]) -> None:
         folder = job.planned.folder
         os.makedirs(folder, exist_ok=True)
-        log, start = os.path.join(folder, f"{job.kind}.log"), time.monotonic()
+        log = os.path.join(folder, f"{job.kind}.log")
         command = [sys.executable, *self.command(job)]
-        left = sum(self._costs.seconds(other.planned, other.kind, other.steps) for other in later)
-        expected = self._costs.seconds(job.planned, job.kind, job.steps)
-        self._say(f"{place} {job.name} | {duration(left + expected)} left in all")
+        environment = dict(os.environ)
+        if self._at_once > 1:
+            threads = max(len(os.sched_getaffinity(0)) // self._at_once, 1)
+            environment |= {"TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": str(threads)}
         with open(log, "a", encoding="utf-8") as file:
             file.write(f"$ {shlex.join(command)}\n")
             file.flush()
             begin = file.tell()
             # A session of its own, so that Ctrl-C reaches it once, by `_on_signal`.
-            self._child = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
-        shown = start
-        while self._child.poll() is None:
-            time.sleep(_LOOK_SECONDS)
-            if time.monotonic() - shown > self._every:
-                shown = time.monotonic()
-                self._say(self._progress(job, log, begin, place, shown - start, expected, left))
-        if self._stop:
-            raise Stopped(self._stop, job.name)
-        if self._child.returncode:
-            return f"exit code {self._child.returncode}: {_last_line(log, begin)} ({log})"
+            process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True, env=environment)
+        expected = self._costs.seconds(job.planned, job.kind, job.steps)
+        self._working.append(_Work(job, place, process, log, begin, expected))
+        self._say(f"{place} {job.name} | {duration(self._left(waiting))} left in all")
+
+    def _show(self, waiting: Sequence[Job]) -> None:
+        """A line of progress for each job at work, where the last is old enough."""
+        now = time.monotonic()
+        for work in self._working:
+            if now - work.shown > self._every:
+                work.shown = now
+                where = self._look(work)
+                self._say(f"{work.place} {work.job.name}: {where} | {duration(self._left(waiting))} left in all")
+
+    def _look(self, work: "_Work") -> str:
+        """Where a job is; corrects what it is expected to take."""
+        found = _PROGRESS.findall(_tail(work.log, work.begin))
+        if work.job.kind != "train" or not found or not work.job.steps:
+            return f"{work.seconds():.0f} s"
+        share = (int(found[-1]) - work.job.done) / work.job.steps
+        if share > 0:
+            work.expected = work.seconds() / share / self._at_once
+        return f"step {found[-1]}/{work.job.planned.steps}"
+
+    def _left(self, waiting: Sequence[Job]) -> float:
+        """Seconds, of what waits and what is at work."""
+        left = sum(self._costs.seconds(job.planned, job.kind, job.steps) for job in waiting)
+        return left + sum(max(work.expected - work.seconds() / self._at_once, 0) for work in self._working)
+
+    def _end(self, work: "_Work") -> str | None:
+        """Of a process that has ended -> why it failed."""
+        job, code = work.job, work.process.returncode
+        if code:
+            return f"exit code {code}: {_last_line(work.log, work.begin)} ({work.log})"
         if job.kind == "train" and not job.planned.trained() or job.kind == "score" and job.planned.scores() is None:
-            return f"it ended without an error and without what it is for: {_last_line(log, begin)} ({log})"
-        self._costs.add(job.planned, job.kind, job.steps, time.monotonic() - start)
+            return f"it ended without an error and without what it is for: {_last_line(work.log, work.begin)} ({work.log})"
+        self._costs.add(job.planned, job.kind, job.steps, work.seconds() / self._at_once)
         return None
 
     def command(self, job: Job) -> list[str]:
@@ -144,21 +217,13 @@ class Runner:
         flags += [] if planned.run.decode else ["--nodecode"]
         return [script, *settings, *flags, *(["--baselines"] if planned.run.baselines else [])]
 
-    def _progress(self, job, log, begin, place, seconds, expected, left) -> str:
-        found = _PROGRESS.findall(_tail(log, begin))
-        if job.kind == "train" and found and job.steps:
-            share = (int(found[-1]) - job.done) / job.steps
-            expected = seconds / share if share > 0 else expected
-            where = f"step {found[-1]}/{job.planned.steps}"
-        else:
-            where = f"{seconds:.0f} s"
-        return f"{place} {job.name}: {where} | {duration(max(expected - seconds, 0) + left)} left in all"
-
     def _on_signal(self, number, _):
-        """The first one lets the process save itself; one more ends it at once, and this with it."""
+        """The first one lets the processes save themselves; one more ends them at once, and this with it."""
         self._stop = number
-        if self._child is not None and self._child.poll() is None:
-            self._child.send_signal(signal.SIGTERM)
+        self._stopped_in = ", ".join(work.job.name for work in self._working) or "a pause between two jobs"
+        for work in self._working:
+            if work.process.poll() is None:
+                work.process.send_signal(signal.SIGTERM)
 
 
 def duration(seconds: float) -> str:

@@ -42,7 +42,7 @@ COMMANDS = {
         done = max(found, default=0)
         stop = []
         signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
-        print("starts at", done, flush=True)
+        print("starts at", done, "threads", os.environ.get("TF_NUM_INTRAOP_THREADS"), flush=True)
         if os.path.exists(os.path.join(folder, "..", "..", "broken_" + os.path.basename(os.path.dirname(folder)))):
             sys.exit("train.py: the corpus is missing")
         slow = os.path.exists(os.path.join(folder, "..", "..", "slow"))

@@ -24,9 +24,10 @@ def costs(tmp_path):
     return Costs(str(tmp_path / "runs"), {name: run.only or ("parsing", "imagenet") for name, run in fixture.RUNS.items()})
 
 
-def run(tmp_path, commands, planned, said=None):
+def run(tmp_path, commands, planned, said=None, at_once=1):
     os.makedirs(tmp_path / "runs", exist_ok=True)
-    return Runner(commands, costs(tmp_path), (said if said is not None else []).append).run(missing(planned))
+    say = (said if said is not None else []).append
+    return Runner(commands, costs(tmp_path), say, at_once=at_once).run(missing(planned))
 
 
 def jobs(planned):
@@ -79,20 +80,47 @@ def test_a_failed_run_is_reported_what_needs_it_is_left_and_the_rest_is_done(tmp
     assert run(tmp_path, commands, planned) == {}  # tried again
 
 
-def test_a_signal_lets_the_run_save_itself_and_the_same_command_goes_on(tmp_path):
+def test_of_two_at_once_none_begins_before_the_weights_it_needs(tmp_path):
+    commands, planned = fixture.make(str(tmp_path), seeds=1)
+    os.makedirs(tmp_path / "runs")
+    (tmp_path / "runs" / "slow").touch()
+    said = []
+    assert run(tmp_path, commands, planned, said, at_once=2) == {}
+    begun = [line.split(" | ")[0].split(" ", 1)[1] for line in said]
+    assert begun[:2] == ["train joint, seed 0", "train alone, seed 0"]
+    assert sorted(begun) == sorted(
+        [f"{kind} {name}, seed 0" for kind in ("train", "score") for name in ("joint", "alone", "tuned")]
+        + ["score look, seed 0"]
+    )
+    threads = max(len(os.sched_getaffinity(0)) // 2, 1)
+    assert f"starts at 0 threads {threads}" in log(tmp_path, "joint")
+    assert missing(planned) == []
+
+
+def test_a_failed_run_beside_another_leaves_that_alone(tmp_path):
+    commands, planned = fixture.make(str(tmp_path), seeds=1)
+    os.makedirs(tmp_path / "runs")
+    (tmp_path / "runs" / "broken_alone").touch()
+    failed = run(tmp_path, commands, planned, at_once=2)
+    assert set(failed) == {"train alone, seed 0", "score alone, seed 0"}
+    assert [job.name for job in missing(planned)] == list(failed)
+
+
+@pytest.mark.parametrize("at_once, stopped", [(1, "train joint, seed 0"), (2, "train joint, seed 0, train alone, seed 0")])
+def test_a_signal_lets_the_runs_save_themselves_and_the_same_command_goes_on(tmp_path, at_once, stopped):
     commands, planned = fixture.make(str(tmp_path), seeds=1)
     os.makedirs(tmp_path / "runs")
     (tmp_path / "runs" / "slow").touch()
 
     def stop():
-        while not planned[0].done():
+        while not all(each.done() for each in planned[:at_once]):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
     thread = threading.Thread(target=stop)
     thread.start()
-    with pytest.raises(Stopped, match="SIGTERM during train joint, seed 0; the same command goes on"):
-        run(tmp_path, commands, planned)
+    with pytest.raises(Stopped, match=f"SIGTERM during {stopped}; the same command goes on"):
+        run(tmp_path, commands, planned, at_once=at_once)
     thread.join()
     done = planned[0].done()
     assert 0 < done < 4
