@@ -24,6 +24,9 @@ _CORPORA = flags.DEFINE_enum("corpora", "mini", list(reproduce.CORPORA), "On whi
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each kind that differ by their seed.", lower_bound=1)
 _RUNS = flags.DEFINE_string("runs", None, "Folder of all runs; runs/tables/CORPORA without.")
 _OUTPUT = flags.DEFINE_string("output", None, "Report to write: OUTPUT.json, .md and .html; RUNS/tables without.")
+_KEEP = flags.DEFINE_string(
+    "keep", None, "An earlier report (.json); what it has of runs of the same configuration is not made again."
+)
 _SIZE = flags.DEFINE_string("size", None, "Of the models on real corpora, a file of gin/sizes; base without.")
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration over that of all runs.")
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings over the files.")
@@ -38,6 +41,8 @@ def main(_):
         study = reproduce.Study(
             _CORPORA.value, _TABLE.value, _SEEDS.value, runs, bin_folder, _GIN_FILE.value, _GIN_PARAM.value, _SIZE.value
         )
+        if _KEEP.value:
+            print(f"Kept from {_KEEP.value}: {', '.join(study.keep(_KEEP.value)) or 'nothing more'}")
         if _PLAN.value:
             print(study.describe())
             return

@@ -1,5 +1,6 @@
 """The whole of bin/reproduce.py: corpora, plan, runs, report."""
 
+import json
 import os
 import subprocess
 import sys
@@ -78,6 +79,21 @@ class Study:
             lines.append(f"{planned.name:44} {steps:>7} {done:>7} {left:>11.2f}")
         lines.append(f"{len(self.planned)} runs, {sum(jobs.values()) / 3600:.1f} hours left ({self._costs.basis()})")
         return "\n".join(lines)
+
+    def keep(self, path: str) -> list[str]:
+        """Takes from an earlier report (its .json) the scores of runs of the same configuration -> their names.
+
+        Raises:
+          RunError: the file is not there, or not such a report.
+        """
+        try:
+            with open(path, encoding="utf-8") as file:
+                kept = json.load(file)["results"]["scores"]
+        except FileNotFoundError:
+            raise RunError(f"{path}: no such report to keep scores of.") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path}: not a report of bin/reproduce.py ({error!r}).") from error
+        return [planned.name for planned in self.planned if planned.keep(kept)]
 
     def prepare(self) -> None:
         """Makes the mini corpora and the vocabulary where they are not there.

@@ -52,15 +52,19 @@ class Job:
 def missing(plan: Sequence[Planned]) -> list[Job]:
     """The jobs that a plan lacks, each training before the scoring of what it trains.
 
+    A run whose scores are there is trained only where another, whose are not, starts from its weights.
+
     Raises:
       RunError: a folder holds a run of another configuration.
     """
+    unscored = [planned for planned in plan if planned.scores() is None]
+    needed = {folder for planned in unscored for folder in (planned.folder, planned.start)}
     jobs = []
     for planned in plan:
         planned.check_same()
-        if planned.run.trained and not planned.trained():
+        if planned.run.trained and planned.folder in needed and not planned.trained():
             jobs.append(Job(planned, "train", planned.done()))
-        if planned.scores() is None:
+        if planned in unscored:
             jobs.append(Job(planned, "score", planned.done()))
     return jobs
 

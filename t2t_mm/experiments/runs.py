@@ -2,12 +2,14 @@
 
 import dataclasses
 import difflib
+import hashlib
 import json
 import os
 from collections.abc import Sequence
 
 from t2t_mm import config
 from t2t_mm.errors import RunError
+from t2t_mm.experiments.scores import write
 from t2t_mm.experiments.tables import Run
 from t2t_mm.training.checkpoints import checkpoints_folder, newest_first
 
@@ -58,14 +60,30 @@ class Planned:
     def trained(self) -> bool:
         return self.done() >= self.steps
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the configuration."""
+        return hashlib.sha256(self.configuration.encode()).hexdigest()
+
     def scores(self) -> dict | None:
-        """What bin/score.py found at the newest checkpoint; None where that is not the last or was not scored."""
+        """What bin/score.py found at the last step; None where that is still to come or was not scored.
+
+        The checkpoint need not be there any more, see `keep`.
+        """
         try:
             with open(os.path.join(self.folder, SCORES), encoding="utf-8") as file:
                 found = json.load(file)
         except FileNotFoundError:
             return None
-        return found if self.trained() and found["step"] == self.done() else None
+        return found if found["step"] == max(self.steps, self.done()) else None
+
+    def keep(self, kept: dict) -> bool:
+        """Takes the scores of an earlier report, where they are of the same configuration and there are none here."""
+        found = kept.get(self.run.name, {}).get(str(self.seed))
+        if found is None or found["configuration"] != self.digest or self.done() or self.scores() is not None:
+            return False
+        write(os.path.join(self.folder, SCORES), found)
+        return True
 
     def check_same(self) -> None:
         """RunError when the folder holds a run of another configuration than the one planned now."""

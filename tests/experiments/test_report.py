@@ -3,12 +3,16 @@
 import html.parser
 import json
 import re
+import shutil
 
 import pytest
 
+from t2t_mm.errors import RunError
 from t2t_mm.experiments.report import text
 from t2t_mm.experiments.report.gather import gather
 from t2t_mm.experiments.report.write import write
+from t2t_mm.experiments.reproduce import Study
+from t2t_mm.experiments.runner import missing
 from tests.experiments import fixture
 
 VOID = {"meta", "br"}
@@ -118,3 +122,32 @@ def test_the_markdown_shows_dev_test_and_paper(written):
 def test_a_cell_without_a_result_is_a_dash():
     empty = {"metric": "bleu", "paper": None, "dev": None, "test": None}
     assert text.cell(empty) == "–" and text.cell({"paper": 26.0}) == "[26]"
+
+
+def test_scores_of_a_report_spare_the_runs_of_the_same_configuration(tmp_path):
+    _, planned = fixture.make(str(tmp_path), seeds=1)
+    joint, alone, look, tuned = planned
+    fixture.finish(joint, 1.0)
+    fixture.finish(alone, 1.2)
+    kept = json.loads(json.dumps(gather(fixture.TABLES, planned, ["parsing"])["scores"]))
+    before = joint.scores()
+    shutil.rmtree(tmp_path / "runs")
+    kept["alone"]["0"]["configuration"] = "another"
+    assert [one.keep(kept) for one in planned] == [True, False, False, False]
+    assert not joint.keep(kept)  # they are there already
+    assert {name: value for name, value in joint.scores().items() if name != "configuration"} == before
+    # The joint run's weights are gone, and what starts from them is not scored.
+    assert [job.name for job in missing(planned)][:3] == ["train joint, seed 0", "train alone, seed 0", "score alone, seed 0"]
+    fixture.finish(tuned, 1.0)
+    fixture.finish(look, 1.0)
+    shutil.rmtree(joint.weights + "/checkpoints")
+    assert [job.name for job in missing(planned)] == ["train alone, seed 0", "score alone, seed 0"]
+
+
+def test_what_is_no_report_is_refused(tmp_path):
+    (tmp_path / "other.json").write_text('{"results": {}}')
+    study = Study("mini", ["1"], 1, str(tmp_path / "runs"), "bin")
+    with pytest.raises(RunError, match="other.json: not a report of bin/reproduce.py"):
+        study.keep(str(tmp_path / "other.json"))
+    with pytest.raises(RunError, match="no such report"):
+        study.keep(str(tmp_path / "none.json"))

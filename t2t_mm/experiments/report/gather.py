@@ -15,10 +15,15 @@ _CURVES = ("joint", "alone")
 
 
 class Scores:
-    """The scores of the finished runs. of_run: run -> one `scores.json` a seed, those that are missing left out."""
+    """The scores of the finished runs.
+
+    of_run: run -> one `scores.json` a seed, those that are missing left out. kept: run -> seed -> the same, with the digest
+      of the run's configuration, see `Planned.keep`.
+    """
 
     def __init__(self, plan: Sequence[Planned]):
         self.of_run: dict[str, list[dict]] = {}
+        self.kept: dict[str, dict[str, dict]] = {}
         self.missing: list[str] = []
         for planned in plan:
             found = planned.scores()
@@ -26,6 +31,8 @@ class Scores:
                 self.missing.append(planned.name)
             else:
                 self.of_run.setdefault(planned.run.name, []).append(found)
+                one = {"configuration": planned.digest} | found
+                self.kept.setdefault(planned.run.name, {})[str(planned.seed)] = one
 
     def figures(self, run: str, split: str, problem: str, metric: str) -> list[float]:
         """One a seed, of those that have it."""
@@ -65,6 +72,7 @@ def gather(tables: Sequence[Table], plan: Sequence[Planned], problems: Sequence[
         "samples": _samples(scores),
         "runs": _runs(plan, scores),
         "missing": scores.missing,
+        "scores": scores.kept,
     }
 
 
