@@ -6,6 +6,7 @@ costs `4 · T · (T + S) · D`; a training step three times its forward pass. Ac
 layer keeps its input and its output, attention two maps of weights for each head.
 """
 
+import concurrent.futures
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -56,12 +57,19 @@ class Cost:
 
 def build_without_weights(model, vocabulary_size: int, commands: Sequence[str], num_classes: dict, bins: int):
     """A model that knows its shapes and takes no memory; `model` is MultiModel or a configured constructor of it."""
-    with keras.StatelessScope(initialize_variables=False):
-        built = model(
-            vocabulary_size=vocabulary_size, commands=tuple(commands), num_classes=num_classes, frequency_bins=bins
-        )
-        built.build()
-    return built
+
+    def build():
+        with keras.StatelessScope(initialize_variables=False):
+            built = model(
+                vocabulary_size=vocabulary_size, commands=tuple(commands), num_classes=num_classes, frequency_bins=bins
+            )
+            built.build()
+        return built
+
+    # Keras keeps a list for each thread of variables without values, and gives them all values at the end of that thread's
+    # next StatelessScope (decoding has one): gigabytes of a paper-size model.
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        return thread.submit(build).result()
 
 
 def parameters(model: MultiModel) -> dict[str, int]:

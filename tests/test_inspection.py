@@ -99,3 +99,11 @@ def _operations(operation) -> int:
     if operation.type == "Conv2D":
         return 2 * outputs * b[0] * b[1] * b[2]
     return 2 * outputs * b[0] * b[1]
+
+
+def test_a_model_without_weights_is_left_alone_by_the_next_scope():
+    """Keras gives values to all variables that lack them when a StatelessScope ends; here they would be gigabytes."""
+    network = inspection.build_without_weights(MultiModel, 8000, ["To-German"], {}, 80)
+    with keras.StatelessScope():
+        pass
+    assert not any(isinstance(weight._value, tf.Variable) for weight in network.trainable_variables)

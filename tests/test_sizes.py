@@ -4,10 +4,9 @@ import glob
 import os
 
 import gin
-import keras
 import pytest
 
-from t2t_mm import config
+from t2t_mm import config, inspection
 from t2t_mm.model import MultiModel
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -16,7 +15,7 @@ SETTING = {
     "vocabulary_size": 8000,
     "commands": ("To-Class", "To-English", "To-French", "To-German", "To-Parse-Tree"),
     "num_classes": {"imagenet": 1000},
-    "frequency_bins": 80,
+    "bins": 80,
 }
 TABLE = {
     "mini": {
@@ -44,10 +43,7 @@ def forget():
 
 def counts(size):
     config.parse([os.path.join(ROOT, "gin", "sizes", f"{size}.gin")])
-    with keras.StatelessScope(initialize_variables=False):
-        model = config.configured(MultiModel)(**SETTING)
-        model.build()
-    return {name: part.count_params() for name, part in model.parts().items()}
+    return inspection.parameters(inspection.build_without_weights(config.configured(MultiModel), **SETTING))
 
 
 @pytest.mark.parametrize("size", TABLE)

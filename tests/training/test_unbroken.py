@@ -29,13 +29,6 @@ def folder(tmp_path_factory):
     return str(path)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def eagerly():
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 def losses(folder, name, least=0):
     """(problem, step) -> loss as TensorBoard has it, steps above `least`. A step done twice must have one loss."""
     found = {}
@@ -126,7 +119,7 @@ EVALUATION = {"eval_steps": 2, "eval_examples": 4, "eval_samples": 1}
 
 @pytest.fixture(scope="module")
 def one_replica(folder):
-    tiny_run.train(folder, "one", noise=False, steps=5, **EVALUATION)
+    assert Run(folder, "one", noise=False, steps=5, **EVALUATION).end() == 0
     return losses(folder, "one")
 
 
@@ -145,7 +138,7 @@ def test_two_devices_have_the_losses_of_one_and_its_checkpoints(folder, start, o
     assert dev.keys() == {"capitals", "reversal"}
     for problem, steps in dev.items():
         assert steps.keys() == {2} and steps[2] == pytest.approx(expected[problem][2], rel=2e-5)
-    tiny_run.train(folder, "mirrored", noise=False, steps=4)  # goes on alone
+    assert start(folder, "mirrored", noise=False, steps=4).end() == 0  # goes on alone
     same(losses(folder, "mirrored"), one_replica, range(4, 5))
 
 
@@ -161,10 +154,11 @@ def test_two_workers_have_the_losses_of_one_and_one_that_dies_is_named(folder, s
     chief, other = (start(folder, "workers", cluster, index, **settings) for index in range(2))
     chief.until_step(3)
     other.end(signal.SIGKILL)
-    start = time.monotonic()
+    begin = time.monotonic()
     assert chief.end() == 1
-    assert time.monotonic() - start < 90  # heartbeats are missed after 10 s; the rest is a machine under load
+    assert time.monotonic() - begin < 90  # heartbeats are missed after 10 s; the rest is a machine under load
     assert re.search(r"worker 1 is gone .*goes on from its newest checkpoint", chief.log())
     same(losses(folder, "workers"), one_replica, range(1, 4))
-    tiny_run.train(folder, "workers", noise=False, steps=5)  # one replica goes on from the two workers' checkpoint
+    # One replica goes on from the two workers' checkpoint.
+    assert start(folder, "workers", noise=False, steps=5).end() == 0
     same(losses(folder, "workers", least=3), one_replica, range(4, 6))
