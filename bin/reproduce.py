@@ -31,6 +31,7 @@ _SIZE = flags.DEFINE_string("size", None, "Of the models on real corpora, a file
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration over that of all runs.")
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings over the files.")
 _JOBS = flags.DEFINE_integer("jobs", 1, "Trainings at once, which share the cores.", lower_bound=1)
+_TRAIN = flags.DEFINE_bool("train", True, "Make the missing runs; --notrain reports what is finished.")
 _PLAN = flags.DEFINE_bool("plan", False, "Print the runs, what they lack and how long it takes, and do nothing.")
 
 
@@ -46,8 +47,10 @@ def main(_):
         if _PLAN.value:
             print(study.describe())
             return
-        study.prepare()
-        failed = study.run(_JOBS.value)
+        failed = {}
+        if _TRAIN.value:
+            study.prepare()
+            failed = study.run(_JOBS.value)
         written = study.report(_OUTPUT.value or os.path.join(runs, "tables"), shlex.join(["python", *sys.argv]))
     except (config.ConfigError, example.CorpusError, RunError) as error:
         raise SystemExit(f"reproduce.py: {error}") from error

@@ -16,6 +16,7 @@ from t2t_mm.data.features import AudioFeatures
 from t2t_mm.data.subset import Subset
 from t2t_mm.data.tokenizer import Tokenizer
 from t2t_mm.errors import RunError
+from t2t_mm.files import write_whole
 from t2t_mm.model import MultiModel
 from t2t_mm.precision import layers_of
 from t2t_mm.problems.problem import Problem
@@ -112,8 +113,8 @@ def prepare_folder(model_dir: str, experiment: Experiment, description: dict, co
         _check_same(load_description(model_dir), description, model_dir)
     os.makedirs(model_dir, exist_ok=True)
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES} | {"python": platform.python_version()}
-    _write(path, json.dumps(description | {"seed": seed, "versions": versions}, indent=1))
-    _write(os.path.join(model_dir, "config.gin"), configuration)
+    write_whole(path, json.dumps(description | {"seed": seed, "versions": versions}, indent=1))
+    write_whole(os.path.join(model_dir, "config.gin"), configuration)
     shutil.copyfile(experiment.vocabulary, os.path.join(model_dir, "vocabulary.model"))
 
 
@@ -173,12 +174,6 @@ def restore_weights(network: MultiModel, model_dir: str) -> str:
         raise RunError(f"{model_dir}: no checkpoint to start from. Train that run first.")
     restore(tf.train.Checkpoint(variables=all_variables(network)), path)
     return path
-
-
-def _write(path: str, text: str) -> None:
-    with open(path + ".part", "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(path + ".part", path)
 
 
 def all_variables(network) -> list[tf.Variable]:

@@ -14,6 +14,7 @@ from t2t_mm.data.pipeline import load_examples, make_batches
 from t2t_mm.data.tokenizer import Tokenizer
 from t2t_mm.evaluation.evaluate import TeacherForced
 from t2t_mm.experiment import Experiment
+from t2t_mm.files import write_json
 from t2t_mm.model import MultiModel
 from t2t_mm.precision import PRECISIONS, layers_of
 from t2t_mm.training import loop
@@ -108,9 +109,7 @@ def _train(experiment, folder, steps, schedule, precision, seed, measure) -> dic
             experiment, model_dir, steps, schedule, precision=precision, seed=seed, save_steps=50, keep_checkpoints=1
         )
         figures = measure(trained)
-        with open(path + ".part", "w") as file:
-            json.dump(figures, file)
-        os.replace(path + ".part", path)
+        write_json(path, figures)
     with open(path) as file:
         return json.load(file)
 

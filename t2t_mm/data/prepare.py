@@ -25,6 +25,7 @@ from t2t_mm.data import media, records
 from t2t_mm.data.corpus_files import SPLITS, MissingCorpus, stream
 from t2t_mm.data.example import CorpusError, Example, Report
 from t2t_mm.data.tokenizer import END_ID, Tokenizer, tree_to_text
+from t2t_mm.files import write_json
 from t2t_mm.problems.problem import Problem
 
 _SHARD_EXAMPLES = {"language": 16384, "image": 1024, "audio": 512}  # about a hundred megabytes at most
@@ -145,7 +146,7 @@ def _begin(folder: str, plan: Plan) -> None:
         with open(path, encoding="utf-8") as file:
             _check_plan(json.load(file), plan, folder)
     os.makedirs(os.path.join(folder, _NOTES), exist_ok=True)
-    _write_json(path, dataclasses.asdict(plan))
+    write_json(path, dataclasses.asdict(plan), indent=1)
 
 
 def _shards(problem, plan, vocabulary, split, folder, report, workers) -> Iterator[dict]:
@@ -274,7 +275,7 @@ class ShardWriter:
             "source": _digest(part), "read": len(part), "examples": written, "dropped": dropped,
             "bytes": os.path.getsize(path + ".tfrecord"), "sha256": file_digest(path + ".tfrecord"),
         }  # fmt: skip
-        _write_json(path + ".json", note)
+        write_json(path + ".json", note, indent=1)
         return note
 
 
@@ -351,16 +352,10 @@ def describe(folder: str, plan: Plan, infos: list, counts: dict, checksums: dict
         description=f"{plan.problem}, prepared for the MultiModel",
     )  # fmt: skip
     description = dataclasses.asdict(plan) | {"splits": counts, "checksums": checksums} | more
-    _write_json(os.path.join(folder, records.DESCRIPTION), description)
+    write_json(os.path.join(folder, records.DESCRIPTION), description, indent=1)
     return description
 
 
 def file_digest(path: str) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_json(path: str, content: dict) -> None:
-    with open(path + ".part", "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1, ensure_ascii=False)
-    os.replace(path + ".part", path)

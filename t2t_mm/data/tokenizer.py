@@ -11,6 +11,7 @@ import tensorflow as tf
 import tensorflow_text
 
 from t2t_mm.data.example import CorpusError
+from t2t_mm.files import write_whole
 
 PADDING_ID, END_ID, UNKNOWN_ID = 0, 1, 2
 
@@ -56,9 +57,7 @@ def train_vocabulary(texts: Iterable[str], symbols: Sequence[str], path: str, si
     except (RuntimeError, OSError) as error:
         raise CorpusError(f"{path}: no vocabulary of {size} pieces from these texts: {error}") from error
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    with open(path + ".part", "wb") as file:
-        file.write(model.getvalue())
-    os.replace(path + ".part", path)
+    write_whole(path, model.getvalue())
 
 
 class Tokenizer:

@@ -5,6 +5,7 @@ import os
 
 from t2t_mm.experiments.runs import Planned
 from t2t_mm.experiments.tables import PROBLEMS
+from t2t_mm.files import write_json
 
 TIMINGS = "timings.json"
 _OF_PROBLEM = {problem.name: problem.seconds for problem in PROBLEMS}
@@ -32,9 +33,7 @@ class Costs:
         record = {"run": planned.run.name, "job": job, "steps": steps, "seconds": round(seconds, 1)}
         record["guessed"] = round(self._guess(planned, job, steps), 1)
         self._timed.append(record)
-        with open(self._path + ".part", "w", encoding="utf-8") as file:
-            json.dump(self._timed, file, indent=1)
-        os.replace(self._path + ".part", self._path)
+        write_json(self._path, self._timed, indent=1)
 
     def seconds(self, planned: Planned, job: str, steps: int) -> float:
         """Of a job ("train" of so many steps, or "score")."""

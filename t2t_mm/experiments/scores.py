@@ -1,6 +1,5 @@
 """Everything the report wants to know of one trained model, as one JSON file in the run's folder."""
 
-import json
 import os
 
 from absl import logging
@@ -9,6 +8,7 @@ from t2t_mm.data.corpus_files import MissingCorpus
 from t2t_mm.evaluation.curves import curves
 from t2t_mm.evaluation.evaluate import Decoding, Evaluated, Evaluator, evaluate_baselines
 from t2t_mm.experiment import Experiment, load_trained
+from t2t_mm.files import write_json
 
 SPLITS = ("dev", "test")
 SAMPLES = 3
@@ -72,6 +72,4 @@ def _record(found: Evaluated) -> dict:
 def write(path: str, scores: dict) -> None:
     """Whole or not at all."""
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    with open(path + ".part", "w", encoding="utf-8") as file:
-        json.dump(scores, file, ensure_ascii=False)
-    os.replace(path + ".part", path)
+    write_json(path, scores)
