@@ -9,7 +9,6 @@ import socket
 import time
 import wave
 
-import numpy as np
 import pytest
 from PIL import Image
 

@@ -8,8 +8,8 @@ middle field moves behind the closing verb.
 
 from t2t_mm.data.mini import lexicon
 from t2t_mm.data.mini.syntax import (
-    Clause, Compound, Coordination, Existential, Gap, Nominal, NounPhrase, PrepositionalPhrase, Pronoun, ProperName,
-    Relative, Subordinate, Utterance, VerbPhrase,
+    Clause, Compound, Existential, Gap, Nominal, NounPhrase, PrepositionalPhrase, Pronoun, ProperName,
+    Subordinate, Utterance, VerbPhrase,
 )  # fmt: skip
 
 # Each row: masculine, neuter, feminine, plural.
