@@ -222,8 +222,7 @@ def report(
     ]  # fmt: skip
     if replicas > 1:
         ring = 2 * (replicas - 1) / replicas * weights
-        lines.append(f"  ring all-reduce 2 (R - 1)/R x {weights / 1e9:.3g} GB, R = {replicas}: {ring / 1e9:.3g} GB, twice "
-                     f"(the mean before clipping, and Keras's own sum): {2 * ring / 1e9:.3g} GB")  # fmt: skip
+        lines.append(f"  ring all-reduce 2 (R - 1)/R x {weights / 1e9:.3g} GB, R = {replicas}: {ring / 1e9:.3g} GB")
     seconds = step / (chip.peak * share) + 7 * weights / chip.bandwidth
     lines += [
         "", f"Days on {replicas} x {hardware}, each with the batches above",

@@ -5,9 +5,9 @@ import math
 import keras
 from keras import ops
 
-from t2t_mm.layers.checks import at_least, share
+from t2t_mm.layers.checks import at_least
 from t2t_mm.layers.convolution import ConvBlock, pointwise, pointwise_initializer
-from t2t_mm.layers.dropout import Dropout
+from t2t_mm.layers.randomness import Dropout
 from t2t_mm.layers.history import History
 from t2t_mm.layers.normalization import LayerNorm
 from t2t_mm.layers.timing import timing_signal
@@ -78,7 +78,7 @@ class AttentionBlock(keras.layers.Layer):
         self.source_timing = source_timing
         self.attend = attend
         self.convs = [conv_block(causal=True, name=f"conv{index}") for index in range(1, convs + 1)]
-        self.dropout = Dropout(share(dropout, "dropout"), name="dropout")
+        self.dropout = Dropout(dropout, name="dropout")
 
     def build(self, target_shape):
         depth = target_shape[-1]

@@ -5,8 +5,8 @@ import math
 import keras
 from keras import ops
 
-from t2t_mm.layers.checks import at_least, share
-from t2t_mm.layers.dropout import Dropout
+from t2t_mm.layers.checks import at_least
+from t2t_mm.layers.randomness import Dropout
 from t2t_mm.layers.history import History
 from t2t_mm.layers.normalization import LayerNorm
 
@@ -176,7 +176,7 @@ class ConvBlock(keras.layers.Layer):
         self.dropout_on = dropout_on
         self.causal = causal
         self.kernels = ((kernel_small, 1), (kernel_small, 1), (kernel_large, 1), (kernel_large, dilation))
-        self.dropout = Dropout(share(dropout, "dropout"), name="dropout")
+        self.dropout = Dropout(dropout, name="dropout")
 
     def build(self, input_shape):
         depth = input_shape[-1]

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from t2t_mm.layers.checks import at_least, share
-from t2t_mm.layers.dropout import Dropout
+from t2t_mm.layers.checks import at_least
+from t2t_mm.layers.randomness import Dropout, SeedGenerator
 
 _SQRT_HALF = 0.7071067811865476
 
@@ -86,8 +86,8 @@ class MixtureOfExperts(keras.layers.Layer):
                 f"MixtureOfExperts: chosen is {chosen}, num_experts {num_experts}; fewer must be chosen than there "
                 "are (the load estimator compares each choice with the best one left out)."
             )
-        self.dropout = Dropout(share(dropout, "dropout"), name="dropout")
-        self.seed_generator = keras.random.SeedGenerator(name="gate_noise")
+        self.dropout = Dropout(dropout, name="dropout")
+        self.seed_generator = SeedGenerator(name="gate_noise")
 
     def build(self, input_shape):
         depth = input_shape[-1]

@@ -1,10 +1,20 @@
-"""Adam with TensorFlow's fused kernel."""
+"""Adam with TensorFlow's fused kernel, for gradients that are the whole batch's."""
 
 import keras
 import tensorflow as tf
 
 
-class FusedAdam(keras.optimizers.Adam):
+class OfWholeBatch:
+    """Mixed into an optimizer: its gradients are those of all replicas already, and it does not sum them once more.
+
+    The norm to clip by is that of the whole batch's gradient, so that a step has reduced them before.
+    """
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        return grads_and_vars
+
+
+class FusedAdam(OfWholeBatch, keras.optimizers.Adam):
     """Keras's Adam, the update of a variable being one kernel.
 
     As Keras writes it, an update is some twenty small operations for each variable; a model of hundreds of variables

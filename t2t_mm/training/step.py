@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from t2t_mm.layers.randomness import of_replica
 from t2t_mm.problems.problem import Problem
 from t2t_mm.training.losses import problem_loss
 
@@ -29,6 +30,7 @@ def make_train_step(
     loss or a gradient is not finite nothing is updated, whatever the others are.
 
     Args:
+      optimizer: on several replicas one that takes gradients as they are, see `optimizer.OfWholeBatch`.
       weights: problem name -> weight of its loss.
       signatures: problem name -> element spec of its batches.
       static_shapes: trace each problem kind once for each shape of batch, instead of once for all.
@@ -66,9 +68,7 @@ def make_train_step(
         return tf.clip_by_global_norm(totals, clip_norm)
 
     def apply(totals):
-        # Keras's optimizer sums gradients over the replicas once more; these are averaged already, because the
-        # norm to clip by is that of the whole batch's gradient.
-        optimizer.apply_gradients([(gradient / replicas, v) for gradient, v in zip(totals, variables)])
+        optimizer.apply_gradients(zip(totals, variables))
 
     @functools.partial(tf.function, jit_compile=jit_compile or None, autograph=False)
     def update(found, finite):
@@ -105,8 +105,11 @@ def _gradient_functions(
     def mean(x):
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, x) if replicas > 1 else x
 
+    def replica():
+        return of_replica(tf.distribute.get_replica_context().replica_id_in_sync_group if replicas > 1 else None)
+
     def gradients_of(problem, batch, command, weight):
-        with tf.GradientTape() as tape:
+        with replica(), tf.GradientTape() as tape:
             loss, figures = problem_loss(
                 model, problem, batch, label_smoothing, balance_weight, command=command, mean=mean
             )

@@ -1,5 +1,6 @@
 """The joint step: what it sums, clips and shares out."""
 
+import contextlib
 import functools
 
 import keras
@@ -10,10 +11,13 @@ import tensorflow as tf
 from t2t_mm.layers.attention import AttentionBlock
 from t2t_mm.layers.convolution import ConvBlock
 from t2t_mm.layers.moe import MixtureOfExperts
+from t2t_mm.layers.randomness import Dropout, of_replica
 from t2t_mm.modalities.categorical import CategoricalOutput
 from t2t_mm.model import MultiModel
 from t2t_mm.problems.problem import Problem
+from t2t_mm.training import step as step_module
 from t2t_mm.training.losses import problem_loss
+from t2t_mm.training.optimizer import OfWholeBatch
 from t2t_mm.training.step import make_train_step, split_batch
 
 PROBLEMS = (
@@ -31,9 +35,12 @@ def small_model(**settings):
         encoder_blocks=2,
         mixer_blocks=1,
         decoder_blocks=2,
-        conv_block=functools.partial(ConvBlock, dropout=0.0),
         attention_block=functools.partial(AttentionBlock, heads=2, convs=1),
-        **{"mixture": functools.partial(MixtureOfExperts, num_experts=3, chosen=2, hidden=8), **settings},
+        **{
+            "conv_block": functools.partial(ConvBlock, dropout=0.0),
+            "mixture": functools.partial(MixtureOfExperts, num_experts=3, chosen=2, hidden=8),
+            **settings,
+        },
     )
     model.build()
     return model
@@ -112,6 +119,51 @@ def mirrored():
     return tf.distribute.MirroredStrategy([name.replace("/device:", "") for name in devices[:2]])
 
 
+class WholeBatchSGD(OfWholeBatch, keras.optimizers.SGD):
+    pass
+
+
+def test_replicas_draw_other_masks_each_and_the_first_those_of_one_device():
+    found = []
+    for strategy in (tf.distribute.get_strategy(), mirrored()):
+        keras.utils.set_random_seed(3)
+        with strategy.scope():
+            dropout = Dropout(0.5)
+
+        @tf.function(autograph=False)
+        def draw():
+            def replica():
+                context = tf.distribute.get_replica_context()
+                with of_replica(context.replica_id_in_sync_group if context.num_replicas_in_sync > 1 else None):
+                    return dropout(tf.ones([64]), training=True)
+
+            return strategy.experimental_local_results(strategy.run(replica))
+
+        found.append([[mask.numpy() for mask in draw()] for _ in range(2)])
+    (alone, alone_later), ((first, second), (first_later, second_later)) = ([m for (m,) in found[0]]), found[1]
+    np.testing.assert_array_equal(first, alone)
+    np.testing.assert_array_equal(first_later, alone_later)
+    for one, other in ((first, second), (first_later, second_later), (first, first_later), (second, second_later)):
+        assert 0.2 < np.mean(one != other) < 0.8
+
+
+def test_a_step_draws_by_replica(monkeypatch):
+    """Equal halves of a batch, dropped out alike or not: the losses tell."""
+    batches = {"one": {name: tf.concat([part[:2], part[:2]], 0) for name, part in batch(1).items()}}
+    losses = []
+    for context in (step_module.of_replica, lambda index: contextlib.nullcontext()):
+        monkeypatch.setattr(step_module, "of_replica", context)
+        keras.utils.set_random_seed(3)
+        strategy = mirrored()
+        with strategy.scope():
+            model = small_model(mixtures=False, conv_block=functools.partial(ConvBlock, dropout=0.5))
+            sgd = WholeBatchSGD(1.0)
+            sgd.build(model.trainable_variables)
+        figures, _ = step_of(strategy, model, sgd, PROBLEMS[:1])(split_batch(strategy, batches))
+        losses.append(float(figures["one"]["loss"]))
+    assert abs(losses[0] - losses[1]) > 1e-4
+
+
 def test_two_replicas_are_one_large_batch():
     """With unequal padding in the halves, so that a mean of the replicas' means would be wrong."""
     batches = {"one": batch(1), "two": batch(2)}
@@ -124,7 +176,7 @@ def test_two_replicas_are_one_large_batch():
         keras.utils.set_random_seed(3)
         with strategy.scope():
             model = small_model(mixtures=False)
-            sgd = keras.optimizers.SGD(1.0)
+            sgd = WholeBatchSGD(1.0)
             sgd.build(model.trainable_variables)
         step = step_of(strategy, model, sgd, clip_norm=0.5)
         figures, norm = step(split_batch(strategy, batches))
