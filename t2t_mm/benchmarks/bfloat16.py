@@ -16,8 +16,8 @@ from t2t_mm.benchmarks.train import Translation, open_streams, train_step, trans
 from t2t_mm.data.example import Report, first
 from t2t_mm.data.pipeline import load_examples, make_batches
 from t2t_mm.data.tokenizer import Tokenizer
-from t2t_mm.evaluation.evaluate import TeacherForced
 from t2t_mm.errors import RunError
+from t2t_mm.evaluation.evaluate import TeacherForced
 from t2t_mm.experiment import Experiment
 from t2t_mm.files import write_json
 from t2t_mm.model import MultiModel
@@ -26,6 +26,7 @@ from t2t_mm.training import loop
 from t2t_mm.training.schedule import InverseSquareRoot
 
 _FIGURES = "figures.json"
+
 
 @dataclasses.dataclass(frozen=True)
 class Training:
