@@ -24,8 +24,9 @@ _CORPORA = flags.DEFINE_enum("corpora", "mini", list(reproduce.CORPORA), "On whi
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each kind that differ by their seed.", lower_bound=1)
 _RUNS = flags.DEFINE_string("runs", None, "Folder of all runs; runs/tables/CORPORA without.")
 _OUTPUT = flags.DEFINE_string("output", None, "Report to write: OUTPUT.json, .md and .html; RUNS/tables without.")
-_KEEP = flags.DEFINE_string(
-    "keep", None, "An earlier report (.json); what it has of runs of the same configuration is not made again."
+_RUN = flags.DEFINE_multi_string("run", [], "Make these runs alone; a name, or a pattern such as 'alone_*'.")
+_KEEP = flags.DEFINE_multi_string(
+    "keep", [], "An earlier report (.json); what it has of runs of the same configuration is not made again."
 )
 _SIZE = flags.DEFINE_string("size", None, "Of the models on real corpora, a file of gin/sizes; base without.")
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration over that of all runs.")
@@ -42,15 +43,15 @@ def main(_):
         study = reproduce.Study(
             _CORPORA.value, _TABLE.value, _SEEDS.value, runs, bin_folder, _GIN_FILE.value, _GIN_PARAM.value, _SIZE.value
         )
-        if _KEEP.value:
-            print(f"Kept from {_KEEP.value}: {', '.join(study.keep(_KEEP.value)) or 'nothing more'}")
+        for path in _KEEP.value:
+            print(f"Kept from {path}: {', '.join(study.keep(path)) or 'nothing more'}")
         if _PLAN.value:
             print(study.describe())
             return
         failed = {}
         if _TRAIN.value:
             study.prepare()
-            failed = study.run(_JOBS.value)
+            failed = study.run(_JOBS.value, _RUN.value)
         written = study.report(_OUTPUT.value or os.path.join(runs, "tables"), shlex.join(["python", *sys.argv]))
     except (config.ConfigError, example.CorpusError, RunError) as error:
         raise SystemExit(f"reproduce.py: {error}") from error

@@ -1,5 +1,6 @@
 """The whole of bin/reproduce.py: corpora, plan, runs, report."""
 
+import fnmatch
 import json
 import os
 import subprocess
@@ -115,13 +116,23 @@ class Study:
         if done.returncode:
             raise RunError(f"{script} failed with exit code {done.returncode}.")
 
-    def run(self, at_once: int = 1) -> dict[str, str]:
+    def run(self, at_once: int = 1, only: Sequence[str] = ()) -> dict[str, str]:
         """Does what the plan lacks, so many jobs at once -> name of each that failed: why.
 
-        Raises as `Runner.run` and `missing` do.
+        Args:
+          only: names of runs, or patterns as the shell has them; all without.
+
+        Raises:
+          RunError: a name that fits no run. And as `Runner.run` and `missing` do.
         """
+        names = {planned.run.name for planned in self.planned}
+        for pattern in only:
+            if not fnmatch.filter(names, pattern):
+                raise RunError(f"No run is called {pattern!r}; there are {', '.join(sorted(names))}.")
+        chosen = {name for pattern in only for name in fnmatch.filter(names, pattern)} or names
+        jobs = [job for job in missing(self.planned) if job.planned.run.name in chosen]
         os.makedirs(self._setting.folder, exist_ok=True)
-        return Runner(self._commands, self._costs, self._say, at_once=at_once).run(missing(self.planned))
+        return Runner(self._commands, self._costs, self._say, at_once=at_once).run(jobs)
 
     def report(self, path: str, command: str) -> list[str]:
         """Writes the report of what is finished -> the paths of its files."""

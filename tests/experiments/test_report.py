@@ -144,6 +144,12 @@ def test_scores_of_a_report_spare_the_runs_of_the_same_configuration(tmp_path):
     assert [job.name for job in missing(planned)] == ["train alone, seed 0", "score alone, seed 0"]
 
 
+def test_a_name_that_fits_no_run_is_refused(tmp_path):
+    study = Study("mini", ["2"], 1, str(tmp_path / "runs"), "bin")
+    with pytest.raises(RunError, match=r"No run is called 'alone_of_\*'; there are alone_coco, "):
+        study.run(only=["joint", "alone_of_*"])
+
+
 def test_what_is_no_report_is_refused(tmp_path):
     (tmp_path / "other.json").write_text('{"results": {}}')
     study = Study("mini", ["1"], 1, str(tmp_path / "runs"), "bin")
