@@ -126,10 +126,12 @@ class Study:
           RunError: a name that fits no run. And as `Runner.run` and `missing` do.
         """
         names = {planned.run.name for planned in self.planned}
+        chosen = set() if only else names
         for pattern in only:
-            if not fnmatch.filter(names, pattern):
+            found = fnmatch.filter(names, pattern)
+            if not found:
                 raise RunError(f"No run is called {pattern!r}; there are {', '.join(sorted(names))}.")
-        chosen = {name for pattern in only for name in fnmatch.filter(names, pattern)} or names
+            chosen.update(found)
         jobs = [job for job in missing(self.planned) if job.planned.run.name in chosen]
         os.makedirs(self._setting.folder, exist_ok=True)
         return Runner(self._commands, self._costs, self._say, at_once=at_once).run(jobs)

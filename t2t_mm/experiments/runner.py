@@ -103,7 +103,8 @@ class Runner:
         self, commands: str, costs: Costs, say: Callable[[str], None] = print, every_seconds: float = 30.0, at_once: int = 1
     ):
         self._commands, self._costs, self._say, self._every = commands, costs, say, every_seconds
-        self._at_once, self._stop, self._working = at_once, 0, []
+        self._at_once, self._stop, self._stopped_in = at_once, 0, ""
+        self._working: list[_Work] = []
 
     def run(self, jobs: Sequence[Job]) -> dict[str, str]:
         """All jobs, in order as far as one can begin -> name of each that failed: why.
@@ -184,7 +185,7 @@ class Runner:
                 where = self._look(work)
                 self._say(f"{work.place} {work.job.name}: {where} | {duration(self._left(waiting))} left in all")
 
-    def _look(self, work: "_Work") -> str:
+    def _look(self, work: _Work) -> str:
         """Where a job is; corrects what it is expected to take."""
         found = _PROGRESS.findall(_tail(work.log, work.begin))
         if work.job.kind != "train" or not found or not work.job.steps:
@@ -199,7 +200,7 @@ class Runner:
         left = sum(self._costs.seconds(job.planned, job.kind, job.steps) for job in waiting)
         return left + sum(max(work.expected - work.seconds() / self._at_once, 0) for work in self._working)
 
-    def _end(self, work: "_Work") -> str | None:
+    def _end(self, work: _Work) -> str | None:
         """Of a process that has ended -> why it failed."""
         job, code = work.job, work.process.returncode
         if code:
