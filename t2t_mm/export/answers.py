@@ -44,7 +44,7 @@ def path_of(problem: Problem) -> Path:
 
 
 class Answers(tf.Module):
-    """The functions behind an export's signatures. Model, search and pipelines are traced once each and shared.
+    """The functions behind an export's signatures. Pipelines, model and search are traced once each and shared.
 
     Args:
       network: a built MultiModel with the modality nets of `problems`.
@@ -188,16 +188,20 @@ class Answers(tf.Module):
         """The variables that the functions read, in a fixed order."""
         return [stored for _, stored in self._narrow or ()] or [v.value for v in self._network.variables]
 
-    # Pipelines, each [b] rows of one kind; `rows` are their numbers in the request.
+    # Pipelines, traced once, each [b] rows of one kind; `rows` are their numbers in the request.
 
     def _answer(self, path: Path, inputs, rows, commands):  # -> outputs [b], scores [b]
         if path.kind == "class":
             classes, scores = self._classes(path.modality, path.labels, inputs, rows, commands)
             return classes[:, 0], scores[:, 0]
-        encoded, padding = self._encoded(path.modality, inputs, rows)[:2]
-        ids, scores = self._search(encoded, padding, commands)
-        texts = self._detokenize(ids)
-        return (bracketed(texts, inputs) if path.kind == "tree" else texts), scores
+
+        def answer(inputs, rows, commands):
+            encoded, padding = self._encoded(path.modality, inputs, rows)[:2]
+            ids, scores = self._search(encoded, padding, commands)
+            texts = self._detokenize(ids)
+            return (bracketed(texts, inputs) if path.kind == "tree" else texts), scores
+
+        return self._pipeline(f"{path.kind}_of_{path.modality}", answer)(inputs, rows, commands)
 
     def _encoded(self, modality: str, inputs, rows):  # -> encoded [b, S, D], padding [b, S], grid [2]
         if modality == "language":
@@ -210,10 +214,14 @@ class Answers(tf.Module):
 
     def _classes(self, modality: str, labels: str, inputs, rows, commands):  # -> classes [b, k], scores [b, k]
         names = self._class_names[labels]
-        encoded, padding, grid = self._encoded(modality, inputs, rows)
-        probabilities = self._probabilities(labels, modality)(encoded, padding, grid, commands)
-        top, indices = tf.math.top_k(probabilities, min(_CLASSES, len(names)))
-        return tf.gather(tf.constant(names), indices), top
+
+        def classes(inputs, rows, commands):
+            encoded, padding, grid = self._encoded(modality, inputs, rows)
+            probabilities = self._probabilities(labels, modality)(encoded, padding, grid, commands)
+            top, indices = tf.math.top_k(probabilities, min(_CLASSES, len(names)))
+            return tf.gather(tf.constant(names), indices), top
+
+        return self._pipeline(f"class_of_{labels}", classes)(inputs, rows, commands)
 
     def _detokenize(self, ids):  # [b, T] -> [b]
         ended = tf.cumsum(tf.cast(ids == END_ID, tf.int32), axis=1) > 0
@@ -236,7 +244,7 @@ class Answers(tf.Module):
             encoded, padding, grid, _ = self._network.encode(modality, features, padding)
             return encoded, padding, tf.stack(grid if grid is not None else (0, 0))
 
-        return self._once(f"encode_{modality}", encode, signature)
+        return self._part(f"encode_{modality}", encode, signature)
 
     def _search(self, encoded, padding, commands):  # -> ids [b, max_length], scores [b]
         settings = self._decoding
@@ -246,7 +254,8 @@ class Answers(tf.Module):
                 self._network, encoded, padding, commands, settings.max_length, settings.beam_size, settings.alpha
             )
 
-        return self._once("search", search, [*self._encoded_specs(), _NUMBERS])(encoded, padding, commands)
+        specs = [*self._encoded_specs(), _NUMBERS]
+        return self._part("search", search, specs)(encoded, padding, commands)
 
     def _probabilities(self, labels: str, modality: str) -> Callable:
         def probabilities(encoded, padding, grid, commands):
@@ -254,12 +263,20 @@ class Answers(tf.Module):
             return tf.nn.softmax(self._network.decode_classes(encoded, padding, shape, commands, labels)[0])
 
         specs = [*self._encoded_specs(), tf.TensorSpec([2], tf.int32), _NUMBERS]
-        return self._once(f"classes_{labels}", probabilities, specs)
+        return self._part(f"probabilities_{labels}", probabilities, specs)
 
     def _encoded_specs(self):
         return [tf.TensorSpec([None, None, self._network.depth], tf.float32), tf.TensorSpec([None, None], tf.bool)]
 
-    def _once(self, name: str, function: Callable, signature) -> Callable:
+    def _pipeline(self, name: str, function: Callable) -> Callable:
+        """inputs, rows, commands -> answers; traced once. Inlined: a call within a call takes TensorFlow long to start."""
+        if name not in self._functions:
+            signature = [_STRINGS, _NUMBERS, _NUMBERS]
+            self._functions[name] = tf.function(function, input_signature=signature, autograph=False)
+        return self._functions[name]
+
+    def _part(self, name: str, function: Callable, signature) -> Callable:
+        """A part of the model, traced once."""
         if name not in self._functions:
 
             def scoped(*arguments):

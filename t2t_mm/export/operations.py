@@ -4,8 +4,9 @@ Core TensorFlow alone, and of TF.Text 2.12.1, which the servers 2.17 to 2.19 lin
 Python functions, nothing of tensorflow-io, nothing that only newer releases of TF.Text have.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from tensorflow.core.framework import graph_pb2, node_def_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
 _TEXT = "SentencepieceDetokenizeOp SentencepieceOp SentencepieceTokenizeOp"
@@ -35,9 +36,15 @@ def operations(saved: saved_model_pb2.SavedModel) -> set[str]:
     found = set()
     for graph in (meta_graph.graph_def for meta_graph in saved.meta_graphs):
         own = {function.signature.name for function in graph.library.function}
-        nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
-        found |= {node.op for node in nodes} - own
+        found |= {node.op for node in nodes(graph)} - own
     return found
+
+
+def nodes(graph: graph_pb2.GraphDef) -> Iterator[node_def_pb2.NodeDef]:
+    """Those of the graph and of all its functions."""
+    yield from graph.node
+    for function in graph.library.function:
+        yield from function.node_def
 
 
 def unknown(used: Iterable[str]) -> list[str]:

@@ -123,12 +123,15 @@ def _save(answers: Answers, signatures: dict, folder: str) -> None:
     module = tf.Module()
     module.weights = [variable for variable in answers.weights if id(variable) in used]
     module.sentencepiece = answers.sentencepiece
-    tf.saved_model.save(module, folder, signatures=concrete)
+    # Nobody takes gradients of what is served, and tracing them is half of what saving takes.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, folder, signatures=concrete, options=options)
     _finish(folder)
 
 
 def _finish(folder: str) -> None:
-    """Checks the operations, and marks the classify signatures, which tf.saved_model.save has no argument for."""
+    """Checks the operations, drops marks of gradients, which are not saved and which loading would look for, and marks
+    the classify signatures, for which tf.saved_model.save has no argument."""
     path = os.path.join(folder, "saved_model.pb")
     saved = saved_model_pb2.SavedModel()
     with open(path, "rb") as file:
@@ -136,6 +139,8 @@ def _finish(folder: str) -> None:
     foreign = operations.unknown(operations.operations(saved))
     if foreign:
         raise RunError(f"The graph holds operations that TensorFlow Serving does not have: {', '.join(foreign)}.")
+    for node in operations.nodes(saved.meta_graphs[0].graph_def):
+        node.attr.pop("_gradient_op_type", None)
     for name, signature in saved.meta_graphs[0].signature_def.items():
         if name.endswith("_classify"):
             signature.method_name = _CLASSIFY

@@ -128,6 +128,7 @@ CLIENT = """
     import pickle, sys
     sys.modules["t2t_mm"] = None  # importing it fails
     import tensorflow as tf, tensorflow_text
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # as bin/serve.py; starts faster
     loaded = {folder: tf.saved_model.load(folder) for folder in sys.argv[1:]}
     answers = []
     for folder, signature, inputs in pickle.load(sys.stdin.buffer):
