@@ -38,14 +38,14 @@ def main(arguments):
     try:
         config.parse(_GIN_FILE.value or [os.path.join(top, "gin", "benchmarks", f"{name}.gin")], _GIN_PARAM.value)
         measured = config.configured(module.run)()
-        config.check_all_used()
+        print(results.table(measured))
+        if _OUTPUT.value:
+            command = shlex.join(["python", *sys.argv])
+            results.write_results(_OUTPUT.value, command, 0, (time.monotonic() - start) / 60, measured)
+            print(f"Written to {_OUTPUT.value}")
+        config.check_all_used()  # at the end, so that an idle binding does not cost what was measured
     except (config.ConfigError, example.CorpusError, RunError) as error:
         raise SystemExit(f"benchmark.py: {error}") from error
-    print(results.table(measured))
-    if _OUTPUT.value:
-        command = shlex.join(["python", *sys.argv])
-        results.write_results(_OUTPUT.value, command, 0, (time.monotonic() - start) / 60, measured)
-        print(f"Written to {_OUTPUT.value}")
 
 
 if __name__ == "__main__":

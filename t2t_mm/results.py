@@ -78,7 +78,9 @@ def table(results: dict, baselines: dict | None = None) -> str:
 
 
 def _shown(value) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.2g}"
 
 
 def default_page(record: dict) -> str:

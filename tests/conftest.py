@@ -1,5 +1,15 @@
+import os
+
+# What XLA and JAX compute is the same without optimizations; compiling is most of what these tests take.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 import keras
 import pytest
+from hypothesis import settings
+
+# The same examples in every run; --hypothesis-profile=default looks for new ones.
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf

@@ -11,8 +11,8 @@ import pytest
 CHECKOUT = os.path.join(os.path.dirname(__file__), "..")
 SMALL = (
     "corpora='{root}/mini'", "vocabulary_file='{root}/mini.model'", "steps=2",
-    "model.MultiModel.depth=16", "model.MultiModel.encoder_blocks=2", "model.MultiModel.mixer_blocks=1",
-    "model.MultiModel.decoder_blocks=2", "attention.AttentionBlock.heads=2", "attention.AttentionBlock.convs=1",
+    "model.MultiModel.depth=16", "model.MultiModel.encoder_blocks=1", "model.MultiModel.mixer_blocks=1",
+    "model.MultiModel.decoder_blocks=1", "attention.AttentionBlock.heads=2", "attention.AttentionBlock.convs=1",
     "moe.MixtureOfExperts.num_experts=3", "moe.MixtureOfExperts.hidden=16", "image.ImageInput.filters=(4, 8)",
     "image.ImageInput.full_stem=True", "categorical.CategoricalOutput.widths=(16, 16)",
     "audio.AudioInput.least_width=4", "buckets.BatchSettings.positions=128", "buckets.BatchSettings.images=2",

@@ -77,14 +77,14 @@ def open_streams(problems: Sequence[Problem], experiment: Experiment) -> tuple[d
     return streams, reports
 
 
-def train_step(network, problems, signatures):
-    """A step as `loop.train` makes it, with its optimizer, on one device."""
+def train_step(network, problems, signatures, **compilation):
+    """A step as `loop.train` makes it, with its optimizer, on one device. compilation: see `make_train_step`."""
     settings = OptimizerSettings()
     optimizer = settings.adam(1e-3)
     optimizer.build(network.trainable_variables)
     return make_train_step(
         tf.distribute.get_strategy(), network, optimizer, problems, {problem.name: 1.0 for problem in problems},
-        settings.clip_norm, settings.label_smoothing, settings.balance_weight, signatures,
+        settings.clip_norm, settings.label_smoothing, settings.balance_weight, signatures, **compilation,
     )  # fmt: skip
 
 

@@ -104,8 +104,9 @@ def _decode_wav(data: bytes, origin: str) -> tuple[np.ndarray, int]:  # -> [samp
         with wave.open(io.BytesIO(data)) as sound:
             width, channels, frames = sound.getsampwidth(), sound.getnchannels(), sound.getnframes()
             raw, rate = sound.readframes(frames), sound.getframerate()
-    except (wave.Error, EOFError, struct.error, OSError, ValueError, ZeroDivisionError) as error:
-        raise MediaError(f"{origin}: not a readable WAV file: {error}") from error
+    # RuntimeError, without a message, is what `wave` raises where a chunk claims to reach beyond the file.
+    except (wave.Error, EOFError, struct.error, OSError, ValueError, ZeroDivisionError, RuntimeError) as error:
+        raise MediaError(f"{origin}: not a readable WAV file: {error or 'its chunks do not fit it'}") from error
     if len(raw) != frames * width * channels:
         raise MediaError(f"{origin}: truncated: {frames} frames declared, {len(raw) // (width * channels)} present.")
     if width == 1:

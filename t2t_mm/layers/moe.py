@@ -64,6 +64,7 @@ class MixtureOfExperts(keras.layers.Layer):
       chosen: K; the paper's 4.
       hidden: width of an expert's hidden layer (the paper is silent; the 2017 release: 2,048).
       dropout: share of the layer's output dropped in training (the paper is silent).
+      gate_noise: whether training chooses with noise; without it a run draws nothing at random here.
       block_size: rows multiplied at once with one expert's weights.
     """
 
@@ -73,6 +74,7 @@ class MixtureOfExperts(keras.layers.Layer):
         chosen: int = 4,
         hidden: int = 2048,
         dropout: float = 0.0,
+        gate_noise: bool = True,
         block_size: int = 32,
         **kwargs,
     ):
@@ -87,6 +89,7 @@ class MixtureOfExperts(keras.layers.Layer):
                 "are (the load estimator compares each choice with the best one left out)."
             )
         self.dropout = Dropout(dropout, name="dropout")
+        self.gate_noise = gate_noise
         self.seed_generator = SeedGenerator(name="gate_noise")
 
     def build(self, input_shape):
@@ -155,7 +158,7 @@ class MixtureOfExperts(keras.layers.Layer):
         clean = ops.matmul(tokens, self.gate)  # [N, E]
         spread = ops.softplus(ops.matmul(tokens, self.noise))
         noisy = clean
-        if training:
+        if training and self.gate_noise:
             noisy = clean + spread * keras.random.normal(ops.shape(clean), seed=self.seed_generator)
         top, experts = ops.top_k(noisy, self.chosen + 1)
         counted = ops.cast(valid, "float32")[:, None]

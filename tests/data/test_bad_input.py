@@ -30,7 +30,7 @@ from tests.data.test_media import encoded, wav
 from tests.data.test_sphere import BitWriter
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-SOUND = encode_sphere(np.arange(-50, 50, dtype=np.int16), 16000)
+SOUND, WAV = encode_sphere(np.arange(-50, 50, dtype=np.int16), 16000), wav(np.zeros(300, "<i2"), 8000)
 PICTURES = [encoded("RGB", "JPEG"), encoded("RGB", "PNG"), encoded("P", "GIF"), encoded("RGB", "BMP")]
 
 
@@ -51,7 +51,8 @@ def test_pictures(data, where, junk, end):
         assert str(error).startswith("x: ")
 
 
-@given(st.sampled_from([SOUND, wav(np.zeros(300, "<i2"), 8000)]), *damage)
+@given(st.sampled_from([SOUND, WAV]), *damage)
+@example(WAV, 34, b"\x00\x01\x00\x00\x00\x00Y", 0)  # an unknown chunk that is longer than the file
 @FUZZ
 def test_sounds(data, where, junk, end):
     try:

@@ -32,9 +32,9 @@ def small_model(**settings):
         ("To-German", "To-Parse-Tree"),
         inputs=("language",),
         depth=16,
-        encoder_blocks=2,
+        encoder_blocks=1,
         mixer_blocks=1,
-        decoder_blocks=2,
+        decoder_blocks=1,
         attention_block=functools.partial(AttentionBlock, heads=2, convs=1),
         **{
             "conv_block": functools.partial(ConvBlock, dropout=0.0),

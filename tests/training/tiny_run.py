@@ -46,13 +46,6 @@ PROBLEMS = (
 )
 
 
-class QuietMixture(MixtureOfExperts):
-    """Without gate noise, which replicas draw for other tokens than one device does."""
-
-    def gating(self, tokens, valid, training):
-        return super().gating(tokens, valid, training=False)
-
-
 def tiny_model(noise=True, **settings):
     return MultiModel(
         depth=8,
@@ -61,7 +54,7 @@ def tiny_model(noise=True, **settings):
         decoder_blocks=1,
         conv_block=functools.partial(ConvBlock, dropout=0.1 if noise else 0.0),
         attention_block=functools.partial(AttentionBlock, heads=2, convs=1),
-        mixture=functools.partial(MixtureOfExperts if noise else QuietMixture, num_experts=3, chosen=2, hidden=8),
+        mixture=functools.partial(MixtureOfExperts, num_experts=3, chosen=2, hidden=8, gate_noise=noise),
         **settings,
     )
 
