@@ -39,6 +39,6 @@ setup(
         "tfds": TFDS,
         # jax 0.4.38 is the newest that installs beside TensorFlow 2.17 (numpy below 2, ml-dtypes below 0.5).
         # selenium drives the page's tests where Chromium is installed.
-        "test": ["pytest", "pytest-xdist", "hypothesis", "jax==0.4.38", "selenium", *SERVE, *TFDS],
+        "test": ["pytest", "pytest-xdist>=3.8", "hypothesis", "jax==0.4.38", "selenium", *SERVE, *TFDS],
     },
 )

@@ -18,6 +18,13 @@ if keras.backend.backend() == "tensorflow":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
+# Minutes each: begun last, one of them would keep a worker busy while the other has nothing left.
+LONGEST = ("test_unbroken.py", "test_export.py", "test_end_to_end.py", "test_step.py", "test_loop.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
 
 @pytest.fixture(autouse=True)
 def seed():
