@@ -70,11 +70,12 @@ def run(experiment: Experiment) -> dict[str, dict[str, float]]:
         "weight_change": _difference(before, after),
         "weight_difference": _difference(after, after_compiled),
     }
-    functions = {id(function): (function, problem) for problem in problems for function in [steps[1].functions[problem.name]]}
+    functions = steps[1].functions
+    kinds = {id(functions[problem.name]): problem for problem in problems}.values()
     found["compilations"] = {
-        "compiled_shapes": sum(function.experimental_get_tracing_count() for function, _ in functions.values()),
-        "shapes_met": len({(id(steps[1].functions[name]), _shapes(batch)) for name, batch in batches.items()}),
-        "kinds_and_buckets": sum(len(bucket_shapes(problem, experiment.batches)) for _, problem in functions.values()),
+        "compiled_shapes": sum(functions[problem.name].experimental_get_tracing_count() for problem in kinds),
+        "shapes_met": len({(id(functions[name]), _shapes(batch)) for name, batch in batches.items()}),
+        "kinds_and_buckets": sum(len(bucket_shapes(problem, experiment.batches)) for problem in kinds),
     }
     return found
 

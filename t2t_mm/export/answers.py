@@ -269,24 +269,22 @@ class Answers(tf.Module):
         return [tf.TensorSpec([None, None, self._network.depth], tf.float32), tf.TensorSpec([None, None], tf.bool)]
 
     def _pipeline(self, name: str, function: Callable) -> Callable:
-        """inputs, rows, commands -> answers; traced once. Inlined: a call within a call takes TensorFlow long to start."""
-        if name not in self._functions:
-            signature = [_STRINGS, _NUMBERS, _NUMBERS]
-            self._functions[name] = tf.function(function, input_signature=signature, autograph=False)
-        return self._functions[name]
+        """inputs, rows, commands -> answers. Inlined: a call within a call takes TensorFlow long to start."""
+        return self._once(name, function, [_STRINGS, _NUMBERS, _NUMBERS])
 
     def _part(self, name: str, function: Callable, signature) -> Callable:
-        """A part of the model, traced once."""
+        """A part of the model."""
+
+        def scoped(*arguments):
+            with self._weights():
+                return function(*arguments)
+
+        # Not inlined into every signature: TensorFlow then optimises it once, not ten times.
+        return self._once(name, scoped, signature, experimental_attributes={"_noinline": True})
+
+    def _once(self, name: str, function: Callable, signature, **options) -> Callable:
         if name not in self._functions:
-
-            def scoped(*arguments):
-                with self._weights():
-                    return function(*arguments)
-
-            # Not inlined into every signature: TensorFlow then optimises it once, not ten times.
-            self._functions[name] = tf.function(
-                scoped, input_signature=signature, autograph=False, experimental_attributes={"_noinline": True}
-            )
+            self._functions[name] = tf.function(function, input_signature=signature, autograph=False, **options)
         return self._functions[name]
 
     def _weights(self):
