@@ -16,7 +16,7 @@ from t2t_mm.data.features import AudioFeatures
 from t2t_mm.data.subset import Subset
 from t2t_mm.data.tokenizer import Tokenizer
 from t2t_mm.errors import RunError
-from t2t_mm.files import write_whole
+from t2t_mm.files import write_json, write_whole
 from t2t_mm.model import MultiModel
 from t2t_mm.precision import layers_of
 from t2t_mm.problems.problem import Problem
@@ -113,7 +113,7 @@ def prepare_folder(model_dir: str, experiment: Experiment, description: dict, co
         _check_same(load_description(model_dir), description, model_dir)
     os.makedirs(model_dir, exist_ok=True)
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES} | {"python": platform.python_version()}
-    write_whole(path, json.dumps(description | {"seed": seed, "versions": versions}, indent=1))
+    write_json(path, description | {"seed": seed, "versions": versions}, indent=1)
     write_whole(os.path.join(model_dir, "config.gin"), configuration)
     shutil.copyfile(experiment.vocabulary, os.path.join(model_dir, "vocabulary.model"))
 

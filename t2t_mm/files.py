@@ -16,5 +16,5 @@ def write_whole(path: str, content: str | bytes) -> None:
 
 
 def write_json(path: str, content, indent: int | None = None) -> None:
-    """`content` as JSON, likewise."""
-    write_whole(path, json.dumps(content, indent=indent, ensure_ascii=False))
+    """`content` as JSON and a line break, likewise."""
+    write_whole(path, json.dumps(content, indent=indent, ensure_ascii=False) + "\n")

@@ -2,12 +2,13 @@
 
 import datetime
 import importlib.metadata
-import json
 import os
 import platform
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+
+from t2t_mm.files import write_json, write_whole
 
 _PACKAGES = ("tensorflow", "jax", "keras", "sacrebleu", "jiwer")
 
@@ -42,11 +43,8 @@ def write_results(
         **more,
     }
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(record, file, indent=1, ensure_ascii=False)
-        file.write("\n")
-    with open(path.removesuffix(".json") + ".md", "w", encoding="utf-8") as file:
-        file.write((render or default_page)(record))
+    write_json(path, record, indent=1)
+    write_whole(path.removesuffix(".json") + ".md", (render or default_page)(record))
 
 
 def _commit() -> str:

@@ -66,7 +66,7 @@ def test_the_record_has_what_results_have_and_the_means_by_hand(written):
     assert found["runs"]["joint"] == {
         "steps": 4, "seeds": 2, "minutes": 3.0, "parameters": 1234, "gin": "", "init_from": ""
     }  # fmt: skip
-    assert found["missing"] == ["look, seed 0", "tuned, seed 0", "look, seed 1", "tuned, seed 1"]
+    assert found["missing"] == {"look": [0, 1], "tuned": [0, 1]}
     assert found["experts"]["encoder"]["shares"]["parsing"] == [0.25, 0.75, 0.0]
 
 
@@ -115,7 +115,7 @@ def test_every_number_in_the_tables_is_in_the_json(written):
 def test_the_markdown_shows_dev_test_and_paper(written):
     assert "| parsing | " in written[1] and "[1.5]" in written[1] and "[95]" in written[1]
     assert re.search(r"\| parsing \| 80\.5 ± 0\.7 \(80\.5 ± 0\.7\) \|", written[1])
-    assert "Not finished, and left out: look, seed 0" in written[1]
+    assert "Not finished, and left out: seeds 0 and 1 of look, tuned." in written[1]
     assert "| joint helps | parsing | log-perplexity | -0." in written[1]
 
 

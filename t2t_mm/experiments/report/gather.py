@@ -18,17 +18,17 @@ class Scores:
     """The scores of the finished runs.
 
     of_run: run -> one `scores.json` a seed, those that are missing left out. kept: run -> seed -> the same, with the digest
-      of the run's configuration, see `Planned.keep`.
+      of the run's configuration, see `Planned.keep`. missing: run -> its seeds that are not finished.
     """
 
     def __init__(self, plan: Sequence[Planned]):
         self.of_run: dict[str, list[dict]] = {}
         self.kept: dict[str, dict[str, dict]] = {}
-        self.missing: list[str] = []
+        self.missing: dict[str, list[int]] = {}
         for planned in plan:
             found = planned.scores()
             if found is None:
-                self.missing.append(planned.name)
+                self.missing.setdefault(planned.run.name, []).append(planned.seed)
             else:
                 self.of_run.setdefault(planned.run.name, []).append(found)
                 one = {"configuration": planned.digest} | found

@@ -45,7 +45,7 @@ def html(record: dict) -> str:
 def _head(record: dict) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     missing = record["results"]["missing"]
-    left_out = f"<p>Not finished, and left out: {escape(', '.join(missing))}.</p>" if missing else ""
+    left_out = f"<p>{escape(text.left_out(missing))}</p>" if missing else ""
     return (
         f"<h1>The paper's tables</h1>\n<p>Written by <code>{escape(record['command'])}</code> at commit "
         f"{escape(record['commit'])} on {record['date']}: {record['cores']} cores, {record['minutes']} minutes, seeds "

@@ -36,6 +36,17 @@ TEST = (
 )
 
 
+def left_out(missing: dict[str, list[int]]) -> str:
+    """A sentence on the seeds of each run that are not finished, runs of the same seeds together."""
+    runs: dict[tuple[int, ...], list[str]] = {}
+    for run, seeds in missing.items():
+        runs.setdefault(tuple(seeds), []).append(run)
+    parts = [
+        f"seed{'s' * (len(seeds) > 1)} {' and '.join(map(str, seeds))} of {', '.join(names)}" for seeds, names in runs.items()
+    ]
+    return f"Not finished, and left out: {'; '.join(parts)}."
+
+
 def markdown(record: dict) -> str:
     """The page of a record as `results.write_results` makes it, with what `gather` found as its results."""
     found = record["results"]
@@ -46,7 +57,7 @@ def markdown(record: dict) -> str:
         f"{record['minutes']} minutes, seeds {record['seed']}; {versions}.", "", LEGEND, "",
     ]  # fmt: skip
     if found["missing"]:
-        lines += [f"Not finished, and left out: {', '.join(found['missing'])}.", ""]
+        lines += [left_out(found["missing"]), ""]
     for table in found["tables"]:
         lines += _table(table)
         if table["name"] == "zero_shot":

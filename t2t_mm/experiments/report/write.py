@@ -4,6 +4,7 @@ import json
 
 from t2t_mm import results
 from t2t_mm.experiments.report import page, text
+from t2t_mm.files import write_whole
 
 
 def write(path: str, command: str, seeds: int, minutes: float, found: dict) -> list[str]:
@@ -15,6 +16,5 @@ def write(path: str, command: str, seeds: int, minutes: float, found: dict) -> l
     results.write_results(f"{path}.json", command, list(range(seeds)), minutes, found, render=text.markdown)
     with open(f"{path}.json", encoding="utf-8") as file:
         record = json.load(file)
-    with open(f"{path}.html", "w", encoding="utf-8") as file:
-        file.write(page.html(record))
+    write_whole(f"{path}.html", page.html(record))
     return [f"{path}{ending}" for ending in (".json", ".md", ".html")]
