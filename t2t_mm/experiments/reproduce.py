@@ -28,8 +28,8 @@ class Study:
 
     Args:
       corpora: a key of CORPORA. names: the tables', all that the corpora allow when empty. seeds: how many runs of each.
-      folder: of the runs. commands: the folder of bin/. gin_files, bindings: over those of the corpora, for all runs. size: a file of gin/sizes, for real corpora
-        ("base" without).
+      folder: of the runs. commands: the folder of bin/. gin_files, bindings: over those of the corpora, for all runs.
+      size: a file of gin/sizes, for real corpora ("base" without).
       runs, tables: other declarations than those of `tables.declare`.
 
     Raises:

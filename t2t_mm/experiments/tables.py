@@ -106,7 +106,8 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """name: as in --table. columns: headings. rows: (label, cells); a number is the paper's alone. more_runs: runs it needs without showing a cell."""
+    """name: as in --table. columns: headings. rows: (label, cells); a number is the paper's alone. more_runs: runs it needs
+    without showing a cell."""
 
     name: str
     title: str

@@ -94,7 +94,8 @@ def _comparison(result: dict) -> list[str]:
     style = ' class="strong"' if result["beyond_noise"] else ""
     cells = (
         result["problem"], metric_name(result["metric"]), shown(result["difference"]),
-        f"{shown(result['low'])} to {shown(result['high'])}", f"{result['p']:.4f}", str(result["examples"]), text.significance(result),
+        f"{shown(result['low'])} to {shown(result['high'])}", f"{result['p']:.4f}", str(result["examples"]),
+        text.significance(result),
     )  # fmt: skip
     return [f"<td{style}>{escape(value)}</td>" for value in (result["claim"], *cells)]
 
