@@ -23,16 +23,19 @@ class Costs:
     def __init__(self, folder: str, problems: dict[str, tuple[str, ...]]):
         """problems: run -> the names of its problems."""
         self._path, self._problems = os.path.join(folder, TIMINGS), problems
-        self._timed: list[dict] = []
-        if os.path.isfile(self._path):
-            with open(self._path, encoding="utf-8") as file:
-                self._timed = json.load(file)
+        self._timed = self._read()
+
+    def _read(self) -> list[dict]:
+        if not os.path.isfile(self._path):
+            return []
+        with open(self._path, encoding="utf-8") as file:
+            return json.load(file)
 
     def add(self, planned: Planned, job: str, steps: int, seconds: float) -> None:
         """A job that ended well."""
         record = {"run": planned.run.name, "job": job, "steps": steps, "seconds": round(seconds, 1)}
         record["guessed"] = round(self._guess(planned, job, steps), 1)
-        self._timed.append(record)
+        self._timed = [*self._read(), record]  # another process may have added to it
         write_json(self._path, self._timed, indent=1)
 
     def seconds(self, planned: Planned, job: str, steps: int) -> float:

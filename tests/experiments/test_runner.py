@@ -162,6 +162,9 @@ def test_estimates_learn_from_what_was_timed(tmp_path):
     assert again.seconds(first, "train", 50) == pytest.approx(guess, rel=0.01)
     assert again.seconds(planned[1], "train", 100) == pytest.approx(2 * other, rel=0.01)
     assert again.spent() == pytest.approx(2 * guess, rel=0.01) and "1 jobs timed" in again.basis()
+    known.add(planned[1], "train", 100, 5.0)
+    again.add(planned[1], "score", 0, 7.0)  # another process, whose memory lacks the former
+    assert costs(tmp_path).spent() == pytest.approx(2 * guess + 12, rel=0.01)
     assert duration(29) == "0 min" and duration(3700) == "1 h 02 min"
 
 
