@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 
 def write_whole(path: str, content: str | bytes) -> None:
@@ -16,5 +17,11 @@ def write_whole(path: str, content: str | bytes) -> None:
 
 
 def write_json(path: str, content, indent: int | None = None) -> None:
-    """`content` as JSON and a line break, likewise."""
-    write_whole(path, json.dumps(content, indent=indent, ensure_ascii=False) + "\n")
+    """`content` as JSON and a line break, likewise; with `indent`, an array of numbers stays on one line."""
+    text = json.dumps(content, indent=indent, ensure_ascii=False)
+    # No string holds the line breaks that this looks for: JSON escapes them.
+    write_whole(path, re.sub(r"\[\n\s+([-\d][^][{}\"]*)\n\s+\]", _on_one_line, text) + "\n")
+
+
+def _on_one_line(array: re.Match) -> str:
+    return "[" + re.sub(r",\s+", ", ", array[1]) + "]"
