@@ -21,8 +21,8 @@ def write_results(
     results: dict,
     render: Callable[[dict], str] | None = None,
     **more,
-) -> None:
-    """Writes `path` (….json) and the page beside it (….md).
+) -> dict:
+    """Writes `path` (….json) and the page beside it (….md) -> the record that both are of.
 
     Args:
       command: what repeats the run. minutes: it took, training included.
@@ -45,6 +45,7 @@ def write_results(
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     write_json(path, record, indent=1)
     write_whole(path.removesuffix(".json") + ".md", (render or default_page)(record))
+    return record
 
 
 def _commit() -> str:

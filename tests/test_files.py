@@ -31,7 +31,11 @@ def test_an_array_of_numbers_has_a_line(tmp_path):
 def test_a_file_is_never_there_in_part(tmp_path, monkeypatch):
     path = str(tmp_path / "file")
     write_whole(path, "before")
-    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         write_whole(path, b"after")
     with open(path) as file:

@@ -1,7 +1,5 @@
 """NAME.json, NAME.md and NAME.html of the tables."""
 
-import json
-
 from t2t_mm import results
 from t2t_mm.experiments.report import page, text
 from t2t_mm.files import write_whole
@@ -13,8 +11,6 @@ def write(path: str, command: str, seeds: int, minutes: float, found: dict) -> l
     Args:
       path: without ending. seeds: how many. minutes: all that was timed took.
     """
-    results.write_results(f"{path}.json", command, list(range(seeds)), minutes, found, render=text.markdown)
-    with open(f"{path}.json", encoding="utf-8") as file:
-        record = json.load(file)
+    record = results.write_results(f"{path}.json", command, list(range(seeds)), minutes, found, render=text.markdown)
     write_whole(f"{path}.html", page.html(record))
     return [f"{path}{ending}" for ending in (".json", ".md", ".html")]
