@@ -82,12 +82,21 @@ def _shown(value) -> str:
     return f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.2g}"
 
 
+def circumstances(record: dict) -> str:
+    """What follows "Written by COMMAND" on every page of a record: commit, date, cores, minutes, seeds and versions."""
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    seed = record["seed"]
+    seeds = f"seed {seed}" if isinstance(seed, int) else f"seeds {', '.join(map(str, seed))}"
+    return (
+        f"at commit {record['commit']} on {record['date']}: {record['cores']} cores, {record['minutes']} minutes, {seeds}; "
+        f"{versions}."
+    )
+
+
 def default_page(record: dict) -> str:
     """The Markdown page of a record."""
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     parts = [
-        f"Written by `{record['command']}` at commit {record['commit']} on {record['date']}: {record['cores']} cores, "
-        f"{record['minutes']} minutes, seed {record['seed']}; {versions}.\n",
+        f"Written by `{record['command']}` {circumstances(record)}\n",
         table(record["results"], record.get("baselines")),
     ]
     if record.get("training_loss"):

@@ -75,13 +75,13 @@ def make(folder, seeds=2, runs=RUNS):
     return commands, plan(list(runs.values()), Setting(os.path.join(folder, "runs"), (path,), (), seeds))
 
 
-def finish(planned, level):
-    """Leaves a checkpoint of the last step and scores around `level` nats in a run's folder."""
+def finish(planned, level, longest=8):
+    """Leaves a checkpoint of the last step and scores around `level` nats, of up to `longest` tokens, in a run's folder."""
     rng = np.random.default_rng(planned.seed)
     folder = os.path.join(planned.weights, "checkpoints")
     os.makedirs(folder, exist_ok=True)
     open(os.path.join(folder, f"ckpt-{planned.steps}.index"), "w").close()
-    tokens = rng.integers(5, 9, 30)
+    tokens = rng.integers(min(5, longest), longest + 1, 30)
     right = rng.binomial(tokens, 0.8)
     nats = (level + rng.normal(0, 0.05, 30)) * tokens
     figures = {

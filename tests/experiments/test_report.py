@@ -79,6 +79,14 @@ def test_joint_is_found_better_on_the_figure_where_it_is(written):
     assert not by_metric["sequence_accuracy"]["beyond_noise"]
 
 
+def test_classes_are_not_compared_as_sequences_too(tmp_path):
+    _, planned = fixture.make(str(tmp_path), seeds=1)
+    for one in planned[:2]:
+        fixture.finish(one, 1.0, longest=1)
+    (results, _) = gather(fixture.TABLES, planned, ["parsing"])["tables"]
+    assert [result["metric"] for result in results["comparisons"]] == ["log_perplexity", "token_accuracy"]
+
+
 def test_the_page_is_well_formed_and_needs_nothing_else(written):
     page = Page()
     page.feed(written[2])

@@ -102,7 +102,10 @@ def _table(table: Table, scores: Scores) -> dict:
 
 def _compared(comparison: Comparison, scores: Scores) -> list[dict]:
     found = []
+    lengths = [tokens for _, tokens in scores.examples(comparison.run, "dev", comparison.problem, "token_accuracy")]
     for metric in COMPARED:
+        if metric == "sequence_accuracy" and all(np.all(tokens == 1) for tokens in lengths):
+            continue  # of a class it is the accuracy again
         sides = [scores.examples(run, "dev", comparison.problem, metric) for run in (comparison.run, comparison.other)]
         if all(sides):
             result = statistics.paired_difference(*sides)

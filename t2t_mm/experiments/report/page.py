@@ -5,6 +5,7 @@ from html import escape
 
 from t2t_mm.experiments.report import svg, text
 from t2t_mm.experiments.tables import metric_name
+from t2t_mm.results import circumstances
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 2em auto; padding: 0 1em; }
@@ -43,13 +44,11 @@ def html(record: dict) -> str:
 
 
 def _head(record: dict) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     missing = record["results"]["missing"]
     left_out = f"<p>{escape(text.left_out(missing))}</p>" if missing else ""
     return (
-        f"<h1>The paper's tables</h1>\n<p>Written by <code>{escape(record['command'])}</code> at commit "
-        f"{escape(record['commit'])} on {record['date']}: {record['cores']} cores, {record['minutes']} minutes, seeds "
-        f"{escape(str(record['seed']))}; {escape(versions)}.</p>\n{left_out}\n<p>{escape(text.LEGEND)}</p>"
+        f"<h1>The paper's tables</h1>\n<p>Written by <code>{escape(record['command'])}</code> "
+        f"{escape(circumstances(record))}</p>\n{left_out}\n<p>{escape(text.LEGEND)}</p>"
     )
 
 

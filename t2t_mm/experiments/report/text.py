@@ -1,6 +1,7 @@
 """Numbers as the reports print them, and the Markdown report."""
 
 from t2t_mm.experiments.tables import metric_name
+from t2t_mm.results import circumstances
 
 _FINE = {"log_perplexity", "cider"}  # metrics of three decimals, the others are percentages
 
@@ -50,12 +51,7 @@ def left_out(missing: dict[str, list[int]]) -> str:
 def markdown(record: dict) -> str:
     """The page of a record as `results.write_results` makes it, with what `gather` found as its results."""
     found = record["results"]
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    lines = [
-        "# The paper's tables", "",
-        f"Written by `{record['command']}` at commit {record['commit']} on {record['date']}: {record['cores']} cores, "
-        f"{record['minutes']} minutes, seeds {record['seed']}; {versions}.", "", LEGEND, "",
-    ]  # fmt: skip
+    lines = ["# The paper's tables", "", f"Written by `{record['command']}` {circumstances(record)}", "", LEGEND, ""]
     if found["missing"]:
         lines += [left_out(found["missing"]), ""]
     for table in found["tables"]:
