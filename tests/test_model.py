@@ -22,6 +22,9 @@ VOCABULARY, CLASSES, BINS = 300, 12, 10
 def tiny(**settings):
     settings = {
         "depth": 32,
+        "encoder_blocks": 2,
+        "mixer_blocks": 1,
+        "decoder_blocks": 2,
         "frequency_bins": BINS,
         "num_classes": {"imagenet": CLASSES},
         "attention_block": functools.partial(AttentionBlock, heads=4),

@@ -79,7 +79,7 @@ def train(corpora, name, steps, problems=None, depth=16, **settings):
     if not vocabulary.exists():
         build_vocabulary(problems, str(vocabulary), size=310)
     model = functools.partial(small_model, depth)
-    batches = BatchSettings(positions=128, shuffle=8, max_length=64)
+    batches = BatchSettings(positions=128, shuffle=8, max_length=32)
     return loop.train(
         Experiment(problems, str(vocabulary), model, batches),
         str(corpora / name),

@@ -89,7 +89,7 @@ def start():
 
 
 def test_killed_at_random_moments_a_run_has_the_losses_of_the_whole_run(folder, start):
-    settings, any_step = {"steps": 14, "save_steps": 2}, re.compile(r"step \d+/14")
+    settings, any_step = {"steps": 10, "save_steps": 2}, re.compile(r"step \d+/10")
     whole = start(folder, "whole", **settings)
     run, moment = start(folder, "parts", **settings), random.Random()
     run.until_step(2)
@@ -110,11 +110,11 @@ def test_killed_at_random_moments_a_run_has_the_losses_of_the_whole_run(folder, 
     assert start(folder, "parts", **settings).end() == 0
     assert whole.end() == 0
     expected = losses(folder, "whole")
-    assert len(expected) == 28
+    assert len(expected) == 20
     assert losses(folder, "parts") == expected
 
 
-EVALUATION = {"eval_steps": 2, "eval_examples": 4, "eval_samples": 1}
+EVALUATION = {"eval_steps": 3, "eval_examples": 4, "eval_samples": 1}
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_two_devices_have_the_losses_of_one_and_its_checkpoints(folder, start, o
     dev, expected = (curves(os.path.join(folder, name))["dev"] for name in ("mirrored", "one"))
     assert dev.keys() == {"capitals", "reversal"}
     for problem, steps in dev.items():
-        assert steps.keys() == {2} and steps[2] == pytest.approx(expected[problem][2], rel=2e-5)
+        assert steps.keys() == {3} and steps[3] == pytest.approx(expected[problem][3], rel=2e-5)
     assert start(folder, "mirrored", noise=False, steps=4).end() == 0  # goes on alone
     same(losses(folder, "mirrored"), one_replica, range(4, 5))
 

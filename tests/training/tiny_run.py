@@ -64,7 +64,7 @@ def train(folder, name, noise=True, **settings):
         PROBLEMS,
         os.path.join(folder, "vocabulary.model"),
         functools.partial(tiny_model, noise),
-        BatchSettings(positions=128, shuffle=8, max_length=64),
+        BatchSettings(positions=128, shuffle=8, max_length=32),
     )
     settings = {"schedule": functools.partial(InverseSquareRoot, 1e-2, 5), "log_steps": 1, **settings}
     return loop.train(experiment, os.path.join(folder, name), **settings)
