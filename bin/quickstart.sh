@@ -27,11 +27,17 @@ say "4/6 Joint training of eight problems"
 $python bin/train.py "${gin[@]}" --model_dir="$run"
 
 say "5/6 Evaluation"
-$python bin/evaluate.py --model_dir="$run" --split=test --command="bash bin/quickstart.sh" "$@"
+if [ $# -eq 0 ] && [ "$run/evaluation_test.json" -nt "$run/checkpoints" ]; then
+  echo "$run/evaluation_test.json is there already:"
+  cat "$run/evaluation_test.md"
+else
+  $python bin/evaluate.py --model_dir="$run" --split=test --command="bash bin/quickstart.sh" "$@"
+fi
 
 say "6/6 Export"
-if [ -e "$run/export/1" ] && [ "$run/export/1" -nt "$run/checkpoints/checkpoint" ]; then
-  echo "$run/export/1 is there already."
+newest=$(ls -dt "$run"/export/[1-9]* 2>/dev/null | head -n 1 || true)
+if [ -n "$newest" ] && [ "$newest" -nt "$run/checkpoints" ]; then
+  echo "$newest is there already."
 else
   $python bin/export.py --model_dir="$run" --export_dir="$run/export" --norun_warmup
 fi
