@@ -89,7 +89,7 @@ def start():
 
 
 def test_killed_at_random_moments_a_run_has_the_losses_of_the_whole_run(folder, start):
-    settings, any_step = {"steps": 10, "save_steps": 2}, re.compile(r"step \d+/10")
+    settings, any_step = {"steps": 14, "save_steps": 2}, re.compile(r"step \d+/14")
     whole = start(folder, "whole", **settings)
     run, moment = start(folder, "parts", **settings), random.Random()
     run.until_step(2)
@@ -110,7 +110,7 @@ def test_killed_at_random_moments_a_run_has_the_losses_of_the_whole_run(folder, 
     assert start(folder, "parts", **settings).end() == 0
     assert whole.end() == 0
     expected = losses(folder, "whole")
-    assert len(expected) == 20
+    assert len(expected) == 28
     assert losses(folder, "parts") == expected
 
 
