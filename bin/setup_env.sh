@@ -21,7 +21,8 @@ if ! .venv/bin/python -c 'import pip' 2>/dev/null; then
 fi
 stamp=".venv/installed${extra:+-$extra}"
 if [ "$(cat "$stamp" 2>/dev/null)" != "$(cksum <setup.py)" ]; then
-  echo "Installing t2t_mm${extra:+ [$extra]} and its dependencies (about a minute, 2 GB)"
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".${extra:+[$extra]}"
+  echo "Installing t2t_mm${extra:+ [$extra]} and its dependencies (one to three minutes, 3 GB)"
+  # Most modules are never imported; those that are get compiled then.
+  .venv/bin/python -m pip install --no-compile --quiet --disable-pip-version-check -e ".${extra:+[$extra]}"
   cksum <setup.py >"$stamp"
 fi
