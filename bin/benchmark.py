@@ -3,7 +3,7 @@
     python bin/benchmark.py moe
     python bin/benchmark.py decode --output=docs/results/decode.json
 
-The measurements are the modules of t2t_mm/benchmarks; each has its settings in gin/benchmarks/NAME.gin.
+The measurements are the modules of t2t_mm/lab/benchmarks; each has its settings in gin/benchmarks/NAME.gin.
 """
 
 import importlib
@@ -14,9 +14,10 @@ import time
 
 from absl import app, flags
 
-from t2t_mm import benchmarks, config, results
-from t2t_mm.data import example
-from t2t_mm.errors import RunError
+from t2t_mm.corpora import example
+from t2t_mm.lab import benchmarks, results
+from t2t_mm.run import config
+from t2t_mm.run.errors import RunError
 
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration; gin/benchmarks/NAME.gin without.")
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings over the files.")
@@ -33,7 +34,7 @@ def main(arguments):
     if len(arguments) != 2 or arguments[1] not in known():
         raise SystemExit(f"benchmark.py: give one of {', '.join(known())}.")
     name = arguments[1]
-    module = importlib.import_module(f"t2t_mm.benchmarks.{name}")
+    module = importlib.import_module(f"t2t_mm.lab.benchmarks.{name}")
     top = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     try:
         config.parse(_GIN_FILE.value or [os.path.join(top, "gin", "benchmarks", f"{name}.gin")], _GIN_PARAM.value)

@@ -5,8 +5,11 @@
 
 from absl import app, flags
 
-from t2t_mm import config, experiment
-from t2t_mm.data import example, vocabulary
+from t2t_mm import experiment
+from t2t_mm.corpora import example
+from t2t_mm.input import vocabulary
+from t2t_mm.run import config
+from t2t_mm.run.errors import RunError
 
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", None, "Configuration files, later ones over earlier.", required=True)
 _SIZE = flags.DEFINE_integer("size", 8000, "Pieces, with padding, end, unknown, 256 bytes and the tree symbols.")
@@ -18,7 +21,7 @@ def main(_):
         config.parse(_GIN_FILE.value, _GIN_PARAM.value)
         run = config.configured(experiment.Experiment)()
         vocabulary.build_vocabulary(run.problems, run.vocabulary, _SIZE.value)
-    except (config.ConfigError, example.CorpusError, experiment.RunError) as error:
+    except (config.ConfigError, example.CorpusError, RunError) as error:
         raise SystemExit(f"build_vocabulary.py: {error}") from error
 
 

@@ -13,10 +13,14 @@ import sys
 
 from absl import app, flags
 
-from t2t_mm import config, experiment, inference
-from t2t_mm.data import example
-from t2t_mm.data.tokenizer import Tokenizer
-from t2t_mm.data.treebank import delinearise, to_brackets, to_indented
+from t2t_mm import experiment
+from t2t_mm.corpora import example
+from t2t_mm.corpora.treebank import delinearise, to_brackets, to_indented
+from t2t_mm.inference.predictor import Predictor, predict
+from t2t_mm.input.tokenizer import Tokenizer
+from t2t_mm.run import config
+from t2t_mm.run.errors import RunError
+from t2t_mm.run.folder import load_trained, use_folder
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
 _PROBLEM = flags.DEFINE_string("problem", None, "Which problem's answer is wanted.", required=True)
@@ -80,11 +84,11 @@ def sampling() -> dict | None:
         return None
     temperature = 1.0 if _TEMPERATURE.value is None else _TEMPERATURE.value
     if temperature <= 0 or not 0 < _TOP_P.value <= 1:
-        raise experiment.RunError(
+        raise RunError(
             f"--temperature={temperature} must be above 0, --top_p={_TOP_P.value} above 0 and at most 1."
         )
     if _BEAM_SIZE.value > 1:
-        raise experiment.RunError("Either draw (--temperature, --top_k, --top_p) or search with --beam_size, not both.")
+        raise RunError("Either draw (--temperature, --top_k, --top_p) or search with --beam_size, not both.")
     return {"temperature": temperature, "top_k": _TOP_K.value, "top_p": _TOP_P.value, "seed": _SEED.value}
 
 
@@ -104,18 +108,18 @@ def main(_):
     try:
         inputs, drawn = read_inputs(), sampling()
         config.parse(_GIN_FILE.value or [os.path.join(model_dir, "config.gin")], _GIN_PARAM.value)
-        run = experiment.use_folder(config.configured(experiment.Experiment)(), model_dir)
+        run = use_folder(config.configured(experiment.Experiment)(), model_dir)
         problem = run.problem(_PROBLEM.value)
         if problem.targets == "class":
             inputs = [dataclasses.replace(one, targets=0) for one in inputs]  # not looked at
-        network, description, _ = experiment.load_trained(run, model_dir)
+        network, description, _ = load_trained(run, model_dir)
         tokenizer = Tokenizer(run.vocabulary)
-        predictor = inference.Predictor(
+        predictor = Predictor(
             network, tokenizer, _BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value, drawn
         )
         report = example.Report(problem.name, max_bad=len(inputs))
-        answers = inference.predict(predictor, problem, inputs, tokenizer, run.audio, run.batches, report)
-    except (config.ConfigError, example.CorpusError, experiment.RunError) as error:
+        answers = predict(predictor, problem, inputs, tokenizer, run.audio, run.batches, report)
+    except (config.ConfigError, example.CorpusError, RunError) as error:
         raise SystemExit(f"decode.py: {error}") from error
     for one, answer in zip(inputs, answers):
         if answer is None:

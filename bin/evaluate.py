@@ -10,9 +10,13 @@ import time
 
 from absl import app, flags
 
-from t2t_mm import config, experiment, results
-from t2t_mm.data import example
+from t2t_mm import experiment
+from t2t_mm.corpora import example
 from t2t_mm.evaluation import curves, evaluate
+from t2t_mm.lab import results
+from t2t_mm.run import config
+from t2t_mm.run.errors import RunError
+from t2t_mm.run.folder import use_folder
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "dev", ["dev", "test"], "Which set.")
@@ -33,11 +37,11 @@ def main(_):
     model_dir, split, names = _MODEL_DIR.value, _SPLIT.value, _PROBLEM.value
     try:
         config.parse(_GIN_FILE.value or [os.path.join(model_dir, "config.gin")], _GIN_PARAM.value)
-        run = experiment.use_folder(config.configured(experiment.Experiment)(), model_dir)
+        run = use_folder(config.configured(experiment.Experiment)(), model_dir)
         decoding = evaluate.Decoding(_BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value)
         found = evaluate.evaluate(run, model_dir, split, names, decoding, best=_BEST.value)
         baselines = evaluate.evaluate_baselines(run, split, names) if _BASELINES.value else {}
-    except (config.ConfigError, example.CorpusError, experiment.RunError) as error:
+    except (config.ConfigError, example.CorpusError, RunError) as error:
         raise SystemExit(f"evaluate.py: {error}") from error
     evaluate.to_tensorboard(found, model_dir, split)
     path = _OUTPUT.value or os.path.join(model_dir, f"evaluation_{split}.json")

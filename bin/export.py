@@ -12,9 +12,12 @@ import time
 import tensorflow as tf
 from absl import app, flags, logging
 
-from t2t_mm import config, experiment
-from t2t_mm.data import example
+from t2t_mm import experiment
+from t2t_mm.corpora import example
 from t2t_mm.export import answers, save
+from t2t_mm.run import config
+from t2t_mm.run.errors import RunError
+from t2t_mm.run.folder import use_folder
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
 _EXPORT_DIR = flags.DEFINE_string("export_dir", None, "Folder of the export's versions.", required=True)
@@ -34,12 +37,12 @@ def main(_):
     start, model_dir = time.monotonic(), _MODEL_DIR.value
     try:
         config.parse(_GIN_FILE.value or [os.path.join(model_dir, "config.gin")], _GIN_PARAM.value)
-        run = experiment.use_folder(config.configured(experiment.Experiment)(), model_dir)
+        run = use_folder(config.configured(experiment.Experiment)(), model_dir)
         decoding = answers.Decoding(_BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value)
         folder = save.export(
             run, model_dir, _EXPORT_DIR.value, _PROBLEMS.value, decoding, _DTYPE.value, _RUN_WARMUP.value
         )
-    except (config.ConfigError, example.CorpusError, experiment.RunError) as error:
+    except (config.ConfigError, example.CorpusError, RunError) as error:
         raise SystemExit(f"export.py: {error}") from error
     print(f"Written to {folder} in {time.monotonic() - start:.0f} s")
     megabytes, seconds = save.size_on_disk(folder) / 1e6, save.load_seconds(folder)

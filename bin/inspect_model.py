@@ -6,11 +6,14 @@
 
 from absl import app, flags
 
-from t2t_mm import config, inspection
-from t2t_mm.data import buckets, example
-from t2t_mm.experiment import Experiment, RunError
+from t2t_mm.corpora import example
+from t2t_mm.experiment import Experiment
+from t2t_mm.input import buckets
+from t2t_mm.lab import inspection
 from t2t_mm.model import MultiModel
 from t2t_mm.problems import paper
+from t2t_mm.run import config
+from t2t_mm.run.errors import RunError
 
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", None, "Configuration files, later ones over earlier.", required=True)
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings over the files.")

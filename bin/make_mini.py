@@ -5,9 +5,9 @@
 
 from absl import app, flags
 
-from t2t_mm import config
-from t2t_mm.data import example
-from t2t_mm.data.mini import corpora
+from t2t_mm.corpora import example
+from t2t_mm.mini import corpora
+from t2t_mm.run import config
 
 _ROOT = flags.DEFINE_string("root", None, "Folder of the corpora; made if it is not there.", required=True)
 _SEED = flags.DEFINE_integer("seed", 0, "Another seed gives other sentences, pictures and voices.")

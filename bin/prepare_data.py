@@ -10,8 +10,11 @@ import os
 
 from absl import app, flags, logging
 
-from t2t_mm import config, experiment
-from t2t_mm.data import corpus_files, example, prepare
+from t2t_mm import experiment
+from t2t_mm.corpora import corpus_files, example
+from t2t_mm.input import prepare
+from t2t_mm.run import config
+from t2t_mm.run.errors import RunError
 
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", None, "The run's files, later ones over earlier.", required=True)
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings over the files.")
@@ -37,7 +40,7 @@ def prepare_or_verify(run, problem, workers) -> dict:
 
 def with_beam():
     try:
-        from t2t_mm.data import prepare_beam
+        from t2t_mm.input import prepare_beam
     except ImportError as error:
         raise SystemExit(
             f"prepare_data.py: --beam_pipeline_options needs Apache Beam ({error}): pip install -e '.[beam]'."
@@ -60,7 +63,7 @@ def main(_):
         with prepare.Workers(_PROCESSES.value) as workers:
             for problem in [run.problem(name) for name in _PROBLEM.value] or run.problems:
                 show(problem.name, prepare_or_verify(run, problem, workers))
-    except (config.ConfigError, example.CorpusError, experiment.RunError) as error:
+    except (config.ConfigError, example.CorpusError, RunError) as error:
         raise SystemExit(f"prepare_data.py: {error}") from error
 
 

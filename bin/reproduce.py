@@ -14,10 +14,10 @@ import sys
 
 from absl import app, flags
 
-from t2t_mm import config
-from t2t_mm.data import example
-from t2t_mm.errors import RunError
-from t2t_mm.experiments import reproduce
+from t2t_mm.corpora import example
+from t2t_mm.lab.tables import reproduce
+from t2t_mm.run import config
+from t2t_mm.run.errors import RunError
 
 _TABLE = flags.DEFINE_multi_string("table", [], "1, 2, 3, 4, curve or zero_shot; all without.")
 _CORPORA = flags.DEFINE_enum("corpora", "mini", list(reproduce.CORPORA), "On which corpora.")

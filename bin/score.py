@@ -9,10 +9,13 @@ import os
 
 from absl import app, flags
 
-from t2t_mm import config, experiment
-from t2t_mm.data import example
+from t2t_mm import experiment
+from t2t_mm.corpora import example
 from t2t_mm.evaluation import evaluate
-from t2t_mm.experiments import scores
+from t2t_mm.lab.tables import scores
+from t2t_mm.run import config
+from t2t_mm.run.errors import RunError
+from t2t_mm.run.folder import use_folder
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write.", required=True)
@@ -26,10 +29,10 @@ def main(_):
     model_dir = _MODEL_DIR.value
     try:
         config.parse(_GIN_FILE.value or [os.path.join(model_dir, "config.gin")], _GIN_PARAM.value)
-        run = experiment.use_folder(config.configured(experiment.Experiment)(), model_dir)
+        run = use_folder(config.configured(experiment.Experiment)(), model_dir)
         decoding = evaluate.Decoding() if _DECODE.value else None
         scores.write(_OUTPUT.value, scores.score(run, model_dir, decoding, _BASELINES.value))
-    except (config.ConfigError, example.CorpusError, experiment.RunError) as error:
+    except (config.ConfigError, example.CorpusError, RunError) as error:
         raise SystemExit(f"score.py: {error}") from error
 
 

@@ -11,9 +11,9 @@ import sys
 
 from absl import app, flags
 
-from t2t_mm import config
-from t2t_mm.data import example
-from t2t_mm.experiment import RunError
+from t2t_mm.corpora import example
+from t2t_mm.run import config
+from t2t_mm.run.errors import RunError
 from t2t_mm.training import loop, mixing, strategy
 
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", None, "Configuration files, later ones over earlier.", required=True)

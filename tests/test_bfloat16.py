@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from t2t_mm.decoding import beam_search
+from t2t_mm.inference.search import beam_search
 from t2t_mm.layers.normalization import LayerNorm
 from t2t_mm.layers.timing import timing_signal
-from t2t_mm.precision import layers_of
-from t2t_mm.problems.problem import Problem
-from t2t_mm.training.losses import problem_loss
+from t2t_mm.losses import problem_loss
+from t2t_mm.problem import Problem
+from t2t_mm.run.precision import layers_of
 from tests.test_model import CLASSES, ids, some_input, tiny
 
 TEXT = {

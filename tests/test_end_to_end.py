@@ -58,8 +58,8 @@ def test_a_run_leaves_what_later_commands_need(root):
 
 
 NINTH = """
-from t2t_mm.data.example import Example
-from t2t_mm.problems.problem import Problem
+from t2t_mm.corpora.example import Example
+from t2t_mm.problem import Problem
 
 class Reversal:
     def examples(self, split, report):

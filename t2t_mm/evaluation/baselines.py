@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from t2t_mm.data.example import Example
-from t2t_mm.problems.problem import Problem
+from t2t_mm.corpora.example import Example
+from t2t_mm.problem import Problem
 
 _PUNCTUATION = {",", ":", "``", "''", "."}
 

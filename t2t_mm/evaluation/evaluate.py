@@ -9,14 +9,16 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from t2t_mm.data.example import Report
-from t2t_mm.data.pipeline import load_examples, make_batches
-from t2t_mm.data.tokenizer import Tokenizer
+from t2t_mm.corpora.example import Report
 from t2t_mm.evaluation.baselines import baseline
-from t2t_mm.experiment import Experiment, RunError, load_trained
-from t2t_mm.inference import Predictor, predict
-from t2t_mm.problems.problem import Problem
-from t2t_mm.training.losses import cross_entropy, forward, token_weights
+from t2t_mm.experiment import Experiment
+from t2t_mm.inference.predictor import Predictor, predict
+from t2t_mm.input.pipeline import load_examples, make_batches
+from t2t_mm.input.tokenizer import Tokenizer
+from t2t_mm.losses import cross_entropy, forward, token_weights
+from t2t_mm.problem import Problem
+from t2t_mm.run.errors import RunError
+from t2t_mm.run.folder import load_trained
 
 # Evaluation leaves nothing out for its length; these only bound the largest bucket.
 _LONGEST = {"max_length": 4096, "max_frames": 65536}

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from absl import logging
 
-from t2t_mm.data.example import Report, first
-from t2t_mm.data.pipeline import load_examples, make_batches
-from t2t_mm.data.tokenizer import Tokenizer
-from t2t_mm.errors import RunError
+from t2t_mm.corpora.example import Report, first
 from t2t_mm.evaluation.evaluate import TeacherForced, sample_of, to_tensorboard
 from t2t_mm.experiment import Experiment
-from t2t_mm.inference import Predictor
+from t2t_mm.inference.predictor import Predictor
+from t2t_mm.input.pipeline import load_examples, make_batches
+from t2t_mm.input.tokenizer import Tokenizer
+from t2t_mm.run.errors import RunError
 
 _FIGURES = {"log_perplexity": False, "token_accuracy": True, "sequence_accuracy": True}  # whether higher is better
 

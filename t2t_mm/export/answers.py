@@ -7,13 +7,13 @@ import keras
 import tensorflow as tf
 import tensorflow_text
 
-from t2t_mm.data.buckets import BatchSettings
-from t2t_mm.data.features import AudioFeatures
-from t2t_mm.data.tokenizer import END_ID, PADDING_ID, Tokenizer
-from t2t_mm.decoding import beam_search, weights_read_once
-from t2t_mm.export import media
+from t2t_mm.export import reading
 from t2t_mm.export.trees import bracketed
-from t2t_mm.problems.problem import Problem
+from t2t_mm.inference.search import beam_search, weights_read_once
+from t2t_mm.input.buckets import BatchSettings
+from t2t_mm.input.features import AudioFeatures
+from t2t_mm.input.tokenizer import END_ID, PADDING_ID, Tokenizer
+from t2t_mm.problem import Problem
 
 _STRINGS, _NUMBERS = tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32)
 _CLASSES = 5  # named for each picture, at most
@@ -110,7 +110,7 @@ class Answers(tf.Module):
         names = sorted({name for name, _ in routes})
         paths = sorted({path for path, _ in routes.values()}, key=lambda path: (path.modality, path.kind, path.labels))
         # [names, modalities], -1 where a name does not take a modality.
-        places = [[(name, modality) for modality in media.MODALITIES] for name in names]
+        places = [[(name, modality) for modality in reading.MODALITIES] for name in names]
         path_table = [[paths.index(routes[p][0]) if p in routes else -1 for p in row] for row in places]
         command_table = [[routes[p][1] if p in routes else 0 for p in row] for row in places]
         known = f"; this export knows {', '.join(names)}"
@@ -121,11 +121,11 @@ class Answers(tf.Module):
             tf.debugging.assert_equal(tf.size(command), count, "command and inputs differ in length")
             named = command[:, None] == tf.constant(names)[None]
             message = tf.strings.join(['unknown command "', command, '"', known])
-            media.require(tf.reduce_any(named, axis=1), rows, "command", message)
-            places = tf.stack([tf.argmax(named, axis=1, output_type=tf.int32), media.modality(inputs)], axis=1)
+            reading.require(tf.reduce_any(named, axis=1), rows, "command", message)
+            places = tf.stack([tf.argmax(named, axis=1, output_type=tf.int32), reading.modality(inputs)], axis=1)
             path, commands = (tf.gather_nd(tf.constant(table), places) for table in (path_table, command_table))
             found = tf.gather(tf.constant(["text", "a picture", "a sound"]), places[:, 1])
-            media.require(path >= 0, rows, "inputs", tf.strings.join(['"', command, '" does not take ', found]))
+            reading.require(path >= 0, rows, "inputs", tf.strings.join(['"', command, '" does not take ', found]))
             outputs, scores = tf.fill([count], ""), tf.zeros([count])
             for index, one in enumerate(paths):
                 here = tf.where(path == index)
@@ -150,12 +150,12 @@ class Answers(tf.Module):
             rows = tf.range(tf.shape(ids)[0])
             named = command[:, None] == tf.constant(names)[None]
             message = tf.strings.join(['unknown command "', command, '"', known])
-            media.require(tf.reduce_any(named, axis=1), rows, "command", message)
+            reading.require(tf.reduce_any(named, axis=1), rows, "command", message)
             valid = tf.reduce_all(tf.logical_and(ids >= 0, ids < self._vocabulary_size), axis=1)
             # Asserts do not hold back what needs none of their results: the table is only asked for ids it has.
             ids = tf.where(valid[:, None], ids, PADDING_ID)
-            media.require(valid, rows, "ids", f"an id outside 0 to {self._vocabulary_size - 1}")
-            media.require(tf.reduce_any(ids != PADDING_ID, axis=1), rows, "ids", "nothing but padding")
+            reading.require(valid, rows, "ids", f"an id outside 0 to {self._vocabulary_size - 1}")
+            reading.require(tf.reduce_any(ids != PADDING_ID, axis=1), rows, "ids", "nothing but padding")
             commands = tf.gather(
                 tf.constant([self._network.command_id(name) for name in names]), tf.argmax(named, axis=1)
             )
@@ -205,11 +205,11 @@ class Answers(tf.Module):
 
     def _encoded(self, modality: str, inputs, rows):  # -> encoded [b, S, D], padding [b, S], grid [2]
         if modality == "language":
-            features = media.read_texts(inputs, rows, self.sentencepiece, self._batches.max_length)
+            features = reading.read_texts(inputs, rows, self.sentencepiece, self._batches.max_length)
         elif modality == "image":
-            features = (media.read_pictures(inputs, rows, self._batches.image_size),)
+            features = (reading.read_pictures(inputs, rows, self._batches.image_size),)
         else:
-            features = media.read_sounds(inputs, rows, self._audio, self._batches.max_frames)
+            features = reading.read_sounds(inputs, rows, self._audio, self._batches.max_frames)
         return self._encode(modality)(*features)
 
     def _classes(self, modality: str, labels: str, inputs, rows, commands):  # -> classes [b, k], scores [b, k]

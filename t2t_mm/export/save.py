@@ -10,12 +10,14 @@ import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from t2t_mm.data.tokenizer import Tokenizer
-from t2t_mm.experiment import Experiment, RunError, load_trained
+from t2t_mm.experiment import Experiment
 from t2t_mm.export import operations, warmup
 from t2t_mm.export.answers import Answers, Decoding
+from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.model import MultiModel
-from t2t_mm.problems.problem import Problem
+from t2t_mm.problem import Problem
+from t2t_mm.run.errors import RunError
+from t2t_mm.run.folder import load_trained
 
 _CLASSIFY = "tensorflow/serving/classify"
 DTYPES = ("float32", "bfloat16")

@@ -11,7 +11,7 @@ from PIL import Image
 from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_log_pb2
 
 from t2t_mm.export.answers import EXAMPLE_FEATURES
-from t2t_mm.problems.problem import Problem
+from t2t_mm.problem import Problem
 
 # Where TensorFlow Serving looks for them.
 RECORDS = os.path.join("assets.extra", "tf_serving_warmup_requests")

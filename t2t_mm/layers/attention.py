@@ -7,9 +7,9 @@ from keras import ops
 
 from t2t_mm.layers.checks import at_least
 from t2t_mm.layers.convolution import ConvBlock, pointwise, pointwise_initializer
-from t2t_mm.layers.randomness import Dropout
 from t2t_mm.layers.history import History
 from t2t_mm.layers.normalization import LayerNorm
+from t2t_mm.layers.randomness import Dropout
 from t2t_mm.layers.timing import timing_signal
 
 

@@ -6,9 +6,9 @@ import keras
 from keras import ops
 
 from t2t_mm.layers.checks import at_least
-from t2t_mm.layers.randomness import Dropout
 from t2t_mm.layers.history import History
 from t2t_mm.layers.normalization import LayerNorm
+from t2t_mm.layers.randomness import Dropout
 
 
 def zero_padding(x, padding):

@@ -3,18 +3,18 @@
 Captions and transcripts share "To-English" with translation: what the input is, its modality net already tells.
 """
 
-from t2t_mm.data.coco import CocoCaptions
-from t2t_mm.data.image_folders import ImageFolders
-from t2t_mm.data.parallel_text import ParallelText
-from t2t_mm.data.speech_folders import SpeechFolders
-from t2t_mm.data.treebank import Treebank
-from t2t_mm.data.wsj import WSJSpeech
-from t2t_mm.evaluation.captioning import captions
-from t2t_mm.evaluation.classification import top_k
-from t2t_mm.evaluation.parsing import bracket_f1
-from t2t_mm.evaluation.recognition import wer
-from t2t_mm.evaluation.translation import bleu
-from t2t_mm.problems.problem import Problem
+from t2t_mm.corpora.coco import CocoCaptions
+from t2t_mm.corpora.image_folders import ImageFolders
+from t2t_mm.corpora.parallel_text import ParallelText
+from t2t_mm.corpora.speech_folders import SpeechFolders
+from t2t_mm.corpora.treebank import Treebank
+from t2t_mm.corpora.wsj import WSJSpeech
+from t2t_mm.metrics.captioning import captions
+from t2t_mm.metrics.classification import top_k
+from t2t_mm.metrics.parsing import bracket_f1
+from t2t_mm.metrics.recognition import wer
+from t2t_mm.metrics.translation import bleu
+from t2t_mm.problem import Problem
 
 COMMANDS = {"en": "To-English", "de": "To-German", "fr": "To-French"}
 

@@ -4,8 +4,8 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
-from t2t_mm.data.records import PreparedRecords
-from t2t_mm.problems.problem import Problem
+from t2t_mm.input.records import PreparedRecords
+from t2t_mm.problem import Problem
 
 
 def problems(declared: Sequence[Problem], root: str) -> list[Problem]:

@@ -1,13 +1,13 @@
 """The paper's kinds of problem on data sets that tensorflow-datasets prepares (`tfds build NAME`)."""
 
-from t2t_mm.data.tfds_source import TFDS
-from t2t_mm.evaluation.captioning import captions
-from t2t_mm.evaluation.classification import top_k
-from t2t_mm.evaluation.parsing import bracket_f1
-from t2t_mm.evaluation.recognition import wer
-from t2t_mm.evaluation.translation import bleu
+from t2t_mm.corpora.tfds_source import TFDS
+from t2t_mm.metrics.captioning import captions
+from t2t_mm.metrics.classification import top_k
+from t2t_mm.metrics.parsing import bracket_f1
+from t2t_mm.metrics.recognition import wer
+from t2t_mm.metrics.translation import bleu
+from t2t_mm.problem import Problem
 from t2t_mm.problems.paper import COMMANDS
-from t2t_mm.problems.problem import Problem
 
 
 def imagenet(data_dir: str | None = None) -> Problem:
@@ -37,12 +37,12 @@ def librispeech(data_dir: str | None = None) -> Problem:
 
 
 def wsj_speech(data_dir: str | None = None) -> Problem:
-    """What the builder in t2t_mm/data/tfds_builders/wsj_speech.py has prepared."""
+    """What the builder in t2t_mm/corpora/tfds_builders/wsj_speech.py has prepared."""
     source = TFDS("wsj_speech", "speech", "text", data_dir)
     return Problem("wsj_speech", source, "audio", "text", "To-English", (wer,))
 
 
 def wsj_parsing(data_dir: str | None = None) -> Problem:
-    """What the builder in t2t_mm/data/tfds_builders/wsj_parsing.py has prepared."""
+    """What the builder in t2t_mm/corpora/tfds_builders/wsj_parsing.py has prepared."""
     source = TFDS("wsj_parsing", "sentence", "tree", data_dir)
     return Problem("wsj_parsing", source, "language", "tree", "To-Parse-Tree", (bracket_f1,))

@@ -4,13 +4,13 @@ A joint model knows their modality nets and their command tokens, and has never 
 few examples, for fine-tuning. `paper.wmt_de_fr` is one more of them.
 """
 
-from t2t_mm.data.coco import CocoCaptions
-from t2t_mm.data.speech_folders import SpeechFolders
-from t2t_mm.evaluation.captioning import captions
-from t2t_mm.evaluation.parsing import bracket_f1_without_words
-from t2t_mm.evaluation.translation import bleu
+from t2t_mm.corpora.coco import CocoCaptions
+from t2t_mm.corpora.speech_folders import SpeechFolders
+from t2t_mm.metrics.captioning import captions
+from t2t_mm.metrics.parsing import bracket_f1_without_words
+from t2t_mm.metrics.translation import bleu
+from t2t_mm.problem import Problem
 from t2t_mm.problems.paper import COMMANDS, translation
-from t2t_mm.problems.problem import Problem
 
 
 def wmt_fr_de(root: str) -> Problem:

@@ -13,15 +13,15 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from t2t_mm.data.example import Report
-from t2t_mm.data.pipeline import load_examples, make_batches, next_batch
-from t2t_mm.data.tokenizer import Tokenizer
+from t2t_mm.corpora.example import Report
 from t2t_mm.evaluation import periodic
-from t2t_mm.experiment import (
-    Experiment, RunError, all_variables, describe_from, prepare_folder, restore, restore_weights,
-)  # fmt: skip
+from t2t_mm.experiment import Experiment
+from t2t_mm.input.pipeline import load_examples, make_batches, next_batch
+from t2t_mm.input.tokenizer import Tokenizer
+from t2t_mm.run.checkpoints import Checkpoints, checkpoints_folder, newest_sound, only_trainer, writing
+from t2t_mm.run.errors import RunError
+from t2t_mm.run.folder import all_variables, describe_from, prepare_folder, restore, restore_weights  # fmt: skip
 from t2t_mm.training import strategy as strategies
-from t2t_mm.training.checkpoints import Checkpoints, checkpoints_folder, newest_sound, only_trainer, writing
 from t2t_mm.training.mixing import problems_of_step
 from t2t_mm.training.optimizer import FusedAdam
 from t2t_mm.training.schedule import InverseSquareRoot

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from t2t_mm.layers.randomness import of_replica
-from t2t_mm.problems.problem import Problem
-from t2t_mm.training.losses import problem_loss
+from t2t_mm.losses import problem_loss
+from t2t_mm.problem import Problem
 
 
 def make_train_step(

@@ -7,9 +7,9 @@ import re
 
 import tensorflow as tf
 
-from t2t_mm.data.buckets import BatchSettings, bucket_shapes
-from t2t_mm.errors import RunError
-from t2t_mm.problems.problem import Problem
+from t2t_mm.input.buckets import BatchSettings, bucket_shapes
+from t2t_mm.problem import Problem
+from t2t_mm.run.errors import RunError
 
 NAMES = ("one", "mirrored", "multi_worker", "tpu")  # each a function here, and a value of bin/train.py --strategy
 

@@ -5,8 +5,8 @@ import os
 import pytest
 import tensorflow as tf
 
-from t2t_mm import results
 from t2t_mm.evaluation import curves
+from t2t_mm.lab import results
 
 
 def write_events(model_dir, steps, loss):

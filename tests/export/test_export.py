@@ -19,14 +19,15 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.tools import saved_model_cli
 from tensorflow_serving.apis import prediction_log_pb2
 
-from t2t_mm import experiment, inference
-from t2t_mm.data.buckets import BatchSettings
-from t2t_mm.data.example import Example, Report
-from t2t_mm.data.features import AudioFeatures
-from t2t_mm.data.tokenizer import Tokenizer, train_vocabulary
-from t2t_mm.data.treebank import delinearise, to_brackets
+from t2t_mm import experiment
+from t2t_mm.corpora.example import Example, Report
+from t2t_mm.corpora.treebank import delinearise, to_brackets
 from t2t_mm.export import operations, save, warmup
 from t2t_mm.export.answers import Decoding
+from t2t_mm.inference.predictor import Predictor, predict
+from t2t_mm.input.buckets import BatchSettings
+from t2t_mm.input.features import AudioFeatures
+from t2t_mm.input.tokenizer import Tokenizer, train_vocabulary
 from t2t_mm.layers.attention import AttentionBlock
 from t2t_mm.layers.convolution import ConvBlock
 from t2t_mm.layers.moe import MixtureOfExperts
@@ -34,8 +35,10 @@ from t2t_mm.modalities.audio import AudioInput
 from t2t_mm.modalities.categorical import CategoricalOutput
 from t2t_mm.modalities.image import ImageInput
 from t2t_mm.model import MultiModel
-from t2t_mm.problems.problem import Problem
-from t2t_mm.training.checkpoints import Checkpoints
+from t2t_mm.problem import Problem
+from t2t_mm.run.checkpoints import Checkpoints
+from t2t_mm.run.errors import RunError
+from t2t_mm.run.folder import all_variables, load_description, load_trained, prepare_folder, use_folder
 
 SENTENCES = ["a dog (b) sleeps .", "the small cat", "Ein Hund schläft im Garten .", "one two three", "it"]
 NAMES = ["n01", "n02", "n03", "n04", "n05", "n06", "n07"]
@@ -101,20 +104,20 @@ def run(tmp_path_factory):
         PROBLEMS, os.path.join(folder, "vocabulary"), model,
         BatchSettings(max_length=40, max_frames=120, image_size=32), AudioFeatures(bins=10),
     )  # fmt: skip
-    experiment.prepare_folder(folder, made, made.describe(), "", 0)
+    prepare_folder(folder, made, made.describe(), "", 0)
     keras.utils.set_random_seed(3)
-    network = made.build_model(experiment.load_description(folder))
+    network = made.build_model(load_description(folder))
     rng = np.random.default_rng(3)
     for weight in network.trainable_weights:
         if weight.path.endswith(("gate", "language_out/kernel")):
             weight.assign(rng.normal(size=weight.shape).astype("float32"))
     checkpoint = tf.train.Checkpoint(
-        variables=experiment.all_variables(network),
+        variables=all_variables(network),
         done=tf.Variable(1, dtype=tf.int64),
         seconds=tf.Variable(1.0, dtype=tf.float64),
     )
     Checkpoints(checkpoint, folder).save(1)
-    return experiment.use_folder(made, folder), folder
+    return use_folder(made, folder), folder
 
 
 @pytest.fixture(scope="module")
@@ -157,9 +160,9 @@ def serve(requests):
 def decoded(run, tmp_path_factory):
     """What bin/decode.py answers: (problem, beam size) -> the answer to each of INPUTS, each decoded alone."""
     made, folder = run
-    network, _, _ = experiment.load_trained(made, folder)
+    network, _, _ = load_trained(made, folder)
     tokenizer, files = Tokenizer(made.vocabulary), tmp_path_factory.mktemp("inputs")
-    predictors = {beam: inference.Predictor(network, tokenizer, beam, 0.6, LENGTH) for beam in (1, 3)}
+    predictors = {beam: Predictor(network, tokenizer, beam, 0.6, LENGTH) for beam in (1, 3)}
 
     @functools.cache
     def answers(name, beam):
@@ -170,7 +173,7 @@ def decoded(run, tmp_path_factory):
                 (files / f"{name}{number}").write_bytes(data)
             one = [Example(text, 0 if problem.targets == "class" else "", "here")]
             report = Report(name, 0)
-            answer = inference.predict(predictors[beam], problem, one, tokenizer, made.audio, made.batches, report)[0]
+            answer = predict(predictors[beam], problem, one, tokenizer, made.audio, made.batches, report)[0]
             if problem.targets == "tree":
                 answer = to_brackets(delinearise(answer.split(), text.split())[0])
             found.append(answer)
@@ -287,7 +290,7 @@ def test_the_row_at_fault_is_named(served, request_name, message):
 
 def test_a_reduced_model_answers_as_the_whole(run):
     made, folder = run
-    whole, description, _ = experiment.load_trained(made, folder)
+    whole, description, _ = load_trained(made, folder)
     small = save.reduced(whole, made, description, [made.problem("wsj_parsing"), made.problem("coco")])
     assert small.count_params() < whole.count_params() and small.commands == ("To-English", "To-Parse-Tree")
     ids, pixels = np.array([[5, 7, 9, 1]]), np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype("float32")
@@ -355,6 +358,6 @@ def test_an_operation_that_servers_lack_is_found(tmp_path):
 
 def test_a_failed_export_leaves_nothing(run, tmp_path, monkeypatch):
     monkeypatch.setattr(operations, "ALLOWED", operations.ALLOWED - {"SentencepieceTokenizeOp"})
-    with pytest.raises(experiment.RunError, match="SentencepieceTokenizeOp"):
+    with pytest.raises(RunError, match="SentencepieceTokenizeOp"):
         save.export(run[0], run[1], str(tmp_path), ["wmt_en_de"], Decoding(1, 0.6, 4))
     assert os.listdir(tmp_path) == []

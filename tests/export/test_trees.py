@@ -5,9 +5,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from t2t_mm.data.tokenizer import text_to_tree
-from t2t_mm.data.treebank import delinearise, to_brackets
+from t2t_mm.corpora.treebank import delinearise, to_brackets
 from t2t_mm.export.trees import bracketed
+from t2t_mm.input.tokenizer import text_to_tree
 
 in_graph = tf.function(bracketed, input_signature=[tf.TensorSpec([None], tf.string)] * 2)
 symbols = st.sampled_from(["(S", ")S", "(NP", ")NP", "NN", "DT", "(", ")", "", "((X", ")(X", "é", "a b", "(\u00a0x"])

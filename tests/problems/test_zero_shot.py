@@ -2,11 +2,11 @@
 
 import pytest
 
-from t2t_mm.data.example import Report
-from t2t_mm.data.mini.corpora import Sizes, make_mini
-from t2t_mm.data.treebank import delinearise
+from t2t_mm.corpora.example import Report
+from t2t_mm.corpora.treebank import delinearise
 from t2t_mm.evaluation.baselines import baseline
 from t2t_mm.evaluation.evaluate import score
+from t2t_mm.mini.corpora import Sizes, make_mini
 from t2t_mm.problems import paper, zero_shot
 
 SIZES = Sizes(

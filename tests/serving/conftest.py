@@ -18,7 +18,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_log_pb2, prediction_service_pb2_grpc
 
-from t2t_mm.export import media
+from t2t_mm.export import reading
 from t2t_mm.serving.batching import BatchSettings
 from t2t_mm.serving.server import Server, Settings
 from t2t_mm.serving.service import Limits
@@ -51,7 +51,7 @@ class SmallModel(tf.Module):
 
     def _mean_colours(self, pictures):  # [batch] -> [batch, 3]
         def one(pair):
-            return tf.reduce_mean(media.decode_picture(*pair)[1], (0, 1))
+            return tf.reduce_mean(reading.decode_picture(*pair)[1], (0, 1))
 
         rows = tf.range(tf.size(pictures))
         return tf.map_fn(one, (pictures, rows), fn_output_signature=tf.TensorSpec([3], tf.float32))
@@ -74,7 +74,7 @@ class SmallModel(tf.Module):
     @tf.function(input_signature=[STRINGS])
     def wsj_speech(self, inputs):
         def one(pair):
-            sound, rate = media.decode_sound(*pair)
+            sound, rate = reading.decode_sound(*pair)
             return tf.strings.format("{} SAMPLES AT {}", (tf.size(sound), rate))
 
         return self._answer(tf.map_fn(one, (inputs, tf.range(tf.size(inputs))), fn_output_signature=tf.string))

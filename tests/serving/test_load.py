@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from t2t_mm.serving import load
+from t2t_mm.lab import load
 from t2t_mm.serving.batching import BatchSettings
 from t2t_mm.serving.service import Limits
 

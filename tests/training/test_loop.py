@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from t2t_mm.data.buckets import BatchSettings
-from t2t_mm.data.example import CorpusError, Example, TooManyBadExamples
-from t2t_mm.data.vocabulary import build_vocabulary
-from t2t_mm.experiment import Experiment, RunError, load_trained
+from t2t_mm.corpora.example import CorpusError, Example, TooManyBadExamples
+from t2t_mm.experiment import Experiment
+from t2t_mm.input.buckets import BatchSettings
+from t2t_mm.input.vocabulary import build_vocabulary
 from t2t_mm.layers.attention import AttentionBlock
 from t2t_mm.layers.convolution import ConvBlock
 from t2t_mm.layers.moe import MixtureOfExperts
 from t2t_mm.model import MultiModel
+from t2t_mm.problem import Problem
 from t2t_mm.problems import paper
-from t2t_mm.problems.problem import Problem
+from t2t_mm.run.errors import RunError
+from t2t_mm.run.folder import load_trained
 from t2t_mm.training import loop
 from t2t_mm.training.mixing import MixingError, problems_of_step
 from t2t_mm.training.schedule import InverseSquareRoot

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from t2t_mm.data.buckets import BatchSettings, bucket_shapes
-from t2t_mm.data.example import Report
-from t2t_mm.data.features import AudioFeatures
-from t2t_mm.data.pipeline import load_examples, make_batches
-from t2t_mm.data.tokenizer import Tokenizer
-from t2t_mm.data.vocabulary import build_vocabulary
+from t2t_mm.corpora.example import Report
 from t2t_mm.evaluation.evaluate import TeacherForced
+from t2t_mm.input.buckets import BatchSettings, bucket_shapes
+from t2t_mm.input.features import AudioFeatures
+from t2t_mm.input.pipeline import load_examples, make_batches
+from t2t_mm.input.tokenizer import Tokenizer
+from t2t_mm.input.vocabulary import build_vocabulary
 from t2t_mm.training.step import make_train_step
 from tests.training import tiny_run
 

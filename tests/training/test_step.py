@@ -12,11 +12,11 @@ from t2t_mm.layers.attention import AttentionBlock
 from t2t_mm.layers.convolution import ConvBlock
 from t2t_mm.layers.moe import MixtureOfExperts
 from t2t_mm.layers.randomness import Dropout, of_replica
+from t2t_mm.losses import problem_loss
 from t2t_mm.modalities.categorical import CategoricalOutput
 from t2t_mm.model import MultiModel
-from t2t_mm.problems.problem import Problem
+from t2t_mm.problem import Problem
 from t2t_mm.training import step as step_module
-from t2t_mm.training.losses import problem_loss
 from t2t_mm.training.optimizer import OfWholeBatch
 from t2t_mm.training.step import make_train_step, split_batch
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from t2t_mm.data.vocabulary import build_vocabulary
 from t2t_mm.evaluation.curves import curves
+from t2t_mm.input.vocabulary import build_vocabulary
 from tests.training import tiny_run
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -15,15 +15,15 @@ import sys
 import tensorflow as tf
 from absl import logging
 
-from t2t_mm.data.buckets import BatchSettings
-from t2t_mm.data.example import Example
-from t2t_mm.errors import RunError
+from t2t_mm.corpora.example import Example
 from t2t_mm.experiment import Experiment
+from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.layers.attention import AttentionBlock
 from t2t_mm.layers.convolution import ConvBlock
 from t2t_mm.layers.moe import MixtureOfExperts
 from t2t_mm.model import MultiModel
-from t2t_mm.problems.problem import Problem
+from t2t_mm.problem import Problem
+from t2t_mm.run.errors import RunError
 from t2t_mm.training import loop, strategy
 from t2t_mm.training.schedule import InverseSquareRoot
 

@@ -1,0 +1,184 @@
+"""Image captions in the annotation format of MS-COCO."""
+
+import json
+import os
+
+from t2t_mm.corpora.corpus_files import check_split, encodes, missing_corpus, warn_of_count
+from t2t_mm.corpora.example import CorpusError, Example, Report
+
+_NAMES = {"train": "train", "dev": "val", "test": "test"}
+_CATALOGUE = "MS-COCO captions (cocodataset.org)"
+_KARPATHY = {"train": ("train", "restval"), "dev": ("val",), "test": ("test",)}
+_KARPATHY_IMAGES = {"train": 82783 + 30504, "dev": 5000, "test": 5000}
+_IMAGES = {(2014, "train"): 82783, (2014, "dev"): 40504, (2017, "train"): 118287, (2017, "dev"): 5000}
+_LARGEST_FILE = 1 << 30  # bytes; the whole release's annotations are a tenth of it
+
+
+class CocoCaptions:
+    """Images and their captions, five or more an image.
+
+    Args:
+      root: the folder of all corpora.
+      folder: the folder in it that holds `annotations/captions_{train,val,test}<year>.json` and the images in
+        `{train,val,test}<year>/`. COCO publishes no captions of its test images.
+      year: of the release, 2014 (the split of the paper's time) or 2017.
+      karpathy: read the split of Karpathy and Fei-Fei (2015) instead, from `dataset_coco.json` in `annotations` or beside
+        it, with the images of 2014. Figures of the two splits cannot be compared.
+    """
+
+    def __init__(self, root: str, folder: str = "coco", year: int = 2014, karpathy: bool = False):
+        if year not in (2014, 2017) or (karpathy and year != 2014):
+            raise ValueError(f"year {year}, karpathy {karpathy}: COCO has 2014 and 2017, Karpathy's split is of 2014.")
+        self.folder = os.path.join(root, folder)
+        self.year = year
+        self.karpathy = karpathy
+
+    def examples(self, split: str, report: Report) -> list[Example]:
+        """In training one example a caption; in dev and test one an image, with all its captions as references.
+
+        An image that is not on disk, has no caption, or whose file name leads out of the image folder, and a blank
+        caption or one of an unknown image, are reported and left out.
+
+        Raises:
+          CorpusError: the annotation file or the image folder is absent or not in the format, or nothing is usable.
+          TooManyBadExamples: more bad images and captions than `report` allows.
+        """
+        check_split(split)
+        if self.karpathy:
+            return self._karpathy_examples(split, report)
+        name = f"{_NAMES[split]}{self.year}"
+        annotation_path = os.path.join(self.folder, "annotations", f"captions_{name}.json")
+        image_folder = os.path.join(self.folder, name)
+        images, annotations = _read_annotations(annotation_path)
+        if (self.year, split) in _IMAGES:
+            warn_of_count(f"{annotation_path}: images", len(images), _IMAGES[self.year, split])
+        paths = _image_paths(images, image_folder, annotation_path, report)
+        captions = _captions(annotations, {image["id"] for image in images}, annotation_path, report)
+        if not (examples := _examples(split, paths, captions, annotation_path, report)):
+            raise CorpusError(f"{annotation_path}: no image of it with a caption is in {image_folder}.")
+        return examples
+
+    def _karpathy_examples(self, split: str, report: Report) -> list[Example]:
+        """The split of `dataset_coco.json`: training is COCO's own and what its dev set has to spare."""
+        places = (os.path.join(self.folder, part, "dataset_coco.json") for part in ("annotations", ""))
+        path = next(filter(os.path.isfile, places), os.path.join(self.folder, "annotations", "dataset_coco.json"))
+        content = _read_json(path, "Karpathy's split of COCO, dataset_coco.json,")
+        fields = {"cocoid": int, "filename": str, "filepath": str, "split": str, "sentences": list}
+        records = [r for r in _records(content, "images", fields, path) if r["split"] in _KARPATHY[split]]
+        warn_of_count(f"{path}: images of {split}", len(records), _KARPATHY_IMAGES[split])
+        paths = {}
+        for folder in sorted({record["filepath"] for record in records}):
+            images = [{"id": r["cocoid"], "file_name": r["filename"]} for r in records if r["filepath"] == folder]
+            if _is_plain_name(folder):
+                paths |= _image_paths(images, os.path.join(self.folder, folder), path, report)
+            else:
+                report.skip(f"{path}: filepath {folder!r}", f"is not the name of a folder in {self.folder}")
+        ids = {record["cocoid"] for record in records}
+        captions = _captions(_karpathy_annotations(records, path), ids, path, report)
+        paths = {record["cocoid"]: paths[record["cocoid"]] for record in records if record["cocoid"] in paths}
+        if not (examples := _examples(split, paths, captions, path, report)):
+            raise CorpusError(f"{path}: no image of {split} with a caption is in the folders it names.")
+        return examples
+
+
+def _examples(split, paths: dict, captions: dict, annotation_path: str, report: Report) -> list[Example]:
+    """In training one example a caption, else one an image; the images in the order of `paths`."""
+    examples = []
+    for image_id, path in paths.items():
+        origin = f"{annotation_path}: image {image_id}"
+        if image_id not in captions:
+            report.skip(origin, "no caption")
+        elif split == "train":
+            examples += [
+                Example(inputs=path, targets=caption, origin=f"{annotation_path}: annotation {annotation_id}")
+                for annotation_id, caption in captions[image_id]
+            ]
+        else:
+            references = tuple(caption for _, caption in captions[image_id])
+            examples.append(Example(inputs=path, targets=references[0], origin=origin, references=references))
+    return examples
+
+
+def _read_annotations(path: str) -> tuple[list[dict], list[dict]]:
+    """The `images` and `annotations` of a caption file, with the fields used here checked."""
+    content = _read_json(path, "a COCO caption file")
+    images = _records(content, "images", {"id": int, "file_name": str}, path)
+    return images, _records(content, "annotations", {"id": int, "image_id": int, "caption": str}, path)
+
+
+def _karpathy_annotations(records: list[dict], path: str) -> list[dict]:
+    """The captions of `dataset_coco.json` as COCO itself writes them."""
+    annotations = []
+    for record in records:
+        for number, sentence in enumerate(record["sentences"]):
+            if not isinstance(sentence, dict) or not isinstance(sentence.get("raw"), str):
+                raise CorpusError(f"{path}: image {record['cocoid']}: sentence {number} has no text `raw`.")
+            annotation = {"image_id": record["cocoid"], "caption": sentence["raw"]}
+            annotations.append(annotation | {"id": sentence.get("sentid", f"{record['cocoid']}:{number}")})
+    return annotations
+
+
+def _read_json(path: str, description: str) -> dict:
+    if not os.path.isfile(path):
+        raise missing_corpus(path, description, _CATALOGUE, "coco")
+    if os.path.getsize(path) > _LARGEST_FILE:
+        raise CorpusError(f"{path}: larger than {_LARGEST_FILE >> 20} MiB, which no annotation file of COCO is.")
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: neither JSON nor UTF-8
+        raise CorpusError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise CorpusError(f"{path}: holds no JSON object with `images`.")
+    return content
+
+
+def _records(content: dict, name: str, fields: dict[str, type], path: str) -> list[dict]:
+    records = content.get(name)
+    if not isinstance(records, list):
+        raise CorpusError(f"{path}: has no list `{name}`.")
+    for number, record in enumerate(records):
+        for field, kind in fields.items():
+            if not isinstance(record, dict) or not isinstance(record.get(field), kind):
+                raise CorpusError(f"{path}: {name}[{number}] has no field `{field}` of type {kind.__name__}.")
+    return records
+
+
+def _image_paths(images: list[dict], folder: str, annotation_path: str, report: Report) -> dict[int, str]:
+    """The path of each image that is in the folder, by image id."""
+    if not os.path.isdir(folder):
+        raise missing_corpus(folder, f"the images of {annotation_path}", "MS-COCO images (cocodataset.org)", "coco")
+    present = set(os.listdir(folder))  # one listing instead of a look at each of 80 thousand files
+    paths = {}
+    for image in images:
+        origin, name = f"{annotation_path}: image {image['id']}", image["file_name"]
+        if not _is_plain_name(name):
+            report.skip(origin, f"file_name {name!r} is not the name of a file in {folder}")
+        elif name not in present:
+            report.skip(origin, f"no file {name} in {folder}")
+        else:
+            paths[image["id"]] = os.path.join(folder, name)
+    return paths
+
+
+def _is_plain_name(name: str) -> bool:
+    """Whether a name from a file names something inside a folder, and nothing outside."""
+    return os.path.basename(name) == name and "\\" not in name and name not in ("", ".", "..") and encodes(name)
+
+
+def _captions(
+    annotations: list[dict], image_ids: set[int], annotation_path: str, report: Report
+) -> dict[int, list[tuple[int, str]]]:
+    """(annotation id, caption) by image id, in the order of the file; white space becomes single spaces."""
+    captions: dict[int, list[tuple[int, str]]] = {}
+    for annotation in annotations:
+        origin, caption = f"{annotation_path}: annotation {annotation['id']}", " ".join(annotation["caption"].split())
+        if annotation["image_id"] not in image_ids:
+            report.skip(origin, f"there is no image {annotation['image_id']}")
+        elif not caption:
+            report.skip(origin, "the caption is blank")
+        elif not encodes(caption):
+            report.skip(origin, "the caption has half of a surrogate pair")
+        else:
+            captions.setdefault(annotation["image_id"], []).append((annotation["id"], caption))
+    return captions

@@ -1,0 +1,138 @@
+"""What the corpus readers share: the message for a corpus that is not there, and lines of text files."""
+
+import functools
+import gzip
+import io
+import itertools
+import os
+import zlib
+from collections.abc import Iterator
+
+from absl import logging
+
+from t2t_mm.corpora.example import CorpusError, Example, Report
+
+SPLITS = ("train", "dev", "test")
+LONGEST_LINE = 1 << 20  # bytes; no sentence has as many
+# What a .gz file may unpack to: text shrinks to a third or a tenth, an endless row of zeros to a thousandth.
+_LARGEST_RATIO = 200
+_ALWAYS_UNPACKED = 1 << 26
+
+
+class MissingCorpus(CorpusError):
+    """A corpus, or a split of one, is not where it should be."""
+
+
+def missing_corpus(looked_at: str, expected: str, catalogue: str = "", mini: str = "") -> MissingCorpus:
+    """The error for a corpus, or a split of one, that is not where it should be.
+
+    Args:
+      looked_at: the path or pattern that was tried.
+      expected: what should lie there.
+      catalogue: where the corpus is to be had, e.g. its LDC catalogue number.
+      mini: the folder of its mini corpus below the root of the mini corpora.
+    """
+    state = "holds none" if os.path.exists(looked_at) else "no such path"
+    source = f" It is published as {catalogue}." if catalogue else ""
+    folder = f", {mini}/," if mini else ""
+    return MissingCorpus(
+        f"Looked for {expected} at {looked_at}: {state}.{source} Without it, train on its mini corpus{folder} which has "
+        "the same layout: `python bin/make_mini.py --root=corpora/mini` writes it, `corpora = 'corpora/mini'` reads it."
+    )
+
+
+def check_split(split: str) -> None:
+    """Raises ValueError if `split` is none of train, dev and test."""
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}.")
+
+
+@functools.cache  # a split is read more than once, and one warning of it is enough
+def warn_of_count(what: str, found: int, expected: int) -> None:
+    """A corpus that is not the full release is used all the same, but not in silence."""
+    if found != expected:
+        logging.warning("%s: %d; the full release has %d.", what, found, expected)
+
+
+def stream(source, split: str, report: Report) -> Iterator[Example]:
+    """The examples of a source one after the other; in bounded memory where the source has a `stream` of its own."""
+    if hasattr(source, "stream"):
+        return source.stream(split, report)
+    return iter(source.examples(split, report))
+
+
+def encodes(text: str) -> bool:
+    """Whether a text can be written as UTF-8; JSON can spell half of a surrogate pair, which cannot."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def read_lines(path: str, report: Report) -> list[str | None]:
+    """`iterate_lines`, all at once."""
+    return list(iterate_lines(path, report))
+
+
+def iterate_lines(path: str, report: Report) -> Iterator[str | None]:
+    """The lines of a UTF-8 text file, plain or .gz, without line ends; None stands for one that cannot be used.
+
+    Only a line feed ends a line: Unicode's other separators occur inside the sentences of web corpora, and splitting
+    at them would shift every later line of one side of a parallel text. Lines that are not UTF-8, or longer than
+    LONGEST_LINE, are reported as `path:line`.
+
+    Raises:
+      CorpusError: the file cannot be read or unpacked, or unpacks to what no text would.
+      TooManyBadExamples: more such lines than `report` allows.
+    """
+    try:
+        with open(path, "rb") as raw:
+            file = io.BufferedReader(_Unpacked(raw, path)) if path.endswith(".gz") else raw
+            for number in itertools.count(1):
+                line = file.readline(LONGEST_LINE + 1)
+                if number == 1:
+                    line = line.removeprefix(b"\xef\xbb\xbf")
+                if not line:
+                    return
+                too_long = len(line) > LONGEST_LINE
+                while len(line) > LONGEST_LINE and not line.endswith(b"\n"):
+                    line = file.readline(LONGEST_LINE + 1)
+                if too_long:
+                    report.skip(f"{path}:{number}", f"the line is longer than {LONGEST_LINE >> 20} MiB")
+                    yield None
+                else:
+                    yield _decode(line.removesuffix(b"\n"), f"{path}:{number}", report)
+    except (OSError, EOFError, zlib.error) as error:
+        raise CorpusError(f"{path}: cannot be read: {error}. Fetch it again.") from error
+
+
+class _Unpacked(io.RawIOBase):
+    """What is in an open .gz file, as long as that can be text."""
+
+    def __init__(self, file, path: str):
+        self._file, self._path = gzip.GzipFile(fileobj=file), path
+        self._most = max(_ALWAYS_UNPACKED, _LARGEST_RATIO * os.path.getsize(path))
+        self._read = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        data = self._file.read(len(buffer))
+        self._read += len(data)
+        if self._read > self._most:
+            raise CorpusError(
+                f"{self._path}: unpacks to more than {_LARGEST_RATIO} times its size, which no text does; a decompression "
+                "bomb? Unpack it by hand if it is sound."
+            )
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _decode(line: bytes, origin: str, report: Report) -> str | None:
+    try:
+        return line.removesuffix(b"\r").decode("utf-8")
+    except UnicodeDecodeError as error:
+        report.skip(origin, f"not UTF-8: byte 0x{line[error.start]:02x} at position {error.start} of the line")
+        return None

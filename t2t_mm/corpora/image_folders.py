@@ -1,0 +1,164 @@
+"""Image classification in the layouts of ImageNet (ILSVRC 2012): folders of classes, a flat `val`, or the two tars."""
+
+import os
+import re
+from collections.abc import Iterator
+
+from t2t_mm.corpora.corpus_files import check_split, missing_corpus, read_lines, warn_of_count
+from t2t_mm.corpora.example import CorpusError, Example, Report
+from t2t_mm.corpora.tars import members, nested_members
+
+_FOLDERS = {"train": "train", "dev": "val", "test": "test"}
+_ENDINGS = (".jpeg", ".jpg", ".png")
+_TARS = {"train": "ILSVRC2012_img_train.tar", "val": "ILSVRC2012_img_val.tar"}
+_LABELS = ("val_labels.txt", "ILSVRC2012_validation_synset_labels.txt", "imagenet_2012_validation_synset_labels.txt")
+_SYNSET = re.compile(r"n\d{8}")
+_FULL_RELEASE = {"train": 1281167, "val": 50000}
+_CATALOGUE = "ILSVRC 2012 (image-net.org)"
+_EXPECTED = {
+    "train": f"class folders train/<synset>/*.JPEG or {_TARS['train']}",
+    "val": f"class folders val/<synset>/*.JPEG, or a flat val/*.JPEG or {_TARS['val']} with a label list "
+    f"({', '.join(_LABELS)}: line n is the synset of the nth picture by name)",
+    "test": "class folders test/<synset>/*.JPEG (ImageNet's own test labels are not public: evaluate on dev)",
+}
+
+
+class ImageFolders:
+    """Images and the index of their class among the sorted synset ids of `train`.
+
+    Folders come first; without them the tars are read in place. The label list of a flat `val` holds a synset a line,
+    or `file synset` a line, and lies beside `val` or in it.
+
+    Args:
+      root: the folder of all corpora.
+      folder: the folder in it that holds `train/<synset>/*.JPEG` or the train tar, and the like for `val` and `test`.
+    """
+
+    def __init__(self, root: str, folder: str = "imagenet"):
+        self.folder = os.path.join(root, folder)
+
+    def class_names(self) -> list[str]:
+        """The synset ids in the order of their class indices.
+
+        Raises:
+          CorpusError: there is neither a `train` folder nor its tar, or no class in it.
+        """
+        folders, tar = _class_folders(os.path.join(self.folder, "train")), self._tar("train")
+        if folders:
+            return folders
+        if tar is None:
+            raise missing_corpus(os.path.join(self.folder, "train"), _EXPECTED["train"], _CATALOGUE, "imagenet")
+        names = sorted(_inner_synset(name) for name, _, _ in members(tar, Report(tar)) if _inner_synset(name))
+        if not names:
+            raise CorpusError(f"{tar}: holds no <synset>.tar, so it is not the training tar of ILSVRC 2012.")
+        return names
+
+    def examples(self, split: str, report: Report) -> list[Example]:
+        """One example an image: inputs its path, targets its class index. "dev" is ImageNet's `val`.
+
+        Raises:
+          CorpusError: the split or its images are absent, it has a class that `train` lacks, or its label list does
+            not fit.
+          TooManyBadExamples: more classes without an image, or odd members of a tar, than `report` allows.
+        """
+        check_split(split)
+        name = _FOLDERS[split]
+        classes = {synset: index for index, synset in enumerate(self.class_names())}
+        examples = [
+            Example(inputs=path, targets=_class_of(synset, classes, origin), origin=origin)
+            for path, synset, origin in self._images(name, report)
+        ]
+        if not examples:
+            raise CorpusError(f"{self.folder}: the classes of {name} hold no image.")
+        if name in _FULL_RELEASE:
+            warn_of_count(f"{self.folder}: images of {name}", len(examples), _FULL_RELEASE[name])
+        return examples
+
+    def _images(self, name: str, report: Report) -> Iterator[tuple[str, str, str]]:
+        """(path or tar member, synset, origin) of each image of `train`, `val` or `test`."""
+        folder, tar = os.path.join(self.folder, name), self._tar(name)
+        if _class_folders(folder):
+            return _from_folders(folder, report)
+        if name == "val" and os.path.isdir(folder) and _images_in(folder):
+            paths = [(path, path) for path in _images_in(folder)]
+            return _labelled(paths, folder, self._labels(folder))
+        if tar is None:
+            raise missing_corpus(folder, _EXPECTED[name], _CATALOGUE, "imagenet")
+        return _from_train_tar(tar, report) if name == "train" else _labelled(
+            _from_flat_tar(tar, report), tar, self._labels(folder)
+        )  # fmt: skip
+
+    def _tar(self, name: str) -> str | None:
+        path = os.path.join(self.folder, _TARS.get(name, "no tar"))
+        return path if os.path.isfile(path) else None
+
+    def _labels(self, folder: str) -> list[str]:
+        """The lines of the label list."""
+        for where in (self.folder, folder):
+            for name in _LABELS:
+                path = os.path.join(where, name)
+                if os.path.isfile(path):
+                    lines = read_lines(path, Report(path, max_bad=0))
+                    return [line.strip() for line in lines if line and line.strip()]
+        raise missing_corpus(
+            os.path.join(self.folder, _LABELS[0]), f"the label list of a flat val ({' or '.join(_LABELS)})", _CATALOGUE,
+            "imagenet",
+        )
+
+
+def _class_of(synset: str, classes: dict[str, int], origin: str) -> int:
+    if synset not in classes:
+        raise CorpusError(f"{origin}: class {synset} is not among the {len(classes)} classes of train.")
+    return classes[synset]
+
+
+def _class_folders(path: str) -> list[str]:
+    if not os.path.isdir(path):
+        return []
+    return sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _images_in(folder: str) -> list[str]:
+    names = sorted(entry.name for entry in os.scandir(folder))
+    return [os.path.join(folder, n) for n in names if n.lower().endswith(_ENDINGS) and not n.startswith(".")]
+
+
+def _from_folders(folder: str, report: Report) -> Iterator[tuple[str, str, str]]:
+    for synset in _class_folders(folder):
+        images = _images_in(os.path.join(folder, synset))
+        if not images:
+            report.skip(os.path.join(folder, synset), f"no image in it ({', '.join(_ENDINGS)})")
+        for path in images:
+            yield path, synset, path
+
+
+def _inner_synset(name: str) -> str | None:
+    """The synset of `<synset>.tar` inside the training tar; None for other names, those with a path included."""
+    stem = name.removeprefix("./").removesuffix(".tar")
+    return stem if name.endswith(".tar") and _SYNSET.fullmatch(stem) else None
+
+
+def _from_train_tar(tar: str, report: Report) -> Iterator[tuple[str, str, str]]:
+    for inner, name, offset, size in nested_members(tar, report):
+        origin, synset = f"{tar}:{inner}:{name}", _inner_synset(inner)
+        if synset is None:
+            report.skip(f"{tar}:{inner}", "not named <synset>.tar")
+        elif not name.lower().endswith(_ENDINGS):
+            report.skip(origin, f"not named like a picture ({', '.join(_ENDINGS)})")
+        else:
+            yield f"{tar}#{offset}+{size}", synset, origin
+
+
+def _from_flat_tar(tar: str, report: Report) -> list[tuple[str, str]]:
+    """(member, origin) of each picture, sorted by its name."""
+    found = sorted(members(tar, report), key=lambda member: os.path.basename(member[0]))
+    return [(f"{tar}#{o}+{s}", f"{tar}:{name}") for name, o, s in found if name.lower().endswith(_ENDINGS)]
+
+
+def _labelled(pictures: list[tuple[str, str]], where: str, labels: list[str]) -> Iterator[tuple[str, str, str]]:
+    """Flat pictures, sorted by name, with the synsets of a label list: line n is the nth picture's, or it names it."""
+    if len(labels) != len(pictures):
+        raise CorpusError(f"{where} holds {len(pictures)} pictures, its label list {len(labels)} lines; it needs one each.")
+    named = dict(line.split(maxsplit=1) for line in labels if len(line.split()) == 2)
+    for (path, origin), line in zip(pictures, labels):
+        yield path, named.get(re.split("[/:]", origin)[-1], line), origin

@@ -1,0 +1,83 @@
+"""NIST SPHERE sound files, as the LDC distributes them: a text header, then samples, plain or compressed."""
+
+import re
+
+import numpy as np
+
+from t2t_mm.corpora.example import MediaError
+from t2t_mm.corpora.shorten import ShortenError, decode_shorten
+
+_HEADER = 1024
+_LARGEST_HEADER = 1 << 20
+_SPARE = 1 << 16  # samples that a stream may hold beyond the declared ones, before it is refused for it
+
+
+def decode_sphere(data: bytes, origin: str) -> tuple[np.ndarray, int]:
+    """The samples of a file of 16-bit pcm, plain or shortened: int16 [samples, channels], and its rate in Hz.
+
+    Raises:
+      MediaError: the header is damaged or says something that is not read, the file is truncated, or its checksum
+        is wrong; the message begins with `origin`.
+    """
+    fields, size = _header(data, origin)
+    count, channels, rate = (_number(fields, name, origin) for name in ("sample_count", "channel_count", "sample_rate"))
+    if _number(fields, "sample_n_bytes", origin) != 2:
+        raise MediaError(f"{origin}: {fields['sample_n_bytes']} bytes a sample; SPHERE files of 2 are read.")
+    coding, body = fields.get("sample_coding", "pcm"), data[size:]
+    if coding == "pcm":
+        order = ">" if fields.get("sample_byte_format", "01") == "10" else "<"
+        if len(body) < 2 * count * channels:
+            raise MediaError(f"{origin}: truncated: {count} samples declared, {len(body) // (2 * channels)} present.")
+        samples = np.frombuffer(body, f"{order}i2", count * channels).astype(np.int16).reshape(count, channels)
+    elif coding == "pcm,embedded-shorten-v2.00":
+        try:
+            samples = decode_shorten(body, largest=count * channels + _SPARE).astype(np.int16)
+        except ShortenError as error:
+            raise MediaError(f"{origin}: {error}.") from error
+        if samples.shape != (count, channels):
+            raise MediaError(f"{origin}: {count} × {channels} samples declared, {samples.shape} decompressed.")
+    else:
+        raise MediaError(f"{origin}: sample_coding {coding!r} is not read; pcm and shorten v2.00 are.")
+    declared = fields.get("sample_checksum")
+    if declared is not None and declared != str(checksum(samples)):
+        raise MediaError(f"{origin}: checksum {checksum(samples)}, the header says {declared}: the file is damaged.")
+    return samples, rate
+
+
+def encode_sphere(samples: np.ndarray, rate: int) -> bytes:
+    """A SPHERE file of one channel: samples int16 [samples], rate in Hz."""
+    if samples.dtype != np.int16 or samples.ndim != 1:
+        raise ValueError(f"encode_sphere takes int16 [samples], not {samples.dtype} {samples.shape}.")
+    header = (
+        f"NIST_1A\n{_HEADER:7d}\nchannel_count -i 1\nsample_count -i {len(samples)}\nsample_rate -i {rate}\n"
+        "sample_n_bytes -i 2\nsample_byte_format -s2 01\nsample_sig_bits -i 16\nsample_coding -s3 pcm\n"
+        f"sample_checksum -i {checksum(samples)}\nend_head\n"
+    )
+    return header.encode("ascii").ljust(_HEADER) + samples.astype("<i2").tobytes()
+
+
+def checksum(samples: np.ndarray) -> int:
+    """The sum of all samples as unsigned 16-bit numbers, modulo 2^16."""
+    return int(samples.astype(np.uint16).sum(dtype=np.uint64) % 65536)
+
+
+def _header(data: bytes, origin: str) -> tuple[dict[str, str], int]:
+    lines = data[:_HEADER].split(b"\n")
+    if data[:8] != b"NIST_1A\n" or not lines[1].strip().isdigit() or int(lines[1]) > _LARGEST_HEADER:
+        raise MediaError(f"{origin}: no SPHERE header (first bytes {data[:16]!r}).")
+    size = int(lines[1])
+    fields = {}
+    for line in data[:size].decode("latin-1").split("\n")[2:]:
+        if line.strip() == "end_head":
+            return fields, size
+        parts = line.split(" ", 2)
+        if len(parts) == 3 and not line.startswith(";"):
+            fields[parts[0]] = parts[2].strip()
+    raise MediaError(f"{origin}: the SPHERE header of {size} bytes has no end_head.")
+
+
+def _number(fields: dict[str, str], name: str, origin: str) -> int:
+    value = fields.get(name, "")
+    if not re.fullmatch("[0-9]{1,15}", value):
+        raise MediaError(f"{origin}: the SPHERE header has no number {name} ({value[:40]!r}).")
+    return int(value)

@@ -1,0 +1,103 @@
+"""Files inside tar archives, read where they are: nothing is unpacked, so no name in an archive reaches the disk.
+
+A member is written as `ARCHIVE.tar#OFFSET+SIZE`, in bytes of the archive, which stands wherever a path may.
+"""
+
+import os
+import re
+import tarfile
+from collections.abc import Iterator
+
+from t2t_mm.corpora.example import CorpusError, MediaError, Report
+
+_MEMBER = re.compile(r"(.+\.tar)#(\d{1,15})\+(\d{1,9})", re.DOTALL)
+
+
+def is_member(path: str) -> bool:
+    return _MEMBER.fullmatch(path) is not None
+
+
+def read_member(path: str) -> bytes:
+    """The bytes of a member; MediaError when the archive ends before."""
+    archive, offset, size = _MEMBER.fullmatch(path).groups()
+    try:
+        with open(archive, "rb") as file:
+            file.seek(int(offset))
+            data = file.read(int(size))
+    except OSError as error:
+        raise MediaError(f"{path}: {error.strerror}") from error
+    if len(data) != int(size):
+        raise MediaError(f"{path}: truncated: the archive ends within this member.")
+    return data
+
+
+def members(path: str, report: Report) -> Iterator[tuple[str, int, int]]:
+    """(name, offset, size) of each file in a tar, in its order. Links and devices are reported; folders are passed over.
+
+    Raises:
+      CorpusError: not a readable tar, or one cut off.
+      TooManyBadExamples: more odd members than `report` allows.
+    """
+    try:
+        with open(path, "rb") as file:
+            yield from _walk(file, path, 0, os.path.getsize(path), report)
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def nested_members(path: str, report: Report) -> Iterator[tuple[str, str, int, int]]:
+    """(name of the inner tar, name of the file, offset, size) of each file in each tar that a tar holds.
+
+    An inner tar that cannot be read is reported; raises as `members`.
+    """
+    size_of_all = os.path.getsize(path)
+    for inner, offset, size in members(path, report):
+        try:
+            with open(path, "rb") as file:
+                found = list(_walk(file, f"{path}:{inner}", offset, min(offset + size, size_of_all), report))
+        except CorpusError as error:
+            report.skip(f"{path}:{inner}", str(error).removeprefix(f"{path}:{inner}: "))
+            continue
+        for name, begin, length in found:
+            yield inner, name, begin, length
+
+
+def _walk(file, origin: str, begin: int, end: int, report: Report) -> Iterator[tuple[str, int, int]]:
+    """(name, offset, size) of the files of the tar that lies from `begin` to `end` of an open file."""
+    try:
+        with tarfile.open(fileobj=_Window(file, begin, end), mode="r:") as archive:
+            for member in archive:
+                where = f"{origin}:{member.name}"
+                offset = begin + member.offset_data
+                if member.isdir():
+                    continue
+                if not member.isreg() or member.issparse():
+                    report.skip(where, "not a plain file in the archive")
+                elif member.size < 0 or offset + member.size > end:
+                    raise CorpusError(f"{where}: the archive is cut off within this member. Fetch it again.")
+                else:
+                    yield member.name, offset, member.size
+                archive.members = []  # tarfile keeps every header it has seen
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+        raise CorpusError(f"{origin}: not a readable tar: {error}. Fetch it again.") from error
+
+
+class _Window:
+    """A stretch of an open file, as a file of its own."""
+
+    def __init__(self, file, begin: int, end: int):
+        self._file, self._begin, self._end, self._at = file, begin, end, 0
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._end - self._begin}[whence]
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(self._end - self._begin - self._at, 0)
+        self._file.seek(self._begin + self._at)
+        data = self._file.read(left if size < 0 else min(size, left))
+        self._at += len(data)
+        return data

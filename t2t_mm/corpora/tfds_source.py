@@ -1,0 +1,156 @@
+"""Data sets that tensorflow-datasets has: `imagenet2012`, `coco_captions`, `wmt14_translate`, `librispeech` and others."""
+
+from collections.abc import Iterator
+
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from t2t_mm.corpora.corpus_files import MissingCorpus, check_split
+from t2t_mm.corpora.example import CorpusError, Example, Report
+
+_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
+_SHUFFLED_MEDIA = 256  # pictures or sounds in the shuffle buffer
+
+
+class TFDS:
+    """A source of what `tfds build` has prepared; nothing is downloaded here.
+
+    Args:
+      name: of the data set, with its configuration, e.g. "wmt14_translate/de-en".
+      inputs, targets: the features to use; a feature inside a sequence by its path, e.g. "captions/text". Of several
+        captions each is a training example, all are references in evaluation.
+      data_dir: where it was prepared; TFDS's own place (~/tensorflow_datasets) without.
+      splits: of the data set for train, dev and test, in TFDS's notation.
+    """
+
+    def __init__(
+        self, name: str, inputs: str, targets: str, data_dir: str | None = None, splits: dict[str, str] | None = None
+    ):
+        self.name, self.inputs, self.targets = name, inputs, targets
+        self.data_dir, self.splits = data_dir, splits or _SPLITS
+
+    def class_names(self) -> list[str]:
+        """The names of the classes in the order of their indices."""
+        return list(self._builder().info.features[self.targets].names)
+
+    def examples(self, split: str, report: Report) -> "TFDSExamples":
+        """The examples of a split, read when they are needed.
+
+        Raises:
+          CorpusError: TFDS has no such data set, it is not prepared in `data_dir`, or has no such split or feature.
+        """
+        check_split(split)
+        builder = self._builder()
+        known = dict(builder.info.splits)
+        wanted = self.splits.get(split)
+        if not known:
+            raise MissingCorpus(
+                f"Looked for the prepared data set {self.name} at {builder.data_dir}: not there. Prepare it with "
+                f"`tfds build {self.name} --data_dir={self.data_dir or '...'}` (and --manual_dir where its owner must be "
+                "asked), or train on the mini corpora of `python bin/make_mini.py`."
+            )
+        if wanted is None or any(part.split("[")[0].strip() not in known for part in wanted.split("+")):
+            raise MissingCorpus(f"{self.name}: no split {wanted} for {split}; it has {', '.join(known)}.")
+        return TFDSExamples(builder, wanted, self.inputs, self.targets)
+
+    def _builder(self) -> tfds.core.DatasetBuilder:
+        try:
+            builder = tfds.builder(self.name, data_dir=self.data_dir)
+        except (tfds.core.DatasetNotFoundError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise CorpusError(f"{self.name}: tensorflow-datasets has no such data set: {reason}") from error
+        for path in (self.inputs, self.targets):
+            _feature(builder, path)
+        return builder
+
+
+def _feature(builder: tfds.core.DatasetBuilder, path: str):
+    found = builder.info.features
+    for part in path.split("/"):
+        if part not in found:
+            raise CorpusError(f"{builder.name}: no feature {path}; it has {', '.join(builder.info.features)}.")
+        found = found[part]
+    return found
+
+
+class TFDSExamples:
+    """The examples of a split; pictures are encoded still, sounds are samples. See `PreparedExamples`."""
+
+    form = "encoded"
+
+    def __init__(self, builder: tfds.core.DatasetBuilder, split: str, inputs: str, targets: str):
+        self._builder, self._split, self._inputs, self._targets = builder, split, inputs, targets
+        self._input_feature = _feature(builder, inputs)
+        self._is_text = isinstance(self._input_feature, tfds.features.Text)
+
+    def __len__(self) -> int:
+        """Of records: one with several captions counts once."""
+        return self._builder.info.splits[self._split].num_examples
+
+    def __iter__(self) -> Iterator[Example]:
+        for element in tfds.as_numpy(self._records(False, 0)):
+            references = tuple(text.decode() for text in element["references"])
+            origin, target = element["origin"].decode(), element["targets"]
+            shown = element["inputs"].decode() if self._is_text else origin
+            target = target.decode() if isinstance(target, bytes) else int(target)
+            yield Example(shown, target, origin, references)
+
+    def check(self, vocabulary: str, image_size: int, sample_rate: int) -> None:
+        """CorpusError when sounds have another rate than the run's features."""
+        rate = getattr(self._input_feature, "sample_rate", None)
+        if rate is not None and rate != sample_rate:
+            raise CorpusError(f"{self._builder.name}: {rate} samples a second, the run's features take {sample_rate}.")
+
+    def dataset(self, training: bool, seed: int, shuffle: int) -> tf.data.Dataset:
+        """{"inputs", "targets", "index", "origin"} of each example; shuffled by `seed` and endless in training."""
+        data = self._records(training, seed)
+        if training:
+            if "/" in self._targets:
+                data = data.filter(lambda element: tf.size(element["references"]) > 0).flat_map(_one_each)
+            size = shuffle if self._is_text else min(shuffle, _SHUFFLED_MEDIA)
+            data = data.shuffle(max(size, 2), seed=seed).repeat()
+        return data.map(lambda element: {name: element[name] for name in ("inputs", "targets", "index", "origin")})
+
+    def _records(self, shuffle_files: bool, seed: int) -> tf.data.Dataset:
+        """{"inputs", "targets", "references" [n], "index", "origin"} of each record."""
+        reading = tfds.ReadConfig(
+            try_autocache=False, shuffle_seed=seed, shuffle_reshuffle_each_iteration=True, interleave_cycle_length=16
+        )
+        try:
+            data = self._builder.as_dataset(
+                split=self._split, shuffle_files=shuffle_files, read_config=reading,
+                decoders=self._decoders(),
+            )  # fmt: skip
+        except (AssertionError, FileNotFoundError) as error:
+            raise MissingCorpus(f"{self._builder.name}: {error}. Prepare it with `tfds build`.") from error
+        return data.enumerate().map(self._element, num_parallel_calls=1, deterministic=True)
+
+    def _decoders(self) -> tfds.decode.PartialDecoding | None:
+        """Only the features in use are decoded, and pictures not yet."""
+        if isinstance(self._builder.info.features, tfds.features.Translation):
+            return None
+        wanted = {}
+        for path in (self._inputs, self._targets):
+            outer, _, inner = path.partition("/")
+            wanted[outer] = {inner: True} if inner else True
+        is_image = isinstance(self._input_feature, tfds.features.Image)
+        return tfds.decode.PartialDecoding(wanted, {self._inputs: tfds.decode.SkipDecoding()} if is_image else None)
+
+    def _element(self, index, record):
+        several, targets = "/" in self._targets, record
+        for part in self._targets.split("/"):
+            targets = targets[part]
+        references = targets if several else tf.zeros([0], tf.string)
+        if several:
+            targets = tf.concat([targets, [""]], axis=0)[0]
+        name = f"{self._builder.name} {self._split} "
+        origin = tf.strings.join([name, tf.strings.as_string(index)])
+        return {
+            "inputs": record[self._inputs], "targets": targets, "references": references, "index": index, "origin": origin
+        }  # fmt: skip
+
+
+def _one_each(element) -> tf.data.Dataset:
+    """A record with several captions as one example each."""
+    captions = tf.data.Dataset.from_tensor_slices(element["references"])
+    return captions.map(lambda caption: {**element, "targets": caption})

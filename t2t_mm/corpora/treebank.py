@@ -1,0 +1,398 @@
+"""Penn Treebank trees: reading, cleaning, and the symbol sequences the parsing problem learns.
+
+The linearised form is that of Vinyals et al. 2015 ("Grammar as a Foreign Language"): depth first, an opening and a
+closing symbol that both carry the label, one symbol a word. That symbol is the real part-of-speech tag, as in T2T (which
+writes `NP ... /NP` for `(NP ... )NP`), or, as in the paper of Vinyals et al., XX for every word.
+Nothing in this module is recursive: a tree may be nested deeper than Python's stack.
+"""
+
+import dataclasses
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from absl import logging
+
+from t2t_mm.corpora.corpus_files import check_split, missing_corpus, read_lines, warn_of_count
+from t2t_mm.corpora.example import CorpusError, Example, Report
+
+# The split every published result uses (LDC99T42, sections of the Wall Street Journal part).
+SECTIONS = {"train": tuple(range(2, 22)), "dev": (22,), "test": (23,)}
+_TREES = {"train": 39832, "dev": 1700, "test": 2416}
+_LAYOUTS = ("wsj", os.path.join("parsed", "mrg", "wsj"))
+
+_BRACKET = re.compile(r"[()]")
+_UNSPELLABLE = re.compile("[<>]")  # signs that set off a symbol in the vocabulary
+_EMPTY_ELEMENT = "-NONE-"
+_ROOT = "TOP"
+_UNKNOWN_TAG = "XX"  # every tag in the form of Vinyals et al.; here also of a word for which the symbols have no tag
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Tree:
+    """A constituent and its children, or, with a single str child, a part-of-speech tag and its word."""
+
+    label: str
+    children: tuple["Tree | str", ...]
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether this is a part-of-speech tag over its word."""
+        return len(self.children) == 1 and isinstance(self.children[0], str)
+
+    def walk(self) -> Iterator[tuple[str, "Tree"]]:
+        """Depth first: ("open", constituent), then what is inside it, then ("close", constituent); ("leaf", tag)."""
+        pending = [("visit", self)]
+        while pending:
+            step, node = pending.pop()
+            if step == "close":
+                yield "close", node
+            elif node.is_leaf:
+                yield "leaf", node
+            else:
+                yield "open", node
+                pending.append(("close", node))
+                pending.extend(("visit", child) for child in reversed(node.children))
+
+    def leaves(self) -> list["Tree"]:
+        """The part-of-speech tags with their words, left to right."""
+        return [node for step, node in self.walk() if step == "leaf"]
+
+    def words(self) -> list[str]:
+        """The words, left to right."""
+        return [leaf.children[0] for leaf in self.leaves()]
+
+    def _key(self) -> tuple[tuple[str, str, str], ...]:
+        return tuple((step, node.label, node.children[0] if step == "leaf" else "") for step, node in self.walk())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tree) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        return f"Tree({to_brackets(self)})"
+
+
+def split_trees(text: str) -> Iterator[tuple[int, str]]:
+    """Cuts the text of a .mrg file into (line, text) of its trees; `line` counts from 1.
+
+    A tree ends where its brackets balance. One that never does ends before the next line that begins with a bracket,
+    as every tree of the Treebank does, so that a broken tree does not take the rest of the file with it; brackets that
+    close more than was opened stay with the tree that began on such a line.
+    """
+    begin = len(text) - len(text.lstrip())
+    line, counted, unclosed = 1, 0, _unclosed(text)
+    while begin < len(text):
+        starts, end = _scan(text, begin, unclosed)
+        for start, stop in zip(starts, starts[1:] + [end]):
+            line += text.count("\n", counted, start)
+            counted = start
+            yield line, text[start:stop]
+        begin = end
+
+
+def _unclosed(text: str) -> set[int]:
+    """Where brackets open that never close. Known beforehand, no text makes `_scan` read its rest again and again."""
+    open_brackets: list[int] = []
+    for bracket in _BRACKET.finditer(text):
+        if bracket.group() == "(":
+            open_brackets.append(bracket.start())
+        elif open_brackets:
+            open_brackets.pop()
+    return set(open_brackets)
+
+
+def _scan(text: str, begin: int, unclosed: set[int]) -> tuple[list[int], int]:
+    """Where the next trees from `begin` on start, and where the last of them ends; at least one."""
+    starts, depth = [begin], 0
+    for bracket in _BRACKET.finditer(text, begin):
+        position = bracket.start()
+        if bracket.group() == ")":
+            depth -= 1
+            if depth < 0:
+                starts, depth = starts[:1], 0
+            continue
+        if depth == 0 and position > begin:
+            if text[position - 1] == "\n":
+                return starts, position
+            starts.append(position)
+        if depth == 0 and position in unclosed:
+            next_line = text.find("\n(", position)
+            return starts, len(text) if next_line < 0 else next_line + 1
+        depth += 1
+    return starts, len(text)
+
+
+def parse_tree(text: str, origin: str = "tree") -> Tree:
+    """The tree of one s-expression, as it stands in the Treebank (see `clean`).
+
+    Args:
+      text: `(label child ...)`; the label of the outermost bracket may be absent.
+      origin: where the tree begins, quoted in errors.
+
+    Raises:
+      CorpusError: brackets do not balance, a bracket has no label, or a word stands outside a part-of-speech tag.
+    """
+    stack: list[tuple[str | None, list[Tree | str]]] = []
+    root = None
+    for token in re.findall(r"[()]|[^\s()]+", text):
+        if root is not None:
+            problem = "more brackets are closed than opened" if token == ")" else f"{token!r} follows the tree"
+            raise CorpusError(f"{origin}: unbalanced tree: {problem}.")
+        if token == "(":
+            stack.append((None, []))
+        elif not stack:
+            raise CorpusError(f"{origin}: not a tree: it begins with {token!r} where '(' should stand.")
+        elif token == ")":
+            label, children = stack.pop()
+            tree = _checked(label, children, not stack, origin)
+            if stack:
+                stack[-1][1].append(tree)
+            else:
+                root = tree
+        elif stack[-1][0] is None and not stack[-1][1]:
+            stack[-1] = (token, [])
+        else:
+            stack[-1][1].append(token)
+    if root is None:
+        raise CorpusError(f"{origin}: unbalanced tree: {len(stack)} of its brackets are never closed.")
+    return root
+
+
+def _checked(label: str | None, children: list[Tree | str], is_root: bool, origin: str) -> Tree:
+    if label is None and not is_root:
+        raise CorpusError(f"{origin}: a bracket inside the tree has no label.")
+    if len(children) != 1:
+        for child in children:
+            if isinstance(child, str):
+                raise CorpusError(f"{origin}: the word {child!r} is not the only child of its bracket {label!r}.")
+    return Tree(label or "", tuple(children))
+
+
+def clean(tree: Tree) -> Tree | None:
+    """The tree that parsers are trained and scored on; None if nothing is left of it.
+
+    In order: empty elements (-NONE-) go, and every constituent left empty; function tags and indices are cut from the
+    labels (NP-SBJ-1 and NP=2 become NP; -LRB-, -RRB- stay whole); the root with the empty label goes, or is called TOP
+    where it has several children.
+    """
+    open_children: list[list[Tree]] = [[]]
+    for step, node in tree.walk():
+        if step == "open":
+            open_children.append([])
+        elif step == "leaf":
+            if node.label != _EMPTY_ELEMENT:
+                open_children[-1].append(Tree(_bare(node.label), node.children))
+        else:
+            children = open_children.pop()
+            if children:
+                open_children[-1].append(Tree(_bare(node.label), tuple(children)))
+    if not open_children[0]:
+        return None
+    root = open_children[0][0]
+    while root.label in ("", _ROOT) and len(root.children) == 1 and not root.is_leaf:
+        root = root.children[0]
+    return Tree(root.label or _ROOT, root.children)
+
+
+def _bare(label: str) -> str:
+    return label if label.startswith("-") else re.split("[-=]", label, maxsplit=1)[0] or label
+
+
+def linearise(tree: Tree, tags: bool = True) -> list[str]:
+    """The symbols of a cleaned tree: `(S (NP DT NN )NP (VP VBD )VP )S`, one each; a TOP root has none.
+
+    Without `tags`: `(S (NP XX XX )NP (VP XX )VP )S`.
+    """
+    symbols = []
+    for step, node in tree.walk():
+        if step == "leaf":
+            symbols.append(node.label if tags else _UNKNOWN_TAG)
+        elif node is not tree or node.label != _ROOT:
+            symbols.append(("(" if step == "open" else ")") + node.label)
+    return symbols
+
+
+def delinearise(symbols: Iterable[str], words: Sequence[str]) -> tuple[Tree, bool]:
+    """The tree of the given words that the symbols describe, and whether they had to be repaired.
+
+    It always has exactly these words. Repairs: what is open at a closing symbol of an outer constituent, or at the
+    end, is closed; a closing symbol of nothing open is dropped, as are constituents without words and tags beyond the
+    last word; words beyond the last tag get the tag XX, under the root. Several trees in a row, which is how a TOP root
+    with several children is written, stand under TOP.
+    """
+    open_constituents: list[tuple[str, list[Tree]]] = [(_ROOT, [])]
+    used, repaired = 0, False
+
+    def close() -> bool:
+        label, children = open_constituents.pop()
+        if children:
+            open_constituents[-1][1].append(Tree(label, tuple(children)))
+        return bool(children)
+
+    for symbol in symbols:
+        label = symbol[1:]
+        if symbol in ("", "(", ")"):
+            repaired = True
+        elif symbol[0] == "(":
+            open_constituents.append((label, []))
+        elif symbol[0] == ")":
+            depth = _innermost(label, open_constituents)
+            repaired |= depth == 0 or depth != len(open_constituents) - 1
+            while depth and len(open_constituents) > depth:
+                repaired |= not close()
+        elif used < len(words):
+            open_constituents[-1][1].append(Tree(symbol, (words[used],)))
+            used += 1
+        else:
+            repaired = True
+    repaired |= len(open_constituents) > 1 or used < len(words)
+    while len(open_constituents) > 1:
+        close()
+    return _rooted(open_constituents[0][1], [Tree(_UNKNOWN_TAG, (word,)) for word in words[used:]]), repaired
+
+
+def _innermost(label: str, open_constituents: list[tuple[str, list[Tree]]]) -> int:
+    """The depth of the innermost open constituent of this label; 0 if there is none."""
+    for depth in range(len(open_constituents) - 1, 0, -1):
+        if open_constituents[depth][0] == label:
+            return depth
+    return 0
+
+
+def _rooted(trees: list[Tree], untagged: list[Tree]) -> Tree:
+    if len(trees) == 1 and not trees[0].is_leaf:
+        return Tree(trees[0].label, trees[0].children + tuple(untagged))
+    trees = trees + untagged
+    return trees[0] if len(trees) == 1 else Tree(_ROOT, tuple(trees))
+
+
+def to_brackets(tree: Tree) -> str:
+    """The tree on one line, `(S (NP (DT The) (NN dog)) (VP (VBD slept)))`; brackets in words become -LRB-, -RRB-."""
+    pieces = []
+    for step, node in tree.walk():
+        if step == "close":
+            pieces.append(")")
+        else:
+            pieces.append(f" ({node.label}" if step == "open" else f" {_leaf_brackets(node)}")
+    return "".join(pieces).lstrip()
+
+
+def to_indented(tree: Tree) -> str:
+    """The tree for reading: a line for each constituent and each tag beside one; constituents of tags on one line."""
+    lines, depth, flat = [], 0, False
+    for step, node in tree.walk():
+        if step == "close":
+            lines[-1] += ")"
+            depth, flat = depth - 1, False
+        elif step == "open":
+            lines.append("  " * depth + f"({node.label}")
+            depth, flat = depth + 1, all(child.is_leaf for child in node.children)
+        elif flat:
+            lines[-1] += f" {_leaf_brackets(node)}"
+        else:
+            lines.append("  " * depth + _leaf_brackets(node))
+    return "\n".join(lines)
+
+
+def _leaf_brackets(leaf: Tree) -> str:
+    return f"({leaf.label} {leaf.children[0].replace('(', '-LRB-').replace(')', '-RRB-')})"
+
+
+class Treebank:
+    """Parsing: the words of a sentence in, its linearised tree out.
+
+    Args:
+      root: the folder of all corpora.
+      folder: the Treebank's folder in it; holds `wsj/SS/*.mrg` or `parsed/mrg/wsj/SS/*.mrg`, SS being the section.
+      splits: glob patterns below the folder for each split, where the usual sections (train 02-21, dev 22, test 23)
+        are not wanted or not there.
+      tags: whether the targets have the real part-of-speech tags, or XX for each. In the second form the real ones are
+        the example's reference, because scoring must know which words are punctuation.
+    """
+
+    def __init__(
+        self, root: str, folder: str = "ptb", splits: dict[str, Sequence[str]] | None = None, tags: bool = True
+    ):
+        self.folder = os.path.join(root, folder)
+        self.splits = splits
+        self.tags = tags
+
+    def examples(self, split: str, report: Report) -> list[Example]:
+        """One example a tree: inputs the words, targets the symbols, each joined by one space.
+
+        Raises:
+          CorpusError: no file, or no tree in any.
+          TooManyBadExamples: more broken trees than `report` allows; each is reported as `file:line` of its start.
+        """
+        check_split(split)
+        files = self._files(split)
+        examples = [example for path in files for example in _file_examples(path, self.tags, report)]
+        if self.splits is None:
+            warn_of_count(f"{self.folder}: trees of {split}", len(examples), _TREES[split])
+        if not examples:
+            raise CorpusError(f"{self.folder}: the {len(files)} files of split {split} hold no usable tree.")
+        return examples
+
+    def _files(self, split: str) -> list[str]:
+        if self.splits is None:
+            return self._section_files(split)
+        if split not in self.splits:
+            raise CorpusError(f"{self.folder}: `splits` has no patterns for {split}.")
+        patterns = [os.path.join(glob.escape(self.folder), pattern) for pattern in self.splits[split]]
+        files = sorted({path for pattern in patterns for path in glob.glob(pattern, recursive=True)})
+        if not files:
+            raise missing_corpus(self.folder, f"Penn Treebank files {', '.join(self.splits[split])}", "LDC99T42", "ptb")
+        return files
+
+    def _section_files(self, split: str) -> list[str]:
+        for layout in _LAYOUTS:
+            sections = {
+                section: sorted(
+                    glob.glob(os.path.join(glob.escape(self.folder), layout, f"{section:02d}", "*.[mM][rR][gG]"))
+                )
+                for section in SECTIONS[split]
+            }
+            absent = [f"{section:02d}" for section, files in sections.items() if not files]
+            if len(absent) == len(sections):
+                continue
+            if absent:
+                logging.warning("%s: split %s lacks sections %s.", self.folder, split, ", ".join(absent))
+            return [path for files in sections.values() for path in files]
+        numbers = ", ".join(f"{section:02d}" for section in SECTIONS[split])
+        raise missing_corpus(
+            self.folder,
+            f"Penn Treebank files wsj/SS/*.mrg or parsed/mrg/wsj/SS/*.mrg of sections SS = {numbers} "
+            "(other sections: set `splits`)",
+            "LDC99T42",
+            "ptb",
+        )
+
+
+def _file_examples(path: str, tags: bool, report: Report) -> Iterator[Example]:
+    lines = read_lines(path, report)
+    unreadable = [number for number, line in enumerate(lines, start=1) if line is None]
+    for first_line, text in split_trees("\n".join(line or "" for line in lines)):
+        origin = f"{path}:{first_line}"
+        try:
+            tree = clean(parse_tree(text, origin))
+        except CorpusError as error:
+            report.skip(origin, str(error).removeprefix(f"{origin}: "))
+            continue
+        last_line = first_line + text.rstrip().count("\n")
+        if tree is None:
+            report.skip(origin, "the tree has no words")
+        elif any(first_line <= number <= last_line for number in unreadable):
+            report.skip(origin, "the tree has a line that is not UTF-8")
+        else:
+            symbols = " ".join(linearise(tree))
+            if _UNSPELLABLE.search(symbols):
+                report.skip(origin, f"a label has one of the signs {_UNSPELLABLE.pattern[1:-1]}")
+            elif tags:
+                yield Example(inputs=" ".join(tree.words()), targets=symbols, origin=origin)
+            else:
+                bare = " ".join(linearise(tree, tags=False))
+                yield Example(inputs=" ".join(tree.words()), targets=bare, origin=origin, references=(symbols,))

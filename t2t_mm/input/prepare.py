@@ -1,0 +1,362 @@
+"""Corpus files to prepared records: over several processes, and after an interruption from where it was.
+
+Each shard is one piece of work: its examples, in the order of the corpus (of training: of a fixed shuffle, where the
+reader gives a list), are tokenised, decoded and written beside a note of what they came from. A shard whose note fits
+is not done again. When all are done, the shards get their final names and the folder loses its `.incomplete`.
+"""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import itertools
+import json
+import multiprocessing
+import os
+import random
+import shutil
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+import tqdm
+
+from t2t_mm.corpora import media
+from t2t_mm.corpora.corpus_files import SPLITS, MissingCorpus, stream
+from t2t_mm.corpora.example import CorpusError, Example, Report
+from t2t_mm.input import records
+from t2t_mm.input.tokenizer import END_ID, Tokenizer, tree_to_text
+from t2t_mm.problem import Problem
+from t2t_mm.run.files import write_json
+
+_SHARD_EXAMPLES = {"language": 16384, "image": 1024, "audio": 512}  # about a hundred megabytes at most
+_PLAN, _NOTES = "plan.json", "shards"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What the records of one problem are made with; None where it makes no difference to them.
+
+    vocabulary: the SHA-256 of the SentencePiece model. image_size: rows and columns. sample_rate: Hz.
+    """
+
+    problem: str
+    inputs: str
+    targets: str
+    class_names: list[str] | None
+    vocabulary: str | None
+    image_size: int | None
+    sample_rate: int | None
+    shard_examples: int | None
+
+    def features(self) -> tfds.features.FeaturesDict:
+        return records.features(self.inputs, self.targets, self.image_size, self.class_names)
+
+
+def make_plan(
+    problem: Problem, tokenizer: Tokenizer, image_size: int, sample_rate: int, shard_examples: int | None = None
+) -> Plan:
+    """What a problem's records need of these settings; without `shard_examples` their writer sizes the shards."""
+    kinds = (problem.inputs, problem.targets)
+    return Plan(
+        problem.name,
+        *kinds,
+        problem.source.class_names() if problem.targets == "class" else None,
+        tokenizer.fingerprint if kinds[0] == "language" or kinds[1] != "class" else None,
+        image_size if problem.inputs == "image" else None,
+        sample_rate if problem.inputs == "audio" else None,
+        shard_examples,
+    )
+
+
+def prepare(
+    problem: Problem,
+    vocabulary: str,
+    output: str,
+    image_size: int,
+    sample_rate: int,
+    workers: "Workers",
+    splits: Sequence[str] = SPLITS,
+    max_bad_examples: int = 100,
+    shard_examples: int | None = None,
+) -> dict:
+    """Writes the records of one problem below `output`, complete or not at all, and returns their description.
+
+    A split that the corpus does not have is left out and said to be absent; training must be there if it is asked for.
+
+    Raises:
+      CorpusError: a corpus is missing or damaged, a process died, or half-done work of other settings is in the way.
+      TooManyBadExamples: more unusable examples than `max_bad_examples` in one split.
+    """
+    final = os.path.join(output, problem.name, records.VERSION)
+    shard_examples = shard_examples or _SHARD_EXAMPLES[problem.inputs]
+    plan = make_plan(problem, Tokenizer(vocabulary), image_size, sample_rate, shard_examples)
+    if os.path.exists(final):
+        return done_before(final, plan)
+    folder = final + ".incomplete"
+    _begin(folder, plan)
+    done, dropped, left_out, absent = {}, {}, {}, {}
+    for split in splits:
+        report = Report(f"{problem.name} {split}", max_bad_examples)
+        try:
+            done[split] = list(_shards(problem, plan, vocabulary, split, folder, report, workers))
+        except MissingCorpus as error:
+            if split == "train":
+                raise
+            absent[split] = str(error)
+        dropped[split], left_out[split] = report.skipped, len(report.left_out)
+    more = {"dropped": dropped, "left_out": left_out, "absent": absent}
+    return _finish(folder, final, plan, done, more)
+
+
+def verify(output: str, name: str) -> dict:
+    """The description of a problem's records, after reading every shard; CorpusError where one has changed."""
+    folder = os.path.join(output, name, records.VERSION)
+    description = records.PreparedRecords(os.path.join(output, name)).description()
+    for file, expected in description["checksums"].items():
+        path = os.path.join(folder, file)
+        if not os.path.isfile(path) or file_digest(path) != expected:
+            raise CorpusError(f"{path}: absent, or not what was prepared (checksum). Delete {folder}, prepare again.")
+    return description
+
+
+def done_before(final: str, plan: Plan) -> dict:
+    """The description of finished records; CorpusError when they were made by another plan."""
+    path = os.path.join(final, records.DESCRIPTION)
+    if not os.path.isfile(path):
+        raise CorpusError(f"{final}: is there, but holds no {records.DESCRIPTION}. Delete it or choose another output.")
+    with open(path, encoding="utf-8") as file:
+        description = json.load(file)
+    _check_plan({name: description.get(name) for name in dataclasses.asdict(plan)}, plan, final)
+    return description
+
+
+def _check_plan(old: dict, plan: Plan, folder: str) -> None:
+    for name, value in dataclasses.asdict(plan).items():
+        if old.get(name) != value:
+            raise CorpusError(
+                f"{folder}: holds records made with {name} {str(old.get(name))[:60]}; now it is {str(value)[:60]}. Delete "
+                "the folder or choose another output."
+            )
+
+
+def _begin(folder: str, plan: Plan) -> None:
+    """Makes the folder, or checks that what lies there was begun by the same plan."""
+    path = os.path.join(folder, _PLAN)
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            _check_plan(json.load(file), plan, folder)
+    os.makedirs(os.path.join(folder, _NOTES), exist_ok=True)
+    write_json(path, dataclasses.asdict(plan), indent=1)
+
+
+def _shards(problem, plan, vocabulary, split, folder, report, workers) -> Iterator[dict]:
+    """The notes of the shards of a split, each written or found written, in order."""
+    examples, total = ordered(problem, split, report), _count(problem, split, report)
+    waiting: list = []
+    with tqdm.tqdm(total=total, desc=f"{problem.name} {split}", unit=" examples", smoothing=0.05) as progress:
+
+        def take() -> dict:
+            note = waiting.pop(0)
+            note = note if isinstance(note, dict) else _result(note)
+            for origin, reason in note["dropped"].items():
+                report.skip(origin, reason)
+            progress.update(note["read"])
+            return note
+
+        for number in itertools.count():
+            part = list(itertools.islice(examples, plan.shard_examples))
+            if not part:
+                break
+            path = os.path.join(folder, _NOTES, f"{split}-{number:05d}")
+            first = number * plan.shard_examples
+            waiting.append(_note(path, part) or workers.submit(plan, vocabulary, path, part, first))
+            while len(waiting) > 2 * workers.processes:
+                yield take()
+        while waiting:
+            yield take()
+
+
+def ordered(problem: Problem, split: str, report: Report) -> Iterator[Example]:
+    """The examples in the order in which they are written."""
+    if hasattr(problem.source, "stream"):
+        return stream(problem.source, split, report)
+    examples = list(problem.source.examples(split, report))
+    if split == "train":  # a class's pictures lie together in the corpus
+        random.Random(0).shuffle(examples)
+    return iter(examples)
+
+
+def _count(problem: Problem, split: str, report: Report) -> int:
+    return sum(1 for _ in stream(problem.source, split, report))
+
+
+def _digest(part: Sequence[Example]) -> str:
+    return hashlib.sha256(repr([dataclasses.astuple(example) for example in part]).encode()).hexdigest()
+
+
+def _note(path: str, part: Sequence[Example]) -> dict | None:
+    """The note of a shard that was written before from the same examples."""
+    if not os.path.exists(path + ".json"):
+        return None
+    with open(path + ".json", encoding="utf-8") as file:
+        note = json.load(file)
+    return note if note["source"] == _digest(part) else None
+
+
+def _result(future) -> dict:
+    try:
+        return future.result()
+    except concurrent.futures.process.BrokenProcessPool as error:
+        raise CorpusError(
+            "A process that prepared records died, perhaps for want of memory. The same command goes on from the shards "
+            "that are done; fewer --processes need less memory."
+        ) from error
+
+
+class Workers:
+    """Processes that write shards, for one problem after the other: `with Workers(2) as workers: prepare(...)`.
+
+    One process is this one, and none is started.
+    """
+
+    def __init__(self, processes: int):
+        self.processes, self._pool = processes, None
+
+    def __enter__(self) -> "Workers":
+        if self.processes > 1:
+            # Spawned, not forked: TensorFlow's threads do not survive a fork.
+            context = multiprocessing.get_context("spawn")
+            self._pool = concurrent.futures.ProcessPoolExecutor(self.processes, context)
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._pool:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        _writers.clear()
+
+    def submit(self, *arguments) -> "concurrent.futures.Future | dict":
+        """The note of a shard, or a future of it; arguments are those of `_write`."""
+        return self._pool.submit(_write, *arguments) if self._pool else _write(*arguments)
+
+
+_writers: "dict[tuple[str, str], ShardWriter]" = {}  # of a process, by problem and vocabulary
+
+
+def _write(plan: Plan, vocabulary: str, path: str, part: Sequence[Example], first: int) -> dict:
+    key = (plan.problem, vocabulary)
+    if key not in _writers:
+        _writers[key] = ShardWriter(plan, vocabulary)
+    return _writers[key](path, part, first)
+
+
+class ShardWriter:
+    """Turns examples into one file of records and a note about it."""
+
+    def __init__(self, plan: Plan, vocabulary: str):
+        self._features, self._record = plan.features(), RecordMaker(plan, vocabulary)
+
+    def __call__(self, path: str, part: Sequence[Example], first: int) -> dict:
+        """Writes `path`.tfrecord and `path`.json, the second last.
+
+        Returns: {"source", "read", "examples", "bytes", "sha256", "dropped"}.
+        """
+        dropped, written = {}, 0
+        with tf.io.TFRecordWriter(path + ".part") as file:
+            for index, example in enumerate(part, start=first):
+                try:
+                    record = self._record(example, index)
+                except media.MediaError as error:
+                    dropped[example.origin] = str(error)
+                    continue
+                file.write(self._features.serialize_example(record))
+                written += 1
+        os.replace(path + ".part", path + ".tfrecord")
+        note = {
+            "source": _digest(part), "read": len(part), "examples": written, "dropped": dropped,
+            "bytes": os.path.getsize(path + ".tfrecord"), "sha256": file_digest(path + ".tfrecord"),
+        }  # fmt: skip
+        write_json(path + ".json", note, indent=1)
+        return note
+
+
+class RecordMaker:
+    """Turns an example into what its record holds."""
+
+    def __init__(self, plan: Plan, vocabulary: str):
+        self._plan = plan
+        self._tokenizer = Tokenizer(vocabulary).processor if plan.vocabulary else None
+
+    def __call__(self, example: Example, index: int) -> dict:
+        """One record as `records.features` has it; MediaError when its picture or sound cannot be decoded."""
+        is_class = self._plan.targets == "class"
+        target = tree_to_text(example.targets) if self._plan.targets == "tree" else example.targets
+        return {
+            "inputs": self._inputs(example.inputs),
+            "targets": target if is_class else self._ids(target),
+            "index": index,
+            "origin": example.origin,
+            "input_text": example.inputs,
+            "target_text": "" if is_class else example.targets,
+            "references": list(example.references),
+        }
+
+    def _inputs(self, text: str) -> np.ndarray:
+        if self._plan.inputs == "language":
+            return self._ids(text)
+        if self._plan.inputs == "image":
+            return media.load_image(text, self._plan.image_size).astype(np.uint8)  # whole numbers, as Pillow resizes
+        return np.clip(np.round(media.load_audio(text, self._plan.sample_rate) * 2**15), -(2**15), 2**15 - 1).astype(
+            np.int16
+        )
+
+    def _ids(self, text: str) -> np.ndarray:
+        return np.array(self._tokenizer.EncodeAsIds(text) + [END_ID], np.int32)
+
+
+def _finish(folder: str, final: str, plan: Plan, done: dict, more: dict) -> dict:
+    """Final names, TFDS's metadata, our description; then the folder's own name. May be done again at any point."""
+    infos, checksums, counts = [], {}, {}
+    for split, notes in done.items():
+        kept = [(number, note) for number, note in enumerate(notes) if note["examples"]]
+        if not kept:
+            raise CorpusError(f"{plan.problem}: no example of split {split} is usable.")
+        for place, (number, note) in enumerate(kept):
+            name = f"{plan.problem}-{split}.tfrecord-{place:05d}-of-{len(kept):05d}"
+            part = os.path.join(folder, _NOTES, f"{split}-{number:05d}.tfrecord")
+            if os.path.exists(part):
+                os.replace(part, os.path.join(folder, name))
+            checksums[name] = note["sha256"]
+        template = tfds.core.ShardedFileTemplate(
+            data_dir=folder, dataset_name=plan.problem, split=split, filetype_suffix="tfrecord"
+        )
+        sizes, size = [note["examples"] for _, note in kept], sum(note["bytes"] for _, note in kept)
+        infos.append(tfds.core.SplitInfo(split, sizes, size, template))
+        counts[split] = {
+            "examples": sum(sizes), "dropped": len(more["dropped"][split]), "left out": more["left_out"][split],
+            "shards": len(sizes), "bytes": size,
+        }  # fmt: skip
+    for name in os.listdir(folder):  # of an earlier attempt with other shards
+        if ".tfrecord-" in name and name not in checksums:
+            os.remove(os.path.join(folder, name))
+    description = describe(folder, plan, infos, counts, checksums, more)
+    os.replace(folder, final)
+    shutil.rmtree(os.path.join(final, _NOTES))
+    os.remove(os.path.join(final, _PLAN))
+    return description
+
+
+def describe(folder: str, plan: Plan, infos: list, counts: dict, checksums: dict, more: dict) -> dict:
+    """Writes TFDS's metadata and our description of the shards in `folder`, and returns the latter."""
+    tfds.folder_dataset.write_metadata(
+        data_dir=folder, features=plan.features(), split_infos=infos, version=records.VERSION,
+        description=f"{plan.problem}, prepared for the MultiModel",
+    )  # fmt: skip
+    description = dataclasses.asdict(plan) | {"splits": counts, "checksums": checksums} | more
+    write_json(os.path.join(folder, records.DESCRIPTION), description, indent=1)
+    return description
+
+
+def file_digest(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

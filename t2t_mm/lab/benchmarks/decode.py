@@ -1,0 +1,95 @@
+"""Tokens a second of greedy and beam search against the length of the output, beside re-running the full pass."""
+
+import time
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from t2t_mm.inference import search as decoding
+from t2t_mm.model import MultiModel
+
+_COMMAND = "To-Benchmark"
+
+
+def run(
+    model=MultiModel,
+    vocabulary_size: int = 8000,
+    source_length: int = 32,
+    lengths: Sequence[int] = (8, 32, 128, 256, 512),
+    batches: Sequence[int] = (1, 32),
+    beams: Sequence[int] = (1, 4),
+    naive_lengths: Sequence[int] = (8, 32, 128),
+    repeats: int = 3,
+) -> dict[str, dict[str, float]]:
+    """Case -> figures. Tokens are those of the answers (the beam's other hypotheses do not count).
+
+    The end token is made impossible, so that every answer has its full length. The naive loop runs the teacher-forced
+    pass over all tokens so far for each token; it is only run at `naive_lengths`.
+    """
+    keras.utils.set_random_seed(0)
+    network = model(vocabulary_size=vocabulary_size, commands=(_COMMAND,), inputs=("language",), num_classes={})
+    network.build()
+    found = {}
+    for batch in batches:
+        ids = tf.random.uniform([batch, source_length], 3, vocabulary_size, tf.int32)
+        encoded, padding, _, _ = network.encode("language", ids, tf.zeros_like(ids, tf.bool))
+        figures = {}
+        for beam in beams:
+            for length in lengths:
+                figures[beam, length] = _seconds(_search(network, length, beam), encoded, padding, repeats)
+        for length in naive_lengths:
+            figures["naive", length] = _seconds(_naive(network, length), encoded, padding, 1)
+        found |= _report(figures, batch)
+    return found
+
+
+def _search(network, length: int, beam: int):
+    @tf.function(autograph=False)
+    def search(encoded, padding):
+        with decoding.weights_read_once(network):
+            return decoding.beam_search(network, encoded, padding, _COMMAND, length, beam, never_end=True)[0]
+
+    return search
+
+
+def _naive(network, length: int):
+    @tf.function(reduce_retracing=True)
+    def last_logits(encoded, padding, targets):
+        logits, _ = network.decode_text(encoded, padding, _COMMAND, targets, tf.zeros_like(targets, tf.bool))
+        return logits[:, -1]
+
+    def search(encoded, padding):
+        targets = tf.zeros([encoded.shape[0], 1], tf.int32)
+        for _ in range(length):
+            token = tf.argmax(last_logits(encoded, padding, targets), axis=-1, output_type=tf.int32)
+            targets = tf.concat([targets[:, :-1], token[:, None], token[:, None]], axis=1)
+        return targets
+
+    return search
+
+
+def _seconds(function, encoded, padding, repeats: int) -> float:
+    """The fastest of `repeats` runs, after one that traces."""
+    function(encoded, padding)
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.monotonic()
+        function(encoded, padding).numpy()
+        best = min(best, time.monotonic() - start)
+    return best
+
+
+def _report(figures: dict, batch: int) -> dict[str, dict[str, float]]:
+    names = {"naive": "naive loop", 1: "greedy"}
+    found: dict = {}
+    for (kind, length), seconds in figures.items():
+        case = found.setdefault(f"batch {batch}, {names.get(kind, f'beam {kind}')}", {})
+        case[f"tokens/s at {length}"] = batch * length / seconds
+        if (kind, length // 2) in figures:
+            case[f"time of {length} over {length // 2}"] = seconds / figures[kind, length // 2]
+        if kind != "naive" and ("naive", length) in figures:
+            case[f"times the naive loop at {length}"] = figures["naive", length] / seconds
+        if kind not in (1, "naive") and (1, length) in figures:
+            case[f"time over greedy at {length}"] = seconds / figures[1, length]
+    return found

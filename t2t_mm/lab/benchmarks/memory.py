@@ -1,0 +1,65 @@
+"""Whether the memory of the host stays flat over many joint steps."""
+
+import os
+import tempfile
+import threading
+import time
+
+import numpy as np
+
+from t2t_mm.experiment import Experiment
+from t2t_mm.run.checkpoints import checkpoints_folder, newest_first
+from t2t_mm.training import loop
+
+MIB = 2**20
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def run(experiment: Experiment, steps: int = 2000, every: int = 200, seconds: float = 0.5) -> dict[str, dict[str, float]]:
+    """Trains for `steps`, looking at the memory every so many seconds, from the first checkpoint on.
+
+    Args:
+      every: steps between two evaluations, each with a checkpoint after it, so that all kinds of work have been done once,
+        and their graphs traced, when the looking begins.
+
+    Returns: the middle of the second tenth (in the first, buffers still grow) and of the last tenth of these steps, their
+      ratio, and the slope of a straight line through all but the first tenth.
+    """
+    found, done = [], threading.Event()
+
+    def look(folder):
+        while not done.wait(seconds):
+            if newest_first(checkpoints_folder(folder)):
+                found.append((time.monotonic(), resident()))
+
+    with tempfile.TemporaryDirectory() as folder:
+        watcher = threading.Thread(target=look, args=(folder,))
+        watcher.start()
+        try:
+            loop.train(
+                experiment, folder, steps, log_steps=100, save_steps=every, eval_steps=every, eval_examples=16
+            )
+        finally:
+            done.set()
+            watcher.join()
+    return {f"{steps} joint steps, from {every} on": summary(np.array(found), steps - every)}
+
+
+def summary(found: np.ndarray, steps: int) -> dict[str, float]:
+    """found: [looks, 2], seconds and bytes, over a run of `steps`; they are spread evenly after the first tenth."""
+    tenth = max(len(found) // 10, 1)
+    later = found[tenth:]
+    place = (later[:, 0] - later[0, 0]) / max(later[-1, 0] - later[0, 0], 1e-9) * 0.9 * steps
+    slope = np.polyfit(place, later[:, 1], 1)[0]
+    early, late = np.median(later[:tenth, 1]), np.median(later[-tenth:, 1])
+    return {
+        "resident_early_mib": early / MIB,
+        "resident_late_mib": late / MIB,
+        "late_over_early": late / early,
+        "growth_mib_per_1000_steps": slope * 1000 / MIB,
+    }

@@ -1,0 +1,86 @@
+"""What a second worker costs: a step of equal global batch on one core, and on two workers of a core each."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+
+import numpy as np
+
+from t2t_mm.run import config
+from t2t_mm.run.errors import RunError
+from t2t_mm.training import loop, strategy
+
+
+def run(gin_files: Sequence[str], bindings: Sequence[str] = (), steps: int = 12) -> dict[str, dict[str, float]]:
+    """Trains by the given configuration: in one process on one core, in one on both, in two on a core each.
+
+    The ideal of two workers is half the time of one core; `cost_over_ideal` is 1 there. The first half of the steps,
+    which traces, is left out.
+
+    Raises:
+      RunError: the machine has fewer than two cores, or a training fails.
+    """
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    if len(cores) < 2:
+        raise RunError("Scaling is measured on two cores; this process may use one alone.")
+    task = json.dumps({"gin_files": list(gin_files), "bindings": list(bindings), "steps": steps})
+    one = _seconds([cores[:1]], task)
+    both = _seconds([cores], task)
+    two = _seconds([cores[:1], cores[1:]], task)
+    return {
+        "one worker, one core": {"seconds_per_step": one, "cost_over_ideal": 1.0},
+        "one worker, two cores": {"seconds_per_step": both, "cost_over_ideal": both / (one / 2)},
+        "two workers, a core each": {"seconds_per_step": two, "cost_over_ideal": two / (one / 2)},
+    }
+
+
+def _seconds(cores_of: list[list[int]], task: str) -> float:
+    """Median seconds of a step, of as many workers as there are lists of cores."""
+    addresses = [f"localhost:{_free_port()}" for _ in cores_of]
+    with tempfile.TemporaryDirectory() as folder:
+        processes, logs = [], [os.path.join(folder, f"{index}.log") for index in range(len(cores_of))]
+        for index, cores in enumerate(cores_of):
+            environment = dict(os.environ)
+            if len(cores_of) > 1:
+                cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+                environment["TF_CONFIG"] = json.dumps(cluster)
+            command = [sys.executable, "-m", "t2t_mm.lab.benchmarks.scaling", task, os.path.join(folder, "run")]
+            command = ["taskset", "-c", ",".join(map(str, cores)), *command]
+            with open(logs[index], "w") as log:
+                processes.append(subprocess.Popen(command, env=environment, stderr=log))
+        codes = [process.wait() for process in processes]
+        texts = []
+        for path in logs:
+            with open(path) as file:
+                texts.append(file.read())
+    for code, text in zip(codes, texts):
+        if code:
+            raise RunError(f"A training of the measurement failed: {text[-2000:]}")
+    seconds = [float(found) for found in re.findall(r"([\d.]+) s/step", texts[0])]
+    return float(np.median(seconds[len(seconds) // 2 :]))
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return listener.getsockname()[1]
+
+
+def train(task: str, model_dir: str) -> None:
+    """One worker of the measurement."""
+    settings = json.loads(task)
+    config.parse(settings["gin_files"], settings["bindings"])
+    chosen = strategy.multi_worker if "TF_CONFIG" in os.environ else strategy.one
+    config.configured(loop.train)(model_dir=model_dir, steps=settings["steps"], log_steps=1, strategy=chosen)
+
+
+if __name__ == "__main__":
+    from absl import logging
+
+    logging.set_verbosity(logging.INFO)
+    train(*sys.argv[1:])

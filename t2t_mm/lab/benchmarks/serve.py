@@ -1,0 +1,129 @@
+"""How much the local server answers how fast, batched or not; good requests among bad ones, and as versions change.
+
+Requests and server share the machine: the figures compare settings, they are not those of TensorFlow Serving.
+"""
+
+import asyncio
+import base64
+import io
+import os
+import shutil
+import tempfile
+import wave
+from collections.abc import Sequence
+
+import numpy as np
+from absl import logging
+
+from t2t_mm.corpora import media
+from t2t_mm.corpora.example import Example, Report
+from t2t_mm.lab import load
+from t2t_mm.problem import Problem
+from t2t_mm.run.errors import RunError
+from t2t_mm.serving.batching import BatchSettings
+from t2t_mm.serving.service import Limits
+
+_RATE = 16000  # Hz of the WAV files sent
+
+
+def run(
+    export_dir: str,
+    problems: Sequence[Problem],
+    split: str = "test",
+    examples: int = 32,
+    concurrencies: Sequence[int] = (1, 8, 32),
+    seconds: float = 5.0,
+    max_batch_size: int = 16,
+    timeout_seconds: float = 10.0,
+    soak_seconds: float = 180.0,
+    soak_workers: int = 4,
+    switch_seconds: float = 10.0,
+    max_requests: int = 100_000,
+) -> dict:
+    """Case (problem, concurrency, batching; soak; switch of versions) -> {figure: value}.
+
+    The newest version is copied to a folder of its own, so that another one can come beside it.
+
+    Args:
+      export_dir: the export's versions. problems: whose corpora give the inputs; each needs its signature.
+      examples: different inputs of each problem. seconds: for each figure.
+      timeout_seconds: the server's limit for a request; in the soak a slow one is held so long.
+      soak_seconds: 0 leaves the soak out. soak_workers: good requests under way at once in it, and in the switch.
+      switch_seconds: of load before a new version comes, and after it has taken over; 0 leaves the switch out.
+      max_requests: of each measurement and of the soak.
+
+    Raises:
+      RunError: no export there, or a corpus without an example.
+      CorpusError: a corpus is missing or unreadable.
+    """
+    versions = [int(name) for name in os.listdir(export_dir) if name.isdecimal()] if os.path.isdir(export_dir) else []
+    if not versions:
+        raise RunError(f"No export {export_dir}; write one with bin/export.py, and set serve.run.export_dir.")
+    bodies = {problem.name: _bodies(problem, split, examples) for problem in problems}
+    every = [body for turn in zip(*bodies.values()) for body in turn]  # one of each problem, then the next of each
+    limits = Limits(max_body_bytes=2 * max(map(len, every)), timeout_seconds=timeout_seconds)
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+
+        def publish(version):
+            aside = os.path.join(folder, f"writing-{version}")
+            shutil.copytree(os.path.join(export_dir, str(max(versions))), aside)
+            os.rename(aside, os.path.join(folder, str(version)))
+
+        publish(1)
+        try:
+            with load.serving(folder, BatchSettings(False, max_batch_size), limits) as (url, _):
+                found |= _measured(url, bodies, "one by one", concurrencies, seconds, max_requests)
+            with load.serving(folder, BatchSettings(True, max_batch_size), limits) as (url, process):
+                found |= _measured(url, bodies, "batches", concurrencies, seconds, max_requests)
+                if soak_seconds:
+                    soak = load.soak(url, process, every, limits, soak_workers, soak_seconds, max_requests)
+                    found[f"soak of {soak_seconds:.0f} s"] = asyncio.run(soak)
+                if switch_seconds:
+                    switch = load.switch(url, every, soak_workers, switch_seconds, 2, lambda: publish(2))
+                    found["switch to a new version"] = asyncio.run(switch)
+        except load.LoadError as error:
+            raise RunError(str(error)) from error
+    return found
+
+
+def _measured(url: str, bodies: dict, kind: str, concurrencies, seconds, max_requests) -> dict:
+    measured = {}
+    for name, requests in bodies.items():
+        for concurrency in concurrencies:
+            case = f"{name}, concurrency {concurrency}, {kind}"
+            measured[case] = asyncio.run(load.measure(url, requests, concurrency, seconds, max_requests))
+            logging.info("%s: %s", case, measured[case])
+    return measured
+
+
+def _bodies(problem: Problem, split: str, count: int) -> list[bytes]:
+    """`count` requests, from the problem's own corpus, repeated where it has fewer examples."""
+    found = problem.source.examples(split, Report(problem.name))
+    if not found:
+        raise RunError(f"{problem.name}: split {split} holds no example to send.")
+    bodies = [load.request_body(problem.name, _instance(problem, one)) for one in found[:count]]
+    return [bodies[index % len(bodies)] for index in range(count)]
+
+
+def _instance(problem: Problem, one: Example):
+    data = client_bytes(problem, one)
+    return one.inputs if problem.inputs == "language" else {"b64": base64.b64encode(data).decode("ascii")}
+
+
+def client_bytes(problem: Problem, one: Example) -> bytes:
+    """An example's input as a client sends it: UTF-8 text, the picture's file, a WAV of 16 bits."""
+    if problem.inputs == "language":
+        return one.inputs.encode()
+    if problem.inputs == "audio":
+        return _wav(media.load_audio(one.inputs, _RATE))
+    with open(one.inputs, "rb") as file:
+        return file.read()
+
+
+def _wav(samples: np.ndarray) -> bytes:  # float [samples] -> WAV of 16 bits
+    data = io.BytesIO()
+    with wave.open(data, "wb") as file:
+        file.setparams((1, 2, _RATE, len(samples), "NONE", ""))
+        file.writeframes(np.clip(np.round(samples * 2**15), -(2**15), 2**15 - 1).astype("<i2").tobytes())
+    return data.getvalue()

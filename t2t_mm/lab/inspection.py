@@ -1,0 +1,233 @@
+"""What a model costs, from its layers' shapes alone: parameters, memory, floating-point operations, bytes, days.
+
+Counted are matrix products and convolutions; norms, activations and softmax are a few percent more. A weight used at p
+output positions costs `2 · size · p` operations forward, of an expert's weights only those of the chosen; attention
+costs `4 · T · (T + S) · D`; a training step three times its forward pass. Activations are an estimate: every weighted
+layer keeps its input and its output, attention two maps of weights for each head.
+"""
+
+import concurrent.futures
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import keras
+
+from t2t_mm.input.buckets import BatchSettings, bucket_shapes
+from t2t_mm.model import MultiModel
+from t2t_mm.problem import Problem
+
+FLOAT = 4  # bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Hardware:
+    """peak: operations/s in bfloat16 (dense), of one chip. memory: bytes of a chip. bandwidth: bytes/s of it."""
+
+    peak: float
+    memory: float
+    bandwidth: float
+
+
+# The makers' data sheets.
+HARDWARE = {
+    "nvidia-a100-80g": Hardware(312e12, 80e9, 2.0e12),
+    "nvidia-h100-sxm": Hardware(989e12, 80e9, 3.35e12),
+    "tpu-v4": Hardware(275e12, 32e9, 1.2e12),
+    "tpu-v5e": Hardware(197e12, 16e9, 0.82e12),
+    "tpu-v5p": Hardware(459e12, 95e9, 2.77e12),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Lengths:
+    """Of a typical example. tokens: of a text with its end token. frames: of a sound's features."""
+
+    tokens: int = 32
+    frames: int = 800
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Of one example's forward pass: operations by part, and floats kept for the backward pass."""
+
+    flops: dict[str, float]
+    activations: float
+
+
+def build_without_weights(model, vocabulary_size: int, commands: Sequence[str], num_classes: dict, bins: int):
+    """A model that knows its shapes and takes no memory; `model` is MultiModel or a configured constructor of it."""
+
+    def build():
+        with keras.StatelessScope(initialize_variables=False):
+            built = model(
+                vocabulary_size=vocabulary_size, commands=tuple(commands), num_classes=num_classes, frequency_bins=bins
+            )
+            built.build()
+        return built
+
+    # Keras keeps a list for each thread of variables without values, and gives them all values at the end of that thread's
+    # next StatelessScope (decoding has one): gigabytes of a paper-size model.
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        return thread.submit(build).result()
+
+
+def parameters(model: MultiModel) -> dict[str, int]:
+    return {name: part.count_params() for name, part in model.parts().items()}
+
+
+def _size(weight) -> int:
+    return math.prod(weight.shape)
+
+
+def _layer(layer, positions: float) -> tuple[float, float]:
+    """(operations, floats kept) of all weights below a layer that are used at each of its positions."""
+    flops = kept = 0.0
+    for weight in layer.trainable_variables:
+        if weight.name in ("depthwise", "pointwise", "kernel"):
+            inputs = weight.shape[-2] if len(weight.shape) > 1 and weight.name != "depthwise" else _channels(weight)
+            outputs = _channels(weight) if weight.name == "depthwise" else weight.shape[-1]
+            flops += 2.0 * _size(weight) * positions
+            kept += (inputs + outputs) * positions
+        elif weight.name == "gamma":
+            kept += weight.shape[0] * positions
+    return flops, kept
+
+
+def _channels(depthwise) -> int:  # [k, D] or [rows, columns, D, 1]
+    return depthwise.shape[1] if len(depthwise.shape) == 2 else depthwise.shape[2]
+
+
+def _mixture(part, tokens: float) -> tuple[float, float]:
+    if part.mixture is None:
+        return 0.0, 0.0
+    layer = part.mixture.mixture
+    depth, experts, chosen, hidden = layer.gate.shape[0], layer.num_experts, layer.chosen, layer.hidden
+    flops = tokens * (4.0 * depth * experts + chosen * 4.0 * depth * hidden)
+    return flops, tokens * (2 * depth + 4 * experts + chosen * 2 * (depth + hidden))
+
+
+def _attention(block, source: float, target: float) -> tuple[float, float]:
+    """One attention block (2.2) on a target stream."""
+    flops = kept = 0.0
+    for layer in block.convs:
+        more = _layer(layer, target)
+        flops, kept = flops + more[0], kept + more[1]
+    if not block.attend:
+        return flops, kept
+    for name in ("self_query", "self_key", "self_value", "self_output", "source_query", "source_output"):
+        more = _layer(getattr(block, name), target)
+        flops, kept = flops + more[0], kept + more[1]
+    for name in ("memory_key", "memory_value"):
+        more = _layer(getattr(block, name), source)
+        flops, kept = flops + more[0], kept + more[1]
+    depth = block.self_query.kernel.shape[0]
+    pairs = target * (target + source)
+    return flops + 4.0 * pairs * depth, kept + 2.0 * block.heads * pairs
+
+
+def _image(net, side: int) -> tuple[tuple[float, float], tuple[int, int]]:
+    rows = math.ceil(side / 2)
+    parts = [_layer(net.h1, rows * rows), _layer(net.h2, rows * rows)]
+    for block in net.blocks:
+        half = math.ceil(rows / 2)
+        parts += [_layer(block.step1, rows * rows), _layer(block.step2, rows * rows), _layer(block.shortcut, half * half)]
+        rows = half
+    return _summed(parts), (rows, rows)
+
+
+def _audio(net, frames: int, bins: int) -> tuple[tuple[float, float], tuple[int, int]]:
+    parts, rows = [], frames
+    for block in net.blocks:
+        half = math.ceil(rows / 2)
+        parts += [_layer(block.step1, rows * bins), _layer(block.step2, rows * bins), _layer(block.shortcut, half * bins)]
+        rows = half
+    columns = 1 if net.frequencies == "channels" else bins
+    parts.append(_layer(net.to_depth, rows * columns))
+    return _summed(parts), (rows, columns)
+
+
+def _categorical(net, labels: str, grid: tuple[int, int]) -> tuple[float, float]:
+    rows, columns = grid
+    half = math.ceil(rows / 2) * math.ceil(columns / 2)
+    whole = [_layer(layer, rows * columns) for layer in (net.h1, net.h2)]
+    return _summed([*whole, *(_layer(layer, half) for layer in (net.skip, net.h4, net.h5)), _layer(net.heads[labels], 1)])
+
+
+def _summed(parts) -> tuple[float, float]:
+    return sum(part[0] for part in parts), sum(part[1] for part in parts)
+
+
+def example_cost(model: MultiModel, problem: Problem, batches: BatchSettings, lengths: Lengths = Lengths()) -> Cost:
+    """The forward pass of one example of a problem, of typical length."""
+    found, grid = {}, (lengths.tokens, 1)
+    if problem.inputs == "image":
+        found["image_in"], grid = _image(model.image_in, batches.image_size)
+    elif problem.inputs == "audio":
+        found["audio_in"], grid = _audio(model.audio_in, lengths.frames, model.frequency_bins)
+    source = grid[0] * grid[1]
+    target = source if problem.targets == "class" else lengths.tokens
+    found["encoder"] = _summed([*(_layer(block, source) for block in model.encoder.blocks), _mixture(model.encoder, source)])
+    mixer = _attention(model.mixer.attention, source, target)
+    found["mixer"] = _summed([mixer, *(_layer(block, target) for block in model.mixer.blocks)])
+    decoder = [_attention(block, source, target) for block in model.decoder.blocks]
+    found["decoder"] = _summed([*decoder, _mixture(model.decoder, target)])
+    if problem.targets == "class":
+        found["categorical_out"] = _categorical(model.categorical_out, problem.name, grid)
+    else:
+        flops, kept = _layer(model.language_out, target)
+        found["language_out"] = flops, kept + 2 * target * model.vocabulary_size  # log-softmax, and its gradient
+    return Cost({name: part[0] for name, part in found.items()}, _summed(found.values())[1])
+
+
+def batch_size(problem: Problem, batches: BatchSettings, lengths: Lengths) -> int:
+    """Of the bucket that holds a typical example."""
+    length = {"language": lengths.tokens, "audio": lengths.frames, "image": 0}[problem.inputs]
+    shapes = bucket_shapes(problem, batches)
+    return next((size for bound, size in shapes if bound >= length), shapes[-1][1])
+
+
+def report(
+    model: MultiModel, problems: Sequence[Problem], batches: BatchSettings, lengths: Lengths, hardware: str,
+    replicas: int, steps: int, share: float,
+) -> str:  # fmt: skip
+    """All of it as text, the arithmetic shown. `share`: of the chip's peak that training reaches, measured or hoped for."""
+    chip, counts = HARDWARE[hardware], parameters(model)
+    total = sum(counts.values())
+    lines = ["Parameters", *(f"  {name:16} {count:>15,}" for name, count in counts.items()), f"  {'all':16} {total:>15,}"]
+    lines += ["", f"Forward pass of one example: texts of {lengths.tokens} tokens, sounds of {lengths.frames} frames, pictures of "
+              f"{batches.image_size} pixels a side"]  # fmt: skip
+    step = largest = 0.0
+    for problem in problems:
+        cost, size = example_cost(model, problem, batches, lengths), batch_size(problem, batches, lengths)
+        forward, kept = sum(cost.flops.values()), cost.activations * size * FLOAT
+        step, largest = step + 3 * forward * size, max(largest, kept)
+        parts = ", ".join(f"{name} {flops / 1e9:.3g}" for name, flops in cost.flops.items())
+        lines.append(
+            f"  {problem.name:14} {forward / 1e9:8.3g} GFLOP ({parts}); batch {size}: activations {kept / 1e9:.3g} GB"
+        )
+    lines.append(f"One joint step on one replica, 3 x forward x batch, all problems: {step / 1e12:.4g} TFLOP")
+    weights = FLOAT * total
+    need = 4 * weights + largest
+    lines += [
+        "", "Memory of one replica (weights are replicated, experts too)",
+        f"  weights 4 B x {total:,} = {weights / 1e9:.3g} GB; Adam's two moments {2 * weights / 1e9:.3g} GB; summed "
+        f"gradients {weights / 1e9:.3g} GB; largest activations {largest / 1e9:.3g} GB: {need / 1e9:.3g} GB",
+        f"  before they are summed, the gradients of {len(problems)} problems take up to {len(problems)} x "
+        f"{weights / 1e9:.3g} = {len(problems) * weights / 1e9:.3g} GB more",
+        f"  {hardware} has {chip.memory / 1e9:.3g} GB: {'fits without the latter' if need < chip.memory else 'does not fit'}",
+        "", "Bytes of one step, for each replica",
+        f"  Adam reads 4 and writes 3 floats a weight: {7 * weights / 1e9:.3g} GB, at {chip.bandwidth / 1e12:.3g} TB/s "
+        f"{7 * weights / chip.bandwidth * 1e3:.3g} ms",
+    ]  # fmt: skip
+    if replicas > 1:
+        ring = 2 * (replicas - 1) / replicas * weights
+        lines.append(f"  ring all-reduce 2 (R - 1)/R x {weights / 1e9:.3g} GB, R = {replicas}: {ring / 1e9:.3g} GB")
+    seconds = step / (chip.peak * share) + 7 * weights / chip.bandwidth
+    lines += [
+        "", f"Days on {replicas} x {hardware}, each with the batches above",
+        f"  one step: {step / 1e12:.4g} TFLOP / ({chip.peak / 1e12:.4g} TFLOP/s x {share:.0%}) + Adam = {seconds:.3g} s, "
+        "exchange between replicas left out",
+        f"  {steps:,} steps x {seconds:.3g} s / 86,400 = {steps * seconds / 86400:.3g} days",
+    ]  # fmt: skip
+    return "\n".join(lines)

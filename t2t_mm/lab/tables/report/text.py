@@ -1,0 +1,142 @@
+"""Numbers as the reports print them, and the Markdown report."""
+
+from t2t_mm.lab.results import circumstances
+from t2t_mm.lab.tables.tables import metric_name
+
+_FINE = {"log_perplexity", "cider"}  # metrics of three decimals, the others are percentages
+
+
+def number(value: float, metric: str) -> str:
+    return f"{value:.3f}" if metric in _FINE else f"{value:.1f}"
+
+
+def with_spread(found: dict | None, metric: str) -> str:
+    """mean ± standard deviation over the seeds; a dash where there is nothing."""
+    if found is None:
+        return "–"
+    return number(found["mean"], metric) + (f" ± {number(found['std'], metric)}" if found["std"] is not None else "")
+
+
+def paper(value: float) -> str:
+    return f"{value:g}"
+
+
+def significance(result: dict) -> str:
+    return "beyond noise" if result["beyond_noise"] else "noise"
+
+
+LEGEND = (
+    "Means ± standard deviations over the seeds (none for one seed) on the dev sets; test sets in parentheses; the paper's "
+    "figures, of other corpora and sizes, in brackets. Log-perplexity in nats per token; accuracies, BLEU, F1 and WER in "
+    "percent."
+)
+TEST = (
+    "Differences on dev, teacher-forced, by paired bootstrap over examples and seeds (10,000 draws; Koehn 2004; Rao and Wu "
+    "1988): 95% interval, and whether the difference is beyond noise at 5% after Holm's correction within the table and "
+    "figure. With one seed on a side, the variation between seeds is not in the interval."
+)
+
+
+def left_out(missing: dict[str, list[int]]) -> str:
+    """A sentence on the seeds of each run that are not finished, runs of the same seeds together."""
+    runs: dict[tuple[int, ...], list[str]] = {}
+    for run, seeds in missing.items():
+        runs.setdefault(tuple(seeds), []).append(run)
+    parts = [
+        f"seed{'s' * (len(seeds) > 1)} {' and '.join(map(str, seeds))} of {', '.join(names)}" for seeds, names in runs.items()
+    ]
+    return f"Not finished, and left out: {'; '.join(parts)}."
+
+
+def markdown(record: dict) -> str:
+    """The page of a record as `results.write_results` makes it, with what `gather` found as its results."""
+    found = record["results"]
+    lines = ["# The paper's tables", "", f"Written by `{record['command']}` {circumstances(record)}", "", LEGEND, ""]
+    if found["missing"]:
+        lines += [left_out(found["missing"]), ""]
+    for table in found["tables"]:
+        lines += _table(table)
+        if table["name"] == "zero_shot":
+            lines += _grid(found["grid"])
+    lines += _experts(found["experts"])
+    lines += ["## Runs", "", "| run | steps | seeds | training minutes | parameters | what sets it apart |"]
+    lines += ["| --- | ---: | ---: | ---: | ---: | --- |"]
+    lines += [
+        f"| {name} | {run['steps']} | {run['seeds']} | {run['minutes']} | {run['parameters']:,} | {run['gin']} |"
+        for name, run in found["runs"].items()
+    ]
+    lines += ["", "## Samples", ""]
+    for run, problems in found["samples"].items():
+        for problem, samples in problems.items():
+            for sample in samples[:1]:
+                lines += [f"**{run}, {problem}**", "", *(f"- {key}: {value}" for key, value in sample.items()), ""]
+    return "\n".join(lines)
+
+
+def heading(table: dict) -> str:
+    return f"Table {table['name']}: {table['title']}" if table["name"].isdigit() else table["title"]
+
+
+def _table(table: dict) -> list[str]:
+    lines = [f"## {heading(table)}", "", *([table["note"], ""] if table["note"] else [])]
+    lines += [f"| | {' | '.join(table['columns'])} |", f"| --- |{' ---: |' * len(table['columns'])}"]
+    lines += [f"| {row['label']} | {' | '.join(cell(each) for each in row['cells'])} |" for row in table["rows"]]
+    if table["comparisons"]:
+        lines += ["", TEST, "", "| claim | problem | figure | difference | 95% interval | p | examples | |"]
+        lines += ["| --- | --- | --- | ---: | ---: | ---: | ---: | --- |"]
+        for result in table["comparisons"]:
+            metric = result["metric"]
+            low, high = (number(result[bound], metric) for bound in ("low", "high"))
+            lines.append(
+                f"| {result['claim']} | {result['problem']} | {metric_name(metric)} | {number(result['difference'], metric)} "
+                f"| {low} to {high} | {result['p']:.4f} | {result['examples']} | {significance(result)} |"
+            )
+    return [*lines, ""]
+
+
+GRID = "Accuracy of the joint run on dev, every input × every command."
+
+
+def grid_cell(found: dict) -> tuple[str, str]:
+    """(figure, how it came about) of one input with one command."""
+    return with_spread(found["dev"], "token_accuracy"), "trained" if found["trained"] else "zero-shot"
+
+
+def _grid(cells: list[dict]) -> list[str]:
+    commands = list(dict.fromkeys(found["command"] for found in cells))
+    of = {(found["input"], found["command"]): "{} ({})".format(*grid_cell(found)) for found in cells}
+    lines = [GRID, "", f"| | {' | '.join(commands)} |", f"| --- |{' ---: |' * len(commands)}"]
+    for modality in dict.fromkeys(found["input"] for found in cells):
+        lines.append(f"| {modality} | {' | '.join(of.get((modality, command), '–') for command in commands)} |")
+    return [*lines, ""]
+
+
+def cell(found: dict) -> str:
+    """One cell on one line."""
+    if "metric" not in found:
+        return f"[{paper(found['paper'])}]"
+    shown = with_spread(found["dev"], found["metric"])
+    if found["test"]:
+        shown += f" ({with_spread(found['test'], found['metric'])})"
+    return shown + (f" [{paper(found['paper'])}]" if found["paper"] is not None else "")
+
+
+def _experts(experts: dict) -> list[str]:
+    lines = []
+    for mixture, found in experts.items():
+        problems = list(found["overlap"])
+        lines += [
+            f"## Experts of the {mixture}", "",
+            "How much of their gates two problems give to the same experts, 0 to 1, on dev (mean over the seeds).", "",
+            f"| | {' | '.join(problems)} |", f"| --- |{' ---: |' * len(problems)}",
+        ]  # fmt: skip
+        lines += [
+            f"| {problem} | {_overlaps(row, problems)} |"
+            for problem, row in found["overlap"].items()
+        ]
+        lines.append("")
+    return lines
+
+
+def _overlaps(row: dict, problems: list[str]) -> str:
+    return " | ".join(f"{row[other]['mean']:.2f}" for other in problems)

@@ -1,0 +1,142 @@
+"""The whole of bin/reproduce.py: corpora, plan, runs, report."""
+
+import fnmatch
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+from t2t_mm.experiment import Experiment
+from t2t_mm.lab.tables import tables as declared
+from t2t_mm.lab.tables.costs import Costs
+from t2t_mm.lab.tables.report.gather import gather
+from t2t_mm.lab.tables.report.write import write
+from t2t_mm.lab.tables.runner import Runner, Stopped, missing
+from t2t_mm.lab.tables.runs import Setting, plan, with_starts
+from t2t_mm.run import config
+from t2t_mm.run.errors import RunError
+
+__all__ = ["CORPORA", "Stopped", "Study"]
+CORPORA = {"mini": "gin/runs/tables_mini.gin", "real": "gin/runs/tables_real.gin"}
+_ONLY_MINI = ("curve", "zero_shot")  # they need trees and references that only the mini corpora have
+_PIECES = {"mini": 1200, "real": 8000}
+
+
+class Study:
+    """Some of the tables on some corpora.
+
+    Args:
+      corpora: a key of CORPORA. names: the tables', all that the corpora allow when empty. seeds: how many runs of each.
+      folder: of the runs. commands: the folder of bin/. gin_files, bindings: over those of the corpora, for all runs.
+      size: a file of gin/sizes, for real corpora ("base" without).
+      runs, tables: other declarations than those of `tables.declare`.
+
+    Raises:
+      ConfigError: a .gin file is missing or does not parse. RunError: an unknown table, or one that the corpora lack.
+    """
+
+    def __init__(
+        self,
+        corpora: str,
+        names: Sequence[str],
+        seeds: int,
+        folder: str,
+        commands: str,
+        gin_files: Sequence[str] = (),
+        bindings: Sequence[str] = (),
+        size: str | None = None,
+        declaration: tuple[dict[str, declared.Run], Sequence[declared.Table]] | None = None,
+        say: Callable[[str], None] = print,
+    ):
+        runs, tables = declaration or declared.declare()
+        known = [table.name for table in tables if corpora == "mini" or table.name not in _ONLY_MINI]
+        for name in names:
+            if name not in known:
+                raise RunError(f"Unknown table {name!r} on the {corpora} corpora; there are {', '.join(known)}.")
+        self._tables = [table for table in tables if table.name in (names or known)]
+        wanted = [name for table in self._tables for name in table.run_names()]
+        if corpora == "mini" and size:
+            raise RunError(f"The runs on the mini corpora have the mini size; change it with --gin_param, not size {size!r}.")
+        sizes = [f"gin/sizes/{size or 'base'}.gin"] if corpora == "real" else []
+        self._setting = Setting(folder, (*sizes, CORPORA[corpora], *gin_files), tuple(bindings), seeds)
+        self.planned = plan(with_starts(wanted, runs), self._setting)
+        config.parse(self._setting.gin_files, self._setting.bindings)
+        self._paths = config.value_of("%corpora"), config.value_of("experiment.Experiment.vocabulary")
+        self.problems = tuple(problem.name for problem in config.configured(Experiment)().problems)
+        self._costs = Costs(folder, {p.run.name: p.run.only or self.problems for p in self.planned})
+        self._corpora, self._commands, self._say = corpora, commands, say
+
+    def describe(self) -> str:
+        """Every run with its steps, what it lacks and the hours it takes, and the sum."""
+        jobs: dict[str, float] = {}
+        for job in missing(self.planned):
+            name = job.planned.name
+            jobs[name] = jobs.get(name, 0.0) + self._costs.seconds(job.planned, job.kind, job.steps)
+        lines = [f"{'run':44} {'steps':>7} {'done':>7} {'hours left':>11}"]
+        for planned in self.planned:
+            steps, done = (planned.steps, planned.done()) if planned.run.trained else ("–", "–")
+            left = jobs.get(planned.name, 0.0) / 3600
+            lines.append(f"{planned.name:44} {steps:>7} {done:>7} {left:>11.2f}")
+        lines.append(f"{len(self.planned)} runs, {sum(jobs.values()) / 3600:.1f} hours left ({self._costs.basis()})")
+        return "\n".join(lines)
+
+    def keep(self, path: str) -> list[str]:
+        """Takes from an earlier report (its .json) the scores of runs of the same configuration -> their names.
+
+        Raises:
+          RunError: the file is not there, or not such a report.
+        """
+        try:
+            with open(path, encoding="utf-8") as file:
+                kept = json.load(file)["results"]["scores"]
+        except FileNotFoundError:
+            raise RunError(f"{path}: no such report to keep scores of.") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path}: not a report of bin/reproduce.py ({error!r}).") from error
+        return [planned.name for planned in self.planned if planned.keep(kept)]
+
+    def prepare(self) -> None:
+        """Makes the mini corpora and the vocabulary where they are not there.
+
+        Raises:
+          RunError: a command that makes them failed.
+        """
+        corpora, vocabulary = self._paths
+        if self._corpora == "mini" and not os.path.isdir(corpora):
+            self._command("make_mini.py", f"--root={corpora}")
+        if not os.path.isfile(vocabulary):
+            settings = [f"--gin_file={path}" for path in self._setting.gin_files]
+            settings += [f"--gin_param={binding}" for binding in self._setting.bindings]
+            self._command("build_vocabulary.py", *settings, f"--size={_PIECES[self._corpora]}")
+
+    def _command(self, script: str, *flags: str) -> None:
+        self._say(f"{script}: {' '.join(flags)}")
+        done = subprocess.run([sys.executable, os.path.join(self._commands, script), *flags])
+        if done.returncode:
+            raise RunError(f"{script} failed with exit code {done.returncode}.")
+
+    def run(self, at_once: int = 1, only: Sequence[str] = ()) -> dict[str, str]:
+        """Does what the plan lacks, so many jobs at once -> name of each that failed: why.
+
+        Args:
+          only: names of runs, or patterns as the shell has them; all without.
+
+        Raises:
+          RunError: a name that fits no run. And as `Runner.run` and `missing` do.
+        """
+        names = {planned.run.name for planned in self.planned}
+        chosen = set() if only else names
+        for pattern in only:
+            found = fnmatch.filter(names, pattern)
+            if not found:
+                raise RunError(f"No run is called {pattern!r}; there are {', '.join(sorted(names))}.")
+            chosen.update(found)
+        jobs = [job for job in missing(self.planned) if job.planned.run.name in chosen]
+        os.makedirs(self._setting.folder, exist_ok=True)
+        return Runner(self._commands, self._costs, self._say, at_once=at_once).run(jobs)
+
+    def report(self, path: str, command: str) -> list[str]:
+        """Writes the report of what is finished -> the paths of its files."""
+        found = gather(self._tables, self.planned, self.problems)
+        return write(path, command, self._setting.seeds, self._costs.spent() / 60, found)

@@ -1,0 +1,249 @@
+"""Does what a plan still lacks, a process for each job."""
+
+import dataclasses
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from t2t_mm.lab.tables.costs import Costs
+from t2t_mm.lab.tables.runs import SCORES, Planned
+
+_PROGRESS = re.compile(r"step (\d+)/\d+ .*")
+_LOOK_SECONDS = 0.5
+_LOG_TAIL = 1 << 14  # bytes
+
+
+class Stopped(Exception):
+    """Ctrl-C or SIGTERM; what was at work is saved, and the same command goes on from there."""
+
+    def __init__(self, number: int, name: str):
+        super().__init__(f"stopped by {signal.Signals(number).name} during {name}; the same command goes on from here.")
+        self.number = number
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is to be done for a run: "train" or "score". done: steps there are already."""
+
+    planned: Planned
+    kind: str
+    done: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind} {self.planned.name}"
+
+    @property
+    def steps(self) -> int:
+        return self.planned.steps - self.done if self.kind == "train" else 0
+
+    @property
+    def needs(self) -> set[str]:
+        """Folders of trainings that must have ended, besides the one that it is itself."""
+        folders = {self.planned.weights, self.planned.start} - {None}
+        return folders - {self.planned.folder} if self.kind == "train" else folders
+
+
+def missing(plan: Sequence[Planned]) -> list[Job]:
+    """The jobs that a plan lacks, each training before the scoring of what it trains.
+
+    A run whose scores are there is trained only where another, whose are not, starts from its weights.
+
+    Raises:
+      RunError: a folder holds a run of another configuration.
+    """
+    unscored = [planned for planned in plan if planned.scores() is None]
+    needed = {folder for planned in unscored for folder in (planned.folder, planned.start)}
+    jobs = []
+    for planned in plan:
+        planned.check_same()
+        if planned.run.trained and planned.folder in needed and not planned.trained():
+            jobs.append(Job(planned, "train", planned.done()))
+        if planned in unscored:
+            jobs.append(Job(planned, "score", planned.done()))
+    return jobs
+
+
+@dataclasses.dataclass
+class _Work:
+    """A job at work. log: its file, in which its own output begins at `begin`. expected: seconds of the machine."""
+
+    job: Job
+    place: str
+    process: subprocess.Popen
+    log: str
+    begin: int
+    expected: float
+    started: float = dataclasses.field(default_factory=time.monotonic)
+    shown: float = dataclasses.field(default_factory=time.monotonic)
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+
+class Runner:
+    """Runs jobs as processes of bin/train.py and bin/score.py.
+
+    A process has its memory and its Gin to itself; its output goes to `train.log` or `score.log` of the run's folder.
+
+    Args:
+      commands: the folder of the two. costs: learns what they take. say: prints a line.
+      every_seconds: between two lines of progress.
+      at_once: how many jobs run side by side, each with its share of the cores. A model whose step is many small
+        operations does not fill several cores; two of them do. Times are then those of the machine: a job's, divided
+        by `at_once`.
+    """
+
+    def __init__(
+        self, commands: str, costs: Costs, say: Callable[[str], None] = print, every_seconds: float = 30.0, at_once: int = 1
+    ):
+        self._commands, self._costs, self._say, self._every = commands, costs, say, every_seconds
+        self._at_once, self._stop, self._stopped_in = at_once, 0, ""
+        self._working: list[_Work] = []
+
+    def run(self, jobs: Sequence[Job]) -> dict[str, str]:
+        """All jobs, in order as far as one can begin -> name of each that failed: why.
+
+        A job begins when the training of the weights that it needs has ended. What needs a failed one is not tried, the
+        rest is.
+
+        Raises:
+          Stopped: by a signal; the jobs at work have saved themselves.
+        """
+        failed: dict[str, str] = {}
+        broken: set[str] = set()  # folders whose weights there are none of
+        waiting = list(jobs)
+        places = {job.name: f"[{position}/{len(jobs)}]" for position, job in enumerate(jobs, 1)}
+        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            while waiting or self._working:
+                while not self._stop and len(self._working) < self._at_once and (job := self._next(waiting)):
+                    waiting.remove(job)
+                    if needs := job.needs & broken:
+                        failed[job.name] = f"{', '.join(sorted(needs))} has no finished training"
+                        broken.add(job.planned.weights)
+                        continue
+                    self._start(job, places[job.name], waiting)
+                time.sleep(_LOOK_SECONDS)
+                self._show(waiting)
+                for work in [work for work in self._working if work.process.poll() is not None]:
+                    self._working.remove(work)
+                    if self._stop:
+                        continue
+                    if reason := self._end(work):
+                        self._say(f"{work.place} FAILED {work.job.name}: {reason}")
+                        failed[work.job.name] = reason
+                        if work.job.kind == "train":
+                            broken.add(work.job.planned.weights)
+                if self._stop and not self._working:
+                    raise Stopped(self._stop, self._stopped_in)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        return failed
+
+    def _next(self, waiting: Sequence[Job]) -> Job | None:
+        """The first that needs no weights which are still to be trained."""
+        to_train = {work.job.planned.folder for work in self._working if work.job.kind == "train"}
+        for job in waiting:
+            if not job.needs & to_train:
+                return job
+            if job.kind == "train":
+                to_train.add(job.planned.folder)
+        return None
+
+    def _start(self, job: Job, place: str, waiting: Sequence[Job]) -> None:
+        folder = job.planned.folder
+        os.makedirs(folder, exist_ok=True)
+        log = os.path.join(folder, f"{job.kind}.log")
+        command = [sys.executable, *self.command(job)]
+        environment = dict(os.environ)
+        if self._at_once > 1:
+            threads = max(len(os.sched_getaffinity(0)) // self._at_once, 1)
+            environment |= {"TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": str(threads)}
+        with open(log, "a", encoding="utf-8") as file:
+            file.write(f"$ {shlex.join(command)}\n")
+            file.flush()
+            begin = file.tell()
+            # A session of its own, so that Ctrl-C reaches it once, by `_on_signal`.
+            process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True, env=environment)
+        expected = self._costs.seconds(job.planned, job.kind, job.steps)
+        self._working.append(_Work(job, place, process, log, begin, expected))
+        self._say(f"{place} {job.name} | {duration(self._left(waiting))} left in all")
+
+    def _show(self, waiting: Sequence[Job]) -> None:
+        """A line of progress for each job at work, where the last is old enough."""
+        now = time.monotonic()
+        for work in self._working:
+            if now - work.shown > self._every:
+                work.shown = now
+                where = self._look(work)
+                self._say(f"{work.place} {work.job.name}: {where} | {duration(self._left(waiting))} left in all")
+
+    def _look(self, work: _Work) -> str:
+        """Where a job is; corrects what it is expected to take."""
+        found = _PROGRESS.findall(_tail(work.log, work.begin))
+        if work.job.kind != "train" or not found or not work.job.steps:
+            return f"{work.seconds():.0f} s"
+        share = (int(found[-1]) - work.job.done) / work.job.steps
+        if share > 0:
+            work.expected = work.seconds() / share / self._at_once
+        return f"step {found[-1]}/{work.job.planned.steps}"
+
+    def _left(self, waiting: Sequence[Job]) -> float:
+        """Seconds, of what waits and what is at work."""
+        left = sum(self._costs.seconds(job.planned, job.kind, job.steps) for job in waiting)
+        return left + sum(max(work.expected - work.seconds() / self._at_once, 0) for work in self._working)
+
+    def _end(self, work: _Work) -> str | None:
+        """Of a process that has ended -> why it failed."""
+        job, code = work.job, work.process.returncode
+        if code:
+            return f"exit code {code}: {_last_line(work.log, work.begin)} ({work.log})"
+        if job.kind == "train" and not job.planned.trained() or job.kind == "score" and job.planned.scores() is None:
+            return f"it ended without an error and without what it is for: {_last_line(work.log, work.begin)} ({work.log})"
+        self._costs.add(job.planned, job.kind, job.steps, work.seconds() / self._at_once)
+        return None
+
+    def command(self, job: Job) -> list[str]:
+        """The command line after the interpreter's name."""
+        planned = job.planned
+        settings = [f"--gin_file={path}" for path in planned.gin_files]
+        settings += [f"--gin_param={binding}" for binding in planned.bindings]
+        script = os.path.join(self._commands, f"{job.kind}.py")
+        if job.kind == "train":
+            return [script, *settings, f"--model_dir={planned.folder}"]
+        flags = [f"--model_dir={planned.weights}", f"--output={os.path.join(planned.folder, SCORES)}"]
+        flags += [] if planned.run.decode else ["--nodecode"]
+        return [script, *settings, *flags, *(["--baselines"] if planned.run.baselines else [])]
+
+    def _on_signal(self, number, _):
+        """The first one lets the processes save themselves; one more ends them at once, and this with it."""
+        self._stop = number
+        self._stopped_in = ", ".join(work.job.name for work in self._working) or "a pause between two jobs"
+        for work in self._working:
+            if work.process.poll() is None:
+                work.process.send_signal(signal.SIGTERM)
+
+
+def duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+
+
+def _tail(path: str, begin: int) -> str:
+    """The end of what was written to a log from `begin` on."""
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(begin, size - _LOG_TAIL))
+        return file.read().decode("utf-8", "replace")
+
+
+def _last_line(path: str, begin: int) -> str:
+    lines = _tail(path, begin).strip().splitlines()
+    return lines[-1][:500] if lines else "it wrote nothing"

@@ -1,0 +1,76 @@
+"""Everything the report wants to know of one trained model, as one JSON file in the run's folder."""
+
+import os
+
+from absl import logging
+
+from t2t_mm.corpora.corpus_files import MissingCorpus
+from t2t_mm.evaluation.curves import curves
+from t2t_mm.evaluation.evaluate import Decoding, Evaluated, Evaluator, evaluate_baselines
+from t2t_mm.experiment import Experiment
+from t2t_mm.run.files import write_json
+from t2t_mm.run.folder import load_trained
+
+SPLITS = ("dev", "test")
+SAMPLES = 3
+
+
+def score(experiment: Experiment, model_dir: str, decoding: Decoding | None = Decoding(), baselines: bool = False) -> dict:
+    """Scores the newest sound checkpoint of `model_dir` on the dev and test sets of the experiment's problems.
+
+    Returns: {"step", "seed", "training_seconds", "parameters": part -> count, "splits": split -> problem -> {"figures":
+      metric -> value, "examples": {"nats", "right", "tokens"} (a list each, in the order of the split), "experts":
+      mixture -> summed gates, "samples"}, "curves": split -> problem ->
+      [[step, nats per token], …], "baselines": split -> problem -> {metric: value}}.
+      A split that a corpus lacks is left out.
+
+    Raises:
+      RunError: no checkpoint, or one that does not fit.
+      CorpusError: a corpus is missing.
+    """
+    network, description, trained = load_trained(experiment, model_dir)
+    evaluator = Evaluator(experiment, network, description, decoding)
+    splits: dict[str, dict] = {split: {} for split in SPLITS}
+    trivial: dict[str, dict] = {split: {} for split in SPLITS}
+    for split in SPLITS:
+        for problem in experiment.problems:
+            try:
+                splits[split][problem.name] = _record(evaluator(problem, split, SAMPLES))
+                if baselines:
+                    trivial[split] |= evaluate_baselines(experiment, split, [problem.name])
+            except MissingCorpus as error:
+                if split == "dev":
+                    raise
+                logging.warning("%s: no %s set: %s", problem.name, split, error)
+    return {
+        "step": trained["step"],
+        "seed": description["seed"],
+        "training_seconds": trained["seconds"],
+        "parameters": {name: part.count_params() for name, part in network.parts().items()},
+        "splits": splits,
+        "curves": {
+            split: {problem: [list(point) for point in steps.items()] for problem, steps in found.items()}
+            for split, found in curves(model_dir).items()
+        },
+        "baselines": trivial,
+    }
+
+
+def _record(found: Evaluated) -> dict:
+    measured = found.measured
+    return {
+        "figures": found.figures,
+        "examples": {
+            "nats": [round(float(value), 5) for value in measured.nats],
+            "right": [int(value) for value in measured.right],
+            "tokens": [int(value) for value in measured.tokens],
+        },
+        "experts": {name: [float(value) for value in gates] for name, gates in measured.experts.items()},
+        "samples": found.samples,
+    }
+
+
+def write(path: str, scores: dict) -> None:
+    """Whole or not at all."""
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    write_json(path, scores)

@@ -1,0 +1,78 @@
+"""CIDEr-D and BLEU-4 of captions, in the style of the COCO evaluation."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import sacrebleu
+
+from t2t_mm.corpora.example import Example
+
+_ORDERS = 4
+_SIGMA = 6.0
+# Penn Treebank tokens that matter without punctuation: words, numbers, and clitics as words of their own.
+_CLITIC = re.compile(r"(?<=\w)('s|'re|'ve|'d|'m|'ll|n't)\b")
+_TOKEN = re.compile(r"n't|'\w+|\w+(?:[-./,]\w+)*")
+
+
+def tokens(text: str) -> list[str]:
+    """Lower-case Penn Treebank tokens without punctuation."""
+    return _TOKEN.findall(_CLITIC.sub(r" \1", text.lower()))
+
+
+def captions(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
+    """CIDEr-D and BLEU-4 of one caption an image against all its references."""
+    candidates = [tokens(prediction or "") for prediction in predictions]
+    references = [[tokens(reference) for reference in example.references] for example in examples]
+    return {"cider": cider_d(candidates, references), "bleu4": bleu4(candidates, references)}
+
+
+def bleu4(candidates: list[list[str]], references: list[list[list[str]]]) -> float:
+    """Corpus BLEU-4 (closest reference length) over tokens, in percent."""
+    most = max(len(group) for group in references)
+    streams = [[" ".join(group[i]) if i < len(group) else None for group in references] for i in range(most)]
+    metric = sacrebleu.BLEU(tokenize="none", smooth_method="none", force=True)
+    return metric.corpus_score([" ".join(candidate) for candidate in candidates], streams).score
+
+
+def cider_d(candidates: list[list[str]], references: list[list[list[str]]]) -> float:
+    """CIDEr-D (Vedantam et al. 2015, arXiv 1411.5726, 5 and its D variant): 0 to 10, ×1 of the paper's scale of ten.
+
+    Document frequencies are counted over the references of this set: in how many images an n-gram occurs.
+    """
+    documents = Counter(
+        gram for group in references for gram in {gram for reference in group for gram in _grams(reference)}
+    )
+    log_images = math.log(len(references))
+    weigh = lambda caption: _weights(caption, documents, log_images)  # noqa: E731
+    scores = []
+    for candidate, group in zip(candidates, references, strict=True):
+        mine, length = weigh(candidate), len(candidate)
+        similar = [_similarity(mine, weigh(reference), length - len(reference)) for reference in group]
+        scores.append(10 * sum(similar) / len(similar))
+    return sum(scores) / len(scores)
+
+
+def _grams(caption: list[str]) -> Counter:
+    return Counter(
+        tuple(caption[i : i + n]) for n in range(1, _ORDERS + 1) for i in range(len(caption) - n + 1)
+    )
+
+
+def _weights(caption: list[str], documents: Counter, log_images: float) -> list[dict]:
+    """Of each order n: n-gram -> count · log(images / images with it)."""
+    weights: list[dict] = [{} for _ in range(_ORDERS)]
+    for gram, count in _grams(caption).items():
+        weights[len(gram) - 1][gram] = count * (log_images - math.log(max(1, documents[gram])))
+    return weights
+
+
+def _similarity(candidate: list[dict], reference: list[dict], length_difference: int) -> float:
+    """Mean over n of the clipped cosine, times the Gaussian penalty of a different length."""
+    total = 0.0
+    for mine, theirs in zip(candidate, reference):
+        norms = math.sqrt(sum(w * w for w in mine.values())) * math.sqrt(sum(w * w for w in theirs.values()))
+        if norms:
+            total += sum(min(w, theirs.get(gram, 0.0)) * theirs.get(gram, 0.0) for gram, w in mine.items()) / norms
+    return total / _ORDERS * math.exp(-(length_difference**2) / (2 * _SIGMA**2))

@@ -1,0 +1,16 @@
+"""Accuracy of ranked classes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from t2t_mm.corpora.example import Example
+
+
+def top_k(predictions: Sequence[np.ndarray], examples: Sequence[Example]) -> dict:
+    """Top-1 and top-5 accuracy in percent. predictions: scores [classes] of each example; ties go to the lower index."""
+    ranks = np.array([
+        np.flatnonzero(np.argsort(-np.asarray(scores), kind="stable") == example.targets)[0]
+        for scores, example in zip(predictions, examples, strict=True)
+    ])  # fmt: skip
+    return {"top1": 100 * float(np.mean(ranks < 1)), "top5": 100 * float(np.mean(ranks < 5))}

@@ -1,0 +1,84 @@
+"""Labelled bracket F1 as EVALB counts it (with COLLINS.prm)."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+
+from t2t_mm.corpora.example import Example
+from t2t_mm.corpora.treebank import Tree, delinearise
+
+_PUNCTUATION = {",", ":", "``", "''", "."}
+_NOT_COUNTED = {"TOP", "S1", "ROOT", ""}
+_EQUAL = {"PRT": "ADVP"}
+
+
+def bracket_f1(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
+    """Precision, recall and F1 of labelled brackets over the corpus, all in percent.
+
+    Brackets are multisets of (label, first word, end) over the words that are no punctuation (by the reference's
+    tags, so that both trees have the same positions); parts of speech are no brackets, nor is TOP; ADVP equals PRT.
+    Outputs that are no tree are repaired first (see `delinearise`).
+
+    Args:
+      predictions: linearised trees. examples: inputs are the words, targets the linearised tree; references its form
+        with real tags, where the targets have none.
+
+    Returns: "f1", "precision", "recall", "complete_match" (trees with all brackets right), "tagging_accuracy", and
+      "repaired" (outputs that needed it).
+    """
+    matched = predicted = expected = complete = right_tags = words_in_all = repairs = 0
+    for prediction, example in zip(predictions, examples, strict=True):
+        words = example.inputs.split()
+        tree, repaired = delinearise((prediction or "").split(), words)
+        reference, _ = delinearise((example.references or (example.targets,))[0].split(), words)
+        tags = _tags(reference)
+        counted = [tag not in _PUNCTUATION for tag in tags]
+        mine, theirs = brackets(tree, counted), brackets(reference, counted)
+        common = sum((mine & theirs).values())
+        matched += common
+        predicted += sum(mine.values())
+        expected += sum(theirs.values())
+        complete += mine == theirs
+        repairs += repaired
+        pairs = [(a, b) for a, b, scored in zip(_tags(tree), tags, counted) if scored]
+        right_tags += sum(a == b for a, b in pairs)
+        words_in_all += len(pairs)
+    precision, recall = matched / max(predicted, 1), matched / max(expected, 1)
+    return {
+        "f1": 100 * 2 * matched / max(predicted + expected, 1),
+        "precision": 100 * precision,
+        "recall": 100 * recall,
+        "complete_match": 100 * complete / len(examples),
+        "tagging_accuracy": 100 * right_tags / max(words_in_all, 1),
+        "repaired": 100 * repairs / len(examples),
+    }
+
+
+def bracket_f1_without_words(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
+    """`bracket_f1` where the input is no text (speech, say): the reference's tags stand for its words."""
+    spelled = [
+        dataclasses.replace(example, inputs=" ".join(s for s in example.targets.split() if s[0] not in "()"))
+        for example in examples
+    ]
+    return bracket_f1(predictions, spelled)
+
+
+def brackets(tree: Tree, counted: Sequence[bool]) -> Counter:
+    """(label, start, end) of every constituent, in positions among the counted words."""
+    found: Counter = Counter()
+    starts, word, position = [], 0, 0
+    for step, node in tree.walk():
+        if step == "open":
+            starts.append(position)
+        elif step == "leaf":
+            position += counted[word]
+            word += 1
+        else:
+            start = starts.pop()
+            if node.label not in _NOT_COUNTED and position > start:
+                found[_EQUAL.get(node.label, node.label), start, position] += 1
+    return found
+
+
+def _tags(tree: Tree) -> list[str]:
+    return [node.label for step, node in tree.walk() if step == "leaf"]

@@ -1,0 +1,308 @@
+"""Writes the mini corpora in the layouts of the corpora they stand for, so that the same readers load both."""
+
+import concurrent.futures
+import dataclasses
+import functools
+import io
+import json
+import os
+import shutil
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from absl import logging
+from PIL import Image
+
+from t2t_mm.corpora.example import CorpusError
+from t2t_mm.corpora.sphere import encode_sphere
+from t2t_mm.corpora.treebank import clean, linearise, parse_tree
+from t2t_mm.mini import grammar, images, speech, world
+from t2t_mm.mini.sentence import Sentence
+
+_RECORD = "mini.json"  # at the top of finished corpora: what they were made from
+_CHUNK = 64  # pictures or utterances a worker process makes at a time
+# One stream of random numbers each, so that the size of one corpus does not change another.
+_TEXT, _IMAGES, _SCENES, _SPEECH, _MORE = range(5)
+_PTB_SECTIONS = {"train": range(2, 22), "dev": (22,), "test": (23,)}
+_MORE_SECTIONS = (0, 1, 24)  # what the usual split leaves out
+_COCO_SPLITS = {"train": "train2014", "dev": "val2014", "test": "test2014"}
+_IMAGE_SPLITS = {"train": "train", "dev": "val", "test": "test"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """How much of everything; parsing is scarce and translation plentiful, as in the paper.
+
+    pairs: sentence pairs of each language pair. trees: parsed sentences. images: pictures of each class.
+    scenes: captioned pictures, five captions each. utterances, speakers: read sentences and their voices.
+    Those are training sizes; `held_out_*` are the sizes of dev and of test, each (`held_out_images` of each class).
+    more_trees: parsed sentences besides, in sections of the Treebank that the usual split leaves out.
+    few: training examples of each pair of an input and a language that no problem of the paper has (`problems.zero_shot`).
+    image_size: rows and columns of a picture. max_words: longest sentence of pairs and trees, with punctuation.
+    """
+
+    pairs: int = 20000
+    trees: int = 1000
+    images: int = 240
+    scenes: int = 3000
+    utterances: int = 4000
+    speakers: int = 40
+    more_trees: int = 4000
+    few: int = 200
+    held_out_pairs: int = 400
+    held_out_trees: int = 200
+    held_out_images: int = 20
+    held_out_scenes: int = 200
+    held_out_utterances: int = 200
+    held_out_speakers: int = 8
+    image_size: int = 64
+    max_words: int = 20
+    max_spoken_words: int = 8
+
+
+def make_mini(root: str, seed: int = 0, sizes: Sizes = Sizes(), processes: int | None = None) -> None:
+    """Writes all mini corpora below `root`; does nothing where the same ones lie already.
+
+    They are made in a folder beside `root`, which is renamed when it is complete.
+
+    Args:
+      seed: equal seeds and sizes give equal files. processes: worker processes, by default one a core.
+
+    Raises:
+      CorpusError: `root` exists and holds something else.
+    """
+    record = {"seed": seed, "sizes": dataclasses.asdict(sizes)}
+    if _already_made(root, record):
+        logging.info("%s: these mini corpora are there already.", root)
+        return
+    start, part = time.monotonic(), root.rstrip("/") + ".part"
+    shutil.rmtree(part, ignore_errors=True)
+    with concurrent.futures.ProcessPoolExecutor(processes or os.cpu_count()) as pool:
+        seen: set[str] = set()  # no English sentence occurs in two corpora or two splits
+        rng = np.random.default_rng([seed, _TEXT])
+        media = {
+            _read_aloud: _plan_speech(part, seed, rng, seen, sizes),
+            _draw_objects: _plan_images(part, seed, sizes),
+            _draw_scenes: _plan_scenes(part, seed, sizes),
+        }
+        futures = [
+            pool.submit(function, tasks[first : first + _CHUNK])
+            for function, tasks in media.items()
+            for first in range(0, len(tasks), _CHUNK)
+        ]
+        _write_treebank(part, rng, seen, sizes)
+        for language in ("de", "fr"):
+            _write_pairs(part, "en", language, _held_out(sizes, "pairs"), rng, seen, sizes)
+        # What was added to the corpora later has numbers of its own, so that they stayed as they were.
+        rng = np.random.default_rng([seed, _MORE])
+        _write_trees(part, _MORE_SECTIONS, sizes.more_trees, rng, seen, sizes)
+        _write_pairs(part, "de", "fr", _held_out(sizes, "pairs") | {"train": sizes.few}, rng, seen, sizes)
+        for number, future in enumerate(concurrent.futures.as_completed(futures), start=1):
+            future.result()
+            if number % 50 == 0:
+                logging.info("%d%% of pictures and sounds", 100 * number // len(futures))
+    with open(os.path.join(part, _RECORD), "w") as file:
+        json.dump(record, file, indent=1)
+    if os.path.isdir(root):
+        os.rmdir(root)  # empty, as _already_made saw
+    os.replace(part, root)
+    logging.info("%s: written in %.0f s", root, time.monotonic() - start)
+
+
+def _already_made(root: str, record: dict) -> bool:
+    if not os.path.isdir(root) or not os.listdir(root):
+        return False
+    path = os.path.join(root, _RECORD)
+    if not os.path.isfile(path):
+        raise CorpusError(f"{root}: holds other files than mini corpora; choose another folder.")
+    with open(path) as file:
+        if json.load(file) != record:
+            raise CorpusError(
+                f"{root}: holds mini corpora of another seed or other sizes (see {path}); choose another folder, or "
+                "delete this one."
+            )
+    return True
+
+
+def _write_text(path: str, text: str) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+# Text
+
+_LANGUAGES = {"en": "english", "de": "german", "fr": "french"}
+
+
+def _held_out(sizes: Sizes, name: str) -> dict[str, int]:
+    """Split -> how many of `name`. Dev and test come first, so that the size of training leaves them as they are."""
+    held_out = getattr(sizes, f"held_out_{name}")
+    return {"test": held_out, "dev": held_out, "train": getattr(sizes, name)}
+
+
+def _write_pairs(root: str, first: str, second: str, counts: dict, rng, seen: set[str], sizes: Sizes) -> None:
+    """WMT: one sentence a line, two parallel files."""
+    full = functools.partial(grammar.sample, max_words=sizes.max_words)
+    for split, count in counts.items():
+        sentences = grammar.sentences(rng, count, seen, full)
+        for language in (first, second):
+            path = os.path.join(root, "wmt", f"{first}-{second}", f"{split}.{language}")
+            _write_text(path, "".join(f"{getattr(s, _LANGUAGES[language])}\n" for s in sentences))
+
+
+def _write_treebank(root: str, rng, seen: set[str], sizes: Sizes) -> None:
+    """Penn Treebank: sections 02 to 21 train, 22 dev, 23 test."""
+    for split, count in _held_out(sizes, "trees").items():
+        _write_trees(root, _PTB_SECTIONS[split], count, rng, seen, sizes)
+
+
+def _write_trees(root: str, sections: Sequence[int], count: int, rng, seen: set[str], sizes: Sizes) -> None:
+    """Files of 25 trees."""
+    full = functools.partial(grammar.sample, max_words=sizes.max_words)
+    trees = [grammar.to_mrg(s.tree) for s in grammar.sentences(rng, count, seen, full)]
+    for section, share in zip(sections, np.array_split(np.arange(count), len(sections))):
+        for number, first in enumerate(range(0, len(share), 25)):
+            name = os.path.join(root, "ptb", "wsj", f"{section:02d}", f"wsj_{section:02d}{number:02d}.mrg")
+            _write_text(name, "\n" + "".join(trees[i] for i in share[first : first + 25]))
+
+
+# Pictures
+
+
+def _plan_images(root: str, seed: int, sizes: Sizes) -> list:
+    """ILSVRC: one folder a class."""
+    tasks, number = [], 0
+    for split, count in _held_out(sizes, "images").items():
+        for kind, synset in world.SYNSETS.items():
+            folder = os.path.join(root, "imagenet", _IMAGE_SPLITS[split], synset)
+            os.makedirs(folder)
+            for index in range(count):
+                tasks.append((os.path.join(folder, f"{synset}_{index}.JPEG"), kind, (seed, _IMAGES, number), sizes))
+                number += 1
+    names = "".join(f"{synset} {kind}\n" for kind, synset in world.SYNSETS.items())
+    _write_text(os.path.join(root, "imagenet", "synset_words.txt"), names)
+    return tasks
+
+
+def _draw_objects(tasks) -> None:
+    for path, kind, seed, sizes in tasks:
+        _write_jpeg(path, images.draw_object(kind, np.random.default_rng(seed), sizes.image_size))
+
+
+def _plan_scenes(root: str, seed: int, sizes: Sizes) -> list:
+    """COCO: an annotation file a split, every caption in one split only; and the same in German and French."""
+    tasks, taken, image_id, annotation_id = [], set(), 0, 0
+    for split, count in _held_out(sizes, "scenes").items():
+        name = _COCO_SPLITS[split]
+        os.makedirs(os.path.join(root, "coco", name))
+        pictures, annotations, said = [], {language: [] for language in _LANGUAGES}, set()
+        while len(pictures) < count:
+            image_id += 1
+            rng = np.random.default_rng((seed, _SCENES, image_id))
+            scene = images.random_scene(rng)
+            captions = grammar.captions(scene, rng)
+            english = [caption.english for caption in captions]
+            if not taken.isdisjoint(english):
+                continue
+            said.update(english)
+            file_name = f"COCO_{name}_{image_id:012d}.jpg"
+            size = sizes.image_size
+            pictures.append({"id": image_id, "file_name": file_name, "height": size, "width": size})
+            for caption in captions:
+                annotation_id += 1
+                for language, name_of in _LANGUAGES.items():
+                    record = {"id": annotation_id, "image_id": image_id, "caption": getattr(caption, name_of)}
+                    annotations[language].append(record)
+            tasks.append((os.path.join(root, "coco", name, file_name), scene, int(rng.integers(2**32)), sizes))
+        taken |= said
+        for language, ours in annotations.items():
+            few = sizes.few if split == "train" and language != "en" else len(ours)
+            _write_captions(root, language, name, pictures, ours[:few])
+    return tasks
+
+
+def _write_captions(root: str, language: str, name: str, pictures: list[dict], annotations: list[dict]) -> None:
+    """The annotations of one split in `coco/`, or in `coco-LANGUAGE/`, which links to the same pictures."""
+    captioned = {annotation["image_id"] for annotation in annotations}
+    shown = [picture for picture in pictures if picture["id"] in captioned]
+    content = {"info": {"description": "mini corpus"}, "images": shown, "annotations": annotations}
+    folder = "coco" if language == "en" else f"coco-{language}"
+    _write_text(os.path.join(root, folder, "annotations", f"captions_{name}.json"), json.dumps(content))
+    if language != "en":
+        os.symlink(os.path.join("..", "coco", name), os.path.join(root, folder, name))
+
+
+def _draw_scenes(tasks) -> None:
+    for path, scene, seed, sizes in tasks:
+        _write_jpeg(path, images.draw_scene(scene, np.random.default_rng(seed), sizes.image_size))
+
+
+def _write_jpeg(path: str, pixels: np.ndarray) -> None:
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, "JPEG", quality=92)
+    with open(path, "wb") as file:
+        file.write(data.getvalue())
+
+
+# Speech
+
+# Split -> (list file, disc, folder of the audio, folder of the transcripts), as the WSJ corpora have them.
+_WSJ = {
+    "train": ("wsj0/doc/indices/train/tr_s_wv1.ndx", "11_1_1", "wsj0/si_tr_s", "wsj0/transcrp/dots/si_tr_s"),
+    "dev": ("wsj1/doc/indices/h1_p0.ndx", "13_34_1", "wsj1/si_dt_20", "wsj1/trans/si_dt_20"),
+    "test": ("wsj0/doc/indices/test/nvp/si_et_20.ndx", "11_14_1", "wsj0/si_et_20", "wsj0/transcrp/dots/si_et_20"),
+}
+_FIRST_SPEAKER = {"train": 1, "dev": 500, "test": 700}
+
+
+def _plan_speech(root: str, seed: int, rng, seen: set[str], sizes: Sizes) -> list:
+    """WSJ, merged layout: lists, transcripts and SPHERE files; no speaker is in two splits."""
+    short = functools.partial(grammar.short_sentence, max_words=sizes.max_spoken_words)
+    root, tasks = os.path.join(root, "wsj"), []
+    for split, count in _held_out(sizes, "utterances").items():
+        list_file, disc, audio_folder, dot_folder = _WSJ[split]
+        speakers = sizes.speakers if split == "train" else sizes.held_out_speakers
+        entries, spoken = [], []
+        for index, sentences in enumerate(np.array_split(grammar.sentences(rng, count, seen, short), speakers)):
+            speaker = f"{_FIRST_SPEAKER[split] + index:03d}"
+            voice = speech.random_voice(np.random.default_rng((seed, _SPEECH, int(speaker))))
+            os.makedirs(os.path.join(root, audio_folder, speaker), exist_ok=True)
+            lines = []
+            for number, sentence in enumerate(sentences, start=1):
+                utterance = f"{speaker}c02{np.base_repr(number, 36).lower():0>2}"
+                words = [word for word in sentence.words() if word.isalpha()]
+                lines.append(f"{' '.join(words).upper()} ({utterance})\n")
+                path = f"{audio_folder}/{speaker}/{utterance}.wv1"
+                # The evaluation list of WSJ0 leaves the ending out.
+                entries.append(f"{disc}:{path.removesuffix('.wv1') if split == 'test' else path}\n")
+                task_seed = (seed, _SPEECH, int(speaker), number)
+                tasks.append((os.path.join(root, path), words, voice, task_seed))
+                spoken.append((utterance, sentence))
+            _write_text(os.path.join(root, dot_folder, speaker, f"{speaker}c0200.dot"), "".join(lines))
+        _write_text(os.path.join(root, list_file), f";; {split}\n" + "".join(entries))
+        if split == "train":  # a few of all voices
+            spoken = [spoken[i] for i in np.linspace(0, count - 1, min(sizes.few, count)).astype(int)]
+        _write_spoken(root, split, spoken)
+    return tasks
+
+
+def _write_spoken(root: str, split: str, spoken: Sequence[tuple[str, Sentence]]) -> None:
+    """Tables of utterance and sentence in German, in French and as a linearised tree, which no WSJ corpus has."""
+    forms = {
+        "de": lambda sentence: sentence.german,
+        "fr": lambda sentence: sentence.french,
+        "tree": lambda sentence: " ".join(linearise(clean(parse_tree(grammar.to_mrg(sentence.tree))))),
+    }
+    for name, form in forms.items():
+        rows = "".join(f"{utterance}\t{form(sentence)}\n" for utterance, sentence in spoken)
+        _write_text(os.path.join(root, f"{split}.{name}.tsv"), rows)
+
+
+def _read_aloud(tasks) -> None:
+    for path, words, voice, seed in tasks:
+        samples = speech.synthesize(words, voice, np.random.default_rng(seed))
+        data = encode_sphere(np.round(samples * 32767).astype(np.int16), 16000)
+        with open(path, "wb") as file:
+            file.write(data)

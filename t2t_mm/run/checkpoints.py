@@ -1,0 +1,201 @@
+"""Checkpoints of a run: each written whole or not at all, the last few and the best kept, damaged ones passed over."""
+
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+import re
+import socket
+
+import tensorflow as tf
+from absl import logging
+
+from t2t_mm.run.errors import RunError
+
+_NAME = re.compile(r"ckpt-(\d+)\.index$")
+
+
+def checkpoints_folder(model_dir: str) -> str:
+    return os.path.join(model_dir, "checkpoints")
+
+
+def best_folder(model_dir: str) -> str:
+    return os.path.join(checkpoints_folder(model_dir), "best")
+
+
+def newest_first(folder: str) -> list[str]:
+    """Paths of the checkpoints in `folder`, without suffix. A checkpoint is there once its index file is."""
+    if not tf.io.gfile.isdir(folder):
+        return []
+    numbers = [int(found[1]) for name in tf.io.gfile.listdir(folder) if (found := _NAME.match(name))]
+    return [os.path.join(folder, f"ckpt-{number}") for number in sorted(numbers, reverse=True)]
+
+
+def damage(path: str) -> str | None:
+    """What is wrong with the files of a checkpoint, or None. Reads it all: TensorFlow checks each tensor's CRC-32C."""
+    try:
+        reader = tf.train.load_checkpoint(path)
+        for name, kind in reader.get_variable_to_dtype_map().items():
+            tf.raw_ops.RestoreV2(prefix=path, tensor_names=[name], shape_and_slices=[""], dtypes=[kind])
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        return " ".join(str(error).split())[:200]
+    return None
+
+
+def newest_sound(folder: str) -> str | None:
+    """The newest checkpoint that is whole; None where there is none at all. Damaged ones are named in the log.
+
+    Raises:
+      RunError: there are checkpoints, and all are damaged.
+    """
+    found, damaged = newest_first(folder), []
+    for path in found:
+        reason = damage(path)
+        if reason is None:
+            return path
+        damaged.append(f"{path} ({reason})")
+        logging.warning("%s is damaged (%s); taking the one before it.", path, reason)
+    if damaged:
+        raise RunError(
+            f"Every checkpoint is damaged: {'; '.join(damaged)}. Restore a copy, or move {folder} away to start again."
+        )
+    return None
+
+
+class Checkpoints:
+    """Writes the checkpoints of one run.
+
+    A checkpoint is written into the folder `part` first, then its data is renamed into place, then its index, which
+    alone makes it one: a process killed at any moment leaves the checkpoints before as they were.
+
+    Args:
+      keep: how many of the last are kept, besides the best.
+      metric: what "best" goes by; see `keep_best`.
+    """
+
+    def __init__(self, checkpoint: tf.train.Checkpoint, model_dir: str, keep: int = 2, metric: str = ""):
+        if keep < 1:
+            raise RunError(f"keep_checkpoints is {keep}; at least 1 must be kept.")
+        self._checkpoint, self._keep, self._metric = checkpoint, keep, metric
+        self._folder, self._best_folder = checkpoints_folder(model_dir), best_folder(model_dir)
+        for folder in (self._folder, self._best_folder):
+            _remove_tree(os.path.join(folder, "part"))  # of a process that was killed
+
+    def save(self, step: int) -> None:
+        """Writes the checkpoint of `step`, then removes those beyond `keep`.
+
+        Raises:
+          RunError: it cannot be written (the disk is full, say); those before are untouched.
+        """
+        _write(self._checkpoint, self._folder, step)
+        for path in newest_first(self._folder)[self._keep :]:
+            _remove(path)
+
+    def best(self) -> dict | None:
+        """{"metric", "value", "step"} of the best checkpoint, where there is one by this metric."""
+        try:
+            with tf.io.gfile.GFile(os.path.join(self._best_folder, "best.json")) as file:
+                best = json.load(file)
+        except tf.errors.NotFoundError:
+            return None
+        return best if best["metric"] == self._metric else None
+
+    def keep_best(self, step: int, value: float, higher_is_better: bool) -> bool:
+        """Writes the checkpoint of `step` as the best one if `value` beats that one's -> whether it did."""
+        best = self.best()
+        if best and (value <= best["value"] if higher_is_better else value >= best["value"]):
+            return False
+        _write(self._checkpoint, self._best_folder, step)
+        path = os.path.join(self._best_folder, "best.json")
+        with tf.io.gfile.GFile(path + ".part", "w") as file:
+            json.dump({"metric": self._metric, "value": value, "step": step}, file)
+        tf.io.gfile.rename(path + ".part", path, overwrite=True)
+        for other in newest_first(self._best_folder):
+            if other != os.path.join(self._best_folder, f"ckpt-{step}"):
+                _remove(other)
+        return True
+
+
+def _write(checkpoint: tf.train.Checkpoint, folder: str, step: int) -> None:
+    part, name = os.path.join(folder, "part"), f"ckpt-{step}"
+    try:
+        with writing(os.path.join(folder, name)):
+            _write_part(checkpoint, folder, part, name)
+    finally:
+        _remove_tree(part)
+
+
+def _write_part(checkpoint: tf.train.Checkpoint, folder: str, part: str, name: str) -> None:
+    tf.io.gfile.makedirs(part)
+    checkpoint.write(os.path.join(part, name))
+    files = sorted(tf.io.gfile.listdir(part), key=lambda file: file.endswith(".index"))  # the index comes last
+    for file in files:
+        _to_disk(os.path.join(part, file))
+        tf.io.gfile.rename(os.path.join(part, file), os.path.join(folder, file), overwrite=True)
+
+
+@contextlib.contextmanager
+def writing(path: str):
+    """Turns the failure to write something of a run (the disk is full, say) into a RunError that says what and why."""
+    try:
+        yield
+    except (tf.errors.OpError, OSError) as error:
+        raise RunError(
+            f"{path}: cannot be written ({' '.join(str(error).split())[:200]}). The checkpoints before are whole; free "
+            "some space and start the same command again."
+        ) from error
+
+
+def _to_disk(path: str) -> None:
+    """Waits until a local file would survive a loss of power."""
+    if "://" not in path:
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+
+
+def _remove(path: str) -> None:
+    for file in [path + ".index", *tf.io.gfile.glob(path + ".data-*")]:
+        tf.io.gfile.remove(file)
+
+
+def _remove_tree(folder: str) -> None:
+    if tf.io.gfile.exists(folder):
+        tf.io.gfile.rmtree(folder)
+
+
+@contextlib.contextmanager
+def only_trainer(model_dir: str):
+    """Makes the folder and holds its lock: no other process may train there meanwhile.
+
+    The system frees the lock when the process ends, however it ends. Object storage (`gs://…`) knows no locks.
+
+    Raises:
+      RunError: the folder cannot be written to, or another process holds the lock.
+    """
+    if "://" in model_dir:
+        yield
+        return
+    path = os.path.join(model_dir, "lock")
+    try:
+        os.makedirs(model_dir, exist_ok=True)
+        file = open(path, "ab+", buffering=0)
+    except OSError as error:
+        raise RunError(
+            f"{model_dir}: cannot be written to ({error.strerror}). Mend its permissions, or give another model_dir."
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            owner = file.read().decode().strip()
+            raise RunError(
+                f"{model_dir}: another training is at work on it ({owner}). Wait for it or stop it, or give another "
+                "model_dir."
+            ) from error
+        with writing(path):
+            file.truncate(0)
+            since = f"since {datetime.datetime.now():%Y-%m-%d %H:%M}"
+            file.write(f"process {os.getpid()} on {socket.gethostname()}, {since}\n".encode())
+        yield

@@ -1,0 +1,156 @@
+"""The folder of a run: what lies in it beside the checkpoints, and how a trained model is loaded from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+from t2t_mm.corpora.example import CorpusError
+from t2t_mm.input.tokenizer import Tokenizer
+from t2t_mm.run.checkpoints import best_folder, checkpoints_folder, newest_sound
+from t2t_mm.run.errors import RunError
+from t2t_mm.run.files import write_json, write_whole
+
+if TYPE_CHECKING:  # an experiment knows nothing of the folder that its run is kept in
+    from t2t_mm.experiment import Experiment
+    from t2t_mm.model import MultiModel
+
+_PACKAGES = ("tensorflow", "keras", "tensorflow-text", "numpy", "sentencepiece", "sacrebleu", "jiwer")
+
+
+def prepare_folder(model_dir: str, experiment: Experiment, description: dict, configuration: str, seed: int) -> None:
+    """Makes the folder of a run, or checks that it is of the same run.
+
+    It holds `model.json` (the model's description, seed and package versions), `vocabulary.model` and `config.gin`, so
+    that later commands need neither the corpora nor the flags of the training.
+
+    Raises:
+      RunError: the folder's model was made with another vocabulary, other problems or other classes.
+    """
+    path = os.path.join(model_dir, "model.json")
+    if os.path.exists(path):
+        _check_same(load_description(model_dir), description, model_dir)
+    os.makedirs(model_dir, exist_ok=True)
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES} | {"python": platform.python_version()}
+    write_json(path, description | {"seed": seed, "versions": versions}, indent=1)
+    write_whole(os.path.join(model_dir, "config.gin"), configuration)
+    shutil.copyfile(experiment.vocabulary, os.path.join(model_dir, "vocabulary.model"))
+
+
+def load_description(model_dir: str) -> dict:
+    """The description in a run's folder; RunError where there is none."""
+    path = os.path.join(model_dir, "model.json")
+    if not os.path.isfile(path):
+        raise RunError(f"{path}: not there, so {model_dir} holds no trained model. Train one with bin/train.py.")
+    with open(path) as file:
+        return json.load(file)
+
+
+def _check_same(old: dict, new: dict, model_dir: str) -> None:
+    if old["vocabulary"] != new["vocabulary"]:
+        raise RunError(
+            f"{model_dir}: its checkpoints were trained with another vocabulary (SHA-256 {old['vocabulary'][:12]}, this "
+            f"one's is {new['vocabulary'][:12]}). Use {os.path.join(model_dir, 'vocabulary.model')}, or another folder."
+        )
+    for name in ("commands", "inputs", "class_names", "frequency_bins"):
+        if old[name] != new[name]:
+            raise RunError(
+                f"{model_dir}: its checkpoints have {name} {old[name]}, this configuration has {new[name]}. Start a run "
+                "with other problems in another folder."
+            )
+
+
+def describe_from(experiment: Experiment, model_dir: str) -> dict:
+    """The description of the model in `model_dir`, for an experiment that starts from its weights.
+
+    Raises:
+      RunError: the model has another vocabulary, or lacks a command, an input or a label set of the experiment.
+    """
+    old, new = load_description(model_dir), experiment.describe()
+    _check_same(old, old | {"vocabulary": new["vocabulary"]}, model_dir)
+    lacking = [f"{name} {value}" for name in ("commands", "inputs") for value in new[name] if value not in old[name]]
+    for name, classes in new["class_names"].items():
+        if old["class_names"].get(name) != classes:
+            lacking.append(f"the {len(classes)} classes of {name}")
+    if new["frequency_bins"] != old["frequency_bins"]:
+        lacking.append(f"{new['frequency_bins']} frequency bins (it has {old['frequency_bins']})")
+    if lacking:
+        raise RunError(
+            f"{model_dir}: its model knows nothing of {', '.join(lacking)}, so this run cannot start from it. Train one on "
+            "problems that have them all."
+        )
+    return {name: old[name] for name in new}
+
+
+def restore_weights(network: MultiModel, model_dir: str) -> str:
+    """The weights and random state of the newest sound checkpoint of another run -> its path.
+
+    Raises:
+      RunError: there is none, or it does not fit the model.
+    """
+    path = newest_sound(checkpoints_folder(model_dir))
+    if path is None:
+        raise RunError(f"{model_dir}: no checkpoint to start from. Train that run first.")
+    restore(tf.train.Checkpoint(variables=all_variables(network)), path)
+    return path
+
+
+def all_variables(network) -> list[tf.Variable]:
+    """Every weight and every state of random numbers, in the model's own order, to be saved and restored.
+
+    TensorFlow does not find them all by walking the model: Keras tracks its layers' lists and seeds in its own way.
+    """
+    return [variable.value for variable in network.variables]
+
+
+def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
+    """Restores everything in `checkpoint`; what else the file holds is left alone.
+
+    Raises:
+      RunError: the file is damaged, or lacks a part, or has parts of another shape.
+    """
+    try:
+        checkpoint.read(path).assert_existing_objects_matched().expect_partial()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise RunError(
+            f"{path}: does not fit this configuration ({reason}). Use the config.gin beside it, or another folder."
+        ) from error
+
+
+def load_trained(experiment: Experiment, model_dir: str, best: bool = False) -> tuple[MultiModel, dict, dict]:
+    """The newest sound checkpoint's model -> model, description, and {"step", "seconds"} of its training.
+
+    best: take the checkpoint of the best evaluation instead.
+
+    Raises:
+      RunError: no checkpoint, or one that does not fit the experiment's vocabulary or model.
+    """
+    description = load_description(model_dir)
+    fingerprint = Tokenizer(experiment.vocabulary).fingerprint
+    if fingerprint != description["vocabulary"]:
+        _check_same(description, {"vocabulary": fingerprint}, model_dir)
+    folder = best_folder(model_dir) if best else checkpoints_folder(model_dir)
+    path = newest_sound(folder)
+    if path is None:
+        how = " with loop.train.eval_steps above 0" if best else ""
+        raise RunError(f"{folder}: no checkpoint yet. Train first with bin/train.py{how}.")
+    network = experiment.build_model(description)
+    done, seconds = tf.Variable(0, dtype=tf.int64), tf.Variable(0.0, dtype=tf.float64)
+    restore(tf.train.Checkpoint(variables=all_variables(network), done=done, seconds=seconds), path)
+    return network, description, {"step": int(done), "seconds": float(seconds)}
+
+
+def use_folder(experiment: Experiment, model_dir: str) -> Experiment:
+    """The experiment with the vocabulary that lies in the run's folder."""
+    path = os.path.join(model_dir, "vocabulary.model")
+    if not os.path.isfile(path):
+        raise CorpusError(f"{path}: not there, so {model_dir} holds no trained model. Train one with bin/train.py.")
+    return dataclasses.replace(experiment, vocabulary=path)

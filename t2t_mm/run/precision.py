@@ -1,0 +1,26 @@
+"""The type that matrices are multiplied in."""
+
+import contextlib
+
+import keras
+
+from t2t_mm.run.errors import RunError
+
+PRECISIONS = ("float32", "mixed_bfloat16")  # Keras's names; weights are float32 in either
+
+
+@contextlib.contextmanager
+def layers_of(precision: str):
+    """Layers that are made within compute in this precision.
+
+    Raises:
+      RunError: no such precision.
+    """
+    if precision not in PRECISIONS:
+        raise RunError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

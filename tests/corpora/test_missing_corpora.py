@@ -1,0 +1,102 @@
+"""The commonest first errors: a corpus that is not there, and one that is not the full release."""
+
+import os
+
+import pytest
+from PIL import Image
+
+from t2t_mm.corpora.corpus_files import MissingCorpus
+from t2t_mm.corpora.example import Report
+from t2t_mm.problems import paper
+
+LIBRISPEECH = {split: [f"{split}-clean/**/*.trans.txt"] for split in ("dev", "test")}
+LIBRISPEECH["train"] = ["train-clean-100/**/*.trans.txt"]
+TREE = "( (S (NP (DT the) (NN cat)) (VP (VBZ sleeps)) (. .)))\n"
+
+
+@pytest.mark.parametrize(
+    "declaration, path, expected, catalogue, mini",
+    [
+        (paper.wsj_speech, "wsj", "h1_p0.ndx", "LDC93S6B (WSJ0) and LDC94S13B (WSJ1)", "wsj"),
+        (paper.wsj_parsing, "ptb", "*.mrg", "LDC99T42", "ptb"),
+        (paper.imagenet, "imagenet/train", "train/<synset>/*.JPEG", "ILSVRC 2012 (image-net.org)", "imagenet"),
+        (paper.coco, "coco/annotations/captions_val2014.json", "a COCO caption file", "cocodataset.org", "coco"),
+        (paper.wmt_en_de, "wmt/en-de/dev.en", "dev.en and dev.de, plain, .gz or .sgm", "statmt.org/wmt14", "wmt/en-de or"),
+        (paper.wmt_fr_en, "wmt/en-fr/dev.fr", "dev.fr and dev.en, plain, .gz or .sgm", "statmt.org/wmt14", "wmt/en-de or wmt/en-fr"),
+        (
+            lambda root: paper.wsj_speech(root, "librispeech", splits=LIBRISPEECH),
+            "librispeech", "dev-clean/**/*.trans.txt", "LibriSpeech (openslr.org/12)", "wsj",
+        ),
+    ],
+)  # fmt: skip
+def test_a_missing_corpus_is_said_to_be(declaration, path, expected, catalogue, mini, tmp_path):
+    with pytest.raises(MissingCorpus) as raised:
+        declaration(str(tmp_path)).source.examples("dev", Report("x"))
+    message = str(raised.value)
+    assert f" at {os.path.join(tmp_path, path)}: no such path." in message
+    assert expected in message and catalogue in message
+    assert f"its mini corpus, {mini}" in message and "`python bin/make_mini.py --root=corpora/mini` writes it" in message
+
+
+def write(root, files):
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith((".jpg", ".JPEG")):
+            Image.new("RGB", (2, 2)).save(path)
+        else:
+            path.write_text(content)
+
+
+CAPTIONS = '{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"id": 1, "image_id": 1, "caption": "A cat."}]}'
+SPLIT = '{"images": [{"cocoid": 1, "filename": "a.jpg", "filepath": "val2014", "split": "val", "sentences": [{"raw": "A"}]}]}'
+
+
+@pytest.mark.parametrize(
+    "declaration, split, files, warning",
+    [
+        (paper.wsj_parsing, "dev", {"ptb/wsj/22/a.mrg": TREE}, "trees of dev: 1; the full release has 1700"),
+        (
+            paper.imagenet, "train", {"imagenet/train/n00000001/a.JPEG": ""},
+            "images of train: 1; the full release has 1281167",
+        ),
+        (
+            paper.coco, "train", {"coco/annotations/captions_train2014.json": CAPTIONS, "coco/train2014/a.jpg": ""},
+            "images: 1; the full release has 82783",
+        ),
+        (
+            lambda root: paper.coco(root, karpathy=True), "dev",
+            {"coco/annotations/dataset_coco.json": SPLIT, "coco/val2014/a.jpg": ""},
+            "images of dev: 1; the full release has 5000",
+        ),
+        (
+            lambda root: paper.wsj_speech(root, "librispeech", splits=LIBRISPEECH), "dev",
+            {"librispeech/dev-clean/1/2/1-2.trans.txt": "1-2-0 A CAT\n", "librispeech/dev-clean/1/2/1-2-0.flac": ""},
+            "utterances of dev: 1; the full release has 2703",
+        ),
+        (
+            paper.wsj_speech, "dev",
+            {
+                "wsj/wsj1/doc/indices/h1_p0.ndx": "13_34_1: wsj1/si_dt_20/4k0/4k0c0301.wv1\n",
+                "wsj/wsj1/si_dt_20/4k0/4k0c0301.wv1": "", "wsj/wsj1/si_dt_20/4k0/4k0c0300.dot": "A CAT (4k0c0301)\n",
+            },
+            "utterances listed: 1; the full release has 503",
+        ),
+        (
+            paper.wmt_en_de, "test", {"wmt/en-de/test.en": "A cat.\n", "wmt/en-de/test.de": "Eine Katze.\n"},
+            "test.en: lines: 1; the full release has 3003",
+        ),
+        (
+            lambda root: paper.wmt_en_de(root, names={"dev": ["newstest2013"]}), "dev",
+            {"wmt/en-de/newstest2013.en": "A cat.\n", "wmt/en-de/newstest2013.de": "Eine Katze.\n"},
+            "newstest2013.en: lines: 1; the full release has 3000",
+        ),
+    ],
+)  # fmt: skip
+def test_a_count_that_differs_is_a_warning_with_both_numbers(declaration, split, files, warning, tmp_path, caplog):
+    write(tmp_path, files)
+    problem = declaration(str(tmp_path))
+    assert len(problem.source.examples(split, Report("x", 0))) == 1
+    assert warning in caplog.text
+    problem.source.examples(split, Report("x", 0))  # once is enough
+    assert caplog.text.count(warning) == 1

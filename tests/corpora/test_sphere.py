@@ -1,0 +1,106 @@
+"""SPHERE files: what is written is read back, damaged ones are named, compressed ones are exact."""
+
+import numpy as np
+import pytest
+
+from t2t_mm.corpora.example import MediaError
+from t2t_mm.corpora.resampling import resample
+from t2t_mm.corpora.shorten import ShortenError, decode_shorten
+from t2t_mm.corpora.sphere import decode_sphere, encode_sphere
+
+SAMPLES = np.array([0, 1, -1, 32767, -32768, 300], np.int16)
+
+
+def test_what_is_written_is_read_back():
+    data = encode_sphere(SAMPLES, 8000)
+    assert data[:16] == b"NIST_1A\n   1024\n" and len(data) == 1024 + 12
+    samples, rate = decode_sphere(data, "x")
+    assert rate == 8000 and samples[:, 0].tolist() == SAMPLES.tolist()
+    swapped = data[:1024].replace(b"-s2 01", b"-s2 10") + SAMPLES.astype(">i2").tobytes()
+    assert decode_sphere(swapped, "x")[0][:, 0].tolist() == SAMPLES.tolist()
+
+
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        (lambda d: d[:-2], "a.wv1: truncated: 6 samples declared, 5 present"),
+        (lambda d: d[:-1] + b"\x7f", "a.wv1: checksum"),
+        (lambda d: d.replace(b"NIST_1A", b"RIFFxxx"), "a.wv1: no SPHERE header"),
+        (lambda d: d.replace(b"end_head", b"end_tail"), "no end_head"),
+        (lambda d: d.replace(b"sample_rate", b"simple_rate"), "no number sample_rate"),
+        (lambda d: d.replace(b"-s3 pcm", b"-s3 mp3"), "sample_coding 'mp3' is not read"),
+        (lambda d: d.replace(b"-s3 pcm", b"-s25 pcm,embedded-shorten-v2.00"), "no shorten version 2 stream"),
+    ],
+)
+def test_damaged_files_are_named(change, reason):
+    with pytest.raises(MediaError, match=reason):
+        decode_sphere(change(encode_sphere(SAMPLES, 16000)), "a.wv1")
+
+
+class BitWriter:
+    """Writes the integers of a shorten stream, for streams with every function in them."""
+
+    def __init__(self):
+        self.digits = ""
+
+    def unsigned(self, value, bits):
+        self.digits += "0" * (value >> bits) + "1" + (f"{value & ((1 << bits) - 1):0{bits}b}" if bits else "")
+
+    def signed(self, value, bits):
+        self.unsigned(~value << 1 | 1 if value < 0 else value << 1, bits + 1)
+
+    def long(self, value):
+        self.unsigned(value.bit_length(), 2)
+        self.unsigned(value, value.bit_length())
+
+    def stream(self):
+        self.digits += "0" * (-len(self.digits) % 8)
+        return b"ajkg\x02" + bytes(int(self.digits[i : i + 8], 2) for i in range(0, len(self.digits), 8))
+
+
+def test_every_function_of_shorten_by_hand():
+    writer = BitWriter()
+    for value in (5, 1, 3, 2, 0, 0):  # 16 bits low byte first, one channel, blocks of 3, order up to 2, no means
+        writer.long(value)
+
+    def block(function, residuals, width=2):
+        writer.unsigned(function, 2)
+        writer.unsigned(width, 3)
+        for residual in residuals:
+            writer.signed(residual, width)
+
+    block(0, [5, -3, 2])  # as they are: 5 -3 2
+    block(1, [1, 1, -4])  # differences: 3 4 0
+    block(2, [1, 0, 2])  # of second order after 4, 0: -3 -6 -7
+    block(3, [0, 1, 0])  # of third order after -3, -6, -7: -6 -2 6... by 3(a-b)+c
+    writer.unsigned(6, 2)  # the rest is shifted by one bit
+    writer.unsigned(1, 2)
+    writer.unsigned(8, 2)  # zeros
+    writer.unsigned(5, 2)  # blocks of 2
+    writer.long(2)
+    writer.unsigned(7, 2)  # linear prediction: x[n] = x[n-1] - x[n-2] / 2, in 32nds, rounded
+    writer.unsigned(2, 3)
+    writer.unsigned(2, 2)
+    for coefficient in (32, -16):
+        writer.signed(coefficient, 5)
+    for residual in (4, -1):
+        writer.signed(residual, 2)
+    writer.unsigned(4, 2)
+    third = [-3, -6, -7]
+    for residual in (0, 1, 0):
+        third.append(3 * (third[-1] - third[-2]) + third[-3] + residual)
+    first = (32 + 32 * 0 - 16 * 0 >> 5) + 4
+    second = (32 + 32 * first - 16 * 0 >> 5) - 1
+    expected = [5, -3, 2, 3, 4, 0, -3, -6, -7, *third[3:], 0, 0, 0, 2 * first, 2 * second]
+    assert decode_shorten(writer.stream())[:, 0].tolist() == expected
+    with pytest.raises(ShortenError, match="too early"):
+        decode_shorten(writer.stream()[:12])
+
+
+def test_resampling_keeps_what_fits_and_removes_what_does_not():
+    seconds = lambda rate: np.arange(rate) / rate  # noqa: E731
+    tone = lambda hertz, rate: np.sin(2 * np.pi * hertz * seconds(rate)).astype("float32")  # noqa: E731
+    inside = slice(500, -500)
+    for hertz, old, new in ((440, 8000, 16000), (3000, 8000, 16000), (5000, 44100, 16000)):
+        np.testing.assert_allclose(resample(tone(hertz, old), old, new)[inside], tone(hertz, new)[inside], atol=1e-3)
+    assert np.abs(resample(tone(9000, 44100), 44100, 16000)[inside]).max() < 1e-3

@@ -1,0 +1,159 @@
+"""Search against brute force, over a made-up decoder whose probabilities are a table."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from t2t_mm.inference import search as decoding
+from t2t_mm.inference.search import beam_search, keep_likely, length_penalty, sample
+from t2t_mm.input.tokenizer import END_ID, PADDING_ID
+
+SYMBOLS, LENGTH = 5, 4
+
+
+class TableDecoder:
+    """p(next | the two tokens before, position, example); the state holds each slot's tokens, as the layers' does."""
+
+    def __init__(self, seed):
+        shape = (2, LENGTH, SYMBOLS, SYMBOLS, SYMBOLS)
+        self.table = np.random.default_rng(seed).normal(size=shape).astype("float32") * 2
+        self.room = []
+
+    def initial_state(self, encoded, source_padding, positions, width):
+        example = tf.cast(encoded[:, 0, 0], tf.int32)
+        return {"example": example, "tokens": tf.zeros([tf.shape(encoded)[0], width, positions], tf.int32)}
+
+    def extend(self, state, positions):
+        self.room.append(positions)
+        return dict(state, tokens=tf.pad(state["tokens"], [[0, 0], [0, 0], [0, positions]]))
+
+    def command(self, name, batch):
+        return tf.one_hot(tf.fill([batch], 0), SYMBOLS)
+
+    def language_in(self, ids):
+        return tf.one_hot(ids, SYMBOLS)
+
+    def step(self, x, position, state, ancestors, write):
+        batch, width = tf.shape(state["tokens"])[0], state["tokens"].shape[1]
+        token = tf.reshape(tf.argmax(x, -1, output_type=tf.int32), [batch, width])
+        own = tf.broadcast_to(tf.range(width), [batch, width])
+        slots = own if ancestors is None else ancestors[:, :, tf.maximum(position - 1, 0)]
+        here = tf.range(tf.shape(state["tokens"])[2]) == position
+        tokens = tf.where(here, token[..., None], state["tokens"])
+        before = tf.gather(tokens[:, :, tf.maximum(position - 1, 0)], slots, batch_dims=1)
+        before *= tf.cast(position > 0, tf.int32)
+        rows = tf.gather(tf.constant(self.table), state["example"])[:, position]  # [B, V, V, V]
+        logits = tf.gather(tf.gather(rows, before, batch_dims=1), token, batch_dims=2)
+        return tf.ensure_shape(tf.reshape(logits, [-1, SYMBOLS]), [None, SYMBOLS]), dict(state, tokens=tokens)
+
+    def best(self, example, alpha):
+        """The best ended or full-length sequence of all, by trying each."""
+        scored = []
+        for length in range(1, LENGTH + 1):
+            for ids in itertools.product(range(1, SYMBOLS), repeat=length):
+                if END_ID in ids[:-1] or (length < LENGTH and ids[-1] != END_ID):
+                    continue
+                before, previous, total = 0, 0, 0.0
+                for position, token in enumerate(ids):
+                    row = self.table[example, position, before, previous].astype("float64")
+                    total += row[token] - np.log(np.exp(row).sum())
+                    before, previous = previous, token
+                scored.append((total / float(length_penalty(length, alpha)), ids))
+        return max(scored)
+
+
+ENCODED = tf.reshape(tf.constant([0.0, 1.0]), [2, 1, 1])
+NOT_PADDED = tf.zeros([2, 1], tf.bool)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("alpha", [0.0, 0.6])
+def test_a_wide_beam_finds_what_brute_force_finds(seed, alpha):
+    decoder = TableDecoder(seed)
+    ids, scores = beam_search(decoder, ENCODED, NOT_PADDED, "", LENGTH, beam_size=200, alpha=alpha)
+    for example in range(2):
+        score, best = decoder.best(example, alpha)
+        found = ids[example].numpy()
+        assert tuple(found[: len(best)]) == best and not found[len(best) :].any()
+        assert abs(float(scores[example]) - score) < 1e-4
+
+
+def test_greedy_takes_the_likeliest_token_each_time():
+    decoder = TableDecoder(0)
+    ids, _ = beam_search(decoder, ENCODED, NOT_PADDED, "", LENGTH)
+    for example in range(2):
+        before, previous, expected = 0, 0, []
+        for position in range(LENGTH):
+            row = decoder.table[example, position, before, previous].copy()
+            row[PADDING_ID] = -np.inf
+            before, previous = previous, int(row.argmax())
+            expected.append(previous)
+            if previous == END_ID:
+                break
+        expected += [PADDING_ID] * (LENGTH - len(expected))
+        np.testing.assert_array_equal(ids[example].numpy(), expected)
+
+
+def test_a_wider_beam_is_never_worse_and_compiles_as_it_runs():
+    decoder = TableDecoder(3)
+    search = tf.function(lambda width: beam_search(decoder, ENCODED, NOT_PADDED, "", LENGTH, width, 0.0)[1])
+    narrow, wide = search(1).numpy(), search(50).numpy()
+    assert (wide >= narrow - 1e-5).all()
+
+
+def test_room_grows_with_the_answer_and_changes_nothing(monkeypatch):
+    whole = beam_search(TableDecoder(1), ENCODED, NOT_PADDED, "", LENGTH, 3)
+    monkeypatch.setattr(decoding, "_ROOM", 1)
+    decoder = TableDecoder(1)
+    for one, other in zip(whole, beam_search(decoder, ENCODED, NOT_PADDED, "", LENGTH, 3)):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    assert set(decoder.room) == {1} and len(decoder.room) > 1
+
+
+def test_the_search_stops_when_all_have_ended():
+    decoder = TableDecoder(0)
+    decoder.table[..., END_ID] += 20
+    ids, _ = beam_search(decoder, ENCODED, NOT_PADDED, "", 40 * LENGTH)  # beyond LENGTH, the table would fail
+    assert (ids[:, 0] == END_ID).numpy().all() and not ids[:, 1:].numpy().any()
+
+
+def test_samples_follow_the_distribution():
+    decoder, many = TableDecoder(2), 4000
+    ids, scores = sample(decoder, tf.zeros([many, 1, 1]), tf.zeros([many, 1], tf.bool), "", LENGTH, seed=3)
+    row = np.exp(decoder.table[0, 0, 0, 0].astype("float64"))
+    row[PADDING_ID] = 0
+    drawn = np.bincount(ids[:, 0].numpy(), minlength=SYMBOLS) / many
+    np.testing.assert_allclose(drawn, row / row.sum(), atol=0.03)
+    ended = ids.numpy() == END_ID
+    after = np.cumsum(ended, axis=1) - ended > 0
+    assert not ids.numpy()[after].any() and ids.numpy()[~after].all() and (scores.numpy() < 0).all()
+
+
+def test_a_seed_draws_the_same_whatever_the_neighbours():
+    draw = lambda count, seed: sample(  # noqa: E731
+        TableDecoder(2), tf.zeros([count, 1, 1]), tf.zeros([count, 1], tf.bool), "", LENGTH, seed=seed
+    )[0].numpy()
+    np.testing.assert_array_equal(draw(3, 5), draw(40, 5)[:3])
+    assert (draw(40, 5) != draw(40, 6)).any()
+
+
+def test_sampling_cold_or_of_one_token_is_greedy():
+    greedy, _ = beam_search(TableDecoder(0), ENCODED, NOT_PADDED, "", LENGTH)
+    for settings in ({"temperature": 1e-3}, {"top_k": 1}, {"top_p": 1e-6}):
+        drawn, _ = sample(TableDecoder(0), ENCODED, NOT_PADDED, "", LENGTH, **settings)
+        np.testing.assert_array_equal(drawn.numpy(), greedy.numpy())
+    with pytest.raises(ValueError, match="temperature 0"):
+        sample(TableDecoder(0), ENCODED, NOT_PADDED, "", LENGTH, temperature=0)
+
+
+@pytest.mark.parametrize(
+    "settings,kept",
+    [((0, 1.0), [0, 1, 2, 3]), ((2, 1.0), [1, 2]), ((0, 0.75), [1, 2]), ((0, 0.4), [1]), ((3, 0.83), [1, 2])],
+)
+def test_only_likely_tokens_are_kept(settings, kept):
+    probabilities = np.array([[0.05, 0.5, 0.3, 0.15]], "float32")
+    logits = keep_likely(tf.math.log(probabilities), *settings).numpy()
+    assert np.flatnonzero(logits[0] > -1e8).tolist() == kept
+    np.testing.assert_allclose(np.exp(logits[0, kept]), probabilities[0, kept], rtol=1e-5)

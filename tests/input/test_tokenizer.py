@@ -1,0 +1,62 @@
+import pytest
+import tensorflow as tf
+
+from t2t_mm.corpora.example import CorpusError
+from t2t_mm.input.tokenizer import END_ID, PADDING_ID, Tokenizer, text_to_tree, train_vocabulary, tree_to_text
+
+TREE = "(S (NP DT NN )NP (VP VBD )VP )S"
+SYMBOLS = [f"<{symbol}>" for symbol in TREE.split()]
+TEXTS = ["the cat sees a dog", "der Hund schläft", "le chien dort", "where is the cat"] * 5
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("vocabulary") / "vocabulary.model")
+    train_vocabulary(TEXTS, SYMBOLS, path, size=320)
+    return path
+
+
+@pytest.mark.parametrize("text", ["the cat schläft", "unseen: Ωζ 東", "WHERE"])
+def test_any_text_survives_the_round_trip(path, text):
+    tokenizer = Tokenizer(path)
+    ids = tokenizer.tokenize(tf.constant(text)).numpy()
+    assert ids[-1] == END_ID and PADDING_ID not in ids and ids.max() < tokenizer.size == 320
+    assert tokenizer.detokenize([*ids, PADDING_ID, PADDING_ID]) == text
+
+
+def test_a_tree_symbol_is_one_piece(path):
+    tokenizer = Tokenizer(path)
+    ids = tokenizer.tokenize(tf.constant(tree_to_text(TREE))).numpy()
+    assert len(ids) == len(TREE.split()) + 2  # the sentence's leading space, and the end
+    assert text_to_tree(tokenizer.detokenize(ids)) == TREE
+
+
+def test_words_that_look_like_tags_stay_words(path):
+    assert len(Tokenizer(path).tokenize(tf.constant("NN")).numpy()) > 2
+
+
+def test_same_texts_same_vocabulary(path, tmp_path):
+    again = str(tmp_path / "again.model")
+    train_vocabulary(TEXTS, SYMBOLS, again, size=320)
+    assert Tokenizer(again).fingerprint == Tokenizer(path).fingerprint
+
+
+def test_a_tokenizer_outlives_another(path):
+    first = Tokenizer(path)
+    del first
+    assert Tokenizer(path).tokenize(tf.constant("the")).shape[0] > 1
+
+
+def test_too_large_a_vocabulary_is_one_clear_error(tmp_path):
+    with pytest.raises(CorpusError, match="5000 pieces"):
+        train_vocabulary(TEXTS, SYMBOLS, str(tmp_path / "large.model"), size=5000)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content,message", [(None, "no vocabulary here"), (b"junk", "not a SentencePiece model")])
+def test_bad_vocabulary_files_are_named(tmp_path, content, message):
+    path = tmp_path / "x.model"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CorpusError, match=f"x.model: {message}"):
+        Tokenizer(str(path))

@@ -1,0 +1,167 @@
+"""The report of a few made-up results: complete, well-formed, self-contained, and every number of it in the JSON."""
+
+import html.parser
+import json
+import re
+import shutil
+
+import pytest
+
+from t2t_mm.lab.tables.report import text
+from t2t_mm.lab.tables.report.gather import gather
+from t2t_mm.lab.tables.report.write import write
+from t2t_mm.lab.tables.reproduce import Study
+from t2t_mm.lab.tables.runner import missing
+from t2t_mm.run.errors import RunError
+from tests.lab.tables import fixture
+
+VOID = {"meta", "br"}
+
+
+class Page(html.parser.HTMLParser):
+    """Checks that every tag is closed by its like; collects attributes and the text of table cells."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.attributes, self.cells, self.tags = [], [], [], set()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        self.attributes += attributes
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.add(tag)
+        self.attributes += attributes
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if {"td", "text"} & set(self.open):
+            self.cells.append(data)
+
+
+@pytest.fixture
+def written(tmp_path):
+    _, planned = fixture.make(str(tmp_path), seeds=2)
+    for one in planned:
+        if one.run.name in ("joint", "alone"):
+            fixture.finish(one, {"joint": 1.0, "alone": 1.2}[one.run.name])
+    found = gather(fixture.TABLES, planned, ["parsing"])
+    paths = write(str(tmp_path / "out" / "tables"), "python bin/reproduce.py", 2, 12.0, found)
+    return [open(path, encoding="utf-8").read() for path in paths]
+
+
+def test_the_record_has_what_results_have_and_the_means_by_hand(written):
+    record = json.loads(written[0])
+    assert {"command", "commit", "date", "cores", "versions", "seed", "minutes", "results"} <= set(record)
+    assert record["seed"] == [0, 1] and record["minutes"] == 12.0
+    found = record["results"]
+    (row,) = found["tables"][1]["rows"]
+    (cell,) = row["cells"]
+    assert cell["dev"]["values"] == [80.0, 81.0] and cell["dev"]["mean"] == 80.5
+    assert cell["dev"]["std"] == pytest.approx(0.5**0.5)
+    assert found["runs"]["joint"] == {
+        "steps": 4, "seeds": 2, "minutes": 3.0, "parameters": 1234, "gin": "", "init_from": ""
+    }  # fmt: skip
+    assert found["missing"] == {"look": [0, 1], "tuned": [0, 1]}
+    assert found["experts"]["encoder"]["shares"]["parsing"] == [0.25, 0.75, 0.0]
+
+
+def test_joint_is_found_better_on_the_figure_where_it_is(written):
+    results = json.loads(written[0])["results"]["tables"][0]["comparisons"]
+    by_metric = {result["metric"]: result for result in results}
+    perplexity = by_metric["log_perplexity"]
+    assert perplexity["difference"] == pytest.approx(-0.2, abs=0.05) and perplexity["beyond_noise"]
+    assert perplexity["seeds"] == [2, 2] and perplexity["examples"] == 30
+    assert not by_metric["sequence_accuracy"]["beyond_noise"]
+
+
+def test_classes_are_not_compared_as_sequences_too(tmp_path):
+    _, planned = fixture.make(str(tmp_path), seeds=1)
+    for one in planned[:2]:
+        fixture.finish(one, 1.0, longest=1)
+    (results, _) = gather(fixture.TABLES, planned, ["parsing"])["tables"]
+    assert [result["metric"] for result in results["comparisons"]] == ["log_perplexity", "token_accuracy"]
+
+
+def test_the_page_is_well_formed_and_needs_nothing_else(written):
+    page = Page()
+    page.feed(written[2])
+    page.close()
+    assert page.open == []
+    assert not {"script", "link", "img", "iframe", "object"} & page.tags
+    assert not {"src", "href", "onload", "onclick"} & {name for name, _ in page.attributes}
+    assert "url(" not in written[2] and "@import" not in written[2] and "http" not in written[2]
+    assert "Joint &lt;and&gt; alone" in written[2] and "a &lt;b&gt; &amp; c" in written[2]
+    assert written[2].count("<svg ") == 3 + 1 + 4  # three figures compared, one learning curve, two mixtures
+
+
+def numbers(value):
+    """Every number in a JSON value, as the reports may print it."""
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from numbers(part)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        for form in ("{:.1f}", "{:.2f}", "{:.3f}", "{:.4f}", "{:g}", "{:,}"):
+            yield form.format(value)
+
+
+def test_every_number_in_the_tables_is_in_the_json(written):
+    record = json.loads(written[0])
+    known = set(numbers(record)) | {"95"}  # 95% intervals
+    page = Page()
+    page.feed(written[2].split("<h2>Learning curves")[0])  # what follows are plots with axes
+    shown = {found for cell in page.cells for found in re.findall(r"(?<![\w.])-?\d[\d,]*\.\d+", cell)}
+    assert len(shown) > 10 and shown <= known
+    body = written[1].split("nats per token")[1]
+    assert {n for n in re.findall(r"(?<![\w.])-?\d[\d,]*\.\d+", body)} <= known
+
+
+def test_the_markdown_shows_dev_test_and_paper(written):
+    assert "| parsing | " in written[1] and "[1.5]" in written[1] and "[95]" in written[1]
+    assert re.search(r"\| parsing \| 80\.5 ± 0\.7 \(80\.5 ± 0\.7\) \|", written[1])
+    assert "Not finished, and left out: seeds 0 and 1 of look, tuned." in written[1]
+    assert "| joint helps | parsing | log-perplexity | -0." in written[1]
+
+
+def test_a_cell_without_a_result_is_a_dash():
+    empty = {"metric": "bleu", "paper": None, "dev": None, "test": None}
+    assert text.cell(empty) == "–" and text.cell({"paper": 26.0}) == "[26]"
+
+
+def test_scores_of_a_report_spare_the_runs_of_the_same_configuration(tmp_path):
+    _, planned = fixture.make(str(tmp_path), seeds=1)
+    joint, alone, look, tuned = planned
+    fixture.finish(joint, 1.0)
+    fixture.finish(alone, 1.2)
+    kept = json.loads(json.dumps(gather(fixture.TABLES, planned, ["parsing"])["scores"]))
+    before = joint.scores()
+    shutil.rmtree(tmp_path / "runs")
+    kept["alone"]["0"]["configuration"] = "another"
+    assert [one.keep(kept) for one in planned] == [True, False, False, False]
+    assert not joint.keep(kept)  # they are there already
+    assert {name: value for name, value in joint.scores().items() if name != "configuration"} == before
+    # The joint run's weights are gone, and what starts from them is not scored.
+    assert [job.name for job in missing(planned)][:3] == ["train joint, seed 0", "train alone, seed 0", "score alone, seed 0"]
+    fixture.finish(tuned, 1.0)
+    fixture.finish(look, 1.0)
+    shutil.rmtree(joint.weights + "/checkpoints")
+    assert [job.name for job in missing(planned)] == ["train alone, seed 0", "score alone, seed 0"]
+
+
+def test_a_name_that_fits_no_run_is_refused(tmp_path):
+    study = Study("mini", ["2"], 1, str(tmp_path / "runs"), "bin")
+    with pytest.raises(RunError, match=r"No run is called 'alone_of_\*'; there are alone_coco, "):
+        study.run(only=["joint", "alone_of_*"])
+
+
+def test_what_is_no_report_is_refused(tmp_path):
+    (tmp_path / "other.json").write_text('{"results": {}}')
+    study = Study("mini", ["1"], 1, str(tmp_path / "runs"), "bin")
+    with pytest.raises(RunError, match="other.json: not a report of bin/reproduce.py"):
+        study.keep(str(tmp_path / "other.json"))
+    with pytest.raises(RunError, match="no such report"):
+        study.keep(str(tmp_path / "none.json"))

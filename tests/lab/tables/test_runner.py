@@ -1,0 +1,185 @@
+"""The planner and the runner: shared runs, finished ones skipped, interrupted ones resumed, failures reported."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from t2t_mm.lab.tables.costs import Costs
+from t2t_mm.lab.tables.runner import Runner, Stopped, duration, missing
+from t2t_mm.lab.tables.runs import Setting, plan, with_starts
+from t2t_mm.lab.tables.tables import Run
+from t2t_mm.run.errors import RunError
+from tests.lab.tables import fixture
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+
+def costs(tmp_path):
+    return Costs(str(tmp_path / "runs"), {name: run.only or ("parsing", "imagenet") for name, run in fixture.RUNS.items()})
+
+
+def run(tmp_path, commands, planned, said=None, at_once=1):
+    os.makedirs(tmp_path / "runs", exist_ok=True)
+    say = (said if said is not None else []).append
+    return Runner(commands, costs(tmp_path), say, at_once=at_once).run(missing(planned))
+
+
+def jobs(planned):
+    return [(job.kind, job.planned.run.name, job.planned.seed) for job in missing(planned)]
+
+
+def log(tmp_path, name, seed=0):
+    return (tmp_path / "runs" / name / f"seed_{seed}" / "train.log").read_text()
+
+
+def test_all_of_a_seed_comes_before_the_next_and_a_look_trains_nothing(tmp_path):
+    _, planned = fixture.make(str(tmp_path))
+    assert jobs(planned)[:7] == [
+        ("train", "joint", 0), ("score", "joint", 0), ("train", "alone", 0), ("score", "alone", 0),
+        ("score", "look", 0), ("train", "tuned", 0), ("score", "tuned", 0),
+    ]  # fmt: skip
+    assert len(jobs(planned)) == 14
+
+
+def test_what_is_finished_is_skipped_and_what_was_begun_goes_on(tmp_path):
+    commands, planned = fixture.make(str(tmp_path), seeds=1)
+    fixture.finish(planned[0], 1.0)  # joint
+    begun = os.path.join(planned[1].folder, "checkpoints")
+    os.makedirs(begun)
+    open(os.path.join(begun, "ckpt-3.index"), "w").close()
+    said = []
+    assert run(tmp_path, commands, planned, said) == {}
+    assert "starts at 3" in log(tmp_path, "alone") and not os.path.exists(tmp_path / "runs/joint/seed_0/train.log")
+    (first, *_) = log(tmp_path, "tuned").splitlines()
+    assert f"--gin_param=loop.train.init_from = '{planned[0].folder}'" in shlex.split(first)
+    assert said[0].startswith("[1/5] train alone, seed 0 | ") and said[0].endswith("left in all")
+    assert missing(planned) == []
+    assert run(tmp_path, commands, planned) == {}
+
+
+def test_a_failed_run_is_reported_what_needs_it_is_left_and_the_rest_is_done(tmp_path):
+    commands, planned = fixture.make(str(tmp_path), seeds=1)
+    os.makedirs(tmp_path / "runs")
+    (tmp_path / "runs" / "broken_joint").touch()
+    said = []
+    failed = run(tmp_path, commands, planned, said)
+    assert set(failed) == {
+        "train joint, seed 0", "score joint, seed 0", "score look, seed 0", "train tuned, seed 0", "score tuned, seed 0"
+    }  # fmt: skip
+    assert "exit code 1: train.py: the corpus is missing" in failed["train joint, seed 0"]
+    assert "no finished training" in failed["train tuned, seed 0"]
+    assert any("FAILED train joint, seed 0" in line for line in said)
+    assert [job.name for job in missing(planned)] == list(failed)
+    (tmp_path / "runs" / "broken_joint").unlink()
+    assert run(tmp_path, commands, planned) == {}  # tried again
+
+
+def test_of_two_at_once_none_begins_before_the_weights_it_needs(tmp_path):
+    commands, planned = fixture.make(str(tmp_path), seeds=1)
+    os.makedirs(tmp_path / "runs")
+    (tmp_path / "runs" / "slow").touch()
+    said = []
+    assert run(tmp_path, commands, planned, said, at_once=2) == {}
+    begun = [line.split(" | ")[0].split(" ", 1)[1] for line in said]
+    assert begun[:2] == ["train joint, seed 0", "train alone, seed 0"]
+    assert sorted(begun) == sorted(
+        [f"{kind} {name}, seed 0" for kind in ("train", "score") for name in ("joint", "alone", "tuned")]
+        + ["score look, seed 0"]
+    )
+    threads = max(len(os.sched_getaffinity(0)) // 2, 1)
+    assert f"starts at 0 threads {threads}" in log(tmp_path, "joint")
+    assert missing(planned) == []
+
+
+def test_a_failed_run_beside_another_leaves_that_alone(tmp_path):
+    commands, planned = fixture.make(str(tmp_path), seeds=1)
+    os.makedirs(tmp_path / "runs")
+    (tmp_path / "runs" / "broken_alone").touch()
+    failed = run(tmp_path, commands, planned, at_once=2)
+    assert set(failed) == {"train alone, seed 0", "score alone, seed 0"}
+    assert [job.name for job in missing(planned)] == list(failed)
+
+
+@pytest.mark.parametrize("at_once, stopped", [(1, "train joint, seed 0"), (2, "train joint, seed 0, train alone, seed 0")])
+def test_a_signal_lets_the_runs_save_themselves_and_the_same_command_goes_on(tmp_path, at_once, stopped):
+    commands, planned = fixture.make(str(tmp_path), seeds=1)
+    os.makedirs(tmp_path / "runs")
+    (tmp_path / "runs" / "slow").touch()
+
+    def stop():
+        while not all(each.done() for each in planned[:at_once]):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(Stopped, match=f"SIGTERM during {stopped}; the same command goes on"):
+        run(tmp_path, commands, planned, at_once=at_once)
+    thread.join()
+    done = planned[0].done()
+    assert 0 < done < 4
+    (tmp_path / "runs" / "slow").unlink()
+    assert run(tmp_path, commands, planned) == {}
+    assert f"starts at {done}" in log(tmp_path, "joint")
+
+
+def test_a_folder_of_another_configuration_is_refused(tmp_path):
+    _, planned = fixture.make(str(tmp_path), seeds=1)
+    os.makedirs(planned[0].folder)
+    path = os.path.join(planned[0].folder, "config.gin")
+    with open(path, "w") as file:
+        file.write(planned[0].configuration)
+    missing(planned)
+    with open(path, "w") as file:
+        file.write(planned[0].configuration.replace("steps = 4", "steps = 9"))
+    with pytest.raises(RunError, match=r"another configuration \(-loop.train.steps = 9; \+loop.train.steps = 4"):
+        missing(planned)
+
+
+def test_a_run_must_follow_what_it_starts_from(tmp_path):
+    setting = Setting(str(tmp_path), (), (), 3)
+    with pytest.raises(RunError, match="tuned starts from the run joint, which is not declared before it"):
+        plan([Run("tuned", init_from="joint")], setting)
+    with pytest.raises(RunError, match="more seeds"):
+        fixture.make(str(tmp_path), 3, {"joint": Run("joint", most_seeds=1), "tuned": Run("tuned", init_from="joint")})
+    assert [run.name for run in with_starts(["tuned"], fixture.RUNS)] == ["joint", "tuned"]
+
+
+def test_estimates_learn_from_what_was_timed(tmp_path):
+    _, planned = fixture.make(str(tmp_path))
+    os.makedirs(tmp_path / "runs")
+    known, first = costs(tmp_path), planned[0]
+    guess, other = known.seconds(first, "train", 100), known.seconds(planned[1], "train", 100)
+    assert "nothing was timed" in known.basis()
+    known.add(first, "train", 100, 2 * guess)
+    again = costs(tmp_path)  # read from disk
+    assert again.seconds(first, "train", 50) == pytest.approx(guess, rel=0.01)
+    assert again.seconds(planned[1], "train", 100) == pytest.approx(2 * other, rel=0.01)
+    assert again.spent() == pytest.approx(2 * guess, rel=0.01) and "1 jobs timed" in again.basis()
+    known.add(planned[1], "train", 100, 5.0)
+    again.add(planned[1], "score", 0, 7.0)  # another process, whose memory lacks the former
+    assert costs(tmp_path).spent() == pytest.approx(2 * guess + 12, rel=0.01)
+    assert duration(29) == "0 min" and duration(3700) == "1 h 02 min"
+
+
+def command(*flags):
+    return subprocess.run(
+        [sys.executable, os.path.join("bin", "reproduce.py"), *flags], capture_output=True, text=True, cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": ROOT, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )  # fmt: skip
+
+
+def test_the_plan_of_the_command_shares_runs_and_names_steps_and_hours(tmp_path):
+    done = command("--plan", "--table=1", "--table=2", "--table=3", "--seeds=2", f"--runs={tmp_path}")
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = done.stdout.splitlines()
+    names = [line.split(",")[0] for line in lines[1:-1]]
+    assert names.count("joint") == 2 and len(names) == 2 * (1 + 8 + 1)  # joint, eight alone, parsing with ImageNet
+    assert "20 runs, " in lines[-1] and "hours left" in lines[-1]
+    assert not os.listdir(tmp_path)

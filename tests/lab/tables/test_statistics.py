@@ -1,0 +1,70 @@
+"""Means, paired tests and overlaps on data whose answer is known."""
+
+import numpy as np
+import pytest
+
+from t2t_mm.lab.tables import statistics
+
+
+def test_spread_of_three_seeds_by_hand():
+    found = statistics.spread([1.0, 2.0, 3.0])
+    assert (found.mean, found.std, found.seeds) == (2.0, 1.0, 3)
+    assert found.half_width == pytest.approx(4.303 / 3**0.5)
+    one = statistics.spread([5.0])
+    assert (one.mean, one.std, one.half_width) == (5.0, None, None)
+    with pytest.raises(ValueError, match="No value"):
+        statistics.spread([])
+
+
+def runs(shift, seeds, examples=200, noise=0.02, seed=0):
+    """Summed nats and tokens of examples whose difficulty is the same for all runs."""
+    rng = np.random.default_rng([7, seed])
+    hard = np.random.default_rng(1).normal(2.0, 1.0, examples)
+    tokens = np.full(examples, 10.0)
+    return [((hard + shift + rng.normal(0, noise)) * tokens, tokens) for _ in range(seeds)]
+
+
+def test_a_small_difference_is_seen_through_the_difficulty_of_the_examples():
+    """0.2 nats, where the examples differ by 1: an unpaired test would need far more of them."""
+    found = statistics.paired_difference(runs(0.2, 3), runs(0.0, 3, seed=1), draws=2000)
+    assert found.difference == pytest.approx(0.2, abs=0.05)
+    assert found.low > 0 and found.p < 0.01 and found.seeds == (3, 3) and found.examples == 200
+
+
+def test_what_another_seed_would_undo_is_noise():
+    found = statistics.paired_difference(runs(0.05, 3, noise=0.3), runs(0.0, 3, noise=0.3, seed=1), draws=2000)
+    assert found.low < 0 < found.high and found.p > 0.05
+
+
+def test_no_difference_is_found_as_often_as_the_level_says():
+    """The interval of 95% leaves zero out about once in twenty (of 100 pairs of sides, one seed, examples differ)."""
+    rng, outside = np.random.default_rng(3), 0
+    for _ in range(100):
+        tokens = np.ones(100)
+        sides = [[(rng.normal(size=100), tokens)] for _ in range(2)]
+        found = statistics.paired_difference(*sides, draws=400)
+        outside += not found.low <= 0 <= found.high
+    assert outside <= 13
+
+
+def test_a_ratio_of_sums_weighs_long_examples_more():
+    first, second = [(np.array([10.0, 0.0]), np.array([10.0, 1.0]))], [(np.zeros(2), np.array([10.0, 1.0]))]
+    assert statistics.paired_difference(first, second, draws=100).difference == pytest.approx(10 / 11)
+
+
+def test_sides_of_other_examples_are_refused():
+    with pytest.raises(ValueError, match="same examples"):
+        statistics.paired_difference(runs(0, 1, 10), runs(0, 1, 11))
+    with pytest.raises(ValueError, match="need a seed"):
+        statistics.paired_difference([], runs(0, 1))
+
+
+def test_holms_correction_by_hand():
+    # 0.01 <= 0.05/4, 0.02 > 0.05/3: the second and all after it fail.
+    assert statistics.beyond_noise([0.02, 0.01, 0.04, 0.9]) == [False, True, False, False]
+    assert statistics.beyond_noise([0.001, 0.002]) == [True, True]
+
+
+def test_overlap():
+    assert statistics.overlap([3, 1, 0], [0, 1, 3]) == 0.25
+    assert statistics.overlap([2, 2], [5, 5]) == 1.0

@@ -1,0 +1,92 @@
+"""The declaration: what the tables share, and that a ninth problem and a new ablation are one row each."""
+
+import os
+
+import pytest
+
+from t2t_mm.experiment import Experiment
+from t2t_mm.lab.tables import tables
+from t2t_mm.lab.tables.reproduce import CORPORA, Study
+from t2t_mm.lab.tables.runs import Setting, plan
+from t2t_mm.run import config
+from t2t_mm.run.errors import RunError
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+
+@pytest.fixture(autouse=True)
+def in_checkout(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def test_every_cell_is_of_a_declared_run_and_the_joint_run_is_shared():
+    runs, declared = tables.declare()
+    for table in declared:
+        assert set(table.run_names()) <= set(runs), table.name
+        assert all(len(cells) == len(table.columns) for _, cells in table.rows) or table.name == "1"
+        assert all(len(cells) == len(table.columns) for _, cells in table.rows)
+    assert all("joint" in table.run_names() for table in declared)
+    assert len({run.name for run in runs.values()}) == len(runs)
+
+
+def test_single_training_differs_from_joint_training_by_its_problems_alone(tmp_path):
+    runs, _ = tables.declare()
+    joint, alone = plan([runs["joint"], runs["alone_wsj_parsing"]], Setting(str(tmp_path), (CORPORA["mini"],), (), 1))
+    assert joint.steps == alone.steps
+    changed = set(alone.configuration.splitlines()) ^ set(joint.configuration.splitlines())
+    assert changed == {"experiment.Experiment.only = ['wsj_parsing']"}
+
+
+@pytest.mark.parametrize("corpora, size", [("mini", None), ("real", "base"), ("real", "paper"), ("real", "mini")])
+def test_every_run_is_configured_without_an_unused_binding(corpora, size, tmp_path):
+    study = Study(corpora, [], 1, str(tmp_path), "bin", size=size)
+    for planned in study.planned:
+        config.parse(planned.gin_files, planned.bindings)
+        experiment = config.configured(Experiment)()
+        assert [p.name for p in experiment.problems] == list(planned.run.only or (row.name for row in tables.PROBLEMS))
+        experiment.model(vocabulary_size=300, commands=("To-Class",), num_classes={"imagenet": 2})
+        config.value_of("loop.train.schedule").scoped_configurable_fn()
+        with pytest.raises(config.ConfigError) as unused:  # the loop itself, which has not been called
+            config.check_all_used()
+        lines = str(unused.value).splitlines()[1:]
+        assert all(line.startswith("  t2t_mm.training.loop.train.") for line in lines), lines
+
+
+NINTH = """
+from __gin__ import dynamic_registration
+from t2t_mm import experiment
+from t2t_mm.problems import paper
+experiment.Experiment.more = [@paper.wmt_de_fr()]
+paper.wmt_de_fr.root = %corpora
+"""
+WITHOUT_DROPOUT = """
+from __gin__ import dynamic_registration
+from t2t_mm.layers import convolution
+convolution.ConvBlock.dropout = 0.0
+"""
+
+
+def test_a_ninth_problem_and_a_new_ablation_are_a_file_and_a_row_each(tmp_path):
+    ninth, ablation = tmp_path / "ninth.gin", tmp_path / "without_dropout.gin"
+    ninth.write_text(NINTH)
+    ablation.write_text(WITHOUT_DROPOUT)
+    declaration = tables.declare(
+        [*tables.PROBLEMS, tables.ProblemRow("wmt_de_fr", "WMT DE→FR", ("bleu",))],
+        [*tables.VARIANTS, tables.Variant("without_dropout", "without dropout", str(ablation))],
+    )
+    study = Study("mini", ["2", "4"], 1, str(tmp_path), "bin", [str(ninth)], declaration=declaration)
+    names = [planned.run.name for planned in study.planned]
+    assert {"alone_wmt_de_fr", "alone_imagenet_without_dropout", "joint_without_dropout"} <= set(names)
+    of = {planned.run.name: planned.configuration for planned in study.planned}
+    assert "experiment.Experiment.only = ['wmt_de_fr']" in of["alone_wmt_de_fr"]
+    assert "@paper.wmt_de_fr()" in of["joint"] and "ConvBlock.dropout = 0.0" in of["joint_without_dropout"]
+    two, four = declaration[1][1], declaration[1][3]
+    assert two.rows[-1][0] == "WMT DE→FR (BLEU)" and four.columns[-1] == "without dropout: accuracy"
+    assert study.problems[-1] == "wmt_de_fr"
+
+
+def test_what_the_corpora_do_not_have_is_refused(tmp_path):
+    with pytest.raises(RunError, match="Unknown table 'zero_shot' on the real corpora; there are 1, 2, 3, 4."):
+        Study("real", ["zero_shot"], 1, str(tmp_path), "bin")
+    with pytest.raises(RunError, match="have the mini size"):
+        Study("mini", ["1"], 1, str(tmp_path), "bin", size="paper")

@@ -1,0 +1,112 @@
+"""Each metric on cases small enough to count by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from t2t_mm.corpora.example import Example
+from t2t_mm.evaluation.baselines import baseline, right_branching
+from t2t_mm.metrics.captioning import bleu4, captions, cider_d, tokens
+from t2t_mm.metrics.classification import top_k
+from t2t_mm.metrics.parsing import bracket_f1
+from t2t_mm.metrics.recognition import wer
+from t2t_mm.metrics.translation import bleu
+from t2t_mm.problem import Problem
+
+
+def examples(*targets, inputs="", references=()):
+    return [Example(inputs, target, "x", references) for target in targets]
+
+
+def test_top_k_breaks_ties_by_the_lower_index():
+    scores = [np.array([0.5, 0.5, 0, 0, 0, 0]), np.array([0.1, 0.9, 0, 0, 0, -1])]
+    assert top_k(scores, examples(1, 1)) == {"top1": 50.0, "top5": 100.0}
+    assert top_k(scores, examples(0, 5)) == {"top1": 50.0, "top5": 50.0}
+
+
+def test_bleu_is_cased_and_signed():
+    result = bleu(["The cat sat on the mat."], examples("The cat sat on the mat."))
+    assert result["bleu"] == pytest.approx(100) and "tok:13a" in result["bleu_signature"]
+    assert bleu(["the cat sat on the mat."], examples("The cat sat on the mat."))["bleu"] < 90
+    # By hand: precisions 5/6, 3/5, 2/4, 1/3 for one wrong word in the middle of seven tokens with the full stop.
+    got = bleu(["a b c x e f g"], examples("a b c d e f g"))["bleu"]
+    assert got == pytest.approx(100 * (6 / 7 * 4 / 6 * 2 / 5 * 0.5 / 4) ** 0.25, rel=1e-3)
+
+
+def test_wer_counts_every_kind_of_error():
+    result = wer(["a x c d", None], examples("A b c", "two words"))
+    assert result == {"wer": pytest.approx(100 * 4 / 5), "substitutions": 1, "deletions": 2, "insertions": 1}
+    assert wer(["a <noise> b"], examples("A B *"))["wer"] == 0
+
+
+def tree_score(prediction, target, words):
+    return bracket_f1([prediction], examples(target, inputs=words))
+
+
+GOLD = "(S (NP DT NN )NP (VP VBD (ADVP RB )ADVP )VP . )S"
+WORDS = "the dog ran away ."
+
+
+def test_brackets_as_evalb_counts_them():
+    assert tree_score(GOLD, GOLD, WORDS)["f1"] == 100
+    # ADVP = PRT; a wrong tag is no bracket; the full stop moves no span and may hang anywhere.
+    other = "(S (NP DT NNS )NP (VP VBD (PRT RB )PRT . )VP )S"
+    result = tree_score(other, GOLD, WORDS)
+    assert (result["f1"], result["complete_match"], result["tagging_accuracy"]) == (100, 100, 75)
+    # NP missing, one NP too wide: 2 of 3 brackets right of 4 expected... S, VP and ADVP match, NP does not.
+    result = tree_score("(S DT (NP NN )NP (VP VBD (ADVP RB )ADVP )VP . )S", GOLD, WORDS)
+    assert (result["precision"], result["recall"], result["complete_match"]) == (75, 75, 0)
+
+
+def test_equal_brackets_count_as_often_as_they_occur():
+    gold, once = "(S (NP (NP NN )NP )NP )S", "(S (NP NN )NP )S"
+    result = tree_score(once, gold, "dogs")
+    assert (result["precision"], result["recall"]) == (100, pytest.approx(200 / 3))
+    assert tree_score(gold, once, "dogs")["precision"] == pytest.approx(200 / 3)
+
+
+def test_outputs_that_are_no_tree_are_repaired_and_counted():
+    result = tree_score("(S (NP DT NN (VP VBD", GOLD, WORDS)
+    assert result["repaired"] == 100 and 0 < result["f1"] < 100
+    assert tree_score("", GOLD, WORDS)["f1"] == 0
+
+
+def test_caption_tokens():
+    assert tokens("A man's dog, it isn't here. The 2.5 well-known ones!") == [
+        "a", "man", "'s", "dog", "it", "is", "n't", "here", "the", "2.5", "well-known", "ones",
+    ]  # fmt: skip
+
+
+def test_cider_by_hand():
+    # Two images, no shared n-gram: every weight is log 2, a perfect caption of 4 words scores 10.
+    references = [[["a", "b", "c", "d"]], [["e", "f", "g", "h"]]]
+    assert cider_d([["a", "b", "c", "d"], ["x"]], references) == pytest.approx((10 + 0) / 2)
+    # "a b": unigrams a, b of four, bigram ab of three; no longer ones. Cosine √(2)/√(4) and √1/√3, length penalty.
+    expected = 10 / 4 * (2 / math.sqrt(2 * 4) + 1 / math.sqrt(3)) * math.exp(-4 / 72)
+    assert cider_d([["a", "b"], ["x"]], references) == pytest.approx(expected / 2)
+    # A repeated word is clipped to the reference's count.
+    expected = 10 / 4 * (1 / math.sqrt(4 * 4)) * math.exp(-4 / 72)
+    assert cider_d([["a", "a"], ["x"]], references) == pytest.approx(expected / 2)
+    # What every image's references contain says nothing.
+    assert cider_d([["a"], ["a"]], [[["a"]], [["a"]]]) == 0
+
+
+def test_bleu4_takes_the_closest_length_and_the_best_count():
+    references = [[["a", "b", "c", "d", "e"], ["a", "b", "c", "d", "x", "y", "z"]]]
+    assert bleu4([["a", "b", "c", "d", "e"]], references) == pytest.approx(100)
+    assert captions(["A b, c d e."], examples("", references=("a b c d e",)))["bleu4"] == pytest.approx(100)
+
+
+def test_baselines():
+    parsing = Problem("p", None, "language", "tree", "c")
+    train = examples(GOLD, inputs=WORDS)
+    predictions, _ = baseline(parsing, train, train)
+    assert predictions == ["(S DT (VP NN (VP VBD RB )VP )VP . )S"]
+    assert right_branching(["dogs"], {"dogs": "NN"}) == "(S NN )S"
+    classes, _ = baseline(Problem("i", None, "image", "class", "c"), examples(1, 1, 0), examples(0))
+    assert top_k(classes, examples(0)) == {"top1": 0.0, "top5": 100.0}
+    spoken, _ = baseline(Problem("s", None, "audio", "text", "c"), examples("a", "b", "b"), examples("c", "d"))
+    assert spoken == ["b", "b"]
+    copied, _ = baseline(Problem("t", None, "language", "text", "c"), [], examples("x", inputs="y"))
+    assert copied == ["y"]

@@ -1,0 +1,123 @@
+"""Checkpoints are whole or not there; damaged ones are named and passed over; a folder has one trainer."""
+
+import os
+
+import pytest
+import tensorflow as tf
+
+from t2t_mm.run.checkpoints import (
+    Checkpoints,
+    checkpoints_folder,
+    damage,
+    newest_first,
+    newest_sound,
+    only_trainer,
+)  # fmt: skip
+from t2t_mm.run.errors import RunError
+from tests.training import tiny_run
+
+
+@pytest.fixture
+def weight():
+    return tf.Variable(tf.zeros([64, 64]))
+
+
+@pytest.fixture
+def checkpoints(weight, tmp_path):
+    iterator = iter(tf.data.Dataset.range(100).shuffle(10))  # data order is part of every checkpoint
+    return Checkpoints(tf.train.Checkpoint(weight=weight, iterator=iterator), str(tmp_path), 2, "log_perplexity")
+
+
+def saved(checkpoints, weight, *steps):
+    for step in steps:
+        weight.assign(tf.fill([64, 64], float(step)))
+        checkpoints.save(step)
+
+
+def value(path):
+    weight = tf.Variable(tf.zeros([64, 64]))
+    tf.train.Checkpoint(weight=weight).read(path).expect_partial()
+    return float(weight[3, 3])
+
+
+def test_the_last_few_are_kept(checkpoints, weight, tmp_path):
+    saved(checkpoints, weight, 5, 10, 20)
+    folder = checkpoints_folder(tmp_path)
+    assert newest_first(folder) == [os.path.join(folder, "ckpt-20"), os.path.join(folder, "ckpt-10")]
+    assert value(newest_sound(folder)) == 20
+    assert newest_sound(str(tmp_path / "nowhere")) is None
+
+
+def cut(path):
+    os.truncate(path, os.path.getsize(path) // 2)
+
+
+def flip(path):
+    with open(path, "r+b") as file:
+        file.seek(os.path.getsize(path) // 2)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+@pytest.mark.parametrize("harm", [cut, flip, os.remove])
+@pytest.mark.parametrize("suffix", [".data-00000-of-00001", ".index"])
+def test_a_damaged_one_is_named_and_passed_over(checkpoints, weight, tmp_path, harm, suffix, caplog):
+    saved(checkpoints, weight, 1, 2)
+    folder = checkpoints_folder(tmp_path)
+    harm(os.path.join(folder, f"ckpt-2{suffix}"))
+    assert value(newest_sound(folder)) == 1
+    if (harm, suffix) != (os.remove, ".index"):  # without an index it is none
+        assert "ckpt-2 is damaged" in caplog.text
+
+
+def test_with_all_damaged_nothing_starts_anew(checkpoints, weight, tmp_path):
+    saved(checkpoints, weight, 1, 2)
+    for path in newest_first(checkpoints_folder(tmp_path)):
+        cut(path + ".data-00000-of-00001")
+    with pytest.raises(RunError, match="Every checkpoint is damaged: .*ckpt-2 .*ckpt-1 "):
+        newest_sound(checkpoints_folder(tmp_path))
+
+
+def test_a_full_disk_leaves_the_checkpoints_before(checkpoints, weight, tmp_path):
+    """A limit of the size of files stands for the full disk: the write fails half-way just so."""
+    saved(checkpoints, weight, 1)
+    with tiny_run.full_disk(8000), pytest.raises(RunError, match="ckpt-2: cannot be written .*before are whole"):
+        saved(checkpoints, weight, 2)
+    folder = checkpoints_folder(tmp_path)
+    assert [damage(path) for path in newest_first(folder)] == [None] and value(newest_sound(folder)) == 1
+    assert not os.path.exists(os.path.join(folder, "part"))
+    saved(checkpoints, weight, 3)
+    assert value(newest_sound(folder)) == 3
+
+
+def test_the_best_outlives_the_last(checkpoints, weight, tmp_path):
+    for step, loss in ((1, 5.0), (2, 3.0), (3, 4.0)):
+        saved(checkpoints, weight, step)
+        assert checkpoints.keep_best(step, loss, higher_is_better=False) == (step < 3)
+    saved(checkpoints, weight, 4, 5)
+    best = os.path.join(checkpoints_folder(tmp_path), "best")
+    assert value(newest_sound(best)) == 2 and len(newest_first(best)) == 1
+    again = Checkpoints(tf.train.Checkpoint(weight=weight), str(tmp_path), 2, "log_perplexity")
+    assert again.best() == {"metric": "log_perplexity", "value": 3.0, "step": 2}
+    other = Checkpoints(tf.train.Checkpoint(weight=weight), str(tmp_path), 2, "token_accuracy")
+    assert other.best() is None and other.keep_best(5, 0.1, higher_is_better=True)
+
+
+def test_two_trainers_on_one_folder(tmp_path):
+    with only_trainer(str(tmp_path / "run")):
+        with pytest.raises(RunError, match=rf"another training is at work on it \(process {os.getpid()} on .*since"):
+            with only_trainer(str(tmp_path / "run")):
+                pass
+    with only_trainer(str(tmp_path / "run")):
+        pass
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path):
+    with pytest.raises(RunError, match="/proc/run: cannot be written to .*another model_dir"):
+        with only_trainer("/proc/run"):
+            pass
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be written to"):
+        with only_trainer(str(tmp_path / "file")):
+            pass
