@@ -1,0 +1,229 @@
+"""Examples in the rows of a table: a CSV, TSV or JSON-lines file with a header, such as Common Voice's."""
+
+import csv
+import difflib
+import glob
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+
+from t2t_mm.corpora.corpus_files import SPLITS, check_split, iterate_lines, missing_corpus
+from t2t_mm.corpora.example import CorpusError, Example, Report
+
+_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
+# A field of a CSV file may span lines; a quotation mark that is never closed would swallow the rest of the file.
+_MOST_LINES_OF_A_ROW = 1000
+
+
+class Table:
+    """A table with one column for the input and one for the target; all other columns are ignored.
+
+    The ending tells the format, which may be compressed (`.gz`): `.csv` has quoted fields, `.tsv` has plain ones
+    between tabs (as Common Voice writes it), `.jsonl` has one JSON object a line. The first line of a CSV or TSV file
+    names its columns.
+
+    Args:
+      root: The folder of all corpora.
+      folder: The folder of this corpus in it.
+      files: Split -> glob patterns of its tables below the folder. A split that is missing here is held out of the
+        training tables: `held_out` of their rows each, chosen by the input, so that rows with the same input stay
+        together and the choice does not change when rows are added.
+      input: The name of the input's column.
+      target: The name of the target's column.
+      media: The folder, below this corpus's, of the pictures or recordings that the input column names; None if the
+        column holds text.
+      classes: The target is one of a set of classes. Their order is that of their sorted names in the training tables.
+      delimiter: The character between two fields of a CSV file. Default: a comma.
+      held_out: The share of the training rows held out for each missing split.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        folder: str,
+        input: str,
+        target: str,
+        files: dict[str, Sequence[str]] | None = None,
+        media: str | None = None,
+        classes: bool = False,
+        delimiter: str = ",",
+        held_out: float = 0.1,
+    ):
+        self.folder = os.path.join(root, folder)
+        self.input, self.target, self.media, self.classes, self.delimiter = input, target, media, classes, delimiter
+        self.files = {split: (f"{split}.*",) for split in SPLITS} if files is None else dict(files)
+        unknown = sorted(set(self.files) - set(SPLITS))
+        if unknown or "train" not in self.files:
+            raise ValueError(f"files has the splits {sorted(self.files)}; it needs train and may have dev and test.")
+        if not 0 < held_out < 0.5:
+            raise ValueError(f"held_out is {held_out}; it must be more than 0 and less than 0.5.")
+        self.held_out = held_out
+        self._class_names: list[str] | None = None
+
+    def class_names(self) -> list[str]:
+        """The sorted names of the classes that occur in the training tables.
+
+        Raises:
+          CorpusError: As `examples` does.
+        """
+        if self._class_names is None:
+            # Rows that cannot be used are reported once, where the examples themselves are read.
+            rows = self._rows(self._paths("train"), Report(self.folder, max_bad=1 << 60))
+            self._class_names = sorted({target for _, _, target in rows})
+        return self._class_names
+
+    def examples(self, split: str, report: Report) -> list[Example]:
+        """One example a row. A row that cannot be used is reported as `file:line`.
+
+        Raises:
+          CorpusError: No table of the split is there, one lacks a column, or no row is usable.
+          TooManyBadExamples: More unusable rows than `report` allows.
+        """
+        return list(self.stream(split, report))
+
+    def stream(self, split: str, report: Report) -> Iterator[Example]:
+        """`examples` one after the other; it raises the same errors."""
+        check_split(split)
+        indices = {name: index for index, name in enumerate(self.class_names())} if self.classes else None
+        own = split in self.files
+        paths = self._paths(split if own else "train")
+        found = False
+        for origin, text, target in self._rows(paths, report):
+            if not (own and split != "train") and self._split_of(text) != split:
+                continue
+            source = text
+            if self.media is not None:
+                source = os.path.join(self.folder, self.media, text)
+                if not os.path.isfile(source):
+                    report.skip(origin, f"its file {source} is not there; is `media` the right folder?")
+                    continue
+            if indices is not None and target not in indices:
+                near = _near(target, list(indices))
+                report.skip(origin, f"the class {target!r} does not occur in the training tables{near}")
+                continue
+            found = True
+            yield Example(source, target if indices is None else indices[target], origin)
+        if not found:
+            raise CorpusError(f"{self.folder}: no row for {split} in {', '.join(paths)} can be used.")
+
+    def _split_of(self, text: str) -> str:
+        """The split that a row of the training tables belongs to, by a hash of its input."""
+        place = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+        for split in ("dev", "test"):
+            if split not in self.files:
+                if place < self.held_out:
+                    return split
+                place -= self.held_out
+        return "train"
+
+    def _paths(self, split: str) -> list[str]:
+        patterns = [os.path.join(glob.escape(self.folder), pattern) for pattern in self.files[split]]
+        paths = sorted({path for pattern in patterns for path in glob.glob(pattern, recursive=True)})
+        if not paths:
+            expected = f"a table {' or '.join(self.files[split])} ({', '.join(_ENDINGS)}, with or without .gz)"
+            raise missing_corpus(self.folder, expected)
+        for path in paths:
+            if not path.removesuffix(".gz").endswith(_ENDINGS):
+                raise CorpusError(f"{path}: the ending of a table is one of {', '.join(_ENDINGS)}, or that and .gz.")
+        return paths
+
+    def _rows(self, paths: Sequence[str], report: Report) -> Iterator[tuple[str, str, str]]:
+        """(origin, input, target) of every row that has both."""
+        for path in paths:
+            read = _json_rows if path.removesuffix(".gz").endswith((".jsonl", ".ndjson")) else self._delimited_rows
+            for line, row in read(path, report):
+                origin = f"{path}:{line}"
+                self._check_columns(origin, row)
+                values = [_text(row[column]) for column in (self.input, self.target)]
+                for column, value in zip((self.input, self.target), values):
+                    if not value:
+                        report.skip(origin, f"the column {column!r} holds {row[column]!r}, which is no text")
+                        break
+                else:
+                    yield origin, values[0], values[1]
+
+    def _check_columns(self, origin: str, row: dict) -> None:
+        for column in (self.input, self.target):
+            if column not in row:
+                raise CorpusError(
+                    f"{origin}: no column {column!r}{_near(column, list(row))}. The table has "
+                    f"{', '.join(map(repr, row))}."
+                )
+
+    def _delimited_rows(self, path: str, report: Report) -> Iterator[tuple[int, dict]]:
+        lines = _Lines(path, report)
+        if path.removesuffix(".gz").endswith(".tsv"):
+            reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+        else:
+            reader = csv.reader(lines, delimiter=self.delimiter, strict=True)
+        header = None
+        while True:
+            lines.begin_row()
+            try:
+                fields = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                report.skip(f"{path}:{lines.begun}", f"not a row of a CSV file: {error}")
+                continue
+            if lines.damaged or not fields:  # a damaged line is reported where it is read
+                continue
+            if header is None:
+                header = [name.strip() for name in fields]
+                if len(set(header)) < len(header):
+                    raise CorpusError(f"{path}:{lines.begun}: a column is named twice in {', '.join(header)}.")
+            elif len(fields) != len(header):
+                report.skip(f"{path}:{lines.begun}", f"{len(fields)} fields; the header names {len(header)} columns")
+            else:
+                yield lines.begun, dict(zip(header, fields))
+
+
+class _Lines:
+    """The lines of a file for `csv.reader`, which says nothing of where a row begins."""
+
+    def __init__(self, path: str, report: Report):
+        self._lines = iterate_lines(path, report)
+        self._number = 0
+        self.begin_row()
+
+    def begin_row(self) -> None:
+        self.begun, self.damaged = self._number + 1, False
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self._number += 1
+        if self._number - self.begun >= _MOST_LINES_OF_A_ROW:
+            raise csv.Error(f"it spans more than {_MOST_LINES_OF_A_ROW} lines; a quotation mark may not be closed")
+        self.damaged = self.damaged or line is None
+        return (line or "") + "\n"
+
+
+def _json_rows(path: str, report: Report) -> Iterator[tuple[int, dict]]:
+    for number, line in enumerate(iterate_lines(path, report), start=1):
+        if line is None or not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            report.skip(f"{path}:{number}", f"not JSON: {error}")
+            continue
+        if isinstance(row, dict):
+            yield number, row
+        else:
+            report.skip(f"{path}:{number}", f"a JSON {type(row).__name__}; each line must be an object")
+
+
+def _text(value) -> str:
+    """A field as text on one line; numbers count as text (classes often are numbers), other JSON values do not."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
+    return " ".join(value.split()) if isinstance(value, str) else ""
+
+
+def _near(name: str, names: Sequence[str]) -> str:
+    found = difflib.get_close_matches(name, names, n=1)
+    return f" (did you mean {found[0]!r}?)" if found else ""
