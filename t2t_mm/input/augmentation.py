@@ -1,7 +1,5 @@
 """Random augmentation of training images. The result depends only on the image and the seed."""
 
-from __future__ import annotations
-
 import dataclasses
 import typing
 from collections.abc import Sequence
@@ -38,7 +36,7 @@ class RandomCrop:
                     "area a maximum of at most 1."
                 )
 
-    def __call__(self, pixels: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
+    def __call__(self, pixels: "tf.Tensor", size: int, seed: "tf.Tensor") -> "tf.Tensor":
         """Returns a random crop, resized with antialiasing.
 
         An image in which no such crop is found in ten attempts, such as a very narrow one, is used as a whole.
