@@ -137,8 +137,7 @@ class PreparedExamples:
         if training:
             size = max(int(self._info.num_bytes) // max(len(self), 1), 1)
             return data.shuffle(max(min(len(self), shuffle, _SHUFFLE_BYTES // size), 2), seed=seed).repeat()
-        # The index must be the position among the examples of `__iter__`; that in the record counts dropped examples
-        # too.
+        # The index must be the position in `__iter__`; the one stored in the record also counts dropped examples.
         return data.enumerate().map(lambda index, record: dict(record, index=index))
 
     def _is_image(self) -> bool:

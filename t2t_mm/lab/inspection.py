@@ -132,6 +132,7 @@ def _mixture(part, tokens: float) -> tuple[float, float]:
         return 0.0, 0.0
     layer = part.mixture.mixture
     depth, experts, chosen, hidden = layer.gate.shape[0], layer.num_experts, layer.chosen, layer.hidden
+    # Two products each: the gate and its noise on all experts, then both layers of the chosen experts.
     flops = tokens * (4.0 * depth * experts + chosen * 4.0 * depth * hidden)
     return flops, tokens * (2 * depth + 4 * experts + chosen * 2 * (depth + hidden))
 

@@ -60,8 +60,7 @@ _CONTRACTIONS = {
 }  # fmt: skip
 _CONJUNCTIONS = {"and": ["und"], "but": [",", "aber"]}
 
-# A phrase consists of its words and, separately, the relative clause at its end, which may move to the end of the
-# clause.
+# The words of a phrase and, separately, the relative clause at its end, which may move to the end of the sentence.
 _Phrase = tuple[list[str], list[str]]
 
 

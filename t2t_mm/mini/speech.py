@@ -33,9 +33,8 @@ _VOWELS = {
 }  # fmt: skip
 
 # Phoneme: milliseconds; F1, F2 and F3 in Hz; level of the voice (1 for a vowel); nasal zero in Hz (0: none).
-# The zero of a real speaker is at about 1000 Hz in M and 1700 Hz in N. This is close to F2, which is then hidden by
-# noise. Here the zeros are kept away from F2, and the F2 of M and N differ more than Klatt's, so that the two can be
-# distinguished.
+# Human speakers have a zero at about 1000 Hz in M and 1700 Hz in N, close to F2, so that F2 disappears in background
+# noise. Here the zeros are kept away from F2, and the F2 of M and N differ more than Klatt's, to make them distinct.
 _SONORANTS = {
     "W": (65, (290, 610, 2150), 0.7, 0), "Y": (60, (260, 2100, 3020), 0.7, 0), "R": (65, (320, 1060, 1380), 0.8, 0),
     "L": (65, (340, 1000, 2880), 0.8, 0), "M": (70, (280, 950, 2130), 0.9, 1500),
@@ -50,8 +49,7 @@ _FRICATIVES = {
     "DH": (50, (270, 1290, 2540), 0.6, "TH", 0.05),
 }  # fmt: skip
 
-# Phoneme: milliseconds of closure and of noise; F1, F2 and F3 in Hz; whether it is voiced; colour and level of the
-# noise.
+# Phoneme: milliseconds of closure and of noise; F1, F2 and F3 in Hz; whether it is voiced; noise colour and level.
 _STOPS = {
     "P": (60, 12, (400, 900, 2150), False, "P", 0.45), "B": (55, 8, (200, 900, 2150), True, "P", 0.3),
     "T": (50, 14, (400, 1700, 2650), False, "T", 0.6), "D": (45, 8, (200, 1700, 2650), True, "T", 0.35),

@@ -83,6 +83,7 @@ class Planned:
                 found = json.load(file)
         except FileNotFoundError:
             return None
+        # A run that was trained for more steps than planned counts with its newest checkpoint.
         return found if found["step"] == max(self.steps, self.done()) else None
 
     def keep(self, kept: dict) -> bool:
@@ -131,7 +132,7 @@ def plan(runs: Sequence[Run], setting: Setting) -> list[Planned]:
         if run.init_from and len(seeds[run.init_from]) < len(seeds[run.name]):
             raise RunError(f"{run.name} has more seeds than the run {run.init_from} that it starts from.")
         found += [_planned(run, seed, setting) for seed in seeds[run.name]]
-    return sorted(found, key=lambda planned: planned.seed)
+    return sorted(found, key=lambda planned: planned.seed)  # stable, so that runs still follow those they start from
 
 
 def with_starts(names: Sequence[str], runs: dict[str, Run]) -> list[Run]:

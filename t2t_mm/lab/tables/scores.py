@@ -26,8 +26,7 @@ def score(experiment: Experiment, model_dir: str, decoding: Decoding | None = De
       A dict with these entries. A corpus may lack a test set, which is then left out.
         "step", "seed", "training_seconds"
         "parameters": part of the model -> count
-        "splits": split -> problem -> {"figures": metric -> value; "examples": {"nats", "right", "tokens"}, one list
-        each
+        "splits": split -> problem -> {"figures": metric -> value; "examples": {"nats", "right", "tokens"}, each a list
           in the order of the split; "experts": mixture -> summed gates; "samples"}
         "curves": split -> problem -> [[step, nats per token], …]
         "baselines": split -> problem -> {metric: value}

@@ -8,8 +8,7 @@ import numpy as np
 
 DRAWS = 10_000
 _AT_ONCE = 1_000  # draws computed at once, which bounds the memory
-# The 97.5% quantile of Student's t for 1, 2, … degrees of freedom; beyond these, that of the normal distribution is
-# used.
+# The 97.5% quantiles of Student's t for 1, 2, … degrees of freedom. Beyond these, the normal quantile is used.
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 
