@@ -1,10 +1,11 @@
-"""Answers the paper's questions: trains, scores and reports what its tables need, each by one command.
+"""Reproduces the paper's tables with one command: trains and scores all the models they need, and writes a report.
 
     python bin/reproduce.py --table=2 --corpora=mini --seeds=3 --output=docs/results/tables
     python bin/reproduce.py --corpora=mini --plan
 
-What is finished is skipped, what was interrupted goes on. Exit codes: 0 done, 1 an error or a failed run (the others
-are done all the same), 75 stopped by SIGTERM, 130 by Ctrl-C: the same command goes on. See docs/reproduce.md.
+Finished runs are skipped and interrupted ones are resumed. Exit codes: 0 if everything succeeded, 1 after an error or a
+failed run (all other runs are still done), 75 after SIGTERM, and 130 after Ctrl-C; in the last two cases the same
+command resumes. See docs/reproduce.md.
 """
 
 import os
@@ -19,24 +20,32 @@ from t2t_mm.lab.tables import reproduce
 from t2t_mm.run import config
 from t2t_mm.run.errors import RunError
 
-_TABLE = flags.DEFINE_multi_string("table", [], "1, 2, 3, 4, curve or zero_shot; all without.")
-_CORPORA = flags.DEFINE_enum("corpora", "mini", list(reproduce.CORPORA), "On which corpora.")
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each kind that differ by their seed.", lower_bound=1)
-_RUNS = flags.DEFINE_string("runs", None, "Folder of all runs; runs/tables/CORPORA without.")
-_OUTPUT = flags.DEFINE_string("output", None, "Report to write: OUTPUT.json, .md and .html; RUNS/tables without.")
-_RUN = flags.DEFINE_multi_string("run", [], "Make these runs alone; a name, or a pattern such as 'alone_*'.")
-_KEEP = flags.DEFINE_multi_string(
-    "keep", [], "An earlier report (.json); what it has of runs of the same configuration is not made again."
+_TABLE = flags.DEFINE_multi_string(
+    "table", [], "Table to reproduce: 1, 2, 3, 4, curve or zero_shot; can be repeated. Default: all tables."
 )
-_SIZE = flags.DEFINE_string("size", None, "Of the models on real corpora, a file of gin/sizes; base without.")
-_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration over that of all runs.")
-_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings over the files.")
-_JOBS = flags.DEFINE_integer("jobs", 1, "Trainings at once, which share the cores.", lower_bound=1)
-_TRAIN = flags.DEFINE_bool("train", True, "Make the missing runs; --notrain reports what is finished.")
-_PLAN = flags.DEFINE_bool("plan", False, "Print the runs, what they lack and how long it takes, and do nothing.")
+_CORPORA = flags.DEFINE_enum("corpora", "mini", list(reproduce.CORPORA), "Corpora to train on.")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds of each run.", lower_bound=1)
+_RUNS = flags.DEFINE_string("runs", None, "Folder of all runs. Default: runs/tables/CORPORA.")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Path of the report, which is written to OUTPUT.json, .md and .html. Default: RUNS/tables."
+)
+_RUN = flags.DEFINE_multi_string(
+    "run", [], "Run to train and score, a name or a pattern such as 'alone_*'; can be repeated. Default: all runs."
+)
+_KEEP = flags.DEFINE_multi_string(
+    "keep", [], "Earlier report (.json) whose scores are reused for runs with the same configuration; can be repeated."
+)
+_SIZE = flags.DEFINE_string(
+    "size", None, "Size of the models on the real corpora, the name of a file in gin/sizes. Default: base."
+)
+_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration file applied to all runs; can be repeated.")
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding applied after the files; can be repeated.")
+_JOBS = flags.DEFINE_integer("jobs", 1, "Number of jobs that run at the same time and share the cores.", lower_bound=1)
+_TRAIN = flags.DEFINE_bool("train", True, "Whether to run missing jobs; --notrain only reports the finished runs.")
+_PLAN = flags.DEFINE_bool("plan", False, "Print all runs, the steps done and the estimated time left, then exit.")
 
 
-def main(_):
+def main(_: list[str]) -> None:
     runs = _RUNS.value or os.path.join("runs", "tables", _CORPORA.value)
     bin_folder = os.path.dirname(os.path.abspath(__file__))
     try:
@@ -44,7 +53,7 @@ def main(_):
             _CORPORA.value, _TABLE.value, _SEEDS.value, runs, bin_folder, _GIN_FILE.value, _GIN_PARAM.value, _SIZE.value
         )
         for path in _KEEP.value:
-            print(f"Kept from {path}: {', '.join(study.keep(path)) or 'nothing more'}")
+            print(f"Scores reused from {path}: {', '.join(study.keep(path)) or 'none'}")
         if _PLAN.value:
             print(study.describe())
             return
@@ -61,7 +70,7 @@ def main(_):
     print(f"Written to {', '.join(written)}")
     if failed:
         lines = "\n  ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise SystemExit(f"reproduce.py: {len(failed)} failed; the same command tries them again:\n  {lines}")
+        raise SystemExit(f"reproduce.py: {len(failed)} jobs failed; run the same command to retry them:\n  {lines}")
 
 
 if __name__ == "__main__":

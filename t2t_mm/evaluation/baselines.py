@@ -1,4 +1,4 @@
-"""Answers that anyone could give without a model: what every figure is to be compared with."""
+"""Trivial answers that need no model, as baselines for all metrics."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -12,10 +12,11 @@ _PUNCTUATION = {",", ":", "``", "''", "."}
 
 
 def baseline(problem: Problem, train: Sequence[Example], examples: Sequence[Example]) -> tuple[list, str]:
-    """The trivial answer to each of `examples`, and what it is.
+    """Returns the trivial answer to each example, and a description of it.
 
-    Classes: ranked by their frequency in training. Trees of text: right-branching. Text: the input itself where it is
-    text. Else the most frequent target of training.
+    Classes are ranked by their frequency in the training set. The parse tree of a text is right-branching. If input and
+    target are texts, the answer is a copy of the input. All other answers are the most frequent target of the training
+    set.
     """
     if problem.targets == "class":
         scores = np.bincount([example.targets for example in train]).astype(float)
@@ -30,7 +31,7 @@ def baseline(problem: Problem, train: Sequence[Example], examples: Sequence[Exam
 
 
 def _frequent_tags(train: Sequence[Example]) -> dict[str, str]:
-    """Word -> its most frequent tag; a word not seen in training is a noun."""
+    """Returns word -> its most frequent tag. A word that is not in the training set is tagged as a noun."""
     counts: dict[str, Counter] = defaultdict(Counter)
     for example in train:
         tags = [symbol for symbol in example.targets.split() if symbol[0] not in "()"]
@@ -40,7 +41,11 @@ def _frequent_tags(train: Sequence[Example]) -> dict[str, str]:
 
 
 def right_branching(words: Sequence[str], tags: dict[str, str]) -> str:
-    """Every word takes all that follows it as its sister, under VP; S is the root, final punctuation hangs from it."""
+    """Returns a linearised right-branching tree.
+
+    Every word is the sister of a VP that contains everything after it. The root is S, and final punctuation is attached
+    to the root.
+    """
     final = [tags[words[-1]]] if tags[words[-1]] in _PUNCTUATION else []
     body = [tags[word] for word in words[: len(words) - len(final)]]
     symbols = ["(S"]

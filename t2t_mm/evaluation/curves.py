@@ -1,12 +1,13 @@
-"""The losses of a run against its steps, read back from what it wrote for TensorBoard."""
+"""Reads the learning curves of a run from the events that it wrote for TensorBoard."""
 
 import glob
 import os
+from collections.abc import Iterator
 
 import tensorflow as tf
 from absl import logging
 
-_SOURCES = {  # split -> events, and the figure there that is nats per token
+_SOURCES = {  # split -> path of the events, and the figure in them that is in nats per token
     "train": (("events", "events.*"), "loss"),
     "dev": (("events", "dev_in_training", "events.*"), "log_perplexity"),
 }
@@ -15,7 +16,10 @@ Curves = dict[str, dict[str, dict[int, float]]]
 
 
 def curves(model_dir: str) -> Curves:
-    """{"train" and "dev": problem -> {step: nats per token}}, steps in order; empty where no events are left."""
+    """Returns {"train" and "dev": problem -> {step: nats per token}} with steps in order.
+
+    A split without events has no problems.
+    """
     found: Curves = {}
     for split, (pattern, figure) in _SOURCES.items():
         points: dict[str, dict[int, float]] = {}
@@ -23,25 +27,25 @@ def curves(model_dir: str) -> Curves:
             for step, tag, value in _scalars(path):
                 problem, _, what = tag.rpartition("/")
                 if what == figure:
-                    points.setdefault(problem, {})[step] = value  # a step trained again after a resume counts once
+                    points.setdefault(problem, {})[step] = value  # a resumed run repeats steps; the last wins
         found[split] = {problem: dict(sorted(steps.items())) for problem, steps in points.items()}
     return found
 
 
 def thinned(steps: dict[int, float], points: int = 10) -> dict[int, float]:
-    """Of a curve, values at `points` steps spread evenly, the first and the last included."""
+    """Reduces a curve to at most `points` evenly spread steps, including the first and the last one."""
     if len(steps) <= points:
         return dict(steps)
     places = {round(i * (len(steps) - 1) / (points - 1)) for i in range(points)}
     return {step: value for place, (step, value) in enumerate(steps.items()) if place in places}
 
 
-def _scalars(path: str):
-    """(step, tag, value) of an event file, up to where a killed process left it."""
+def _scalars(path: str) -> Iterator[tuple[int, str, float]]:
+    """Yields (step, tag, value) from an event file, up to an incomplete record that a killed process left behind."""
     try:
         for event in tf.compat.v1.train.summary_iterator(path):
             for value in event.summary.value:
                 if value.tensor.dtype == tf.float32.as_datatype_enum and not value.tensor.tensor_shape.dim:
                     yield event.step, value.tag, float(tf.make_ndarray(value.tensor))
     except tf.errors.DataLossError:
-        logging.warning("%s ends in the middle of a record", path)
+        logging.warning("%s ends with an incomplete record, which is ignored.", path)

@@ -1,19 +1,26 @@
-"""Random changes of training pictures, each a function of its seed alone."""
+"""Random augmentation of training images. The result depends only on the image and the seed."""
 
 import dataclasses
+import typing
 from collections.abc import Sequence
+
+if typing.TYPE_CHECKING:
+    import tensorflow as tf
 
 
 @dataclasses.dataclass(frozen=True)
 class RandomCrop:
-    """Crops of random size, shape and place, half of them mirrored (Szegedy et al. 2015, "Going Deeper with
-    Convolutions", 6).
+    """Crops images to a random size, aspect ratio and position, and mirrors half of the crops.
 
-    area: least and largest share of the picture that is kept. aspect: least and largest width over height of it.
-    mirror: whether half of the crops are turned left to right.
+    This follows Szegedy et al. 2015, "Going Deeper with Convolutions", section 6.
+
+    Attributes:
+      area: minimum and maximum fraction of the image's area that is kept.
+      aspect: minimum and maximum aspect ratio (width / height) of the crop.
+      mirror: whether half of the crops are flipped horizontally.
 
     Raises:
-      ValueError: a range is not one of positive numbers, or an area is larger than the picture.
+      ValueError: a range does not consist of positive numbers in order, or an area is larger than the image.
     """
 
     area: Sequence[float] = (0.08, 1.0)
@@ -24,14 +31,25 @@ class RandomCrop:
         for name in ("area", "aspect"):
             value = getattr(self, name)
             if len(value) != 2 or not 0 < value[0] <= value[1] or (name == "area" and value[1] > 1):
-                raise ValueError(f"RandomCrop: {name} is {value}; it must be (least, largest), above 0, areas up to 1.")
+                raise ValueError(
+                    f"RandomCrop: {name} is {value}; it must be (minimum, maximum) with a minimum above 0, and for "
+                    "area a maximum of at most 1."
+                )
 
-    def __call__(self, pixels, size: int, seed):
-        """pixels [H, W, 3], seed [2] -> float32 [size, size, 3] in the same range, resized with antialiasing.
+    def __call__(self, pixels: "tf.Tensor", size: int, seed: "tf.Tensor") -> "tf.Tensor":
+        """Returns a random crop, resized with antialiasing.
 
-        A picture in which ten tries find no such crop (a very narrow one) stays whole.
+        An image in which no such crop is found in ten attempts, such as a very narrow one, is used as a whole.
+
+        Args:
+          pixels: image `[H, W, 3]`.
+          size: height and width of the result.
+          seed: `[2]`.
+
+        Returns:
+          float32 `[size, size, 3]` with values in the range of `pixels`.
         """
-        import tensorflow as tf  # here, because sizes of batches are also asked for where there is no TensorFlow
+        import tensorflow as tf  # imported here, because batch sizes are also computed where TensorFlow is missing
 
         crop_seed, mirror_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
         begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(

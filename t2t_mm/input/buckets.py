@@ -1,4 +1,4 @@
-"""Sizes of batches: examples of like length share a bucket, whose batch size keeps a budget of positions."""
+"""Batch sizes. Examples of similar length share a bucket, whose batch size is limited by a budget of positions."""
 
 import dataclasses
 
@@ -10,15 +10,19 @@ from t2t_mm.problem import Problem
 class BatchSettings:
     """Sizes of batches and examples.
 
-    positions: budget of a text batch, in positions of its longer side, padding included.
-    images: pictures of a batch. audio_frames: budget of a speech batch, in spectrogram frames.
-    max_length: longest text, in tokens with the end token; max_frames: longest sound. Longer ones are reported and
-      left out. image_size: rows and columns pictures are resized to.
-    shuffle: how many examples the shuffle buffer holds.
-    crop: how training pictures with class targets are changed; None leaves them. Captions say what is where in their
-      pictures, so those are never changed.
-    static_shapes: pad every batch to its bucket's bounds, and the last one of an evaluation to its bucket's size (with
-      rows of index −1), so that there are as many shapes as buckets: what a TPU needs, and what costs time elsewhere.
+    Attributes:
+      positions: budget of a text batch, in positions of the longer of input and target, including padding.
+      images: number of images in a batch.
+      audio_frames: budget of a speech batch, in spectrogram frames.
+      max_length: maximum length of a text, in tokens including the end token. Longer texts are reported and skipped.
+      max_frames: maximum length of an audio clip, in frames. Longer clips are reported and skipped.
+      image_size: height and width to which images are resized.
+      shuffle: number of examples in the shuffle buffer.
+      crop: augmentation of training images with class targets; None disables it. Images with captions are never
+        augmented, because captions describe where things are.
+      static_shapes: whether to pad every batch to the bounds of its bucket, and the last batch of an evaluation to the
+        batch size of its bucket (with rows of index −1). There are then as many shapes as buckets, which TPUs need, but
+        which costs time on other devices.
     """
 
     positions: int = 1024
@@ -33,7 +37,7 @@ class BatchSettings:
 
 
 def _bounds(longest: int) -> list[int]:
-    """Bucket lengths up to `longest`, each a quarter longer than the last."""
+    """Returns bucket lengths up to `longest`, each about a quarter longer than the one before."""
     bounds = [8]
     while bounds[-1] < longest:
         bounds.append(min(longest, max(bounds[-1] + 4, bounds[-1] * 5 // 4)))
@@ -43,7 +47,10 @@ def _bounds(longest: int) -> list[int]:
 def bucket_shapes(
     problem: Problem, settings: BatchSettings, replicas: int = 1, training: bool = True
 ) -> list[tuple[int, int]]:
-    """(length bound, batch size) of each bucket, shortest first; pictures have one, bound by their size."""
+    """Returns (length bound, batch size) for each bucket, shortest first.
+
+    Images have one bucket, whose bound is their size. Batch sizes for training are multiples of the number of replicas.
+    """
 
     def size(budget, length):
         batch = max(budget // length, replicas)

@@ -1,4 +1,4 @@
-"""From an example's text, picture or sound to the tensors that the modality nets take."""
+"""Turns audio and images into the tensors that the modality nets expect."""
 
 import dataclasses
 
@@ -8,10 +8,15 @@ import tensorflow as tf
 
 @dataclasses.dataclass(frozen=True)
 class AudioFeatures:
-    """How sound becomes the model's input.
+    """Settings that determine how audio is turned into the input of the model.
 
-    sample_rate: Hz; other rates are resampled. bins: mel frequencies; 1 feeds the waveform itself.
-    frame, hop: window and its step, in samples. lowest, highest: Hz of the mel scale's ends.
+    Attributes:
+      sample_rate: sample rate in Hz; audio with other rates is resampled.
+      bins: number of mel bins; 1 uses the waveform itself.
+      frame: window length in samples.
+      hop: distance between two windows in samples.
+      lowest: lower end of the mel scale in Hz.
+      highest: upper end of the mel scale in Hz.
     """
 
     sample_rate: int = 16000
@@ -22,9 +27,14 @@ class AudioFeatures:
     highest: float = 7600.0
 
     def __call__(self, samples: tf.Tensor) -> tf.Tensor:
-        """samples [N] in [-1, 1] -> log-mel spectrogram [time, bins], each frequency standardised over the time.
+        """Computes the features of one audio clip.
 
-        With bins=1, the waveform [N, 1] standardised.
+        Args:
+          samples: waveform `[N]` in [-1, 1].
+
+        Returns:
+          The log-mel spectrogram `[time, bins]`, in which every bin is standardised over time; with `bins=1`, the
+          standardised waveform `[N, 1]`.
         """
         if self.bins == 1:
             features = samples[:, None]
@@ -40,6 +50,6 @@ class AudioFeatures:
 
 
 def standardise_image(pixels: np.ndarray) -> np.ndarray:
-    """[H, W, 3] -> the same with mean 0 and deviation 1 over the whole picture (T2T's preprocessing of 2017)."""
+    """Scales an image `[H, W, 3]` to mean 0 and standard deviation 1, like tensor2tensor's preprocessing of 2017."""
     deviation = max(float(pixels.std()), 1.0 / pixels.size**0.5)
     return ((pixels - pixels.mean()) / deviation).astype(np.float32)

@@ -1,11 +1,11 @@
-"""Examples as TFDS keeps them: tokenised, in shards of TFRecords, read with `tfds.builder_from_directory`.
+"""Prepared examples in the format of TFDS: tokenised, in TFRecord shards, and read with `tfds.builder_from_directory`.
 
-`prepare` writes them, `PreparedRecords` is the source that reads them: a few records at a time, whatever their number.
+`prepare` writes them, and the source `PreparedRecords` reads them, a few records at a time regardless of their number.
 """
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -14,20 +14,21 @@ import tensorflow_datasets as tfds
 from t2t_mm.corpora.corpus_files import MissingCorpus, check_split
 from t2t_mm.corpora.example import CorpusError, Example, Report
 
-VERSION = "1.0.0"  # of the format of the records, as TFDS counts it
+VERSION = "1.0.0"  # TFDS version of the record format
 DESCRIPTION = "prepared.json"
-_SHUFFLE_BYTES = 32 << 20  # of one problem's shuffle buffer, which is part of every checkpoint
-_READ_BYTES = 1 << 18  # of the buffer of one open shard
+_SHUFFLE_BYTES = 32 << 20  # limit of a problem's shuffle buffer, because every checkpoint contains the buffer
+_READ_BYTES = 1 << 18  # read buffer per open shard
 _OPEN_SHARDS = 16
 _TRAINING = ("inputs", "targets", "index", "origin")
 
 
 def features(inputs: str, targets: str, image_size: int, class_names: list[str]) -> tfds.features.FeaturesDict:
-    """What a record holds.
+    """Returns the features of a record.
 
-    "inputs": ids [L], a picture [image_size, image_size, 3] or samples [N] at the prepared rate, 16 bits.
-    "targets": ids [L] or a class. "index": the example's place in its split. "origin", "input_text", "target_text" and
-    "references": the example as its corpus states it, which errors and metrics need.
+    "inputs" are token ids `[L]`, an image `[image_size, image_size, 3]`, or 16-bit samples `[N]` at the prepared rate.
+    "targets" are token ids `[L]` or a class. "index" is the position of the example in its split. "origin",
+    "input_text", "target_text" and "references" are the example as in its corpus, which error messages and metrics
+    need.
     """
     text = tfds.features.Text()
     forms = {
@@ -45,49 +46,49 @@ def features(inputs: str, targets: str, image_size: int, class_names: list[str])
 
 
 class PreparedRecords:
-    """A source of prepared examples, for any problem.
+    """A source of prepared examples for any problem.
 
     Args:
-      folder: that of one problem's records, with `1.0.0/` in it.
+      folder: folder of the records of one problem, which contains `1.0.0/`.
     """
 
     def __init__(self, folder: str):
         self.folder = os.path.join(folder, VERSION)
 
     def class_names(self) -> list[str]:
-        """The names of the classes in the order of their indices."""
+        """Returns the names of the classes in the order of their indices."""
         return self.description()["class_names"]
 
     def examples(self, split: str, report: Report) -> "PreparedExamples":
-        """The examples of a split, read when they are needed.
+        """Returns the examples of a split, which are read when they are needed.
 
         Raises:
-          CorpusError: nothing was prepared here, or this split was not.
+          CorpusError: there are no prepared records, or this split was not prepared.
         """
         check_split(split)
         description = self.description()
         if split not in description["splits"]:
-            reason = description["absent"].get(split, "it was not asked for")
+            reason = description["absent"].get(split, "it was not requested")
             raise MissingCorpus(f"{self.folder}: split {split} was not prepared: {reason}")
         return PreparedExamples(self.folder, split, description)
 
     def description(self) -> dict:
-        """What `prepare` wrote about the records: settings, counts, checksums, dropped examples."""
+        """Returns the description that `prepare` wrote: settings, counts, checksums and dropped examples."""
         path = os.path.join(self.folder, DESCRIPTION)
         if not os.path.isfile(path):
             raise MissingCorpus(
-                f"Looked for prepared records at {self.folder}: no {DESCRIPTION} there. Write them with "
-                "`python bin/prepare_data.py --gin_file=... --output=...`, or read the corpus itself."
+                f"There are no prepared records in {self.folder}: {DESCRIPTION} is missing. Write them with "
+                "`python bin/prepare_data.py --gin_file=... --output=...`, or use the corpus directly."
             )
         try:
             with open(path, encoding="utf-8") as file:
                 return json.load(file)
         except ValueError as error:
-            raise CorpusError(f"{path}: not JSON: {error}. Delete {self.folder} and prepare it again.") from error
+            raise CorpusError(f"{path}: invalid JSON: {error}. Delete {self.folder} and prepare it again.") from error
 
 
 class PreparedExamples:
-    """The examples of a split. `form` tells `make_batches` what the elements of `dataset` are."""
+    """The prepared examples of a split. `form` tells `make_batches` what the elements of `dataset` look like."""
 
     form = "prepared"
 
@@ -98,7 +99,7 @@ class PreparedExamples:
             self._builder = tfds.builder_from_directory(folder)
             self._info = self._builder.info.splits[split]
         except (KeyError, ValueError, OSError, AttributeError) as error:
-            raise CorpusError(f"{folder}: not readable as a TFDS data set: {error}. Prepare it again.") from error
+            raise CorpusError(f"{folder}: cannot be read as a TFDS data set: {error}. Prepare it again.") from error
 
     def __len__(self) -> int:
         return self._info.num_examples
@@ -113,20 +114,21 @@ class PreparedExamples:
             yield Example(text["input_text"], targets, text["origin"], references)
 
     def check(self, vocabulary: str, image_size: int, sample_rate: int) -> None:
-        """CorpusError when the records were prepared with other settings than those they are now used with."""
+        """Raises CorpusError if the records were prepared with settings that differ from those of this run."""
         now = {"vocabulary": vocabulary, "image_size": image_size, "sample_rate": sample_rate}
         for name, value in now.items():
             prepared = self._description[name]
             if prepared is not None and prepared != value:
                 raise CorpusError(
-                    f"{self.origin}: prepared with {name} {str(prepared)[:12]}, this run has {str(value)[:12]}. Prepare it "
-                    "again with bin/prepare_data.py, or use what it was prepared with."
+                    f"{self.origin}: prepared with {name} {str(prepared)[:12]}, but this run has {str(value)[:12]}. "
+                    "Prepare it again with bin/prepare_data.py, or use the setting it was prepared with."
                 )
 
     def dataset(self, training: bool, seed: int, shuffle: int) -> tf.data.Dataset:
-        """{"inputs", "targets", "index", "origin"} of each example; shuffled by `seed` and endless in training.
+        """Returns a dataset with {"inputs", "targets", "index", "origin"} of each example.
 
-        Pictures are encoded still, so that `shuffle` records of them fit the memory.
+        In training, it is shuffled with `seed` and repeats indefinitely. Images are still encoded, so that `shuffle`
+        records fit into memory.
         """
         decoders = _only(_TRAINING, {"inputs": tfds.decode.SkipDecoding()} if self._is_image() else {})
         data = self._builder.as_dataset(
@@ -135,19 +137,22 @@ class PreparedExamples:
         if training:
             size = max(int(self._info.num_bytes) // max(len(self), 1), 1)
             return data.shuffle(max(min(len(self), shuffle, _SHUFFLE_BYTES // size), 2), seed=seed).repeat()
-        # The place among those that iterate: the record's own counts the dropped ones too.
+        # The index must be the position in `__iter__`; the one stored in the record also counts dropped examples.
         return data.enumerate().map(lambda index, record: dict(record, index=index))
 
     def _is_image(self) -> bool:
         return self._description["inputs"] == "image"
 
 
-def _only(names, decoders=None) -> tfds.decode.PartialDecoding:
+def _only(names: Iterable[str], decoders: dict | None = None) -> tfds.decode.PartialDecoding:
     return tfds.decode.PartialDecoding({name: True for name in names}, decoders or None)
 
 
 def _reading(training: bool, seed: int = 0) -> tfds.ReadConfig:
-    """Many shards at once in the order of the seed, or one after the other; with small buffers, and no copy in memory."""
+    """Reads many shards at once in an order that depends on the seed, or in evaluation one shard after the other.
+
+    Buffers are small and nothing is cached, because several problems are read at the same time.
+    """
     options = tf.data.Options()
     options.deterministic = True
     return tfds.ReadConfig(

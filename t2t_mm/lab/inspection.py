@@ -1,15 +1,16 @@
-"""What a model costs, from its layers' shapes alone: parameters, memory, floating-point operations, bytes, days.
+"""Estimates what a model costs from the shapes of its layers: parameters, memory, FLOPs, memory traffic and days.
 
-Counted are matrix products and convolutions; norms, activations and softmax are a few percent more. A weight used at p
-output positions costs `2 · size · p` operations forward, of an expert's weights only those of the chosen; attention
-costs `4 · T · (T + S) · D`; a training step three times its forward pass. Activations are an estimate: every weighted
-layer keeps its input and its output, attention two maps of weights for each head.
+Only matrix products and convolutions are counted; norms, activations and softmax add a few percent. A weight that is
+used at p output positions costs `2 · size · p` operations in the forward pass (for a mixture of experts, only the
+chosen experts count); attention costs `4 · T · (T + S) · D`; a training step costs three forward passes. Activation
+memory is an estimate: every layer with weights keeps its input and its output, and attention keeps two weight maps per
+head.
 """
 
 import concurrent.futures
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 
@@ -17,19 +18,25 @@ from t2t_mm.input.buckets import BatchSettings, bucket_shapes
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 
-FLOAT = 4  # bytes
+FLOAT = 4  # bytes of a float32
 
 
 @dataclasses.dataclass(frozen=True)
 class Hardware:
-    """peak: operations/s in bfloat16 (dense), of one chip. memory: bytes of a chip. bandwidth: bytes/s of it."""
+    """One accelerator chip.
+
+    Attributes:
+      peak: dense bfloat16 operations per second.
+      memory: bytes of on-chip memory.
+      bandwidth: bytes per second to and from that memory.
+    """
 
     peak: float
     memory: float
     bandwidth: float
 
 
-# The makers' data sheets.
+# Figures from the manufacturers' data sheets.
 HARDWARE = {
     "nvidia-a100-80g": Hardware(312e12, 80e9, 2.0e12),
     "nvidia-h100-sxm": Hardware(989e12, 80e9, 3.35e12),
@@ -41,7 +48,12 @@ HARDWARE = {
 
 @dataclasses.dataclass(frozen=True)
 class Lengths:
-    """Of a typical example. tokens: of a text with its end token. frames: of a sound's features."""
+    """Lengths of a typical example.
+
+    Attributes:
+      tokens: tokens of a text, including its end token.
+      frames: feature frames of an audio clip.
+    """
 
     tokens: int = 32
     frames: int = 800
@@ -49,14 +61,29 @@ class Lengths:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Of one example's forward pass: operations by part, and floats kept for the backward pass."""
+    """The cost of the forward pass of one example.
+
+    Attributes:
+      flops: operations of each part of the model.
+      activations: number of floats kept for the backward pass.
+    """
 
     flops: dict[str, float]
     activations: float
 
 
-def build_without_weights(model, vocabulary_size: int, commands: Sequence[str], num_classes: dict, bins: int):
-    """A model that knows its shapes and takes no memory; `model` is MultiModel or a configured constructor of it."""
+def build_without_weights(
+    model: Callable[..., MultiModel],
+    vocabulary_size: int,
+    commands: Sequence[str],
+    num_classes: dict[str, int],
+    bins: int,
+) -> MultiModel:
+    """Builds a model whose variables have shapes but no values, so that it takes no memory.
+
+    Args:
+      model: MultiModel, or a configured constructor of it.
+    """
 
     def build():
         with keras.StatelessScope(initialize_variables=False):
@@ -66,13 +93,15 @@ def build_without_weights(model, vocabulary_size: int, commands: Sequence[str], 
             built.build()
         return built
 
-    # Keras keeps a list for each thread of variables without values, and gives them all values at the end of that thread's
-    # next StatelessScope (decoding has one): gigabytes of a paper-size model.
+    # Keras keeps one list per thread of variables without values and initializes all of them when that thread leaves
+    # its next StatelessScope (decoding opens one). For a paper-size model that would allocate gigabytes, so the model
+    # is built in a thread that ends right away.
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
         return thread.submit(build).result()
 
 
 def parameters(model: MultiModel) -> dict[str, int]:
+    """Counts the parameters of each part of the model."""
     return {name: part.count_params() for name, part in model.parts().items()}
 
 
@@ -81,7 +110,7 @@ def _size(weight) -> int:
 
 
 def _layer(layer, positions: float) -> tuple[float, float]:
-    """(operations, floats kept) of all weights below a layer that are used at each of its positions."""
+    """Returns (operations, floats kept) for all weights of a layer and its sublayers, each used at every position."""
     flops = kept = 0.0
     for weight in layer.trainable_variables:
         if weight.name in ("depthwise", "pointwise", "kernel"):
@@ -103,12 +132,13 @@ def _mixture(part, tokens: float) -> tuple[float, float]:
         return 0.0, 0.0
     layer = part.mixture.mixture
     depth, experts, chosen, hidden = layer.gate.shape[0], layer.num_experts, layer.chosen, layer.hidden
+    # Two products each: the gate and its noise on all experts, then both layers of the chosen experts.
     flops = tokens * (4.0 * depth * experts + chosen * 4.0 * depth * hidden)
     return flops, tokens * (2 * depth + 4 * experts + chosen * 2 * (depth + hidden))
 
 
 def _attention(block, source: float, target: float) -> tuple[float, float]:
-    """One attention block (2.2) on a target stream."""
+    """Returns (operations, floats kept) of one attention block (paper, 2.2) over a target stream."""
     flops = kept = 0.0
     for layer in block.convs:
         more = _layer(layer, target)
@@ -159,7 +189,7 @@ def _summed(parts) -> tuple[float, float]:
 
 
 def example_cost(model: MultiModel, problem: Problem, batches: BatchSettings, lengths: Lengths = Lengths()) -> Cost:
-    """The forward pass of one example of a problem, of typical length."""
+    """Returns the cost of the forward pass of one example of a problem, with the given lengths."""
     found, grid = {}, (lengths.tokens, 1)
     if problem.inputs == "image":
         found["image_in"], grid = _image(model.image_in, batches.image_size)
@@ -176,12 +206,13 @@ def example_cost(model: MultiModel, problem: Problem, batches: BatchSettings, le
         found["categorical_out"] = _categorical(model.categorical_out, problem.name, grid)
     else:
         flops, kept = _layer(model.language_out, target)
-        found["language_out"] = flops, kept + 2 * target * model.vocabulary_size  # log-softmax, and its gradient
+        # The log-softmax and its gradient are both kept.
+        found["language_out"] = flops, kept + 2 * target * model.vocabulary_size
     return Cost({name: part[0] for name, part in found.items()}, _summed(found.values())[1])
 
 
 def batch_size(problem: Problem, batches: BatchSettings, lengths: Lengths) -> int:
-    """Of the bucket that holds a typical example."""
+    """Returns the batch size of the bucket that holds a typical example."""
     length = {"language": lengths.tokens, "audio": lengths.frames, "image": 0}[problem.inputs]
     shapes = bucket_shapes(problem, batches)
     return next((size for bound, size in shapes if bound >= length), shapes[-1][1])
@@ -191,12 +222,19 @@ def report(
     model: MultiModel, problems: Sequence[Problem], batches: BatchSettings, lengths: Lengths, hardware: str,
     replicas: int, steps: int, share: float,
 ) -> str:  # fmt: skip
-    """All of it as text, the arithmetic shown. `share`: of the chip's peak that training reaches, measured or hoped for."""
+    """Returns the complete estimate as text, including the arithmetic.
+
+    Args:
+      hardware: a key of HARDWARE.
+      replicas: number of chips, each with a full copy of the model.
+      steps: joint steps of the whole training.
+      share: fraction of the chip's peak that training reaches, measured or assumed.
+    """
     chip, counts = HARDWARE[hardware], parameters(model)
     total = sum(counts.values())
     lines = ["Parameters", *(f"  {name:16} {count:>15,}" for name, count in counts.items()), f"  {'all':16} {total:>15,}"]
-    lines += ["", f"Forward pass of one example: texts of {lengths.tokens} tokens, sounds of {lengths.frames} frames, pictures of "
-              f"{batches.image_size} pixels a side"]  # fmt: skip
+    lines += ["", f"Forward pass of one example: texts of {lengths.tokens} tokens, audio of {lengths.frames} frames, "
+              f"images of {batches.image_size} x {batches.image_size} pixels"]  # fmt: skip
     step = largest = 0.0
     for problem in problems:
         cost, size = example_cost(model, problem, batches, lengths), batch_size(problem, batches, lengths)
@@ -210,24 +248,24 @@ def report(
     weights = FLOAT * total
     need = 4 * weights + largest
     lines += [
-        "", "Memory of one replica (weights are replicated, experts too)",
+        "", "Memory of one replica (all weights are replicated, including the experts)",
         f"  weights 4 B x {total:,} = {weights / 1e9:.3g} GB; Adam's two moments {2 * weights / 1e9:.3g} GB; summed "
-        f"gradients {weights / 1e9:.3g} GB; largest activations {largest / 1e9:.3g} GB: {need / 1e9:.3g} GB",
-        f"  before they are summed, the gradients of {len(problems)} problems take up to {len(problems)} x "
-        f"{weights / 1e9:.3g} = {len(problems) * weights / 1e9:.3g} GB more",
-        f"  {hardware} has {chip.memory / 1e9:.3g} GB: {'fits without the latter' if need < chip.memory else 'does not fit'}",
-        "", "Bytes of one step, for each replica",
-        f"  Adam reads 4 and writes 3 floats a weight: {7 * weights / 1e9:.3g} GB, at {chip.bandwidth / 1e12:.3g} TB/s "
-        f"{7 * weights / chip.bandwidth * 1e3:.3g} ms",
+        f"gradients {weights / 1e9:.3g} GB; largest activations {largest / 1e9:.3g} GB; total {need / 1e9:.3g} GB",
+        f"  before they are summed, the gradients of {len(problems)} problems take up to another {len(problems)} x "
+        f"{weights / 1e9:.3g} = {len(problems) * weights / 1e9:.3g} GB",
+        f"  {hardware} has {chip.memory / 1e9:.3g} GB: the total {'fits' if need < chip.memory else 'does not fit'}",
+        "", "Memory traffic of one step on each replica",
+        f"  Adam reads 4 and writes 3 floats per weight: {7 * weights / 1e9:.3g} GB, which takes "
+        f"{7 * weights / chip.bandwidth * 1e3:.3g} ms at {chip.bandwidth / 1e12:.3g} TB/s",
     ]  # fmt: skip
     if replicas > 1:
         ring = 2 * (replicas - 1) / replicas * weights
         lines.append(f"  ring all-reduce 2 (R - 1)/R x {weights / 1e9:.3g} GB, R = {replicas}: {ring / 1e9:.3g} GB")
     seconds = step / (chip.peak * share) + 7 * weights / chip.bandwidth
     lines += [
-        "", f"Days on {replicas} x {hardware}, each with the batches above",
-        f"  one step: {step / 1e12:.4g} TFLOP / ({chip.peak / 1e12:.4g} TFLOP/s x {share:.0%}) + Adam = {seconds:.3g} s, "
-        "exchange between replicas left out",
+        "", f"Days on {replicas} x {hardware}, each replica with the batches above",
+        f"  one step: {step / 1e12:.4g} TFLOP / ({chip.peak / 1e12:.4g} TFLOP/s x {share:.0%}) + Adam = {seconds:.3g} "
+        "s, without the communication between replicas",
         f"  {steps:,} steps x {seconds:.3g} s / 86,400 = {steps * seconds / 86400:.3g} days",
     ]  # fmt: skip
     return "\n".join(lines)

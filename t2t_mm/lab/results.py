@@ -1,4 +1,4 @@
-"""Results as files: NAME.json with all that is needed to repeat the run, and NAME.md rendered from it."""
+"""Writes results to NAME.json, with everything that is needed to repeat the run, and renders NAME.md from it."""
 
 import datetime
 import importlib.metadata
@@ -22,13 +22,14 @@ def write_results(
     render: Callable[[dict], str] | None = None,
     **more,
 ) -> dict:
-    """Writes `path` (….json) and the page beside it (….md) -> the record that both are of.
+    """Writes the record to `path` (….json) and its page next to it (….md), and returns the record.
 
     Args:
-      command: what repeats the run. minutes: it took, training included.
-      results: problem -> {metric: value}, or what `render` knows to print. more: further entries, for instance baselines
-        in the form of results.
-      render: makes the page of the whole record; by default a table.
+      command: the command line that repeats the run.
+      minutes: duration of the run, including training.
+      results: problem -> {metric: value}, or any structure that `render` can print.
+      render: turns the record into a Markdown page. Default: `default_page`.
+      more: further entries of the record, for instance `baselines`, which has the same structure as `results`.
     """
     record = {
         "command": command,
@@ -49,7 +50,7 @@ def write_results(
 
 
 def _commit() -> str:
-    """The commit of the checkout this code runs from, or "unknown" outside of one."""
+    """Returns the commit of the checkout that this code runs from, or "unknown" outside a checkout."""
     folder = os.path.dirname(os.path.abspath(__file__))
     try:
         run = subprocess.run(
@@ -61,7 +62,7 @@ def _commit() -> str:
 
 
 def table(results: dict, baselines: dict | None = None) -> str:
-    """A Markdown table of case (a problem, say), metric and value; a column more where there are baselines."""
+    """Renders a Markdown table of case (usually a problem), metric, value and, if there are any, baselines."""
     if not baselines:
         lines = ["| case | metric | value |", "| --- | --- | ---: |"]
         lines += [
@@ -83,18 +84,18 @@ def _shown(value) -> str:
 
 
 def circumstances(record: dict) -> str:
-    """What follows "Written by COMMAND" on every page of a record: commit, date, cores, minutes, seeds and versions."""
+    """Returns what follows "Written by COMMAND" on a page: commit, date, cores, minutes, seeds and versions."""
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     seed = record["seed"]
     seeds = f"seed {seed}" if isinstance(seed, int) else f"seeds {', '.join(map(str, seed))}"
     return (
-        f"at commit {record['commit']} on {record['date']}: {record['cores']} cores, {record['minutes']} minutes, {seeds}; "
-        f"{versions}."
+        f"at commit {record['commit']} on {record['date']}: {record['cores']} cores, {record['minutes']} minutes, "
+        f"{seeds}; {versions}."
     )
 
 
 def default_page(record: dict) -> str:
-    """The Markdown page of a record."""
+    """Renders a record as a Markdown page of results, training losses and samples."""
     parts = [
         f"Written by `{record['command']}` {circumstances(record)}\n",
         table(record["results"], record.get("baselines")),
@@ -108,7 +109,7 @@ def default_page(record: dict) -> str:
 
 
 def _losses(losses: dict) -> str:
-    """A Markdown table of problem -> {step: training loss}, a column for each step."""
+    """Renders problem -> {step: training loss} as a Markdown table with one column per step."""
     steps = sorted({step for found in losses.values() for step in found})
     lines = [f"| training loss at step | {' | '.join(map(str, steps))} |", "| --- |" + " ---: |" * len(steps)]
     for problem, found in losses.items():

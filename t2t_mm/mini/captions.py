@@ -1,4 +1,4 @@
-"""Captions of the mini corpora: true sentences about a scene, in three languages."""
+"""Generates captions for the mini corpora: sentences in three languages that are true of a scene."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ from t2t_mm.mini.syntax import (
     VerbPhrase,
 )  # fmt: skip
 
-MIN_WORDS, MAX_WORDS = 6, 17  # with the period
+MIN_WORDS, MAX_WORDS = 6, 17  # including the period
 _MAX_ATTEMPTS = 500
 _RELATIONS = {
     "left_of": PREPOSITIONS["to the left of"], "right_of": PREPOSITIONS["to the right of"],
@@ -27,13 +27,13 @@ _RELATIONS = {
 
 
 def captions(scene: world.Scene, rng: np.random.Generator, count: int = 5) -> list[Sentence]:
-    """`count` different captions of 6 to 17 words (with the period), each of which is true of the scene.
+    """Returns `count` different captions of 6 to 17 words (including the period) that are true of the scene.
 
     Raises:
-      ValueError: the scene has fewer than two things, or the grammar has not that many captions for it.
+      ValueError: the scene has fewer than two things, or the grammar does not have enough captions for it.
     """
     if len(scene.things) < 2:
-        raise ValueError(f"A scene needs two things to be described, this one has {len(scene.things)}.")
+        raise ValueError(f"A scene needs at least two things to be described, but this one has {len(scene.things)}.")
     found = {}
     for _ in range(_MAX_ATTEMPTS):
         if len(found) == count:
@@ -42,12 +42,12 @@ def captions(scene: world.Scene, rng: np.random.Generator, count: int = 5) -> li
         if MIN_WORDS <= len(sentence.words()) <= MAX_WORDS:
             found.setdefault(sentence.english, sentence)
     if len(found) < count:
-        raise ValueError(f"Only {len(found)} of {count} different captions were found for {scene}.")
+        raise ValueError(f"Only {len(found)} of {count} different captions could be found for {scene}.")
     return list(found.values())
 
 
 class _Describer:
-    """One look at a scene: the order in which its things are mentioned."""
+    """Describes a scene once, mentioning its things in a random order."""
 
     def __init__(self, scene: world.Scene, rng: np.random.Generator):
         self._scene = scene
@@ -66,7 +66,10 @@ class _Describer:
         return self._random() < probability
 
     def _thing(self, thing: world.Thing, determiner: str = "a", unsaid: str = "") -> Nominal:
-        """A noun phrase for a thing; `unsaid` is an attribute ("colour") that the sentence gives elsewhere."""
+        """Returns a noun phrase for a thing, without the attribute `unsaid` ("colour" or "size").
+
+        A sentence that says "The ball is red" must not already name the colour in its subject.
+        """
         adjectives = []
         if unsaid != "size" and self._chance(0.5):
             adjectives.append(ADJECTIVES[thing.size_name])

@@ -1,4 +1,4 @@
-"""Writes the mini corpora in the layouts of the corpora they stand for, so that the same readers load both."""
+"""Writes the mini corpora in the layouts of the corpora that they stand for, so that the same readers load both."""
 
 import concurrent.futures
 import dataclasses
@@ -20,26 +20,36 @@ from t2t_mm.corpora.treebank import clean, linearise, parse_tree
 from t2t_mm.mini import grammar, images, speech, world
 from t2t_mm.mini.sentence import Sentence
 
-_RECORD = "mini.json"  # at the top of finished corpora: what they were made from
-_CHUNK = 64  # pictures or utterances a worker process makes at a time
-# One stream of random numbers each, so that the size of one corpus does not change another.
+_RECORD = "mini.json"  # records the seed and sizes at the top of finished corpora
+_CHUNK = 64  # images or utterances per task of a worker process
+# Each corpus has its own stream of random numbers, so that the size of one does not change the content of another.
 _TEXT, _IMAGES, _SCENES, _SPEECH, _MORE = range(5)
 _PTB_SECTIONS = {"train": range(2, 22), "dev": (22,), "test": (23,)}
-_MORE_SECTIONS = (0, 1, 24)  # what the usual split leaves out
+_MORE_SECTIONS = (0, 1, 24)  # sections that the usual split leaves out
 _COCO_SPLITS = {"train": "train2014", "dev": "val2014", "test": "test2014"}
 _IMAGE_SPLITS = {"train": "train", "dev": "val", "test": "test"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """How much of everything; parsing is scarce and translation plentiful, as in the paper.
+    """The sizes of the mini corpora. As in the paper, parse trees are scarce and translations plentiful.
 
-    pairs: sentence pairs of each language pair. trees: parsed sentences. images: pictures of each class.
-    scenes: captioned pictures, five captions each. utterances, speakers: read sentences and their voices.
-    Those are training sizes; `held_out_*` are the sizes of dev and of test, each (`held_out_images` of each class).
-    more_trees: parsed sentences besides, in sections of the Treebank that the usual split leaves out.
-    few: training examples of each pair of an input and a language that no problem of the paper has (`problems.zero_shot`).
-    image_size: rows and columns of a picture. max_words: longest sentence of pairs and trees, with punctuation.
+    Numbers of examples are those of the training sets, except for the attributes that start with `held_out_`: these
+    apply to the dev set and to the test set, each.
+
+    Attributes:
+      pairs: sentence pairs of each language pair.
+      trees: parsed sentences.
+      images: images of each class.
+      scenes: images with captions, five captions each.
+      utterances: sentences read aloud.
+      speakers: voices that read them.
+      more_trees: additional parsed sentences, in Treebank sections that the usual split leaves out.
+      few: training examples of each pair of input and language that no problem of the paper has (`problems.zero_shot`).
+      held_out_images: images of each class.
+      image_size: height and width of an image, in pixels.
+      max_words: maximum length of the sentences in pairs and trees, in words and punctuation marks.
+      max_spoken_words: maximum length of the sentences read aloud, in words.
     """
 
     pairs: int = 20000
@@ -62,24 +72,26 @@ class Sizes:
 
 
 def make_mini(root: str, seed: int = 0, sizes: Sizes = Sizes(), processes: int | None = None) -> None:
-    """Writes all mini corpora below `root`; does nothing where the same ones lie already.
+    """Writes all mini corpora to `root`, or does nothing if the same corpora are already there.
 
-    They are made in a folder beside `root`, which is renamed when it is complete.
+    They are written to a folder next to `root`, which is renamed once it is complete, so that `root` never contains
+    incomplete corpora.
 
     Args:
-      seed: equal seeds and sizes give equal files. processes: worker processes, by default one a core.
+      seed: the same seed and sizes always produce the same files.
+      processes: number of worker processes. Default: one per core.
 
     Raises:
-      CorpusError: `root` exists and holds something else.
+      CorpusError: `root` already contains other files or other mini corpora.
     """
     record = {"seed": seed, "sizes": dataclasses.asdict(sizes)}
     if _already_made(root, record):
-        logging.info("%s: these mini corpora are there already.", root)
+        logging.info("%s: these mini corpora already exist.", root)
         return
     start, part = time.monotonic(), root.rstrip("/") + ".part"
     shutil.rmtree(part, ignore_errors=True)
     with concurrent.futures.ProcessPoolExecutor(processes or os.cpu_count()) as pool:
-        seen: set[str] = set()  # no English sentence occurs in two corpora or two splits
+        seen: set[str] = set()  # English sentences used so far; none may occur in two corpora or two splits
         rng = np.random.default_rng([seed, _TEXT])
         media = {
             _read_aloud: _plan_speech(part, seed, rng, seen, sizes),
@@ -94,18 +106,18 @@ def make_mini(root: str, seed: int = 0, sizes: Sizes = Sizes(), processes: int |
         _write_treebank(part, rng, seen, sizes)
         for language in ("de", "fr"):
             _write_pairs(part, "en", language, _held_out(sizes, "pairs"), rng, seen, sizes)
-        # What was added to the corpora later has numbers of its own, so that they stayed as they were.
+        # These parts were added later. They have their own random numbers, so that the older parts did not change.
         rng = np.random.default_rng([seed, _MORE])
         _write_trees(part, _MORE_SECTIONS, sizes.more_trees, rng, seen, sizes)
         _write_pairs(part, "de", "fr", _held_out(sizes, "pairs") | {"train": sizes.few}, rng, seen, sizes)
         for number, future in enumerate(concurrent.futures.as_completed(futures), start=1):
             future.result()
             if number % 50 == 0:
-                logging.info("%d%% of pictures and sounds", 100 * number // len(futures))
+                logging.info("%d%% of images and audio written", 100 * number // len(futures))
     with open(os.path.join(part, _RECORD), "w") as file:
         json.dump(record, file, indent=1)
     if os.path.isdir(root):
-        os.rmdir(root)  # empty, as _already_made saw
+        os.rmdir(root)  # _already_made has checked that it is empty
     os.replace(part, root)
     logging.info("%s: written in %.0f s", root, time.monotonic() - start)
 
@@ -115,12 +127,12 @@ def _already_made(root: str, record: dict) -> bool:
         return False
     path = os.path.join(root, _RECORD)
     if not os.path.isfile(path):
-        raise CorpusError(f"{root}: holds other files than mini corpora; choose another folder.")
+        raise CorpusError(f"{root}: this folder contains files other than mini corpora; choose another folder.")
     with open(path) as file:
         if json.load(file) != record:
             raise CorpusError(
-                f"{root}: holds mini corpora of another seed or other sizes (see {path}); choose another folder, or "
-                "delete this one."
+                f"{root}: this folder contains mini corpora with another seed or other sizes (see {path}); choose "
+                "another folder, or delete this one."
             )
     return True
 
@@ -137,13 +149,13 @@ _LANGUAGES = {"en": "english", "de": "german", "fr": "french"}
 
 
 def _held_out(sizes: Sizes, name: str) -> dict[str, int]:
-    """Split -> how many of `name`. Dev and test come first, so that the size of training leaves them as they are."""
+    """Returns split -> number of `name`. Test and dev come first, so that they do not depend on the training size."""
     held_out = getattr(sizes, f"held_out_{name}")
     return {"test": held_out, "dev": held_out, "train": getattr(sizes, name)}
 
 
 def _write_pairs(root: str, first: str, second: str, counts: dict, rng, seen: set[str], sizes: Sizes) -> None:
-    """WMT: one sentence a line, two parallel files."""
+    """Writes two parallel files with one sentence per line, as WMT does."""
     full = functools.partial(grammar.sample, max_words=sizes.max_words)
     for split, count in counts.items():
         sentences = grammar.sentences(rng, count, seen, full)
@@ -153,13 +165,13 @@ def _write_pairs(root: str, first: str, second: str, counts: dict, rng, seen: se
 
 
 def _write_treebank(root: str, rng, seen: set[str], sizes: Sizes) -> None:
-    """Penn Treebank: sections 02 to 21 train, 22 dev, 23 test."""
+    """Writes the usual sections of the Penn Treebank: 02 to 21 for training, 22 for dev and 23 for test."""
     for split, count in _held_out(sizes, "trees").items():
         _write_trees(root, _PTB_SECTIONS[split], count, rng, seen, sizes)
 
 
 def _write_trees(root: str, sections: Sequence[int], count: int, rng, seen: set[str], sizes: Sizes) -> None:
-    """Files of 25 trees."""
+    """Distributes the trees over the sections, in files of 25 trees."""
     full = functools.partial(grammar.sample, max_words=sizes.max_words)
     trees = [grammar.to_mrg(s.tree) for s in grammar.sentences(rng, count, seen, full)]
     for section, share in zip(sections, np.array_split(np.arange(count), len(sections))):
@@ -168,11 +180,11 @@ def _write_trees(root: str, sections: Sequence[int], count: int, rng, seen: set[
             _write_text(name, "\n" + "".join(trees[i] for i in share[first : first + 25]))
 
 
-# Pictures
+# Images
 
 
 def _plan_images(root: str, seed: int, sizes: Sizes) -> list:
-    """ILSVRC: one folder a class."""
+    """Creates the folders of ILSVRC, one per class, and returns the tasks that draw the images."""
     tasks, number = [], 0
     for split, count in _held_out(sizes, "images").items():
         for kind, synset in world.SYNSETS.items():
@@ -192,7 +204,10 @@ def _draw_objects(tasks) -> None:
 
 
 def _plan_scenes(root: str, seed: int, sizes: Sizes) -> list:
-    """COCO: an annotation file a split, every caption in one split only; and the same in German and French."""
+    """Writes the annotations of COCO in three languages, and returns the tasks that draw the images.
+
+    No caption occurs in more than one split.
+    """
     tasks, taken, image_id, annotation_id = [], set(), 0, 0
     for split, count in _held_out(sizes, "scenes").items():
         name = _COCO_SPLITS[split]
@@ -224,7 +239,7 @@ def _plan_scenes(root: str, seed: int, sizes: Sizes) -> list:
 
 
 def _write_captions(root: str, language: str, name: str, pictures: list[dict], annotations: list[dict]) -> None:
-    """The annotations of one split in `coco/`, or in `coco-LANGUAGE/`, which links to the same pictures."""
+    """Writes the annotations of one split to `coco/`, or to `coco-LANGUAGE/`, which links to the same images."""
     captioned = {annotation["image_id"] for annotation in annotations}
     shown = [picture for picture in pictures if picture["id"] in captioned]
     content = {"info": {"description": "mini corpus"}, "images": shown, "annotations": annotations}
@@ -248,7 +263,7 @@ def _write_jpeg(path: str, pixels: np.ndarray) -> None:
 
 # Speech
 
-# Split -> (list file, disc, folder of the audio, folder of the transcripts), as the WSJ corpora have them.
+# Split -> (list file, disc, folder of the audio, folder of the transcripts), as in the WSJ corpora.
 _WSJ = {
     "train": ("wsj0/doc/indices/train/tr_s_wv1.ndx", "11_1_1", "wsj0/si_tr_s", "wsj0/transcrp/dots/si_tr_s"),
     "dev": ("wsj1/doc/indices/h1_p0.ndx", "13_34_1", "wsj1/si_dt_20", "wsj1/trans/si_dt_20"),
@@ -258,7 +273,10 @@ _FIRST_SPEAKER = {"train": 1, "dev": 500, "test": 700}
 
 
 def _plan_speech(root: str, seed: int, rng, seen: set[str], sizes: Sizes) -> list:
-    """WSJ, merged layout: lists, transcripts and SPHERE files; no speaker is in two splits."""
+    """Writes the lists and transcripts of WSJ in the merged layout, and returns the tasks that synthesize the audio.
+
+    No speaker occurs in more than one split.
+    """
     short = functools.partial(grammar.short_sentence, max_words=sizes.max_spoken_words)
     root, tasks = os.path.join(root, "wsj"), []
     for split, count in _held_out(sizes, "utterances").items():
@@ -275,21 +293,24 @@ def _plan_speech(root: str, seed: int, rng, seen: set[str], sizes: Sizes) -> lis
                 words = [word for word in sentence.words() if word.isalpha()]
                 lines.append(f"{' '.join(words).upper()} ({utterance})\n")
                 path = f"{audio_folder}/{speaker}/{utterance}.wv1"
-                # The evaluation list of WSJ0 leaves the ending out.
+                # The evaluation list of WSJ0 has no file extensions.
                 entries.append(f"{disc}:{path.removesuffix('.wv1') if split == 'test' else path}\n")
                 task_seed = (seed, _SPEECH, int(speaker), number)
                 tasks.append((os.path.join(root, path), words, voice, task_seed))
                 spoken.append((utterance, sentence))
             _write_text(os.path.join(root, dot_folder, speaker, f"{speaker}c0200.dot"), "".join(lines))
         _write_text(os.path.join(root, list_file), f";; {split}\n" + "".join(entries))
-        if split == "train":  # a few of all voices
+        if split == "train":  # a few examples, spread over all voices
             spoken = [spoken[i] for i in np.linspace(0, count - 1, min(sizes.few, count)).astype(int)]
         _write_spoken(root, split, spoken)
     return tasks
 
 
 def _write_spoken(root: str, split: str, spoken: Sequence[tuple[str, Sentence]]) -> None:
-    """Tables of utterance and sentence in German, in French and as a linearised tree, which no WSJ corpus has."""
+    """Writes tables of utterances with their German and French translations and linearised trees.
+
+    The real WSJ corpora do not have these; they are for the zero-shot problems.
+    """
     forms = {
         "de": lambda sentence: sentence.german,
         "fr": lambda sentence: sentence.french,

@@ -1,4 +1,4 @@
-"""The structures of `syntax.py` in English, as Penn Treebank trees with function tags and empty elements.
+"""Realises the structures of `syntax.py` in English, as Penn Treebank trees with function tags and empty elements.
 
 A tree is a pair: (label, [children]) or, for a word, (part-of-speech tag, word). Labels, function tags and traces
 follow the Treebank II bracketing guidelines (Bies et al. 1995).
@@ -31,14 +31,14 @@ _PERIOD = (".", ".")
 
 
 def tree(utterance: Utterance) -> Tree:
-    """The tree of a whole sentence: first word capitalised, final period."""
+    """Returns the tree of a complete sentence, with a capitalised first word and a final period."""
     node = _Realiser().utterance(utterance)
     _capitalise(node)
     return node
 
 
 def leaves(node: Tree) -> list[tuple[str, str]]:
-    """(tag, word) of every leaf from left to right, empty elements included."""
+    """Returns (tag, word) for every leaf from left to right, including empty elements."""
     found, pending = [], [node]
     while pending:
         label, content = pending.pop()
@@ -50,17 +50,17 @@ def leaves(node: Tree) -> list[tuple[str, str]]:
 
 
 def words(node: Tree) -> list[str]:
-    """The words and punctuation marks from left to right, without empty elements."""
+    """Returns the words and punctuation marks from left to right, without empty elements."""
     return [word for tag, word in leaves(node) if tag != "-NONE-"]
 
 
 def text(node: Tree) -> str:
-    """The sentence as one writes it."""
+    """Returns the sentence as normal text."""
     return " ".join(words(node)).replace(" ,", ",").replace(" .", ".")
 
 
 def _capitalise(node: Tree) -> None:
-    # No sentence begins with an empty element, so the first word lies along the first children.
+    # No sentence begins with an empty element, so the first word is found by following the first children.
     while not isinstance(node[1][0][1], str):
         node = node[1][0]
     tag, word = node[1][0]
@@ -68,7 +68,7 @@ def _capitalise(node: Tree) -> None:
 
 
 class _Realiser:
-    """One sentence's trees; it numbers the sentence's traces and remembers which relative clauses are open."""
+    """Builds the tree of one sentence. It numbers the traces and keeps track of the relative clauses that are open."""
 
     def __init__(self):
         self._last_index = 0
@@ -260,7 +260,7 @@ class _Realiser:
 
 
 def _gap_preposition(relative: Relative) -> lexicon.Preposition:
-    """The preposition that a relative clause of place takes to its front: the house in which ..."""
+    """Returns the preposition that a relative clause of place moves to its front, as in "the house in which ..."."""
     for phrase in relative.clause.predicates[0].phrases:
         if isinstance(phrase.object, Gap):
             return phrase.preposition

@@ -1,8 +1,8 @@
-"""The structures of `syntax.py` in French.
+"""Realises the structures of `syntax.py` in French.
 
-What differs from English: most adjectives follow their noun and agree with it; object pronouns stand before the verb;
-negation is ne ... pas; the past is the passé composé, whose participle agrees; "bien que" wants the subjunctive; words
-contract (du, aux) and lose vowels (l', qu').
+French differs from English in these points: most adjectives follow their noun and agree with it; object pronouns
+precede the verb; negation is ne ... pas; the past tense is the passé composé, whose participle agrees; "bien que"
+requires the subjunctive; words are contracted (du, aux) or lose their final vowel (l', qu').
 """
 
 from t2t_mm.mini import lexicon
@@ -22,13 +22,13 @@ from t2t_mm.mini.syntax import (
     is_indefinite,
 )  # fmt: skip
 
-_VOWELS = frozenset("aàâeéèêiîoôuhAÀÂEÉÈÊIÎOÔUH")  # every h here is mute
+_VOWELS = frozenset("aàâeéèêiîoôuhAÀÂEÉÈÊIÎOÔUH")  # including h, because every h in the lexicon is mute
 _ELIDED = {word: word[:-1] + "'" for word in ("le", "la", "de", "ne", "que")}
 _CONTRACTIONS = {
     ("de", "le"): "du", ("de", "les"): "des", ("à", "le"): "au", ("à", "les"): "aux",
     ("de", "des"): "de", ("de", "de"): "de",
 }  # fmt: skip
-# Each: masculine, feminine, plural.
+# Forms: masculine, feminine, plural.
 _DETERMINERS = {
     "the": ("le", "la", "les"), "a": ("un", "une", "des"), "": ("", "", "des"), "this": ("ce", "cette", "ces"),
     "every": ("chaque", "chaque", ""), "some": ("", "", "quelques"), "many": ("", "", "beaucoup de"),
@@ -44,7 +44,7 @@ _CONJUNCTIONS = {"and": ["et"], "but": [",", "mais"]}
 
 
 def text(utterance: Utterance) -> str:
-    """The sentence as one writes it."""
+    """Returns the sentence as normal text."""
     if isinstance(utterance, Clause):
         words = _clause(utterance)
     elif isinstance(utterance, Existential):
@@ -57,12 +57,12 @@ def text(utterance: Utterance) -> str:
 
 
 def _detokenise(words: list[str]) -> str:
-    """Contracts (de le: du) and elides (le homme: l'homme); a word that elides does not contract."""
+    """Joins the words with contraction (de le: du) and elision (le homme: l'homme); elided words do not contract."""
     written = []
     for word in words:
         if written and word[0] in _VOWELS and written[-1] in _ELIDED:
             written[-1] = _ELIDED[written[-1]]
-        # "le" waits for its noun before it contracts: à l'arbre.
+        # Whether "le" contracts is only known once its noun has been seen: au parc, but à l'arbre.
         if len(written) > 1 and (written[-2], written[-1]) in _CONTRACTIONS:
             written[-2:] = [_CONTRACTIONS[written[-2], written[-1]]]
             if word[0] in _VOWELS and written[-1] in _ELIDED:
@@ -73,7 +73,7 @@ def _detokenise(words: list[str]) -> str:
 
 
 def _noun_phrase(phrase: NounPhrase) -> list[str]:
-    """Any noun phrase but a pronoun that is subject or object."""
+    """Returns the words of a noun phrase. Pronouns that are the subject or object of a verb are handled elsewhere."""
     if isinstance(phrase, Nominal):
         return _nominal(phrase)
     if isinstance(phrase, ProperName):
@@ -89,11 +89,11 @@ def _noun_phrase(phrase: NounPhrase) -> list[str]:
 
 
 def _nominal(phrase: Nominal, determiner: str | None = None) -> list[str]:
-    """`determiner` overrides the phrase's own ("no": the "de" of negation)."""
+    """Returns the words of a noun phrase; `determiner` overrides its own ("no" is the "de" of negation)."""
     noun = phrase.noun
     form = phrase.feminine + 2 * phrase.plural
     words = [noun.french_form(phrase.plural)]
-    # Before the noun in English order; after it the other way round: la petite balle rouge rayée.
+    # Adjectives before the noun are in English order, those after it in reverse: la petite balle rouge rayée.
     before = [adjective for adjective in phrase.adjectives if adjective.before]
     for adjective in reversed(before):
         vowel = words[0][0] in _VOWELS and form == 0 and adjective.before_vowel
@@ -186,7 +186,7 @@ def _clitics(phrase: VerbPhrase) -> list[str]:
 
 
 def _verb_forms(phrase: VerbPhrase, subject: NounPhrase, subjunctive: bool) -> tuple[str, list[str]]:
-    """The finite verb and the participles or infinitive after it."""
+    """Returns the finite verb, and the participles or the infinitive that follow it."""
     verb, plural = phrase.verb, subject.plural
     if phrase.passive:
         participle = _agree(verb.french_participle, subject)
@@ -203,7 +203,7 @@ def _verb_forms(phrase: VerbPhrase, subject: NounPhrase, subjunctive: bool) -> t
         return _present(lexicon.BE, plural, subjunctive), [_agree(finite.french_participle, subject)]
     participle = finite.french_participle
     if isinstance(phrase.object, Pronoun | Gap) and not phrase.modal:
-        participle = _agree(participle, phrase.object)  # the object comes before: la fleur qu'il a vue
+        participle = _agree(participle, phrase.object)  # agrees with a preceding object: la fleur qu'il a vue
     return _present(lexicon.HAVE, plural, subjunctive), [participle] + infinitive
 
 
@@ -246,4 +246,5 @@ def _predicative(phrase: VerbPhrase, subject: NounPhrase) -> list[str]:
         return ["très"] * phrase.very + [predicate.french[subject.feminine + 2 * subject.plural]]
     if isinstance(predicate, PrepositionalPhrase):
         return _prepositional_phrase(predicate)
-    return _noun_phrase(predicate) if predicate.adjectives else [predicate.noun.french]  # Il est professeur.
+    # Professions have no article: Il est professeur.
+    return _noun_phrase(predicate) if predicate.adjectives else [predicate.noun.french]

@@ -1,9 +1,9 @@
-"""The structures of `syntax.py` in German.
+"""Realises the structures of `syntax.py` in German.
 
-What differs from English: the verb stands second in a main clause and last in a subordinate one; infinitives,
-participles and separable prefixes close the clause; articles, adjectives and relative pronouns show case and gender;
-the past is the perfect, except for "sein", "haben", "wissen" and modal verbs; a relative clause at the end of the
-middle field moves behind the closing verb.
+German differs from English in these points: the verb is the second constituent of a main clause and the last one of a
+subordinate clause; infinitives, participles and separable prefixes close the clause; articles, adjectives and relative
+pronouns are inflected for case and gender; the past tense is the perfect, except for "sein", "haben", "wissen" and
+modal verbs; a relative clause at the end of the middle field moves behind the closing verb.
 """
 
 from t2t_mm.mini import lexicon
@@ -22,7 +22,7 @@ from t2t_mm.mini.syntax import (
     VerbPhrase,
 )  # fmt: skip
 
-# Each row: masculine, neuter, feminine, plural.
+# Columns: masculine, neuter, feminine, plural.
 _COLUMNS = {"m": 0, "n": 1, "f": 2}
 _PLURAL = 3
 _DEFINITE = {
@@ -32,14 +32,14 @@ _DEFINITE = {
 _RELATIVE = {
     "nom": ("der", "das", "die", "die"), "acc": ("den", "das", "die", "die"), "dat": ("dem", "dem", "der", "denen"),
 }  # fmt: skip
-# dieser, jeder; also viele, einige
+# For dieser and jeder, and for viele and einige.
 _DETERMINER_ENDINGS = {
     "nom": ("er", "es", "e", "e"), "acc": ("en", "es", "e", "e"),
     "dat": ("em", "em", "er", "en"), "gen": ("es", "es", "er", "er"),
 }  # fmt: skip
-# ein, kein, sein, ihr
+# For ein, kein, sein and ihr.
 _EIN_ENDINGS = _DETERMINER_ENDINGS | {"nom": ("", "", "e", "e"), "acc": ("en", "", "e", "e")}
-# Adjectives: after der and dieser, after ein, and without either.
+# Adjective endings: weak after der and dieser, mixed after ein, strong without a determiner.
 _WEAK = {
     "nom": ("e", "e", "e", "en"), "acc": ("en", "e", "e", "en"), "dat": ("en",) * 4, "gen": ("en",) * 4,
 }  # fmt: skip
@@ -60,12 +60,12 @@ _CONTRACTIONS = {
 }  # fmt: skip
 _CONJUNCTIONS = {"and": ["und"], "but": [",", "aber"]}
 
-# A phrase is its words and, apart, the relative clause it ends with, which may move to the end of the clause.
+# The words of a phrase and, separately, the relative clause at its end, which may move to the end of the sentence.
 _Phrase = tuple[list[str], list[str]]
 
 
 def text(utterance: Utterance) -> str:
-    """The sentence as one writes it."""
+    """Returns the sentence as normal text."""
     if isinstance(utterance, Clause):
         words = _main_clause(utterance)
     elif isinstance(utterance, Existential):
@@ -83,7 +83,7 @@ def _detokenise(words: list[str]) -> str:
     for word in words + ["."]:
         previous = written[-1] if written else ""
         if previous == "," and word in (",", "."):
-            written[-1] = word  # two clauses that end here share one mark
+            written[-1] = word  # where two clauses end at the same place, only one mark is written
         elif (previous, word) in _CONTRACTIONS:
             written[-1] = _CONTRACTIONS[previous, word]
         else:
@@ -114,7 +114,7 @@ def _noun_phrase(phrase: NounPhrase, case: str) -> _Phrase:
 
 
 def _nominal(phrase: Nominal, case: str, determiner: str | None = None) -> _Phrase:
-    """`determiner` overrides the phrase's own ("no")."""
+    """Returns the phrase of a noun; `determiner` overrides its own ("no" for a negated object)."""
     noun = phrase.noun
     column = _PLURAL if phrase.plural else _COLUMNS[noun.german_gender]
     word = phrase.determiner if determiner is None else determiner
@@ -137,7 +137,7 @@ def _nominal(phrase: Nominal, case: str, determiner: str | None = None) -> _Phra
 
 
 def _determiner(word: str, case: str, column: int) -> tuple[list[str], dict]:
-    """The determiner and the table of endings for the adjectives that follow it."""
+    """Returns the determiner and the table of endings of the adjectives that follow it."""
     if word == "the":
         return [_DEFINITE[case][column]], _WEAK
     if not word:
@@ -170,7 +170,7 @@ def _relative(phrase: Nominal) -> list[str]:
         gap = next(each for each in predicate.phrases if isinstance(each.object, Gap))
         case, preposition = "dat", gap.preposition.german
     pronoun = _RELATIVE[case][_PLURAL if phrase.plural else _COLUMNS[phrase.noun.german_gender]]
-    # One token: "in dem" contracts with an article only, not with a relative pronoun.
+    # Preposition and pronoun are one token, because "in dem" only contracts to "im" if "dem" is an article.
     opening = f"{preposition} {pronoun}" if preposition else pronoun
     return [",", opening] + _verb_last_clause(relative.clause) + [","]
 
@@ -188,7 +188,7 @@ def _verb_last_clause(clause: Clause) -> list[str]:
         finite, middle, closing, after = _predicate(predicate, clause.subject.plural)
         words += ["und"] if number else []
         words += middle
-        # A separable prefix rejoins its verb: kommt ... an, but "weil er ankommt".
+        # A separable prefix rejoins its verb: "er kommt ... an", but "weil er ankommt".
         joined = [closing[0] + finite] if _is_separated(predicate) else closing + [finite]
         words += joined + after
     return words
@@ -227,12 +227,12 @@ def _existential(existential: Existential) -> list[str]:
 
 
 def _is_separated(phrase: VerbPhrase) -> bool:
-    """Whether the separable prefix stands apart from the finite verb in a main clause."""
+    """Whether the verb's prefix is separated from it in a main clause."""
     return bool(phrase.verb.german_prefix) and not (phrase.past or phrase.modal or phrase.passive)
 
 
 def _predicate(phrase: VerbPhrase, plural: bool) -> tuple[str, list[str], list[str], list[str]]:
-    """The finite verb, the middle field, the closing verb forms and the clauses behind them."""
+    """Returns the finite verb, the middle field, the closing verb forms, and the clauses that follow them."""
     finite, closing = _verb_forms(phrase, plural)
     fields = _middle_field(phrase)
     middle = []
@@ -250,7 +250,7 @@ def _predicate(phrase: VerbPhrase, plural: bool) -> tuple[str, list[str], list[s
 
 
 def _verb_forms(phrase: VerbPhrase, plural: bool) -> tuple[str, list[str]]:
-    """The finite verb and the forms that close the clause."""
+    """Returns the finite verb, and the verb forms that close the clause."""
     verb = phrase.verb
     participle = verb.german_prefix + verb.german_participle
     if phrase.passive:
@@ -273,7 +273,7 @@ def _finite(verb: lexicon.Verb, plural: bool, past: bool) -> str:
 
 
 def _middle_field(phrase: VerbPhrase) -> list[_Phrase]:
-    """Pronouns, time, recipient, object, "nicht", manner, prepositional phrases, predicate: in this order."""
+    """Returns, in order: pronouns, time, recipient, object, "nicht", manner, prepositional phrases and predicate."""
     verb, obj = phrase.verb, phrase.object
     pronouns, nouns, prepositional = [], [], []
     if phrase.recipient:
@@ -311,4 +311,4 @@ def _predicative(phrase: VerbPhrase) -> _Phrase:
         return _prepositional_phrase(predicate)
     if predicate.adjectives:
         return _noun_phrase(predicate, "nom")
-    return [predicate.noun.german], []  # professions take no article: Er ist Lehrer.
+    return [predicate.noun.german], []  # professions have no article: Er ist Lehrer.

@@ -1,9 +1,10 @@
-"""Random sentences of the mini corpora: what they say and how long they are is decided here.
+"""Draws random sentences for the mini corpora, which determines their content and their length.
 
-Two rules keep the parses recoverable from the words. What follows a relative or subordinate clause belongs to it: no
-phrase that ends in a clause is followed by a modifier of something larger. And the preposition and its noun decide
-what a prepositional phrase modifies: places ("in the garden") modify the verb wherever one precedes, "with" modifies
-the verb before people and animals and the noun before things, everything else modifies the noun before it.
+Two rules make sure that the parse of a sentence can be recovered from its words. First, whatever follows a relative or
+subordinate clause belongs to it: no phrase that ends in a clause is followed by a modifier of something larger. Second,
+the preposition and its noun determine what a prepositional phrase modifies: places ("in the garden") modify the verb if
+there is one before them; "with" modifies the verb if people or animals follow, and the noun if things follow; all other
+phrases modify the noun before them.
 """
 
 import dataclasses
@@ -35,14 +36,18 @@ from t2t_mm.mini.syntax import (
     is_indefinite,
 )  # fmt: skip
 
-_DEPTHS = (0, 1, 1, 1, 2, 2, 2, 2, 3, 3)  # how many levels of phrases and clauses may nest
-_MAX_REPEATS = 1000  # sentences in a row that were seen before, after which there are taken to be no more
+_DEPTHS = (0, 1, 1, 1, 2, 2, 2, 2, 3, 3)  # number of levels to which phrases and clauses may be nested
+_MAX_REPEATS = 1000  # after this many known sentences in a row, the grammar is considered exhausted
 
 
 def sample(rng: np.random.Generator, max_words: int = 22) -> Sentence:
-    """A random sentence of at most `max_words` (at least 8) words and punctuation marks."""
+    """Returns a random sentence of at most `max_words` words and punctuation marks.
+
+    Raises:
+      ValueError: `max_words` is less than 8.
+    """
     if max_words < 8:
-        raise ValueError(f"max_words is {max_words}; sentences of the full grammar need at least 8.")
+        raise ValueError(f"max_words is {max_words}, but sentences of the full grammar need at least 8.")
     writer = _Writer(rng)
     while True:
         sentence = realise(writer.utterance(writer.pick(_DEPTHS)))
@@ -51,9 +56,13 @@ def sample(rng: np.random.Generator, max_words: int = 22) -> Sentence:
 
 
 def short_sentence(rng: np.random.Generator, max_words: int = 8) -> Sentence:
-    """A random plain clause of 3 to `max_words` (at least 5) words, not counting the period, to be read aloud."""
+    """Returns a random simple clause of 3 to `max_words` words, not counting the period, to be read aloud.
+
+    Raises:
+      ValueError: `max_words` is less than 5.
+    """
     if max_words < 5:
-        raise ValueError(f"max_words is {max_words}; plain clauses need at least 5.")
+        raise ValueError(f"max_words is {max_words}, but simple clauses need at least 5.")
     writer = _Writer(rng)
     while True:
         sentence = realise(writer.clause(0))
@@ -67,10 +76,10 @@ def sentences(
     seen: set[str],
     make: Callable[[np.random.Generator], Sentence] = sample,
 ) -> list[Sentence]:
-    """`count` sentences whose English is not in `seen`, to which it is added.
+    """Returns `count` sentences whose English text is not in `seen`, and adds the texts to `seen`.
 
     Raises:
-      ValueError: `make` has run out of new sentences.
+      ValueError: `make` does not produce enough new sentences.
     """
     found, repeats = [], 0
     while len(found) < count:
@@ -83,8 +92,8 @@ def sentences(
         repeats += 1
         if repeats == _MAX_REPEATS:
             raise ValueError(
-                f"{repeats} sentences in a row were seen before; only {len(found)} of {count} new ones were found. "
-                "Ask for fewer, or allow longer sentences."
+                f"{repeats} sentences in a row were seen before, and only {len(found)} of {count} new ones were found. "
+                "Ask for fewer sentences, or allow longer ones."
             )
     return found
 
@@ -95,22 +104,22 @@ def _adjectives(*names: str) -> tuple[lexicon.Adjective, ...]:
 
 _COLOURS = tuple(adjective for adjective in ADJECTIVES.values() if adjective.order == 4)
 _LOOKS = _adjectives("small", "large", "old", "beautiful")
-_FITTING_ADJECTIVES = {  # by kind of noun; colours are repeated to be as common as in captions
+_FITTING_ADJECTIVES = {  # kind of noun -> adjectives; colours are repeated, so that they are as common as in captions
     "person": _adjectives("happy", "sad", "tired", "beautiful", "young", "old", "small"),
     "animal": _LOOKS + _adjectives("young", "tired", "dirty", "striped", "spotted") + _COLOURS,
     "thing": _LOOKS + _adjectives("new", "dirty", "striped", "spotted", "small", "large") + _COLOURS + _COLOURS,
     "place": _LOOKS,
 }
-# "New" as a predicate would need another French word (neuf) than before a noun (nouveau).
+# "New" is left out, because as a predicate its French translation (neuf) differs from that before a noun (nouveau).
 _PREDICATE_ADJECTIVES = {
     kind: tuple(adjective for adjective in fitting if adjective is not ADJECTIVES["new"])
     for kind, fitting in _FITTING_ADJECTIVES.items()
 }
 _GRADED = _adjectives("small", "large", "old", "young", "beautiful", "happy", "sad", "tired", "dirty")
-_STATES = _adjectives("happy", "sad", "tired", "old", "young")  # that several people can be said to be in
+_STATES = _adjectives("happy", "sad", "tired", "old", "young")  # fit pronouns, names and coordinations
 _SINGULAR_DETERMINERS = ("the",) * 5 + ("a",) * 4 + ("this", "every")
 _PLURAL_DETERMINERS = ("the",) * 4 + ("",) * 3 + ("this", "some", "many")
-_COUNTING_DETERMINERS = ("this", "some", "many")  # from which one hears that "fish" are several
+_COUNTING_DETERMINERS = ("this", "some", "many")  # these show the plural of nouns such as "fish"
 _NEARNESS = tuple(PREPOSITIONS[name] for name in (
     "behind", "near", "beside", "in front of", "to the left of", "to the right of", "above", "below",
 ))  # fmt: skip
@@ -118,7 +127,7 @@ _NEARNESS_OF_PEOPLE = _NEARNESS[:4]
 _ROOMY = tuple((PREPOSITIONS[name], nouns) for name, nouns in lexicon.LANDMARKS.items())
 _MODIFIED_BY_MANNER = {"run", "sing", "play", "work", "go", "carry", "open", "eat", "paint", "follow", "pick"}
 _WITHOUT_MODAL = {"have", "fall", "know", "love"}
-_TOGETHER = {"play", "work", "sing", "run"}  # "with" someone
+_TOGETHER = {"play", "work", "sing", "run"}  # verbs that can be done "with" someone
 _TRANSITIVE = (*lexicon.TRANSITIVE, lexicon.HAVE)
 _TRANSITIVE_OF = {
     kind: tuple(verb for verb in _TRANSITIVE if kind in verb.subjects) for kind in ("person", "animal")
@@ -135,11 +144,11 @@ _PASSIVE_ON = {
     for noun, verbs in {n: tuple(v for v in vs if v is not lexicon.HAVE) for n, vs in _VERBS_ON.items()}.items()
 }
 _PLACES = tuple(lexicon.PLACES.values())
-# Where a relative clause "in which" fits, and the preposition.
+# Nouns that can have a relative clause of place ("in which"), with its preposition.
 _LIVED_IN = {place.noun: place.location for place in _PLACES} | {NOUNS["house"]: PREPOSITIONS["in"]}
 _SUBJECT_KINDS = ("person",) * 13 + ("animal",) * 4 + ("thing",) * 3
 _NOUNS_OF = {"person": lexicon.PEOPLE, "animal": lexicon.ANIMALS, "thing": lexicon.THINGS}
-_PREDICATE_KINDS = {  # kinds of verb phrase by kind of subject
+_PREDICATE_KINDS = {  # kind of subject -> kinds of verb phrase
     "person": ("transitive",) * 8 + ("intransitive",) * 3 + ("be",) * 3 + ("clausal",) * 3 + ("give",) * 2
     + ("go", "live", "passive"),
     "animal": ("transitive",) * 6 + ("intransitive",) * 6 + ("be",) * 5 + ("go",) + ("passive",) * 2,
@@ -148,7 +157,7 @@ _PREDICATE_KINDS = {  # kinds of verb phrase by kind of subject
 
 
 class _Writer:
-    """Draws structures from one random generator."""
+    """Draws structures with one random generator."""
 
     def __init__(self, rng: np.random.Generator):
         self._random = rng.random
@@ -162,7 +171,12 @@ class _Writer:
     # Noun phrases
 
     def nominal(self, noun: lexicon.Noun, depth: int, owner: str = "", subject: bool = False) -> Nominal:
-        """A noun phrase; with depth 0 without modifiers. `owner`: "his", "her", "their", or "" for no such thing."""
+        """Draws a noun phrase, which has no modifiers at depth 0.
+
+        Args:
+          owner: the possessive that may be used as determiner, "his", "her" or "their"; "" for none.
+          subject: whether the phrase is the subject of a clause.
+        """
         plural = self.chance(0.25)
         determiner = self._determiner(noun, plural, owner)
         numeral = approximation = ""
@@ -200,7 +214,7 @@ class _Writer:
 
     def _noun_modifier(self, head: Nominal, depth: int, subject: bool) -> PrepositionalPhrase:
         noun = head.noun
-        if subject and self.chance(0.3):  # behind an object, it would seem to modify the verb
+        if subject and self.chance(0.3):  # after an object, the place would seem to modify the verb
             return self.place()
         if noun.kind == "person" and self.chance(0.6):
             accessory = self.nominal(self.pick(lexicon.ACCESSORIES), self._inner_depth(depth))
@@ -221,7 +235,7 @@ class _Writer:
         return Nominal(noun, plural, determiner, self._adjectives(noun))
 
     def _beside_landmark(self, noun: lexicon.Noun, depth: int) -> PrepositionalPhrase:
-        """Where a thing, animal or person stands; a place to be in, on or under has to be large enough."""
+        """Draws the place of a thing, animal or person; whatever it is in, on or under has to be large enough."""
         movable = noun.kind != "thing" or noun in lexicon.OBJECT_GROUPS["portable"]
         if movable and self.chance(0.45):
             preposition, landmarks = self.pick(_ROOMY)
@@ -242,7 +256,7 @@ class _Writer:
         return PrepositionalPhrase(place.location, noun_phrase, "LOC")
 
     def _someone(self, owner: str = "") -> NounPhrase:
-        """A person in few words: a name, or a noun without modifiers."""
+        """Draws a short phrase for a person: a name, or a noun without modifiers."""
         if self.chance(0.25):
             return ProperName(self.pick(lexicon.NAMES))
         return self.nominal(self.pick(lexicon.PEOPLE), 0, owner)
@@ -297,7 +311,7 @@ class _Writer:
     # Verb phrases
 
     def predicate(self, subject: NounPhrase, kind: str, past: bool, depth: int) -> VerbPhrase:
-        """A verb phrase that fits a subject of the kind "person", "animal", "thing" or "place"."""
+        """Draws a verb phrase that fits a subject of the kind "person", "animal", "thing" or "place"."""
         choice = "be" if kind == "place" else self.pick(_PREDICATE_KINDS[kind])
         if choice == "clausal" and depth > 0:
             return VerbPhrase(self.pick(lexicon.CLAUSAL), past, complement=self.clause(depth - 1, fronted=False))
@@ -374,9 +388,10 @@ class _Writer:
         return VerbPhrase(verb, past, negated, object=target)
 
     def _with_modifiers(self, phrase: VerbPhrase, depth: int, kind: str = "") -> VerbPhrase:
-        """Adds a modal verb or adverbs, and, unless the phrase ends in a clause, phrases and a subordinate clause.
+        """Adds a modal verb or adverbs and, unless the phrase ends in a clause, phrases and a subordinate clause.
 
-        `kind` is that of the subject of an intransitive verb, which may also stand near something.
+        Args:
+          kind: the kind of the subject if the verb is intransitive; the phrase may then say what the subject is near.
         """
         more = {}
         name = phrase.verb.english
@@ -414,7 +429,7 @@ class _Writer:
             companion = PrepositionalPhrase(PREPOSITIONS["with"], self.nominal(self.pick(nouns), 0))
             return (companion, self.place()) if self.chance(0.2) else (companion,)
         if kind in ("person", "animal") and phrase.verb.english in ("sleep", "play", "wait") and self.chance(0.3):
-            # Above and below are for what does not walk.
+            # People and animals are not placed above or below things.
             preposition = self.pick(_NEARNESS_OF_PEOPLE)
             return (PrepositionalPhrase(preposition, self.nominal(self.pick(lexicon.NEARBY), 0), "LOC"),)
         return (self.place(),) if self.chance(0.35 if kind else 0.15) else ()
@@ -422,7 +437,12 @@ class _Writer:
     # Clauses and sentences
 
     def clause(self, depth: int, past: bool | None = None, fronted: bool = True) -> Clause:
-        """A clause; `past` None leaves the tense to chance, `fronted` allows a phrase before the subject."""
+        """Draws a clause.
+
+        Args:
+          past: whether it is in the past tense; None draws the tense.
+          fronted: whether it may have a phrase before the subject.
+        """
         past = self.chance(0.45) if past is None else past
         kind = self.pick(_SUBJECT_KINDS)
         subject = self.subject(kind, depth)
@@ -455,7 +475,7 @@ class _Writer:
         return self._subordinate(depth - 1, predicate.past)
 
     def _subordinate(self, depth: int, past: bool) -> Subordinate:
-        # French says "pendant que" in the past with a tense that is not used here.
+        # "While" is left out in the past, because French needs a tense after "pendant que" that is not used here.
         conjunction = self.pick(("because", "although", "when") if past else tuple(lexicon.SUBORDINATORS))
         clause_past = past if conjunction in ("when", "while") or self.chance(0.7) else None
         return Subordinate(conjunction, self.clause(max(depth, 0), clause_past, fronted=False))
@@ -470,7 +490,7 @@ class _Writer:
         return self.clause(depth)
 
     def _indefinite(self, noun: lexicon.Noun, depth: int) -> Nominal:
-        """What "there is" introduces; its modifiers do not end in clauses, for a place follows."""
+        """Draws the phrase after "there is". Its modifiers do not end in clauses, because a place follows."""
         plural = noun.plural != noun.english and self.chance(0.25)
         numeral = self.pick(tuple(lexicon.NUMERALS)) if plural else ""
         phrase = Nominal(noun, plural, "" if plural else "a", self._adjectives(noun), numeral)
@@ -480,7 +500,7 @@ class _Writer:
 
 
 def _owner(subject: NounPhrase) -> str:
-    """The possessive that goes back to a subject, or "" where English or German would not have one for it."""
+    """Returns the possessive that refers back to a subject, or "" if English or German would not use one."""
     head = subject.antecedent if isinstance(subject, Gap) else subject
     if isinstance(head, Pronoun):
         return {"he": "his", "she": "her", "they": "their"}[head.word]
@@ -496,13 +516,16 @@ def _owner(subject: NounPhrase) -> str:
 
 
 def _may_be_negated(subject: NounPhrase) -> bool:
-    """"Every man does not sleep" has two readings."""
+    """Whether a clause with this subject can be negated without ambiguity.
+
+    "Every man does not sleep", for instance, has two readings.
+    """
     head = subject.antecedent if isinstance(subject, Gap) else subject
     return not (isinstance(head, Nominal) and (head.determiner in ("every", "some", "many") or head.numeral))
 
 
 def _may_be_denied(verb: lexicon.Verb, target: NounPhrase) -> bool:
-    """Whether "not" leaves no doubt what it denies, and German and French deny it in the way that is spelled out."""
+    """Whether the scope of "not" is unambiguous and the German and French grammars can express the negation."""
     if isinstance(target, Coordination) or ends_in_clause(target):
         return False
     if not isinstance(target, Nominal):

@@ -1,7 +1,7 @@
-"""Pictures of the mini corpora: one object (the mini ImageNet) or a scene of several (the mini COCO).
+"""Draws the images of the mini corpora: a single object (mini ImageNet) or a scene of several objects (mini COCO).
 
-Drawn three times as large as wanted and reduced, which smooths the edges. Everything random comes from the
-generator handed in, so the same state of it gives the same pixels.
+Images are drawn at three times their final size and then reduced, which smooths the edges. All random choices come from
+the generator that is passed in, so that the same state of the generator produces the same pixels.
 """
 
 import itertools
@@ -14,21 +14,21 @@ from t2t_mm.mini.shapes import BODY, PATTERN, Pen, Pose, draw_shape
 
 _SUPERSAMPLING = 3
 _SIZE_RANGES = {"small": (0.2, 0.26), "large": (0.36, 0.44)}
-_MAX_ARRANGEMENTS, _MAX_PLACEMENTS = 1000, 20  # of a whole scene; of one thing among those already placed
-_GAP = 0.03  # between the boxes of two things, and to the edge
-_CLARITY = 1.3  # of two things' distances across and down, the larger is at least so many times the other
+_MAX_ARRANGEMENTS, _MAX_PLACEMENTS = 1000, 20  # attempts to arrange a whole scene, and to place one more thing in it
+_GAP = 0.03  # minimum distance between the boxes of two things, and to the edge
+_CLARITY = 1.3  # minimum ratio of the larger to the smaller of the horizontal and vertical distances of two things
 
 
 def draw_object(kind: str, rng: np.random.Generator, size: int = 64) -> np.ndarray:
-    """A picture of one object of a class (world.OBJECTS): uint8 [size, size, 3].
+    """Draws an image of one object of a class in `world.OBJECTS`, uint8 `[size, size, 3]`.
 
     Raises:
-      ValueError: there is no such class.
+      ValueError: the class does not exist.
     """
     canvas = _background(_pick(rng, world.PLACES), rng, size * _SUPERSAMPLING)
     _clutter(canvas, rng)
     width = rng.uniform(0.52, 0.85)
-    room = max(0.0, 0.96 - width) / 2  # how far the centre may be off the middle
+    room = max(0.0, 0.96 - width) / 2  # maximum distance of the object's centre from the middle of the image
     pose = Pose(
         0.5 + rng.uniform(-room, room), 0.5 + rng.uniform(-room, room), width, rng.uniform(-0.25, 0.25),
         rng.uniform(0.86, 1.0), rng.random() < 0.5,
@@ -38,10 +38,10 @@ def draw_object(kind: str, rng: np.random.Generator, size: int = 64) -> np.ndarr
 
 
 def draw_scene(scene: world.Scene, rng: np.random.Generator, size: int = 64) -> np.ndarray:
-    """A picture of a scene: uint8 [size, size, 3]. Two pictures of one scene differ in tilt, shade and noise.
+    """Draws an image of a scene, uint8 `[size, size, 3]`. Two images of the same scene differ in tilt, shade and noise.
 
     Raises:
-      ValueError: the scene names a class, a colour, a pattern or a place that is not in `world`.
+      ValueError: the scene contains a class, colour, pattern or place that is not in `world`.
     """
     canvas = _background(scene.place, rng, size * _SUPERSAMPLING)
     for thing in scene.things:
@@ -52,9 +52,9 @@ def draw_scene(scene: world.Scene, rng: np.random.Generator, size: int = 64) -> 
 
 
 def random_scene(rng: np.random.Generator) -> world.Scene:
-    """Two to four things of different kinds, apart from each other, with clear relations between all pairs.
+    """Draws a scene of two to four separate things of different kinds, with clear spatial relations between all pairs.
 
-    At most two of them are large, since more leave no room to be clearly beside, above or below each other.
+    At most two of them are large, because more would leave no room to be clearly beside, above or below each other.
     """
     place = _pick(rng, world.PLACES)
     count = int(rng.integers(2, 5))
@@ -68,7 +68,7 @@ def random_scene(rng: np.random.Generator) -> world.Scene:
             things += itertools.islice((thing for thing in tries if _fits(thing, things)), 1)
         if len(things) == count:
             return world.Scene(place, tuple(things))
-    raise RuntimeError(f"No arrangement of {count} things was found in {_MAX_ARRANGEMENTS} attempts.")
+    raise RuntimeError(f"No arrangement of {count} things could be found in {_MAX_ARRANGEMENTS} attempts.")
 
 
 def _random_thing(kind: str, size_name: str, rng: np.random.Generator) -> world.Thing:
@@ -80,7 +80,7 @@ def _random_thing(kind: str, size_name: str, rng: np.random.Generator) -> world.
 
 
 def _fits(thing: world.Thing, others: list[world.Thing]) -> bool:
-    """Whether a thing is apart from all others, and clearly beside, above or below each."""
+    """Whether a thing is separate from all others, and clearly beside, above or below each of them."""
     for other in others:
         near, far = sorted((abs(thing.x - other.x), abs(thing.y - other.y)))
         if far < (thing.size + other.size) / 2 + _GAP or far < _CLARITY * near:
@@ -93,12 +93,12 @@ def _pick(rng: np.random.Generator, names) -> str:
     return names[rng.integers(len(names))]
 
 
-# Things.
+# Things
 
 
 def _draw_thing(canvas, kind, colour, pattern, pose, rng, jitter):
     if colour not in world.COLOURS:
-        raise ValueError(f"There is no colour {colour!r}. The colours are: {', '.join(world.COLOURS)}.")
+        raise ValueError(f"There is no colour {colour!r}. Known colours: {', '.join(world.COLOURS)}.")
     shades = draw_shape(kind, canvas.width, pose)
     if pattern != "plain":
         body = shades.point([255 * (shade == BODY) for shade in range(256)])
@@ -109,12 +109,12 @@ def _draw_thing(canvas, kind, colour, pattern, pose, rng, jitter):
     canvas.paste(shades.convert("RGB"), mask=mask)
 
 
-def _shade_colours(base: np.ndarray) -> np.ndarray:  # [3] -> [7, 3], by shade
+def _shade_colours(base: np.ndarray) -> np.ndarray:  # [3] -> [7, 3], one colour per shade of `shapes`
     def tint(share):
         return base + share * (255 - base)
 
     brightness = base.mean()
-    if brightness < 60:  # nothing is darker than black, so its shades are all lighter
+    if brightness < 60:  # black has no darker shades, so all of its shades are lighter
         rows = (base, base, tint(0.12), tint(0.2), tint(0.4), tint(0.75), tint(0.65))
     elif brightness > 160:
         rows = (base, base, base * 0.8, base * 0.9, base * 0.28, tint(0.75), base * 0.5)
@@ -124,7 +124,7 @@ def _shade_colours(base: np.ndarray) -> np.ndarray:  # [3] -> [7, 3], by shade
 
 
 def _pattern(pattern: str, side: int, pose: Pose, rng: np.random.Generator) -> Image.Image:
-    """A mask in the object's own coordinates: 255 where a stripe or a spot is."""
+    """Draws a pattern in the object's own coordinates, as a mask that is 255 where there is a stripe or a spot."""
     pen = Pen(side, pose)
     shift = rng.uniform(-8, 8)
     if pattern == "striped":
@@ -136,23 +136,23 @@ def _pattern(pattern: str, side: int, pose: Pose, rng: np.random.Generator) -> I
             for x in np.arange(-54, 55, 21) + (row % 2) * 10.5 + shift:
                 pen.ellipse(255, x, y, 6, 6, outline=False)
     else:
-        raise ValueError(f"There is no pattern {pattern!r}. The patterns are: {', '.join(world.PATTERNS)}.")
+        raise ValueError(f"There is no pattern {pattern!r}. Known patterns: {', '.join(world.PATTERNS)}.")
     return pen.image
 
 
-# Backgrounds: pale or dull, so that the colours of the things stand out.
+# Backgrounds, which are pale or dull, so that the colours of the things stand out
 
 
 def _background(place: str, rng: np.random.Generator, side: int) -> Image.Image:
     if place not in _BACKGROUNDS:
-        raise ValueError(f"There is no place {place!r}. The places are: {', '.join(_BACKGROUNDS)}.")
+        raise ValueError(f"There is no place {place!r}. Known places: {', '.join(_BACKGROUNDS)}.")
     canvas = Image.new("RGB", (side, side))
     _BACKGROUNDS[place](canvas, ImageDraw.Draw(canvas), rng, side, rng.uniform(0.45, 0.65) * side)
     return canvas
 
 
 def _gradient(canvas, rng, top, bottom, first, last):
-    """Fills the rows from `top` to `bottom` (pixels) with colours from `first` to `last`."""
+    """Fills the pixel rows from `top` to `bottom` with a gradient from the colour `first` to `last`."""
     top, bottom = round(top), round(bottom)
     shift = rng.uniform(-10, 10, 3)
     rows = np.linspace(np.array(first) + shift, np.array(last) + shift, bottom - top).clip(0, 255)
@@ -161,7 +161,7 @@ def _gradient(canvas, rng, top, bottom, first, last):
 
 
 def _specks(draw, rng, count, side, top, size, colour):
-    """Short marks scattered over the rows below `top`."""
+    """Scatters short marks over the rows below `top`."""
     xs, ys = rng.uniform(0, side, count).tolist(), rng.uniform(top, side, count).tolist()
     for x, y in zip(xs, ys, strict=True):
         draw.rectangle((x, y, x + size, y + size / 2), fill=colour)
@@ -254,7 +254,7 @@ _BACKGROUNDS = {
 
 
 def _clutter(canvas: Image.Image, rng: np.random.Generator):
-    """Dull marks of no class: discs cut off by the edge, bars, and short strokes."""
+    """Draws dull marks that belong to no class: discs cut off by the edge, bars and short strokes."""
     draw, side = ImageDraw.Draw(canvas), canvas.width
     for _ in range(rng.integers(1, 6)):
         x, y = rng.uniform(0, side, 2)
@@ -272,7 +272,7 @@ def _clutter(canvas: Image.Image, rng: np.random.Generator):
 
 
 def _finish(canvas: Image.Image, rng: np.random.Generator, contrast: float) -> np.ndarray:
-    """Reduces to the final size, and adds uneven light and noise."""
+    """Reduces an image to its final size, and adds uneven light and noise."""
     picture = np.asarray(canvas.reduce(_SUPERSAMPLING), np.float32) * contrast
     size = picture.shape[0]
     light = Image.fromarray(rng.uniform(-14, 14, (4, 4)).astype(np.float32))

@@ -1,8 +1,8 @@
-"""The words of the mini corpora in English, German and French, with what each language's grammar must know of them.
+"""The words of the mini corpora in English, German and French, with the properties that each grammar needs.
 
-The nouns for things, the colours, sizes, patterns and places are exactly those of `world.py`. English words were
-chosen so that each determines its translation: no noun has two German genders, no verb form is both present and past
-in the plural ("read" is left out for that), and people whose title leaves the sex open are grammatically masculine.
+The nouns for things, and the colours, sizes, patterns and places, are exactly those of `world.py`. The English words
+are chosen so that each of them determines its translation: no noun has two German genders, no verb form is both present
+and past in the plural (which excludes "read"), and nouns for people of either sex are grammatically masculine.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from t2t_mm.mini import world
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Noun:
-    """A noun; German plural and genitive and English plural are spelled out, the rest follows by rule."""
+    """A noun. The plurals and the German genitive are given, all other forms follow from rules."""
 
     english: str
     plural: str
@@ -22,12 +22,12 @@ class Noun:
     german_plural: str
     french: str
     french_gender: str  # "m" or "f"
-    german_genitive: str = ""  # people only: only they own anything here
-    german_weak: bool = False  # -n in every singular case but the nominative: der Junge, den Jungen
-    sex: str = ""  # people: "m" (his), "f" (her); empty where English says neither
+    german_genitive: str = ""  # only given for people, because only people own things here
+    german_weak: bool = False  # -n in every singular case except the nominative: der Junge, den Jungen
+    sex: str = ""  # of people: "m" (his) or "f" (her); empty if the English noun leaves it open
 
     def german_form(self, case: str, plural: bool) -> str:
-        """The form for case "nom", "acc", "dat" or "gen"."""
+        """Returns the German form for the case "nom", "acc", "dat" or "gen"."""
         if plural:
             ends_in_n = self.german_plural[-1] in "ns"
             return self.german_plural + ("n" if case == "dat" and not ends_in_n else "")
@@ -36,6 +36,7 @@ class Noun:
         return self.german + ("n" if self.german_weak and case != "nom" else "")
 
     def french_form(self, plural: bool) -> str:
+        """Returns the French singular or plural."""
         if not plural:
             return self.french
         return self.french + ("x" if self.french.endswith("eau") else "s")
@@ -43,7 +44,7 @@ class Noun:
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Adjective:
-    """An adjective; `order` sorts English and German, French puts it before or after its noun."""
+    """An adjective. `order` sorts adjectives in English and German; in French, they precede or follow their noun."""
 
     english: str
     german: str
@@ -53,12 +54,13 @@ class Adjective:
     before_vowel: str = ""  # French masculine singular before a vowel: un vieil homme
 
     def german_stem(self) -> str:
+        """Returns the form to which the German endings are added."""
         return self.german.removesuffix("e")  # müde: ein müder Mann
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Verb:
-    """A verb, third person only. `german_prefix` is separable and left out of `german` and `german_third`."""
+    """A verb in the third person. `german_prefix` is separable; `german` and `german_third` do not include it."""
 
     english: str
     third: str
@@ -75,23 +77,24 @@ class Verb:
     german_auxiliary: str = "haben"
     german_case: str = "acc"  # of the object
     german_preposition: str = ""  # before the object: warten auf
-    german_past: tuple[str, str] | None = None  # singular, plural of the simple past, where that is usual
+    german_past: tuple[str, str] | None = None  # singular and plural of the simple past, if that is the usual past
     french_auxiliary: str = "avoir"
-    french_past: tuple[str, str] | None = None  # imperfect, where that is usual
-    french_subjunctive: str = ""  # singular, where it does not follow from the plural
+    french_past: tuple[str, str] | None = None  # singular and plural of the imperfect, if that is the usual past
+    french_subjunctive: str = ""  # singular, if it does not follow from the plural of the present tense
     preposition: str = ""  # English, before the object: look for
     particle: str = ""  # English, before the object: pick up
     subjects: tuple[str, ...] = ("person",)  # kinds of noun
-    objects: str = ""  # name of a group in OBJECT_GROUPS, empty if it takes none
+    objects: str = ""  # name of a group in OBJECT_GROUPS; empty if the verb has no object
 
     def subjunctive(self, plural: bool) -> str:
+        """Returns the French present subjunctive."""
         singular = self.french_subjunctive or self.french_plural.removesuffix("nt")
         return "soient" if singular == "soit" else "aient" if singular == "ait" else singular + "nt" * plural
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Name:
-    """A first name, the same in all three languages."""
+    """A first name, which is the same in all three languages."""
 
     english: str
     sex: str
@@ -106,7 +109,7 @@ class Adverb:
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Preposition:
-    """A preposition of one or more words; `german_case` is the case of its noun phrase."""
+    """A preposition of one or more words. `german_case` is the case of the noun phrase that follows it."""
 
     english: str
     german: str
@@ -116,7 +119,7 @@ class Preposition:
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Place:
-    """A place and the prepositions for being in it and for going to it (English "to")."""
+    """A place, with the prepositions for being there and for going there (English "to")."""
 
     noun: Noun
     location: Preposition
@@ -124,7 +127,7 @@ class Place:
 
 
 def _thing(english, plural, german, gender, german_plural, french, french_gender, kind="thing"):
-    """A noun without owner's forms: things, but animals and places too."""
+    """Creates a noun that cannot own anything: a thing, an animal or a place."""
     return Noun(english, plural, kind, german, gender, german_plural, french, french_gender)
 
 
@@ -222,7 +225,7 @@ PREPOSITIONS = {
     "below": Preposition("below", "unterhalb von", "au-dessous de"),
     "with": Preposition("with", "mit", "avec"),
 }
-OF = Preposition("of", "von", "de", "gen")  # German: a genitive without preposition, but "von" before a name
+OF = Preposition("of", "von", "de", "gen")  # in German a genitive without preposition, except for "von" before a name
 
 
 def _place(english, location, german_goal, french_goal):
@@ -248,7 +251,7 @@ _PORTABLE = tuple(NOUNS[name] for name in (
     "ball", "box", "cup", "key", "flower", "lamp", "chair", "book", "clock", "hat", "shoe", "apple", "mushroom", "leaf",
 ))  # fmt: skip
 
-# What a verb may be done to.
+# The nouns that can be the object of a verb.
 OBJECT_GROUPS = {
     "anyone": PEOPLE + ANIMALS,
     "anything": THINGS + PEOPLE + ANIMALS,
@@ -260,7 +263,7 @@ OBJECT_GROUPS = {
     "openable": tuple(NOUNS[name] for name in ("box", "house", "car", "book")),
     "audible": PEOPLE + (NOUNS["bird"],),
 }
-# What can stand after a preposition of place, and what people and animals can be said to have with them.
+# The nouns that can follow a preposition of place, and the things that people and animals can have with them.
 LANDMARKS = {
     "in": tuple(NOUNS[name] for name in ("box", "house", "car", "boat")),
     "on": tuple(NOUNS[name] for name in ("table", "chair", "box", "boat")),
@@ -334,15 +337,15 @@ HAVE = Verb(
     "have", "has", "had", "had", "haben", "hat", "gehabt", "avoir", "a", "ont", "eu",
     german_past=("hatte", "hatten"), french_past=("avait", "avaient"), french_subjunctive="ait", objects="goods",
 )  # fmt: skip
-GIVE = Verb(  # with two objects: gives the boy a ball
+GIVE = Verb(  # has two objects: gives the boy a ball
     "give", "gives", "gave", "given", "geben", "gibt", "gegeben", "donner", "donne", "donnent", "donné",
     objects="portable",
 )  # fmt: skip
-SHOW = Verb(  # with "to": shows a ball to the boy
+SHOW = Verb(  # has an object and "to": shows a ball to the boy
     "show", "shows", "showed", "shown", "zeigen", "zeigt", "gezeigt", "montrer", "montre", "montrent", "montré",
     preposition="to", objects="visible",
 )  # fmt: skip
-CLAUSAL = (  # "think" alone takes its clause without "that"
+CLAUSAL = (  # only "think" has a clause without "that"
     Verb("say", "says", "said", "said", "sagen", "sagt", "gesagt", "dire", "dit", "disent", "dit"),
     Verb("think", "thinks", "thought", "thought", "denken", "denkt", "gedacht",
          "penser", "pense", "pensent", "pensé"),
@@ -380,7 +383,7 @@ NUMERALS = {
 QUANTIFIED = {"": ("", ""), "about": ("etwa", "environ"), "more than": ("mehr als", "plus de")}
 SUBORDINATORS = {
     "because": ("weil", "parce que"), "although": ("obwohl", "bien que"), "while": ("während", "pendant que"),
-    "when": ("wenn", "quand"),  # German "als" for one time in the past
+    "when": ("wenn", "quand"),  # in German, "als" for a single event in the past
 }  # fmt: skip
 
 _FUNCTION_WORDS = """
@@ -392,7 +395,7 @@ _FUNCTION_WORDS = """
 
 
 def english_words() -> list[str]:
-    """All English words that the grammar can produce, in lower case, sorted, each once; no punctuation."""
+    """Returns all English words that the grammar can produce, in lower case, sorted and without punctuation."""
     words = set(_FUNCTION_WORDS) | set(ADJECTIVES) | set(NUMERALS)
     for noun in NOUNS.values():
         words.add(noun.english)

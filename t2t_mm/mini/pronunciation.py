@@ -1,10 +1,11 @@
-"""How the words of the mini corpora are pronounced: American English in the symbols of the CMU dictionary (ARPAbet).
+"""The pronunciation of the words in the mini corpora: American English in ARPAbet, as in the CMU dictionary.
 
-Every vowel ends in its stress: 1 stressed, 2 secondary, 0 unstressed. Words of grammar (the, of, their) have 0 even
-where the dictionary stresses them, because in a sentence they are said short and flat.
+The digit after a vowel is its stress: 1 for primary stress, 2 for secondary stress and 0 for no stress. Function words
+(the, of, their) are unstressed even where the dictionary stresses them, because that is how they are spoken in a
+sentence.
 """
 
-# One or more entries a line, separated by semicolons.
+# Entries are separated by semicolons or line breaks.
 _ENTRIES = """
 a AH0; about AH0 B AW1 T; above AH0 B AH1 V; although AO2 L DH OW1; always AO1 L W EY2 Z; an AH0 N; and AH0 N D
 anna AE1 N AH0; apple AE1 P AH0 L; apples AE1 P AH0 L Z; are AA0 R
@@ -64,24 +65,24 @@ PRONUNCIATIONS: dict[str, tuple[str, ...]] = _parse(_ENTRIES)
 
 
 class UnknownWordError(KeyError):
-    """A word has no entry in PRONUNCIATIONS."""
+    """Raised for a word that has no entry in PRONUNCIATIONS."""
 
     def __init__(self, word: str):
         super().__init__(word)
         self.word = word
 
-    def __str__(self) -> str:  # KeyError would print the bare word
+    def __str__(self) -> str:  # KeyError would only print the word
         return (
-            f"{self.word!r} has no pronunciation. Add it to {__name__}, in ARPAbet with a stress digit on each vowel, "
-            "or keep it out of what is read aloud."
+            f"{self.word!r} has no pronunciation. Add it to {__name__}, in ARPAbet with a stress digit after each "
+            "vowel, or remove it from the text to be read aloud."
         )
 
 
 def pronounce(word: str) -> tuple[str, ...]:
-    """The phonemes of `word`, written in either case.
+    """Returns the phonemes of a word in lower or upper case.
 
     Raises:
-      UnknownWordError: the word is not among PRONUNCIATIONS.
+      UnknownWordError: the word is not in PRONUNCIATIONS.
     """
     try:
         return PRONUNCIATIONS[word.lower()]

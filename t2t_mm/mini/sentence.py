@@ -1,4 +1,4 @@
-"""A sentence of the mini corpora in three languages, and its tree as the Treebank prints it."""
+"""A sentence of the mini corpora in three languages, and its tree in the format of the Penn Treebank."""
 
 import dataclasses
 
@@ -8,7 +8,14 @@ from t2t_mm.mini.syntax import Utterance
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sentence:
-    """english, german, french: natural text; tree: that of the English, `(label, [children])` or `(tag, word)`."""
+    """A sentence in three languages.
+
+    Attributes:
+      english: English text.
+      german: German text.
+      french: French text.
+      tree: parse tree of the English sentence, `(label, [children])` or `(tag, word)`.
+    """
 
     english: str
     german: str
@@ -16,20 +23,20 @@ class Sentence:
     tree: english.Tree
 
     def words(self) -> list[str]:
-        """The English words and punctuation marks as the Treebank tokenizes them."""
+        """Returns the English words and punctuation marks, tokenized as in the Treebank."""
         return english.words(self.tree)
 
 
 def realise(utterance: Utterance) -> Sentence:
-    """Puts one structure into three languages."""
+    """Expresses a structure in all three languages."""
     tree = english.tree(utterance)
     return Sentence(english.text(tree), german.text(utterance), french.text(utterance), tree)
 
 
 def to_mrg(tree: english.Tree) -> str:
-    """The tree as it stands in a .mrg file of the Treebank, with the outer bracket and a final newline.
+    """Formats a tree as in the .mrg files of the Treebank, with the outer bracket and a final newline.
 
-    As there, every constituent begins a line, and so does a word that follows one.
+    As in these files, every constituent begins on a new line, and so does a word that follows a constituent.
     """
     return f"( {_bracket(tree, 4)})\n"
 

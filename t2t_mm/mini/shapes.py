@@ -1,9 +1,9 @@
-"""The 24 object shapes of the mini pictures, drawn as maps of shades.
+"""The 24 object shapes of the mini corpora, drawn as maps of shades.
 
-A shape is drawn without colours: every pixel of a one-channel image holds a shade (NONE ... PALE), which
-the renderer turns into colours derived from the object's own. So one drawing serves all colours, the
-silhouette is where the map is not NONE, and a pattern falls on the BODY alone. Coordinates are hundredths of
-the object's width, x to the right and y down, with (0, 0) in the middle and everything between -50 and 50.
+A shape is drawn without colours: every pixel of a one-channel image holds a shade (NONE ... PALE), which the renderer
+turns into a colour derived from that of the object. One drawing therefore serves all colours, the silhouette consists
+of the pixels that are not NONE, and patterns are only applied to the BODY. Coordinates are hundredths of the object's
+width, with x to the right and y down. They are relative to the centre of the object and between -50 and 50.
 """
 
 import dataclasses
@@ -16,18 +16,27 @@ NONE, BODY, DARK, LIGHT, INK, PALE, PATTERN = range(7)
 
 @dataclasses.dataclass(frozen=True)
 class Pose:
-    """Where and how an object lies; x, y, width: shares of the picture's width, angle: radians."""
+    """The position, size and orientation of an object.
+
+    Attributes:
+      x: horizontal position of the centre, as a fraction of the image's width.
+      y: vertical position of the centre, as a fraction of the image's width.
+      width: width of the object, as a fraction of the image's width.
+      angle: rotation in radians.
+      stretch: factor by which the height is scaled, at most 1.
+      mirrored: whether left and right are swapped.
+    """
 
     x: float = 0.5
     y: float = 0.5
     width: float = 0.8
     angle: float = 0.0
-    stretch: float = 1.0  # height by width, at most 1
+    stretch: float = 1.0
     mirrored: bool = False
 
 
 class Pen:
-    """Draws on a one-channel image of side x side pixels, in the coordinates of an object in its pose."""
+    """Draws on a one-channel image of `side` x `side` pixels, in the coordinates of an object with a given pose."""
 
     def __init__(self, side: int, pose: Pose):
         self.image = Image.new("L", (side, side))
@@ -38,11 +47,12 @@ class Pen:
         self._matrix = np.array([[flip * cos, flip * sin], [-sin * pose.stretch, cos * pose.stretch]])
         self._centre = np.array([pose.x * side, pose.y * side])
 
-    def polygon(self, shade: int, *xy: float, outline: bool = True):
+    def polygon(self, shade: int, *xy: float, outline: bool = True) -> None:
+        """Fills a polygon."""
         self._fill(shade, np.reshape(xy, (-1, 2)), outline)
 
-    def curve(self, shade: int, *xy: float, outline: bool = True):
-        """A closed smooth (Catmull-Rom) curve through the points."""
+    def curve(self, shade: int, *xy: float, outline: bool = True) -> None:
+        """Fills a smooth closed (Catmull-Rom) curve through the points."""
         p1 = np.reshape(xy, (-1, 2))
         p0, p2, p3 = np.roll(p1, 1, axis=0), np.roll(p1, -1, axis=0), np.roll(p1, -2, axis=0)
         t = np.linspace(0, 1, 5, endpoint=False)[:, None, None]
@@ -50,19 +60,22 @@ class Pen:
         points += t**3 * (1.5 * (p1 - p2) + (p3 - p0) / 2)
         self._fill(shade, points.transpose(1, 0, 2).reshape(-1, 2), outline)
 
-    def ellipse(self, shade: int, x: float, y: float, rx: float, ry: float, outline: bool = True):
+    def ellipse(self, shade: int, x: float, y: float, rx: float, ry: float, outline: bool = True) -> None:
+        """Fills an ellipse with the given centre and radii."""
         self._fill(shade, _arc(x, y, rx, ry, 0, 360), outline)
 
-    def sector(self, shade: int, x: float, y: float, rx: float, ry: float, start: float, stop: float):
-        """The part of an ellipse cut off by the chord from `start` to `stop` (degrees, clockwise)."""
+    def sector(self, shade: int, x: float, y: float, rx: float, ry: float, start: float, stop: float) -> None:
+        """Fills the part of an ellipse that the chord from `start` to `stop` cuts off (degrees, clockwise)."""
         self._fill(shade, _arc(x, y, rx, ry, start, stop), True)
 
-    def line(self, shade: int, width: float, *xy: float):
+    def line(self, shade: int, width: float, *xy: float) -> None:
+        """Draws a line through the points."""
         self._stroke(shade, width, np.reshape(xy, (-1, 2)))
 
     def arc(
         self, shade: int, width: float, x: float, y: float, rx: float, ry: float, start: float, stop: float
-    ):
+    ) -> None:
+        """Draws the outline of an ellipse from `start` to `stop` (degrees, clockwise)."""
         self._stroke(shade, width, _arc(x, y, rx, ry, start, stop))
 
     def _fill(self, shade: int, points: np.ndarray, outline: bool):
@@ -85,13 +98,13 @@ def _arc(x: float, y: float, rx: float, ry: float, start: float, stop: float) ->
 
 
 def draw_shape(kind: str, side: int, pose: Pose) -> Image.Image:
-    """The shades of an object of a class (world.OBJECTS): a one-channel image of side x side pixels.
+    """Draws the shades of an object of a class in `world.OBJECTS`, as a one-channel image of `side` x `side` pixels.
 
     Raises:
-      ValueError: there is no such class.
+      ValueError: the class does not exist.
     """
     if kind not in SHAPES:
-        raise ValueError(f"There is no shape for {kind!r}. The classes are: {', '.join(SHAPES)}.")
+        raise ValueError(f"There is no shape for {kind!r}. Known classes: {', '.join(SHAPES)}.")
     pen = Pen(side, pose)
     SHAPES[kind](pen)
     return pen.image

@@ -1,7 +1,7 @@
-"""The language-independent structures of the mini corpora: what a sentence says, before any language says it.
+"""The language-independent structures of the mini corpora: the content of a sentence before it is put into words.
 
-`grammar.py` and `captions.py` build these from chance; `english.py`, `german.py` and `french.py` each put them into
-words. One structure gives one sentence in each language, which makes the three sentences translations.
+`grammar.py` and `captions.py` draw random structures, and `english.py`, `german.py` and `french.py` put them into
+words. A structure has one sentence in each language, so that the three sentences are translations of each other.
 """
 
 import dataclasses
@@ -12,11 +12,15 @@ from t2t_mm.mini import lexicon
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Nominal:
-    """A noun with what belongs to it.
+    """A noun with its determiner, adjectives and modifiers.
 
-    determiner: "the", "a", "this" (plural "these"), "every", "some", "many", "his", "her", "their", or "" (bare plural,
-    or a numeral alone). numeral: a key of lexicon.NUMERALS, `approximation` one of lexicon.QUANTIFIED. A noun phrase has
-    modifiers or a relative clause, never both, so that a relative clause always belongs to the last noun.
+    It has modifiers or a relative clause but never both, so that a relative clause always belongs to the last noun.
+
+    Attributes:
+      determiner: "the", "a", "this" (plural "these"), "every", "some", "many", "his", "her" or "their", or "" for a
+        bare plural or a numeral without determiner.
+      numeral: a key of lexicon.NUMERALS, or "".
+      approximation: a key of lexicon.QUANTIFIED.
     """
 
     noun: lexicon.Noun
@@ -29,7 +33,7 @@ class Nominal:
     relative: Union["Relative", None] = None
 
     @property
-    def feminine(self) -> bool:  # in French
+    def feminine(self) -> bool:  # grammatical gender in French, here and below
         return self.noun.french_gender == "f"
 
 
@@ -66,13 +70,13 @@ class Coordination:
     plural = True
 
     @property
-    def feminine(self) -> bool:  # French: masculine as soon as one part is
+    def feminine(self) -> bool:  # masculine if at least one part is masculine
         return all(part.feminine for part in self.parts)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Gap:
-    """Where a relative clause lacks the noun phrase it modifies."""
+    """The place in a relative clause where the noun phrase that it modifies is missing."""
 
     antecedent: Nominal
 
@@ -90,7 +94,7 @@ NounPhrase = Nominal | Pronoun | ProperName | Coordination | Gap
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class PrepositionalPhrase:
-    """`function` is the Treebank's function tag: "LOC", "DIR" or none."""
+    """A preposition and its object. `function` is the Treebank's function tag: "LOC", "DIR" or "" for none."""
 
     preposition: lexicon.Preposition
     object: NounPhrase
@@ -101,8 +105,11 @@ class PrepositionalPhrase:
 class VerbPhrase:
     """A verb with its objects and modifiers.
 
-    `modal` is "can", "must" or "want". `passive` makes the subject what the verb acts on, and `agent` acts.
-    With the verb lexicon.BE, `predicate` is adjectives ("very" before the first if `very`), a place or a profession.
+    Attributes:
+      modal: "can", "must" or "want", or "".
+      agent: who acts in a passive clause; None in an active one.
+      predicate: an adjective, a place or a profession; only with the verb lexicon.BE.
+      very: whether "very" precedes the adjective in `predicate`.
     """
 
     verb: lexicon.Verb
@@ -127,13 +134,13 @@ class VerbPhrase:
 
     @property
     def negates_object(self) -> bool:
-        """Whether German and French negate an indefinite object: "keinen Ball", "pas de balle"."""
+        """Whether the object is indefinite, so that German and French negate it: "keinen Ball", "pas de balle"."""
         return self.negated and is_indefinite(self.object)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Clause:
-    """A subject and one or two verb phrases of the same tense; `front` stands before both."""
+    """A subject and one or two verb phrases in the same tense. `front` precedes the subject."""
 
     subject: NounPhrase
     predicates: tuple[VerbPhrase, ...]
@@ -142,7 +149,7 @@ class Clause:
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Existential:
-    """There is something somewhere."""
+    """A sentence of the form "there is something somewhere"."""
 
     theme: Nominal | Coordination
     places: tuple[PrepositionalPhrase, ...] = ()
@@ -152,7 +159,7 @@ class Existential:
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Subordinate:
-    """A clause after a key of lexicon.SUBORDINATORS."""
+    """A clause introduced by a conjunction, which is a key of lexicon.SUBORDINATORS."""
 
     conjunction: str
     clause: Clause
@@ -160,7 +167,7 @@ class Subordinate:
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Relative:
-    """A relative clause; what it lacks is its "subject", its "object" or its "place" (in which)."""
+    """A relative clause. `gap` is the missing part: "subject", "object" or "place" (in which)."""
 
     gap: str
     clause: Clause
@@ -175,17 +182,17 @@ class Compound:
     second: Clause
 
 
-# What a whole sentence may be; a noun phrase alone is a caption.
+# A complete sentence; captions may consist of a noun phrase only.
 Utterance = Clause | Existential | Compound | Nominal | Coordination
 
 
 def is_indefinite(phrase: NounPhrase | None) -> bool:
-    """Whether a noun phrase says "a ball" or "balls"."""
+    """Whether a noun phrase is indefinite, such as "a ball" or "balls"."""
     return isinstance(phrase, Nominal) and phrase.determiner in ("a", "") and not phrase.numeral
 
 
 def ends_in_clause(phrase: NounPhrase | None) -> bool:
-    """Whether a noun phrase ends in a relative clause, to which whatever follows would seem to belong."""
+    """Whether a noun phrase ends in a relative clause, so that whatever follows would seem to belong to the clause."""
     if isinstance(phrase, Coordination):
         return ends_in_clause(phrase.parts[-1])
     if not isinstance(phrase, Nominal):

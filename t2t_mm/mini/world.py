@@ -1,12 +1,12 @@
-"""The small world that every mini corpus talks about, shows or reads aloud.
+"""The small world that all mini corpora describe, show or read aloud.
 
-One list of things, colours, sizes, patterns and places serves the grammar (words), the renderer (shapes and
-textures) and the synthesizer (pronunciations), so that a word learned in one problem means the same in another.
+The grammar (words), the renderer (shapes and textures) and the synthesizer (pronunciations) share one list of things,
+colours, sizes, patterns and places, so that a word learned in one problem has the same meaning in all others.
 """
 
 import dataclasses
 
-# Object class -> made-up WordNet-style synset id. Each class is drawn by a shape, a texture, or both.
+# Object classes; SYNSETS gives each an invented identifier in the style of WordNet.
 OBJECTS = (
     "ball", "box", "cup", "key", "star", "house", "tree", "flower", "fish", "bird", "cat", "dog",
     "car", "boat", "lamp", "chair", "table", "book", "clock", "hat", "shoe", "apple", "mushroom", "leaf",
@@ -18,14 +18,20 @@ COLOURS = {
     "white": (240, 240, 240), "black": (30, 30, 30), "brown": (130, 80, 40), "purple": (130, 60, 160),
 }  # fmt: skip
 SIZES = ("small", "large")
-PATTERNS = ("plain", "striped", "spotted")  # "plain" is never said
+PATTERNS = ("plain", "striped", "spotted")  # captions never mention "plain"
 PLACES = ("garden", "street", "kitchen", "beach", "forest", "room")
 RELATIONS = ("left_of", "right_of", "above", "below")
 
 
 @dataclasses.dataclass(frozen=True)
 class Thing:
-    """One object of a scene; x, y: its centre, size: its width, all as shares of the picture's width."""
+    """An object of a scene.
+
+    Attributes:
+      x: horizontal position of the centre, as a fraction of the image's width.
+      y: vertical position of the centre, as a fraction of the image's width.
+      size: width, as a fraction of the image's width.
+    """
 
     kind: str
     colour: str
@@ -38,13 +44,13 @@ class Thing:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """Two to four things in one place (the place decides the background)."""
+    """Two to four things in one place, which determines the background."""
 
     place: str
     things: tuple[Thing, ...]
 
     def relation(self, first: Thing, second: Thing) -> str:
-        """How `first` stands to `second`: the larger of the two distances decides."""
+        """Returns the spatial relation of `first` to `second`, along the axis on which they are further apart."""
         dx, dy = second.x - first.x, second.y - first.y
         if abs(dx) >= abs(dy):
             return "left_of" if dx > 0 else "right_of"

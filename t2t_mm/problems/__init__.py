@@ -1,1 +1,1 @@
-"""Problems: what is true of each stands together in one declaration."""
+"""Problems, each of which is described completely by one declaration."""

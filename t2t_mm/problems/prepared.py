@@ -1,4 +1,4 @@
-"""Problems on prepared records instead of their corpora."""
+"""Problems that read prepared records instead of their corpora."""
 
 import dataclasses
 import os
@@ -9,5 +9,5 @@ from t2t_mm.problem import Problem
 
 
 def problems(declared: Sequence[Problem], root: str) -> list[Problem]:
-    """The declared problems, each with the records that bin/prepare_data.py wrote below `root`."""
+    """Returns the declared problems with the records that bin/prepare_data.py wrote to `root` as their sources."""
     return [dataclasses.replace(one, source=PreparedRecords(os.path.join(root, one.name))) for one in declared]

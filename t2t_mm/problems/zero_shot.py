@@ -1,7 +1,7 @@
-"""Pairs of an input and a command that no problem of the paper has; their references exist in the mini corpora alone.
+"""Pairs of input and command that no problem of the paper has. Only the mini corpora have references for them.
 
-A joint model knows their modality nets and their command tokens, and has never met the two together. Training sets are a
-few examples, for fine-tuning. `paper.wmt_de_fr` is one more of them.
+A joint model knows both the modality nets and the command tokens of these problems, but has never seen them together.
+The training sets are a few examples for fine-tuning. `paper.wmt_de_fr` is another such problem.
 """
 
 from t2t_mm.corpora.coco import CocoCaptions
@@ -14,22 +14,23 @@ from t2t_mm.problems.paper import COMMANDS, translation
 
 
 def wmt_fr_de(root: str) -> Problem:
+    """French→German translation."""
     return translation(root, "fr", "de", "wmt/de-fr")
 
 
 def caption(root: str, language: str) -> Problem:
-    """The pictures of COCO, described in German ("de") or French ("fr")."""
+    """Captions of the COCO images in German ("de") or French ("fr")."""
     source = CocoCaptions(root, f"coco-{language}")
     return Problem(f"caption_{language}", source, "image", "text", COMMANDS[language], (captions,))
 
 
 def speech(root: str, language: str) -> Problem:
-    """English speech, written down in German ("de") or French ("fr")."""
+    """Translation of English speech into German ("de") or French ("fr") text."""
     return Problem(f"speech_{language}", _spoken(root, language), "audio", "text", COMMANDS[language], (bleu,))
 
 
 def speech_tree(root: str) -> Problem:
-    """English speech to the parse tree of the sentence."""
+    """Parse trees of English speech."""
     return Problem(
         "speech_tree", _spoken(root, "tree"), "audio", "tree", "To-Parse-Tree", (bracket_f1_without_words,)
     )

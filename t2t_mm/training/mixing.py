@@ -1,31 +1,35 @@
-"""Which problems take part in a step."""
+"""Selects the problems that take part in a training step."""
 
 import numpy as np
 
 
 class MixingError(ValueError):
-    """A mixing that cannot be meant."""
+    """Raised for an invalid `mixing`."""
 
 
 def problems_of_step(names: list[str], mixing: str | dict[str, float], step: int, seed: int) -> list[str]:
-    """The problems that step number `step` (from 1) trains on.
+    """Returns the problems of a training step.
 
     Args:
-      mixing: "joint" takes one batch of every problem; "round_robin" one problem a step, in order; a dict problem ->
-        rate draws one problem a step with probability in proportion to its rate, the same at every resume.
+      names: all problems.
+      mixing: "joint" uses one batch of every problem. "round_robin" uses one problem per step, in turn. A dict problem
+        -> rate draws one problem per step with a probability proportional to its rate; the draw depends only on seed
+        and step, so that a resumed run draws the same problems.
+      step: number of the step, starting at 1.
+      seed: seed of the draws.
 
     Raises:
-      MixingError: another word, an unknown problem, or rates that are not positive.
+      MixingError: `mixing` is another word, it names other problems, or its rates are negative or all zero.
     """
     if mixing == "joint":
         return names
     if mixing == "round_robin":
         return [names[(step - 1) % len(names)]]
     if not isinstance(mixing, dict):
-        raise MixingError(f'mixing is {mixing!r}; it must be "joint", "round_robin" or a dict problem -> rate.')
+        raise MixingError(f'mixing is {mixing!r}; it must be "joint", "round_robin" or a dict of problem -> rate.')
     if set(mixing) != set(names):
         raise MixingError(f"mixing has rates for {', '.join(mixing)}; the problems are {', '.join(names)}.")
     rates = np.array([mixing[name] for name in names], float)
     if not (rates >= 0).all() or not rates.sum() > 0:
-        raise MixingError(f"mixing's rates {mixing} must not be negative, nor all zero.")
+        raise MixingError(f"The rates of mixing, {mixing}, must not be negative, and at least one must be above zero.")
     return [names[np.random.default_rng([seed, step]).choice(len(names), p=rates / rates.sum())]]

@@ -1,13 +1,14 @@
-"""Adam with TensorFlow's fused kernel, for gradients that are the whole batch's."""
+"""Adam with TensorFlow's fused kernel, for gradients that have already been summed over all replicas."""
 
 import keras
 import tensorflow as tf
 
 
 class OfWholeBatch:
-    """Mixed into an optimizer: its gradients are those of all replicas already, and it does not sum them once more.
+    """An optimizer mixin that does not sum gradients over the replicas.
 
-    The norm to clip by is that of the whole batch's gradient, so that a step has reduced them before.
+    The training step clips by the norm of the gradient of the whole batch, so it has to sum the gradients itself before
+    it passes them on.
     """
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
@@ -15,11 +16,11 @@ class OfWholeBatch:
 
 
 class FusedAdam(OfWholeBatch, keras.optimizers.Adam):
-    """Keras's Adam, the update of a variable being one kernel.
+    """Keras's Adam, with a single kernel for the update of each variable.
 
-    As Keras writes it, an update is some twenty small operations for each variable; a model of hundreds of variables
-    then spends longer tracing its optimizer than tracing itself. The figures are the same: both add epsilon to the
-    square root of the uncorrected second moment (Kingma and Ba 2015, the end of section 2).
+    Keras itself uses about twenty small operations per variable, so that tracing the optimizer of a model with hundreds
+    of variables takes longer than tracing the model. The results are the same: both add epsilon to the square root of
+    the uncorrected second moment (Kingma and Ba 2015, end of section 2).
     """
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
@@ -27,14 +28,14 @@ class FusedAdam(OfWholeBatch, keras.optimizers.Adam):
         corrected = learning_rate * tf.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step)
         super()._backend_update_step(grads, trainable_variables, corrected)
 
-    def update_step(self, gradient, variable, learning_rate):
-        """One variable's update; `learning_rate` has the moments' bias correction in it already."""
+    def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor) -> None:
+        """Updates one variable. `learning_rate` already includes the bias correction of the moments."""
         index = self._get_variable_index(variable)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,
             v=self._velocities[index].value.handle,
-            beta1_power=0.0,  # the kernel's own bias correction, switched off
+            beta1_power=0.0,  # 0 disables the bias correction of the kernel
             beta2_power=0.0,
             lr=learning_rate,
             beta1=self.beta_1,

@@ -1,9 +1,10 @@
-"""How a run is spread over devices and hosts: the four ways of tf.distribute that are supported."""
+"""Distributes a run over devices and hosts, with one of four strategies of tf.distribute."""
 
 import contextlib
 import json
 import os
 import re
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -11,16 +12,20 @@ from t2t_mm.input.buckets import BatchSettings, bucket_shapes
 from t2t_mm.problem import Problem
 from t2t_mm.run.errors import RunError
 
-NAMES = ("one", "mirrored", "multi_worker", "tpu")  # each a function here, and a value of bin/train.py --strategy
+NAMES = ("one", "mirrored", "multi_worker", "tpu")  # functions of this module, and values of bin/train.py --strategy
 
 
 def one() -> tf.distribute.Strategy:
-    """One device: the first accelerator, or the CPU."""
+    """Uses one device: the first accelerator, or the CPU if there is none."""
     return tf.distribute.get_strategy()
 
 
 def mirrored(devices: list[str] | None = None) -> tf.distribute.Strategy:
-    """All accelerators of this host, or `devices` ("GPU:0", "CPU:1"), one replica on each."""
+    """Uses all accelerators of this host, or `devices` (such as "GPU:0" or "CPU:1"), with one replica on each.
+
+    Raises:
+      RunError: a device does not exist on this host.
+    """
     known = {device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()}
     for device in devices or ():
         if device not in known:
@@ -29,10 +34,10 @@ def mirrored(devices: list[str] | None = None) -> tf.distribute.Strategy:
 
 
 def multi_worker() -> tf.distribute.Strategy:
-    """One process on each host, which the environment variable TF_CONFIG introduces to each other.
+    """Uses one process on each host. The environment variable TF_CONFIG describes the cluster to each process.
 
     Raises:
-      RunError: TF_CONFIG is missing or does not describe a cluster with this task in it.
+      RunError: TF_CONFIG is missing, or does not describe a cluster that contains this task.
     """
     example = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
     text = os.environ.get("TF_CONFIG", "")
@@ -42,17 +47,20 @@ def multi_worker() -> tf.distribute.Strategy:
         _ = described["cluster"][kind][index]
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise RunError(
-            f"Strategy multi_worker: TF_CONFIG is {text!r}, which does not say where this process stands in a cluster. "
-            f"Set it on each host, for instance to {example}"
+            f"Strategy multi_worker: TF_CONFIG is {text!r}, which does not describe the position of this process in a "
+            f"cluster. Set it on each host, for instance to {example}"
         ) from error
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def tpu(address: str = "") -> tf.distribute.Strategy:
-    """A TPU slice; `address` is its name, "local" on a TPU VM, or empty for what the environment says.
+    """Uses a TPU slice.
+
+    Args:
+      address: name of the TPU, or "local" on a TPU VM. Empty: the address in the environment.
 
     Raises:
-      RunError: no TPU is found there.
+      RunError: no TPU is found at this address.
     """
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=address)
@@ -61,14 +69,14 @@ def tpu(address: str = "") -> tf.distribute.Strategy:
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (ValueError, tf.errors.OpError) as error:
         raise RunError(
-            f"Strategy tpu: no TPU at {address or 'the address of the environment'!r} ({' '.join(str(error).split())[:200]}). "
-            "Set tpu.address to its name, or to 'local' on a TPU VM."
+            f"Strategy tpu: no TPU at {address or 'the address of the environment'!r} "
+            f"({' '.join(str(error).split())[:200]}). Set tpu.address to its name, or to 'local' on a TPU VM."
         ) from error
     return tf.distribute.TPUStrategy(resolver)
 
 
 def task(strategy: tf.distribute.Strategy) -> str:
-    """This process in its cluster, as "worker 1"; empty where there is one process alone."""
+    """Returns the name of this process in its cluster, such as "worker 1", or "" if there is only one process."""
     resolver = strategy.cluster_resolver
     if resolver is None or not resolver.task_type or isinstance(strategy, tf.distribute.TPUStrategy):
         return ""
@@ -76,14 +84,14 @@ def task(strategy: tf.distribute.Strategy) -> str:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that writes."""
+    """Whether this process is the chief, which writes checkpoints and logs."""
     here = task(strategy)
     jobs = strategy.cluster_resolver.cluster_spec().jobs if here else ()
     return here in ("", "chief 0") or (here == "worker 0" and "chief" not in jobs)
 
 
 def describe(strategy: tf.distribute.Strategy, problems: list[Problem], settings: BatchSettings) -> list[str]:
-    """Lines on the cluster, the replicas, and each problem's batch, in all and on one replica."""
+    """Returns lines that describe the cluster, the replicas, and the global and per-replica batch of each problem."""
     replicas, here = strategy.num_replicas_in_sync, task(strategy)
     lines = [f"{type(strategy).__name__}, {replicas} replica(s){', this is ' + here if here else ''}"]
     if here:
@@ -101,14 +109,17 @@ def describe(strategy: tf.distribute.Strategy, problems: list[Problem], settings
 
 
 class Workers:
-    """What the processes of a multi_worker run agree on between two steps; alone, one agrees with itself."""
+    """Synchronizes decisions of the processes of a multi_worker run between two steps.
+
+    With a single process, it uses the values of that process.
+    """
 
     def __init__(self, strategy: tf.distribute.Strategy):
         self._strategy, self._here = strategy, task(strategy)
         self._run = tf.function(lambda values: strategy.run(_total, args=(values,)))
 
     def _mean(self, value: int) -> float:
-        """The mean of a number over all workers."""
+        """Returns the mean of a number over all workers."""
         if not self._here:
             return float(value)
         values = self._strategy.experimental_distribute_values_from_function(lambda _: tf.constant(value, tf.float64))
@@ -116,18 +127,20 @@ class Workers:
         return float(total) / self._strategy.num_replicas_in_sync
 
     def any(self, value: int) -> bool:
-        """Whether the value (not negative) is above zero on any worker."""
+        """Whether the non-negative value is above zero on any worker."""
         return self._mean(value) > 0
 
     def check_same(self, value: int, what: str) -> None:
-        """RunError where the workers differ in `value`."""
+        """Raises RunError if `value` is not the same on all workers."""
         mean = self._mean(value)
         if mean != value:
-            raise RunError(f"{self._here}: the workers do not agree on {what}; it is {value} here, {mean:g} on average.")
+            raise RunError(
+                f"{self._here}: the workers do not agree on {what}; it is {value} here and {mean:g} on average."
+            )
 
     @contextlib.contextmanager
-    def named_if_gone(self):
-        """Turns the failure of an exchange with another worker into a RunError that says so."""
+    def named_if_gone(self) -> Iterator[None]:
+        """Turns a failed communication with another worker into a RunError that names the worker."""
         try:
             yield
         except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
@@ -138,11 +151,11 @@ class Workers:
             gone = f"{found[1]} {found[2]}" if found else "another worker"
             raise RunError(
                 f"{self._here}: {gone} is gone ({reason[:400]}). Start the same command again on every host; the run "
-                "goes on from its newest checkpoint."
+                "resumes from its newest checkpoint."
             ) from error
 
 
 def _total(value):
-    # An argument of a graph lies on no device, and what is exchanged must lie on the replica's.
+    # Graph arguments are not placed on any device, but all_reduce needs tensors on the device of the replica.
     value = tf.identity(value)
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)

@@ -166,9 +166,9 @@ def test_a_split_the_corpus_lacks_is_absent_and_said_to_be(declared, output):
 def test_records_of_another_vocabulary_or_size_are_refused(corpora, declared, output, tmp_path):
     train_vocabulary(["quite other words"] * 9, [], str(tmp_path / "v.model"), 275)
     text, _, pictures, *_ = problems(declared, str(output))
-    with pytest.raises(CorpusError, match="prepared with vocabulary [0-9a-f]{12}, this run has [0-9a-f]{12}"):
+    with pytest.raises(CorpusError, match="prepared with vocabulary [0-9a-f]{12}, but this run has [0-9a-f]{12}"):
         batches(text, "dev", tmp_path)
-    with pytest.raises(CorpusError, match="image_size 8, this run has 16"):
+    with pytest.raises(CorpusError, match="image_size 8, but this run has 16"):
         batches(pictures, "dev", corpora, settings=BatchSettings(image_size=16))
     with pytest.raises(CorpusError, match="image_size 8; now it is 16"):
         prepared(declared[2], corpora, output, image_size=16)
@@ -237,7 +237,7 @@ def test_nothing_prepared_says_what_to_do(tmp_path, declared):
         problems(declared, str(tmp_path))[0].source.examples("train", Report("x"))
     (tmp_path / "translation" / "1.0.0").mkdir(parents=True)
     (tmp_path / "translation" / "1.0.0" / "prepared.json").write_text('{"splits"')
-    with pytest.raises(CorpusError, match="prepared.json: not JSON"):
+    with pytest.raises(CorpusError, match="prepared.json: invalid JSON"):
         problems(declared, str(tmp_path))[0].source.examples("train", Report("x"))
 
 

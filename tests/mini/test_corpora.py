@@ -91,6 +91,6 @@ def test_a_folder_with_something_else_is_left_alone(root, tmp_path):
     with pytest.raises(CorpusError, match="another seed or other sizes"):
         make_mini(root, 4, SIZES)
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(CorpusError, match="holds other files"):
+    with pytest.raises(CorpusError, match="contains files other than mini corpora"):
         make_mini(str(tmp_path), 3, SIZES)
     assert (tmp_path / "thesis.txt").read_text() == "mine"

@@ -155,7 +155,7 @@ def test_background_noise_has_the_level_asked_for():
 def test_what_cannot_be_said_is_named():
     with pytest.raises(UnknownWordError, match="'xylophone' has no pronunciation"):
         synthesize(["the", "xylophone"], Voice(), generator())
-    with pytest.raises(ValueError, match=r"\['QX'\].*Known: \['AA'"):
+    with pytest.raises(ValueError, match=r"unknown phonemes \['QX'\].*Known: \['AA'"):
         synthesize_phonemes(["AA1", "QX"], Voice(), generator())
     with pytest.raises(ValueError, match="it is empty"):
         synthesize([], Voice(), generator())

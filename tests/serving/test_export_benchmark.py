@@ -31,5 +31,5 @@ def test_size_load_time_and_equal_answers(store):
 
 
 def test_an_absent_export_is_told(store):
-    with pytest.raises(RunError, match=r"absent does not load.*bin/export.py, and set export.run.exports"):
+    with pytest.raises(RunError, match=r"absent does not load.*bin/export.py and set export.run.exports"):
         export.run({"first": str(store / "absent")}, PROBLEMS)

@@ -36,5 +36,5 @@ def test_every_case_is_measured(store, tmp_path):
 
 
 def test_an_absent_export_is_told(tmp_path):
-    with pytest.raises(RunError, match="No export .*; write one with bin/export.py, and set serve.run.export_dir"):
+    with pytest.raises(RunError, match="There is no export in .*Write one with bin/export.py and set serve.run.export_dir"):
         serve.run(str(tmp_path), [PARSING])

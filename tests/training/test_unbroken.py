@@ -157,7 +157,7 @@ def test_two_workers_have_the_losses_of_one_and_one_that_dies_is_named(folder, s
     begin = time.monotonic()
     assert chief.end() == 1
     assert time.monotonic() - begin < 90  # heartbeats are missed after 10 s; the rest is a machine under load
-    assert re.search(r"worker 1 is gone .*goes on from its newest checkpoint", chief.log())
+    assert re.search(r"worker 1 is gone .*resumes from its newest checkpoint", chief.log())
     same(losses(folder, "workers"), one_replica, range(1, 4))
     # One replica goes on from the two workers' checkpoint.
     assert start(folder, "workers", noise=False, steps=5).end() == 0

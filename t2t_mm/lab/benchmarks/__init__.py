@@ -1,4 +1,5 @@
-"""Measurements, one module each: `run(...)` returns case -> {figure: value}; `bin/benchmark.py NAME` calls it.
+"""Benchmarks, one per module.
 
-A module's settings are bound in `gin/benchmarks/NAME.gin`.
+`bin/benchmark.py NAME` calls the module's `run(...)`, which returns case -> {figure: value}. The settings of a module
+are bound in `gin/benchmarks/NAME.gin`.
 """

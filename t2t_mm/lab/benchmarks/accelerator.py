@@ -1,4 +1,4 @@
-"""Forward and backward passes on an accelerator, with Keras's JAX backend: no TensorFlow is needed.
+"""Measures forward and backward passes on an accelerator with the JAX backend of Keras, without TensorFlow.
 
     KERAS_BACKEND=jax python bin/benchmark.py accelerator --output=docs/results/accelerator.json
 """
@@ -32,20 +32,21 @@ def run(
     mixture_tokens: int = 8192,
     repeats: int = 10,
 ) -> dict[str, dict]:
-    """The training loss and its gradients of a translation problem with each model, and the mixture beside dense.
+    """Times the training loss and gradients of each model on translation, and the mixture against a dense layer.
 
-    Text is made up, `tokens` in and out, none of them padding. FLOPs are those of `t2t_mm.lab.inspection`, forward times
-    three; shares are of the measured product of two matrices [peak_size, peak_size] in the same precision. A case that
-    does not fit the memory says so. The dense layer has the chosen experts' `chosen · hidden` hidden units.
+    The text is random: `tokens` tokens in and out, without padding. FLOPs are three times the forward pass as estimated
+    by `t2t_mm.lab.inspection`. The share of peak is relative to the measured product of two matrices
+    `[peak_size, peak_size]` in the same precision. A case that does not fit into memory is reported as `out_of_memory`.
+    The dense layer has `chosen · hidden` hidden units, as many as the chosen experts together.
 
     Args:
       models: name -> MultiModel, or a configured constructor of it.
 
     Raises:
-      RunError: Keras runs on another backend than JAX.
+      RunError: Keras does not use the JAX backend.
     """
     if keras.backend.backend() != "jax":
-        raise RunError("The accelerator is measured with JAX: set KERAS_BACKEND=jax in the environment.")
+        raise RunError("The accelerator benchmark needs JAX: set KERAS_BACKEND=jax in the environment.")
     import jax
 
     device = jax.devices()[0]
@@ -84,7 +85,10 @@ def _if_it_fits(measure: Callable, *arguments) -> dict:
 
 
 def _seconds(functions: Sequence[Callable], repeats: int) -> list[tuple[float, float]]:
-    """(median seconds, seconds of the first call, which compiles) of each, the functions taking turns."""
+    """Returns (median seconds, seconds of the first call, which compiles) of each function.
+
+    The functions take turns, so that a change in the machine's speed affects all of them alike.
+    """
     import jax
 
     def call(function):
@@ -98,7 +102,7 @@ def _seconds(functions: Sequence[Callable], repeats: int) -> list[tuple[float, f
 
 
 def _matmul_peak(dtype: str, size: int) -> float:
-    """FLOP/s of the product of two square matrices, the best of five."""
+    """Returns the FLOP/s of the product of two square matrices, the best of five runs."""
     import jax
 
     a = jax.random.normal(jax.random.key(0), (size, size), dtype)
@@ -107,9 +111,12 @@ def _matmul_peak(dtype: str, size: int) -> float:
 
 
 def _gradients(variables, loss: Callable) -> Callable:
-    """A compiled function without arguments: the loss and its gradient to each of a layer's variables.
+    """Returns a compiled function without arguments that computes the loss and its gradient for each variable.
 
-    loss: function without arguments, in keras.ops. Random states are read and not advanced: every call drops the same.
+    Random states are read but not advanced, so that every call applies the same dropout.
+
+    Args:
+      loss: a function without arguments, written with keras.ops.
     """
     import jax
 
@@ -141,7 +148,7 @@ def _translation(model, vocabulary_size: int, size: int, tokens: int, repeats: i
     ((seconds, first),) = _seconds([step], repeats)
     lengths = inspection.Lengths(tokens)
     flops = 3.0 * size * sum(inspection.example_cost(network, problem, None, lengths).flops.values())
-    memory = jax.devices()[0].memory_stats() or {}  # a CPU counts none
+    memory = jax.devices()[0].memory_stats() or {}  # None on a CPU
     return {
         "parameters": network.count_params(),
         "milliseconds": 1e3 * seconds,
@@ -153,7 +160,7 @@ def _translation(model, vocabulary_size: int, size: int, tokens: int, repeats: i
 
 
 def _mixture(depth: int, hidden: int, chosen: int, pool: int, tokens: int, repeats: int) -> dict[str, float]:
-    """Forward and backward pass of one mixture, its gates random, beside a dense layer of the same active weights."""
+    """Times both passes of one mixture with random gates, and of a dense layer with as many active weights."""
     keras.utils.set_random_seed(0)
     mixture = MixtureOfExperts(pool, chosen, hidden)
     mixture.build((None, None, depth))

@@ -1,4 +1,4 @@
-"""Training in mixed precision beside float32: time of a step, and what the same run reaches."""
+"""Compares training in mixed precision with float32: the time of a step, and the figures that the same run reaches."""
 
 import dataclasses
 import json
@@ -30,7 +30,12 @@ _FIGURES = "figures.json"
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """What is trained in both precisions. steps: of each training. examples: of each dev set, the first ones."""
+    """The training that is run in both precisions.
+
+    Attributes:
+      steps: steps of each training.
+      examples: number of examples to evaluate, the first of each dev set.
+    """
 
     experiment: Experiment
     steps: int = 100
@@ -38,7 +43,7 @@ class Training:
     schedule: Callable = InverseSquareRoot
 
     def __call__(self, precision: str, seed: int, model_dir: str) -> None:
-        """Trains, and leaves the figures on the dev sets, computed in float32, in the folder."""
+        """Trains a model and writes its figures on the dev sets, computed in float32, to the folder."""
         trained = loop.train(
             self.experiment, model_dir, self.steps, self.schedule, precision=precision, seed=seed, save_steps=50,
             keep_checkpoints=1,
@@ -55,24 +60,27 @@ def run(
     sized: type[MultiModel] = MultiModel,
     repeats: int = 5,
 ) -> dict[str, dict[str, float]]:
-    """Times steps of both precisions in turn, then trains each from every seed, in processes of their own.
+    """Times steps in both precisions, then trains in each of them with every seed, each training in its own process.
 
-    A training that is finished leaves its figures in `folder`, and one that is cut off its checkpoints: the same command
-    goes on from there.
+    A finished training leaves its figures in `folder`, and an interrupted one its checkpoints. The same command
+    therefore resumes where the last one stopped.
 
     Args:
-      folder: of the trainings.
-      translation, depth, sized: the batch and the model of a wider step than the experiment's.
-      repeats: how many steps of each are timed; the figures are medians.
+      folder: parent folder of the trainings.
+      translation: the batch of a translation step that is wider than the experiment's.
+      depth: the depth of the model of that step.
+      sized: the model of that step.
+      repeats: how many steps are timed in each precision; the figures are medians.
 
-    Returns: milliseconds of a joint step and of a translation step in both precisions, their ratio beside that of large
-      matrix products; for each problem the teacher-forced figures on its dev set, mean and sample standard deviation over
-      the seeds.
+    Returns:
+      Milliseconds of a joint step and of a translation step in both precisions, and their ratio, next to the ratio of
+      large matrix products. For each problem, the teacher-forced figures on its dev set as mean and sample standard
+      deviation over the seeds.
 
     Raises:
       RunError: a training fails.
     """
-    training.schedule()  # one that cannot be made stops here, not in the first training
+    training.schedule()  # an invalid schedule is reported here rather than by the first training
     peaks = {precision: matmul_peak(precision.removeprefix("mixed_")) for precision in PRECISIONS}
     found = {"matmul": {f"{name}_gflops": peak / 1e9 for name, peak in peaks.items()}}
     found["matmul"]["speed_up"] = peaks["mixed_bfloat16"] / peaks["float32"]
@@ -88,21 +96,21 @@ def run(
 
 
 def _figures(training: Training, folder: str, precision: str, seed: int) -> dict[str, dict[str, float]]:
-    """Of one training, which is done where it has left none yet."""
+    """Returns the figures of one training, and runs the training first if it has not left any yet."""
     model_dir = os.path.join(folder, f"{precision}_{seed}_{training.steps}_steps")
     path = os.path.join(model_dir, _FIGURES)
     if not os.path.exists(path):
         task = json.dumps({"precision": precision, "seed": seed, "model_dir": model_dir})
-        # Of its own, so that its graphs go with it.
+        # A separate process frees the memory of the traced graphs when it ends.
         done = subprocess.run([sys.executable, "-m", "t2t_mm.lab.benchmarks.bfloat16", task, config.resolved()])
         if done.returncode:
-            raise RunError(f"The training in {model_dir} failed with exit code {done.returncode}; its last line says why.")
+            raise RunError(f"Training in {model_dir} failed with exit code {done.returncode}; see its output above.")
     with open(path) as file:
         return json.load(file)
 
 
 def _joint_step(experiment: Experiment, precision: str) -> Callable:
-    """A joint training step on one batch of every problem, the same for both precisions."""
+    """Returns a joint training step on one batch of each problem; both precisions get the same batches."""
     keras.utils.set_random_seed(0)
     streams, _ = open_streams(experiment.problems, experiment)
     batch = {name: next(iter(stream)) for name, stream in streams.items()}
@@ -118,7 +126,10 @@ def _compared(steps: Sequence[Callable], repeats: int) -> dict[str, float]:
 
 
 def _dev_figures(experiment: Experiment, count: int, trained: MultiModel) -> dict[str, dict[str, float]]:
-    """Problem -> figures on the first examples of its dev set; a model in float32 takes the weights to be measured."""
+    """Returns problem -> figures on the first examples of its dev set.
+
+    The weights are copied to a float32 model, so that both precisions are evaluated alike.
+    """
     network = experiment.build_model(experiment.describe())
     for variable, value in zip(network.variables, trained.variables):
         variable.assign(value)
@@ -134,7 +145,14 @@ def _dev_figures(experiment: Experiment, count: int, trained: MultiModel) -> dic
 
 
 def summary(reached: dict[str, list[dict[str, dict[str, float]]]]) -> dict[str, dict[str, float]]:
-    """Precision -> for each seed problem -> figures; the mean and spread of each figure, and those of all problems."""
+    """Summarizes the figures of all seeds.
+
+    Args:
+      reached: precision -> one dict per seed of problem -> figures.
+
+    Returns:
+      Problem -> mean and standard deviation of each figure, with one more entry for the mean of all problems.
+    """
     found: dict = {}
     for precision, runs in reached.items():
         for problem in runs[0]:
@@ -155,8 +173,9 @@ def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
 
 
 def main(task: str, configuration: str) -> None:
-    """One training, by the configuration's text."""
-    from t2t_mm.lab.benchmarks import bfloat16  # not __main__, which the configuration does not know
+    """Runs one training, described by `task` (JSON) and the text of a Gin configuration."""
+    # Gin knows `Training` by its module's name, which is __main__ in this process.
+    from t2t_mm.lab.benchmarks import bfloat16
 
     config.parse((), last=configuration)
     config.configured(bfloat16.Training)()(**json.loads(task))

@@ -1,7 +1,7 @@
-"""Tokens a second of greedy and beam search against the length of the output, beside re-running the full pass."""
+"""Measures the tokens per second of greedy and beam search by output length, against re-running the full pass."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -13,7 +13,7 @@ _COMMAND = "To-Benchmark"
 
 
 def run(
-    model=MultiModel,
+    model: Callable[..., MultiModel] = MultiModel,
     vocabulary_size: int = 8000,
     source_length: int = 32,
     lengths: Sequence[int] = (8, 32, 128, 256, 512),
@@ -22,10 +22,11 @@ def run(
     naive_lengths: Sequence[int] = (8, 32, 128),
     repeats: int = 3,
 ) -> dict[str, dict[str, float]]:
-    """Case -> figures. Tokens are those of the answers (the beam's other hypotheses do not count).
+    """Measures decoding speed for each batch size, method and output length, and returns case -> figures.
 
-    The end token is made impossible, so that every answer has its full length. The naive loop runs the teacher-forced
-    pass over all tokens so far for each token; it is only run at `naive_lengths`.
+    Only the tokens of the answers count, not those of the beam's other hypotheses. The end token is excluded, so that
+    every answer has the full length. For every new token, the naive loop repeats the teacher-forced pass over all
+    tokens so far; it is only run at `naive_lengths`.
     """
     keras.utils.set_random_seed(0)
     network = model(vocabulary_size=vocabulary_size, commands=(_COMMAND,), inputs=("language",), num_classes={})
@@ -70,7 +71,7 @@ def _naive(network, length: int):
 
 
 def _seconds(function, encoded, padding, repeats: int) -> float:
-    """The fastest of `repeats` runs, after one that traces."""
+    """Returns the time of the fastest of `repeats` runs, after one run that traces."""
     function(encoded, padding)
     best = float("inf")
     for _ in range(repeats):

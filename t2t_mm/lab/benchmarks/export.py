@@ -1,4 +1,4 @@
-"""What the type of an export's stored weights costs and saves: size, load time, and answers that come out otherwise."""
+"""Compares exports whose weights are stored in different types: their size, load time, and share of changed answers."""
 
 import os
 import time
@@ -16,20 +16,22 @@ from t2t_mm.run.errors import RunError
 from t2t_mm.serving.errors import ServingError
 from t2t_mm.serving.servable import Servable
 
-_TIMEOUT_SECONDS = 600.0  # for a batch
+_TIMEOUT_SECONDS = 600.0  # per batch
 
 
 def run(
     exports: dict[str, str], problems: Sequence[Problem], split: str = "test", batch_size: int = 16, repeats: int = 3
 ) -> dict[str, dict[str, float]]:
-    """Export's name -> {figure: value}; answers are compared with those of the first.
+    """Measures each export, compares its answers with those of the first, and returns name -> {figure: value}.
 
     Args:
-      exports: name -> folder of one version. problems: each needs its signature in all of them.
-      split: whose inputs are answered, whole. repeats: loads, of which the fastest counts.
+      exports: name -> folder of one version.
+      problems: problems to answer; every export needs a signature for each of them.
+      split: the split whose inputs are answered, all of them.
+      repeats: how often each export is loaded; the fastest time is reported.
 
     Raises:
-      RunError: a folder that does not load, or an error of a signature.
+      RunError: a folder cannot be loaded, or a signature reports an error.
       CorpusError: a corpus is missing or unreadable.
     """
     inputs = {}
@@ -41,7 +43,7 @@ def run(
         try:
             figures, answers = _measure(folder, inputs, batch_size, repeats)
         except ServingError as error:
-            raise RunError(f"{error}. Write it with bin/export.py, and set export.run.exports.") from error
+            raise RunError(f"{error}. Write the export with bin/export.py and set export.run.exports.") from error
         expected = expected or answers
         for problem, given in answers.items():
             figures[f"share of {problem}'s {len(given)} answers equal to {next(iter(exports))}'s"] = sum(
@@ -53,7 +55,7 @@ def run(
 
 
 def _measure(folder: str, inputs: dict, batch_size: int, repeats: int) -> tuple[dict, dict]:
-    """Figures of the version in `folder`, and problem -> the answer to each input."""
+    """Returns the figures of the version in `folder`, and problem -> the answer to each input."""
     loaded = Servable(folder, 0)
     figures = {
         "MB on disk": save.size_on_disk(folder) / 1e6,

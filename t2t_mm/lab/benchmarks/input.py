@@ -1,4 +1,4 @@
-"""Whether input holds training back: examples a second from prepared records, the wait in a step, and host memory."""
+"""Measures whether input slows training down: examples per second, time waited per step, and host memory."""
 
 import os
 import resource
@@ -11,12 +11,13 @@ from t2t_mm.lab.benchmarks.train import open_streams, train_step
 from t2t_mm.problems import prepared
 
 
-def run(experiment: Experiment, records: str, batches: int = 40, steps: int = 20) -> dict:
-    """Prepares the experiment's problems below `records`, unless they are there, and trains on them for `steps`.
+def run(experiment: Experiment, records: str, batches: int = 40, steps: int = 20) -> dict[str, dict[str, float]]:
+    """Prepares the experiment's problems in `records`, unless that has been done, and trains on them for `steps` steps.
 
-    Returns: a case for each problem and for all in turn ("examples_per_second" of batches that nothing else is done
-      with), "memory" ("peak_mebibytes" of this process with all pipelines open, before there is a model), and
-      "training" ("seconds_per_step", "percent_waiting" for input).
+    Returns:
+      One case per problem, and "joint" for all problems in turn ("examples_per_second" of reading batches and doing
+      nothing else); "memory" ("peak_mebibytes" of this process with all pipelines open, before a model is built); and
+      "training" ("seconds_per_step", and "percent_waiting" for input).
     """
     with prepare.Workers(os.cpu_count()) as workers:
         for problem in experiment.problems:
@@ -35,7 +36,7 @@ def run(experiment: Experiment, records: str, batches: int = 40, steps: int = 20
 
 
 def _speed(names: list[str], iterators: dict, reports: dict, batches: int) -> float:
-    """Examples a second of `batches` batches, those of several problems in turn; the first of each is left out."""
+    """Returns the examples per second of `batches` batches, taken from the problems in turn, after one to warm up."""
     for name in names:
         next_batch(iterators[name], reports[name])
     start, examples = time.perf_counter(), 0
@@ -46,7 +47,7 @@ def _speed(names: list[str], iterators: dict, reports: dict, batches: int) -> fl
 
 
 def _training(experiment: Experiment, problems, streams: dict, iterators: dict, reports: dict, steps: int) -> dict:
-    """Joint steps as `loop.train` makes them; the first two are left out, one traces and one fills the caches."""
+    """Times joint steps like those of `loop.train`, without the first two: one traces, and one fills the caches."""
     network = experiment.build_model(experiment.describe())
     step = train_step(network, problems, {name: stream.element_spec for name, stream in streams.items()})
     waited, start = 0.0, 0.0
@@ -57,6 +58,6 @@ def _training(experiment: Experiment, problems, streams: dict, iterators: dict, 
         batch = {name: next_batch(iterators[name], reports[name]) for name in streams}
         waited += time.perf_counter() - before
         _, norm = step(batch)
-        float(norm)  # the step is over when its result is there
+        float(norm)  # the step has finished when its result is available
     seconds = time.perf_counter() - start
     return {"seconds_per_step": seconds / steps, "percent_waiting": 100 * waited / seconds}

@@ -1,4 +1,4 @@
-"""Whether the memory of the host stays flat over many joint steps."""
+"""Measures whether host memory stays constant over many joint steps."""
 
 import os
 import tempfile
@@ -15,20 +15,22 @@ MIB = 2**20
 
 
 def resident() -> int:
-    """Bytes of this process that are in memory."""
+    """Returns the resident memory of this process in bytes."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def run(experiment: Experiment, steps: int = 2000, every: int = 200, seconds: float = 0.5) -> dict[str, dict[str, float]]:
-    """Trains for `steps`, looking at the memory every so many seconds, from the first checkpoint on.
+    """Trains for `steps` steps and samples the resident memory from the first checkpoint on.
 
     Args:
-      every: steps between two evaluations, each with a checkpoint after it, so that all kinds of work have been done once,
-        and their graphs traced, when the looking begins.
+      every: steps between two evaluations, each followed by a checkpoint. Sampling starts after the first checkpoint,
+        when every kind of work has been done once and all graphs have been traced.
+      seconds: seconds between two samples.
 
-    Returns: the middle of the second tenth (in the first, buffers still grow) and of the last tenth of these steps, their
-      ratio, and the slope of a straight line through all but the first tenth.
+    Returns:
+      The medians of the second tenth (buffers still grow during the first) and of the last tenth of the samples, their
+      ratio, and the slope of a straight line fitted to all samples but the first tenth.
     """
     found, done = [], threading.Event()
 
@@ -51,7 +53,12 @@ def run(experiment: Experiment, steps: int = 2000, every: int = 200, seconds: fl
 
 
 def summary(found: np.ndarray, steps: int) -> dict[str, float]:
-    """found: [looks, 2], seconds and bytes, over a run of `steps`; they are spread evenly after the first tenth."""
+    """Summarizes memory samples of a run.
+
+    Args:
+      found: `[samples, 2]`, seconds and bytes.
+      steps: steps of the run. The samples are assumed to be spread evenly over them.
+    """
     tenth = max(len(found) // 10, 1)
     later = found[tenth:]
     place = (later[:, 0] - later[0, 0]) / max(later[-1, 0] - later[0, 0], 1e-9) * 0.9 * steps

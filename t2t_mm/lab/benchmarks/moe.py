@@ -1,4 +1,4 @@
-"""The mixture-of-experts layer beside a dense feed-forward layer of the same active parameters."""
+"""Compares the mixture-of-experts layer with a dense feed-forward layer that has as many active parameters."""
 
 from collections.abc import Sequence
 
@@ -19,15 +19,17 @@ def run(
     token_experts: int = 16,
     repeats: int = 9,
 ) -> dict[str, dict[str, float]]:
-    """Forward and backward pass of one layer, gates random, in training.
+    """Times the forward and backward pass of one layer in training mode, with random gates.
 
-    The dense layer has `chosen · hidden` hidden units, so that a token meets as many weights in either.
+    The dense layer has `chosen · hidden` hidden units, so that a token uses the same number of weights in both layers.
 
     Args:
-      experts: pool sizes, each with `tokens` tokens. token_counts: numbers of tokens, each with `token_experts` experts.
+      experts: numbers of experts, each measured with `tokens` tokens.
+      token_counts: numbers of tokens, each measured with `token_experts` experts.
 
-    Returns: for each case the milliseconds of both and their ratio, and the ratio that moving the experts' weights
-      alone would take: read forward and backward, their gradients written, at the speed of a plain copy.
+    Returns:
+      For each case, the milliseconds of both layers and their ratio, and the ratio that memory traffic alone would
+      cause: the experts' weights are read in both passes and their gradients written, at the speed of a plain copy.
     """
     bandwidth = memory_bandwidth()
     cases = {(pool, tokens) for pool in experts} | {(token_experts, count) for count in token_counts}
@@ -53,7 +55,7 @@ def _case(depth, hidden, chosen, pool, count, repeats, bandwidth) -> dict[str, f
     )
     fixed = both_passes(dense, dense.trainable_weights, signature)
     sparse_seconds, dense_seconds = seconds(lambda: sparse(x), lambda: fixed(x), repeats=repeats)
-    moved = 3 * 4 * pool * 2 * depth * hidden
+    moved = 3 * 4 * pool * 2 * depth * hidden  # bytes: two reads and one write of two float32 matrices per expert
     return {
         "milliseconds": 1e3 * sparse_seconds,
         "dense_milliseconds": 1e3 * dense_seconds,

@@ -1,4 +1,4 @@
-"""How fast the readers are: lists of corpora, pictures and sounds, the shorten decoder, tokenisation."""
+"""Measures the speed of the readers: corpus lists, images and audio, the Shorten decoder, and tokenization."""
 
 import glob
 import itertools
@@ -24,15 +24,17 @@ def run(
     image_size: int = 64,
     sample_rate: int = 16000,
     seconds: float = 5.0,
-) -> dict:
-    """Measures for about `seconds` each.
+) -> dict[str, dict[str, float]]:
+    """Runs each measurement for about `seconds` seconds.
 
     Args:
-      problems: whose corpora are read.
-      compressed: a pattern of SPHERE files with shortened samples.
+      problems: the problems whose corpora are read.
+      vocabulary: path of the SentencePiece model.
+      compressed: a glob pattern of SPHERE files with Shorten-compressed samples.
 
-    Returns: a case for each problem ("examples_per_second" of the list; of pictures and sounds also "decoded_per_second",
-      on one core), "shorten" ("megabytes_per_second" of samples, "times_real_time") and "tokenisation"
+    Returns:
+      One case per problem ("examples_per_second" of listing the corpus; for images and audio also "decoded_per_second"
+      on one core), "shorten" ("megabytes_per_second" of decoded samples, and "times_real_time") and "tokenisation"
       ("pairs_per_second", in the graph).
     """
     found = {}
@@ -61,7 +63,7 @@ def _count(problem: Problem) -> int:
 
 
 def _rate(work: Callable[[], int], seconds: float) -> float:
-    """Pieces of work a second, the first round left out; `work` does several at once and says how many."""
+    """Returns items per second after one warm-up call; each call of `work` returns how many items it processed."""
     work()
     start, done = time.perf_counter(), 0
     while time.perf_counter() < start + seconds:
@@ -82,15 +84,16 @@ def _rate_each(read: Callable, values: Iterable, seconds: float) -> float:
 def _shorten(pattern: str, seconds: float) -> dict:
     paths = sorted(glob.glob(pattern))
     if not paths:
-        raise missing_corpus(os.path.dirname(pattern), f"SPHERE files {pattern} with shortened samples", "LDC93S6B")
+        expected = f"SPHERE files {pattern} with Shorten-compressed samples"
+        raise missing_corpus(os.path.dirname(pattern), expected, "LDC93S6B")
     streams, rates = [], set()
     for path in paths:
         with open(path, "rb") as file:
             data = file.read()
         rates.add(decode_sphere(data, path)[1])
-        streams.append(data[int(data[8:16]) :])
+        streams.append(data[int(data[8:16]) :])  # the second line of a SPHERE header is the header's size
     samples = _rate(lambda: sum(decode_shorten(stream).size for stream in streams), seconds)
-    return {"megabytes_per_second": 2 * samples / 1e6, "times_real_time": samples / max(rates)}
+    return {"megabytes_per_second": 2 * samples / 1e6, "times_real_time": samples / max(rates)}  # 16-bit samples
 
 
 def _tokenisation(problem: Problem, vocabulary: str, seconds: float) -> float:

@@ -1,4 +1,4 @@
-"""What a second worker costs: a step of equal global batch on one core, and on two workers of a core each."""
+"""Measures the cost of a second worker: the same global batch on one core, and on two workers with one core each."""
 
 import json
 import os
@@ -17,17 +17,17 @@ from t2t_mm.training import loop, strategy
 
 
 def run(gin_files: Sequence[str], bindings: Sequence[str] = (), steps: int = 12) -> dict[str, dict[str, float]]:
-    """Trains by the given configuration: in one process on one core, in one on both, in two on a core each.
+    """Trains with the given configuration in one process on one core, in one on two cores, and in two on one core each.
 
-    The ideal of two workers is half the time of one core; `cost_over_ideal` is 1 there. The first half of the steps,
-    which traces, is left out.
+    Ideally, two workers take half the time of one core; `cost_over_ideal` is then 1. The first half of the steps is
+    left out, because it includes tracing.
 
     Raises:
-      RunError: the machine has fewer than two cores, or a training fails.
+      RunError: fewer than two cores are available, or a training fails.
     """
     cores = sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
-        raise RunError("Scaling is measured on two cores; this process may use one alone.")
+        raise RunError("The scaling benchmark needs two cores, but this process may use only one.")
     task = json.dumps({"gin_files": list(gin_files), "bindings": list(bindings), "steps": steps})
     one = _seconds([cores[:1]], task)
     both = _seconds([cores], task)
@@ -40,7 +40,7 @@ def run(gin_files: Sequence[str], bindings: Sequence[str] = (), steps: int = 12)
 
 
 def _seconds(cores_of: list[list[int]], task: str) -> float:
-    """Median seconds of a step, of as many workers as there are lists of cores."""
+    """Returns the median seconds per step with one worker for each list of cores."""
     addresses = [f"localhost:{_free_port()}" for _ in cores_of]
     with tempfile.TemporaryDirectory() as folder:
         processes, logs = [], [os.path.join(folder, f"{index}.log") for index in range(len(cores_of))]
@@ -60,7 +60,7 @@ def _seconds(cores_of: list[list[int]], task: str) -> float:
                 texts.append(file.read())
     for code, text in zip(codes, texts):
         if code:
-            raise RunError(f"A training of the measurement failed: {text[-2000:]}")
+            raise RunError(f"A training run of the benchmark failed: {text[-2000:]}")
     seconds = [float(found) for found in re.findall(r"([\d.]+) s/step", texts[0])]
     return float(np.median(seconds[len(seconds) // 2 :]))
 
@@ -72,7 +72,7 @@ def _free_port() -> int:
 
 
 def train(task: str, model_dir: str) -> None:
-    """One worker of the measurement."""
+    """Runs one worker of the benchmark, described by `task` (JSON)."""
     settings = json.loads(task)
     config.parse(settings["gin_files"], settings["bindings"])
     chosen = strategy.multi_worker if "TF_CONFIG" in os.environ else strategy.one

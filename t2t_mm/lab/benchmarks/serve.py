@@ -1,6 +1,7 @@
-"""How much the local server answers how fast, batched or not; good requests among bad ones, and as versions change.
+"""Measures the local server: throughput and latency with and without batching, a soak test, and a change of version.
 
-Requests and server share the machine: the figures compare settings, they are not those of TensorFlow Serving.
+The load generator and the server share the machine, so that the figures compare settings with each other; they do not
+predict the performance of TensorFlow Serving.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from t2t_mm.run.errors import RunError
 from t2t_mm.serving.batching import BatchSettings
 from t2t_mm.serving.service import Limits
 
-_RATE = 16000  # Hz of the WAV files sent
+_RATE = 16000  # sample rate of the WAV files sent, in Hz
 
 
 def run(
@@ -39,33 +40,41 @@ def run(
     soak_workers: int = 4,
     switch_seconds: float = 10.0,
     max_requests: int = 100_000,
-) -> dict:
-    """Case (problem, concurrency, batching; soak; switch of versions) -> {figure: value}.
+) -> dict[str, dict]:
+    """Runs all measurements and returns case -> {figure: value}.
 
-    The newest version is copied to a folder of its own, so that another one can come beside it.
+    There is one case for each problem, concurrency and batching mode, one for the soak test and one for the change of
+    version. The newest version is copied to a temporary folder, so that a second one can be published next to it.
 
     Args:
-      export_dir: the export's versions. problems: whose corpora give the inputs; each needs its signature.
-      examples: different inputs of each problem. seconds: for each figure.
-      timeout_seconds: the server's limit for a request; in the soak a slow one is held so long.
-      soak_seconds: 0 leaves the soak out. soak_workers: good requests under way at once in it, and in the switch.
-      switch_seconds: of load before a new version comes, and after it has taken over; 0 leaves the switch out.
-      max_requests: of each measurement and of the soak.
+      export_dir: folder of the export's versions.
+      problems: problems whose corpora provide the inputs; the export needs a signature for each of them.
+      examples: number of different inputs per problem.
+      concurrencies: numbers of concurrent requests.
+      seconds: duration of each measurement.
+      timeout_seconds: the server's time limit for a request. In the soak test, slow requests are held open that long.
+      soak_seconds: duration of the soak test; 0 skips it.
+      soak_workers: number of concurrent valid requests in the soak test and during the change of version.
+      switch_seconds: duration of the load before a new version is published, and after it has taken over; 0 skips the
+        change of version.
+      max_requests: maximum number of requests of each measurement and of the soak test.
 
     Raises:
-      RunError: no export there, or a corpus without an example.
+      RunError: there is no export, or a corpus has no examples.
       CorpusError: a corpus is missing or unreadable.
     """
     versions = [int(name) for name in os.listdir(export_dir) if name.isdecimal()] if os.path.isdir(export_dir) else []
     if not versions:
-        raise RunError(f"No export {export_dir}; write one with bin/export.py, and set serve.run.export_dir.")
+        raise RunError(
+            f"There is no export in {export_dir}. Write one with bin/export.py and set serve.run.export_dir."
+        )
     bodies = {problem.name: _bodies(problem, split, examples) for problem in problems}
-    every = [body for turn in zip(*bodies.values()) for body in turn]  # one of each problem, then the next of each
+    every = [body for turn in zip(*bodies.values()) for body in turn]  # the problems alternate
     limits = Limits(max_body_bytes=2 * max(map(len, every)), timeout_seconds=timeout_seconds)
     found = {}
     with tempfile.TemporaryDirectory() as folder:
 
-        def publish(version):
+        def publish(version):  # renamed when complete: the server must never see half a version
             aside = os.path.join(folder, f"writing-{version}")
             shutil.copytree(os.path.join(export_dir, str(max(versions))), aside)
             os.rename(aside, os.path.join(folder, str(version)))
@@ -98,10 +107,10 @@ def _measured(url: str, bodies: dict, kind: str, concurrencies, seconds, max_req
 
 
 def _bodies(problem: Problem, split: str, count: int) -> list[bytes]:
-    """`count` requests, from the problem's own corpus, repeated where it has fewer examples."""
+    """Returns `count` request bodies from the problem's corpus, repeated if it has fewer examples."""
     found = problem.source.examples(split, Report(problem.name))
     if not found:
-        raise RunError(f"{problem.name}: split {split} holds no example to send.")
+        raise RunError(f"{problem.name}: the {split} split has no examples to send.")
     bodies = [load.request_body(problem.name, _instance(problem, one)) for one in found[:count]]
     return [bodies[index % len(bodies)] for index in range(count)]
 
@@ -112,7 +121,7 @@ def _instance(problem: Problem, one: Example):
 
 
 def client_bytes(problem: Problem, one: Example) -> bytes:
-    """An example's input as a client sends it: UTF-8 text, the picture's file, a WAV of 16 bits."""
+    """Returns an example's input as a client sends it: UTF-8 text, an image file, or a 16-bit WAV file."""
     if problem.inputs == "language":
         return one.inputs.encode()
     if problem.inputs == "audio":
@@ -121,7 +130,7 @@ def client_bytes(problem: Problem, one: Example) -> bytes:
         return file.read()
 
 
-def _wav(samples: np.ndarray) -> bytes:  # float [samples] -> WAV of 16 bits
+def _wav(samples: np.ndarray) -> bytes:  # float [samples] -> 16-bit WAV file
     data = io.BytesIO()
     with wave.open(data, "wb") as file:
         file.setparams((1, 2, _RATE, len(samples), "NONE", ""))

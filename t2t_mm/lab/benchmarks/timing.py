@@ -1,4 +1,4 @@
-"""Timing of compiled functions, and the machine's own limits to compare with."""
+"""Times compiled functions, and measures the limits of the machine for comparison."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,7 +8,10 @@ import tensorflow as tf
 
 
 def seconds(*functions: Callable, repeats: int = 9) -> list[float]:
-    """Median seconds of a call of each, the functions taking turns, so that a drifting machine is fair to all."""
+    """Returns the median seconds of a call of each function.
+
+    The functions take turns, so that a change in the machine's speed affects all of them alike.
+    """
     for function in functions:
         wait(function())
         wait(function())
@@ -21,16 +24,16 @@ def seconds(*functions: Callable, repeats: int = 9) -> list[float]:
     return list(np.median(found, axis=0))
 
 
-def wait(result) -> None:
-    """Returns when every tensor of `result` is there."""
+def wait(result: object) -> None:
+    """Waits until every tensor in the nested structure `result` has been computed."""
     for tensor in tf.nest.flatten(result):
         tensor.numpy()
 
 
 def both_passes(call: Callable, weights: Sequence, signature: Sequence[tf.TensorSpec] = ()) -> Callable:
-    """A compiled forward and backward pass of `call`: the gradients of the weights and of floating-point arguments.
+    """Compiles a forward and backward pass of `call`, with gradients for the weights and the floating-point arguments.
 
-    The loss is the sum of squares, whose gradient differs from place to place, as that of a real one.
+    The loss is the sum of squares, because its gradient varies from element to element like that of a real loss.
     """
 
     @tf.function(autograph=False, input_signature=signature)
@@ -46,9 +49,9 @@ def both_passes(call: Callable, weights: Sequence, signature: Sequence[tf.Tensor
 
 
 def matmul_peak(dtype: str, rows: int = 2048, inner: int = 2048, columns: int = 2048) -> float:
-    """FLOP/s of products of matrices [rows, inner] and [inner, columns], the best of five times.
+    """Returns the FLOP/s of products of matrices `[rows, inner]` and `[inner, columns]`, the best of five runs.
 
-    Of small ones several are computed in one call, whose own cost then counts little.
+    Several small products are computed in one call, so that the overhead of the call matters little.
     """
     count = min(64, max(1, 2048**3 // (rows * inner * columns) // 4))
     factors = [tf.cast(tf.random.normal([rows, inner]), dtype) for _ in range(count)]
@@ -64,7 +67,7 @@ def matmul_peak(dtype: str, rows: int = 2048, inner: int = 2048, columns: int = 
 
 
 def memory_bandwidth(megabytes: int = 256) -> float:
-    """Bytes/s read and written while a large array is copied, the best of five."""
+    """Returns the bytes read and written per second while a large array is copied, the best of five runs."""
     source = np.ones(megabytes * 2**17)
     target = np.empty_like(source)
     best = np.inf

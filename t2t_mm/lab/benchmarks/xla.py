@@ -1,4 +1,4 @@
-"""The steps compiled by XLA beside the uncompiled ones: whether all compile, how often, and by how much they differ."""
+"""Compares steps compiled by XLA with uncompiled ones: whether all compile, how often, and how much results differ."""
 
 import os
 import time
@@ -14,26 +14,27 @@ from t2t_mm.lab.benchmarks.train import open_streams, train_step
 from t2t_mm.losses import problem_loss
 from t2t_mm.run.errors import RunError
 
-# With its optimizations XLA had not compiled the mini size after 18 minutes on two cores; without, it takes a minute or two
-# for each shape, and computes the same.
+# With optimizations, XLA had not finished compiling the mini size after 18 minutes on two cores. Without them it takes
+# one or two minutes per shape and computes the same function.
 _QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 def run(experiment: Experiment) -> dict[str, dict[str, float]]:
-    """One batch of every problem, in the training and the evaluation step, compiled and not, from equal weights.
+    """Runs the training and evaluation steps on one batch of each problem, compiled and uncompiled, from equal weights.
 
-    Nothing may be drawn at random: from a seed XLA draws other normal numbers than TensorFlow. The gates of the mixtures
-    are random here, since those of an untrained model choose the same experts for all. Differences are relative: of the
-    loss, of all gradients together (norm of the difference over the norm), of the loss in evaluation, and of all weights
-    after an update with the same gradients, which itself moves them by `weight_change`. Problems of one kind share a compiled
-    function, which has a program for each shape of batch: `compiled_shapes` of all that ran, beside the
-    `kinds_and_buckets` that a long run meets.
+    The experiment must not draw random numbers: from the same seed, XLA and TensorFlow draw different normal numbers.
+    The gates of the mixtures are set to random weights, since those of an untrained model choose the same experts for
+    all tokens. All differences are relative: that of the training loss, of all gradients together (norm of the
+    difference over the norm), of the evaluation loss, and of all weights after an update with the same gradients;
+    `weight_change` is how far that update moves the weights. Problems of one kind share a compiled function, which has
+    one program per batch shape: `compiled_shapes` counts those that were compiled, `kinds_and_buckets` those that a
+      long run would need.
 
     Raises:
-      RunError: batches have no static shapes.
+      RunError: the batches do not have static shapes.
     """
     if not experiment.batches.static_shapes:
-        raise RunError("XLA compiles every shape anew: set buckets.BatchSettings.static_shapes = True.")
+        raise RunError("XLA compiles every new shape separately: set buckets.BatchSettings.static_shapes = True.")
     os.environ.setdefault("XLA_FLAGS", _QUICK)
     problems, (streams, _) = experiment.problems, open_streams(experiment.problems, experiment)
     batches = {name: next(iter(stream)) for name, stream in streams.items()}
@@ -88,7 +89,7 @@ def _open_gates(network) -> None:
 
 
 def _evaluations(network, problems, compiled: bool) -> dict:
-    """Problem name -> function of batch and command: the loss as evaluation has it."""
+    """Returns problem name -> function of batch and command that computes the evaluation loss."""
 
     def of(problem):
         return tf.function(
@@ -111,7 +112,7 @@ def _shapes(batch: dict) -> tuple:
 
 
 def _difference(expected, given) -> float:
-    """The norm of the difference of two lists of tensors over that of the first."""
+    """Returns the norm of the difference of two lists of tensors, divided by the norm of the first list."""
     off, size = (
         np.sqrt(sum(float(tf.reduce_sum(tf.square(tf.cast(x, tf.float64)))) for x in tensors))
         for tensors in ([tf.subtract(e, g) for e, g in zip(expected, given)], expected)

@@ -1,1 +1,1 @@
-"""The paper's tables as runs, and their report."""
+"""Reproduces the paper's tables: declares and runs the trainings they need, and writes the report."""

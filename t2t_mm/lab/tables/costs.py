@@ -1,4 +1,4 @@
-"""What runs take: guessed from the declaration first, then from what has been timed on this machine."""
+"""Estimates how long runs take, first from their declaration, then from the jobs that were timed on this machine."""
 
 import json
 import os
@@ -9,19 +9,25 @@ from t2t_mm.run.files import write_json
 
 TIMINGS = "timings.json"
 _OF_PROBLEM = {problem.name: problem.seconds for problem in PROBLEMS}
-_OTHER = 0.25  # seconds of an update on a problem that the declaration does not know
-_START, _TRACE = 15.0, 6.0  # seconds of a process, and more for each problem's graph
-_SCORE, _DECODE = 5.0, 13.0  # seconds for a problem's dev and test sets, and for their decoding
+_OTHER = 0.25  # seconds per update on a problem that is not in PROBLEMS
+_START, _TRACE = 15.0, 6.0  # seconds to start a process, and to trace the graph of each problem
+_SCORE, _DECODE = 5.0, 13.0  # seconds to score the dev and test sets of a problem, and to decode them
 
 
 class Costs:
-    """Seconds of trainings and scorings; what was timed lies in a file of the runs' folder.
+    """Estimated seconds of training and scoring jobs. Measured times are kept in a file in the folder of the runs.
 
-    A run that was timed takes as long with its next seed. Another's guess is scaled by what was timed so far.
+    A run is expected to take as long with its next seed as it did before. For a run that has not been timed, the guess
+    from the declaration is multiplied by the ratio of measured to guessed times so far.
     """
 
     def __init__(self, folder: str, problems: dict[str, tuple[str, ...]]):
-        """problems: run -> the names of its problems."""
+        """Reads the times measured so far.
+
+        Args:
+          folder: folder of all runs.
+          problems: run -> the names of its problems.
+        """
         self._path, self._problems = os.path.join(folder, TIMINGS), problems
         self._timed = self._read()
 
@@ -32,14 +38,14 @@ class Costs:
             return json.load(file)
 
     def add(self, planned: Planned, job: str, steps: int, seconds: float) -> None:
-        """A job that ended well."""
+        """Records the time of a job that succeeded."""
         record = {"run": planned.run.name, "job": job, "steps": steps, "seconds": round(seconds, 1)}
         record["guessed"] = round(self._guess(planned, job, steps), 1)
-        self._timed = [*self._read(), record]  # another process may have added to it
+        self._timed = [*self._read(), record]  # read again, since another process may have added to the file
         write_json(self._path, self._timed, indent=1)
 
     def seconds(self, planned: Planned, job: str, steps: int) -> float:
-        """Of a job ("train" of so many steps, or "score")."""
+        """Estimates the seconds of a job: "train" for the given number of steps, or "score"."""
         same = [t for t in self._timed if t["run"] == planned.run.name and t["job"] == job]
         if same and job == "score":
             return same[-1]["seconds"]
@@ -50,13 +56,13 @@ class Costs:
         return scale * self._guess(planned, job, steps)
 
     def basis(self) -> str:
-        """What the estimates rest on."""
+        """Says what the estimates are based on."""
         if not self._timed:
-            return "guessed for the mini size on two CPU cores; nothing was timed here yet"
-        return f"from {len(self._timed)} jobs timed here"
+            return "guessed for the mini size on two CPU cores; nothing has been timed here yet"
+        return f"estimated from {len(self._timed)} jobs timed here"
 
     def spent(self) -> float:
-        """Seconds of all that was timed."""
+        """Returns the total seconds of all timed jobs."""
         return sum(timed["seconds"] for timed in self._timed)
 
     def _guess(self, planned: Planned, job: str, steps: int) -> float:

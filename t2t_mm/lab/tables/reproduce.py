@@ -1,4 +1,4 @@
-"""The whole of bin/reproduce.py: corpora, plan, runs, report."""
+"""The implementation of bin/reproduce.py: corpora, plan, runs and report."""
 
 import fnmatch
 import json
@@ -19,21 +19,28 @@ from t2t_mm.run.errors import RunError
 
 __all__ = ["CORPORA", "Stopped", "Study"]
 CORPORA = {"mini": "gin/runs/tables_mini.gin", "real": "gin/runs/tables_real.gin"}
-_ONLY_MINI = ("curve", "zero_shot")  # they need trees and references that only the mini corpora have
-_PIECES = {"mini": 1200, "real": 8000}
+_ONLY_MINI = ("curve", "zero_shot")  # these tables need trees and references that only the mini corpora have
+_PIECES = {"mini": 1200, "real": 8000}  # vocabulary size
 
 
 class Study:
-    """Some of the tables on some corpora.
+    """A selection of the tables on the mini or the real corpora.
 
     Args:
-      corpora: a key of CORPORA. names: the tables', all that the corpora allow when empty. seeds: how many runs of each.
-      folder: of the runs. commands: the folder of bin/. gin_files, bindings: over those of the corpora, for all runs.
-      size: a file of gin/sizes, for real corpora ("base" without).
-      runs, tables: other declarations than those of `tables.declare`.
+      corpora: a key of CORPORA.
+      names: names of the tables. Empty: all tables that the corpora support.
+      seeds: number of seeds of each run.
+      folder: folder of all runs.
+      commands: folder of train.py, score.py and the other commands.
+      gin_files: configuration files for all runs, applied after those of the corpora.
+      bindings: Gin bindings for all runs, applied after the files.
+      size: a file of gin/sizes, for real corpora only. Default: "base".
+      declaration: runs and tables to use instead of those of `tables.declare`.
+      say: prints one line.
 
     Raises:
-      ConfigError: a .gin file is missing or does not parse. RunError: an unknown table, or one that the corpora lack.
+      ConfigError: a .gin file is missing or cannot be parsed.
+      RunError: a table is unknown or not supported by the corpora, or a size was given for the mini corpora.
     """
 
     def __init__(
@@ -53,11 +60,13 @@ class Study:
         known = [table.name for table in tables if corpora == "mini" or table.name not in _ONLY_MINI]
         for name in names:
             if name not in known:
-                raise RunError(f"Unknown table {name!r} on the {corpora} corpora; there are {', '.join(known)}.")
+                raise RunError(f"Unknown table {name!r} for the {corpora} corpora; choose from {', '.join(known)}.")
         self._tables = [table for table in tables if table.name in (names or known)]
         wanted = [name for table in self._tables for name in table.run_names()]
         if corpora == "mini" and size:
-            raise RunError(f"The runs on the mini corpora have the mini size; change it with --gin_param, not size {size!r}.")
+            raise RunError(
+                f"Runs on the mini corpora have the mini size, not {size!r}; change its settings with --gin_param."
+            )
         sizes = [f"gin/sizes/{size or 'base'}.gin"] if corpora == "real" else []
         self._setting = Setting(folder, (*sizes, CORPORA[corpora], *gin_files), tuple(bindings), seeds)
         self.planned = plan(with_starts(wanted, runs), self._setting)
@@ -68,7 +77,7 @@ class Study:
         self._corpora, self._commands, self._say = corpora, commands, say
 
     def describe(self) -> str:
-        """Every run with its steps, what it lacks and the hours it takes, and the sum."""
+        """Returns a table of all runs with their steps, the steps done and the hours left, and the total."""
         jobs: dict[str, float] = {}
         for job in missing(self.planned):
             name = job.planned.name
@@ -82,25 +91,31 @@ class Study:
         return "\n".join(lines)
 
     def keep(self, path: str) -> list[str]:
-        """Takes from an earlier report (its .json) the scores of runs of the same configuration -> their names.
+        """Reuses the scores of an earlier report for runs with the same configuration.
+
+        Args:
+          path: the JSON file of the report.
+
+        Returns:
+          The names of the runs whose scores were taken.
 
         Raises:
-          RunError: the file is not there, or not such a report.
+          RunError: the file does not exist or is not a report of bin/reproduce.py.
         """
         try:
             with open(path, encoding="utf-8") as file:
                 kept = json.load(file)["results"]["scores"]
         except FileNotFoundError:
-            raise RunError(f"{path}: no such report to keep scores of.") from None
+            raise RunError(f"{path}: there is no such report to take scores from.") from None
         except (ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{path}: not a report of bin/reproduce.py ({error!r}).") from error
+            raise RunError(f"{path}: this is not a report of bin/reproduce.py ({error!r}).") from error
         return [planned.name for planned in self.planned if planned.keep(kept)]
 
     def prepare(self) -> None:
-        """Makes the mini corpora and the vocabulary where they are not there.
+        """Creates the mini corpora and the vocabulary if they do not exist yet.
 
         Raises:
-          RunError: a command that makes them failed.
+          RunError: one of the commands that create them failed.
         """
         corpora, vocabulary = self._paths
         if self._corpora == "mini" and not os.path.isdir(corpora):
@@ -117,26 +132,31 @@ class Study:
             raise RunError(f"{script} failed with exit code {done.returncode}.")
 
     def run(self, at_once: int = 1, only: Sequence[str] = ()) -> dict[str, str]:
-        """Does what the plan lacks, so many jobs at once -> name of each that failed: why.
+        """Runs the missing jobs of the plan.
 
         Args:
-          only: names of runs, or patterns as the shell has them; all without.
+          at_once: number of jobs that run at the same time.
+          only: names of runs, or shell-style patterns. Default: all runs.
+
+        Returns:
+          The name of each failed job -> the reason.
 
         Raises:
-          RunError: a name that fits no run. And as `Runner.run` and `missing` do.
+          RunError: a name or pattern matches no run, or a folder holds a run with another configuration.
+          Stopped: a signal stopped the jobs.
         """
         names = {planned.run.name for planned in self.planned}
         chosen = set() if only else names
         for pattern in only:
             found = fnmatch.filter(names, pattern)
             if not found:
-                raise RunError(f"No run is called {pattern!r}; there are {', '.join(sorted(names))}.")
+                raise RunError(f"No run matches {pattern!r}; choose from {', '.join(sorted(names))}.")
             chosen.update(found)
         jobs = [job for job in missing(self.planned) if job.planned.run.name in chosen]
         os.makedirs(self._setting.folder, exist_ok=True)
         return Runner(self._commands, self._costs, self._say, at_once=at_once).run(jobs)
 
     def report(self, path: str, command: str) -> list[str]:
-        """Writes the report of what is finished -> the paths of its files."""
+        """Writes the report on the finished runs and returns the paths of its files."""
         found = gather(self._tables, self.planned, self.problems)
         return write(path, command, self._setting.seeds, self._costs.spent() / 60, found)

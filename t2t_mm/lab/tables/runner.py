@@ -1,4 +1,4 @@
-"""Does what a plan still lacks, a process for each job."""
+"""Runs the missing jobs of a plan, each in its own process."""
 
 import dataclasses
 import os
@@ -19,16 +19,22 @@ _LOG_TAIL = 1 << 14  # bytes
 
 
 class Stopped(Exception):
-    """Ctrl-C or SIGTERM; what was at work is saved, and the same command goes on from there."""
+    """Raised after Ctrl-C or SIGTERM, once the running jobs have saved their state. The same command resumes them."""
 
     def __init__(self, number: int, name: str):
-        super().__init__(f"stopped by {signal.Signals(number).name} during {name}; the same command goes on from here.")
+        stopped_by = signal.Signals(number).name
+        super().__init__(f"stopped by {stopped_by} during {name}; run the same command again to resume.")
         self.number = number
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What is to be done for a run: "train" or "score". done: steps there are already."""
+    """One job of a run.
+
+    Attributes:
+      kind: "train" or "score".
+      done: number of steps that the run has already been trained for.
+    """
 
     planned: Planned
     kind: str
@@ -44,18 +50,18 @@ class Job:
 
     @property
     def needs(self) -> set[str]:
-        """Folders of trainings that must have ended, besides the one that it is itself."""
+        """The folders of the runs, other than this training itself, that must have been trained before."""
         folders = {self.planned.weights, self.planned.start} - {None}
         return folders - {self.planned.folder} if self.kind == "train" else folders
 
 
 def missing(plan: Sequence[Planned]) -> list[Job]:
-    """The jobs that a plan lacks, each training before the scoring of what it trains.
+    """Returns the jobs that remain to be done for a plan, with every training before its scoring.
 
-    A run whose scores are there is trained only where another, whose are not, starts from its weights.
+    A run that already has its scores is only trained if a run without scores starts from its weights.
 
     Raises:
-      RunError: a folder holds a run of another configuration.
+      RunError: a folder holds a run with another configuration.
     """
     unscored = [planned for planned in plan if planned.scores() is None]
     needed = {folder for planned in unscored for folder in (planned.folder, planned.start)}
@@ -71,7 +77,16 @@ def missing(plan: Sequence[Planned]) -> list[Job]:
 
 @dataclasses.dataclass
 class _Work:
-    """A job at work. log: its file, in which its own output begins at `begin`. expected: seconds of the machine."""
+    """A running job.
+
+    Attributes:
+      place: its position among all jobs, such as "[2/9]".
+      log: path of its log file.
+      begin: offset in the log file at which the output of this process begins.
+      expected: estimated duration in seconds of machine time (see `Runner`).
+      started: start time.
+      shown: time of the last line of progress.
+    """
 
     job: Job
     place: str
@@ -89,14 +104,17 @@ class _Work:
 class Runner:
     """Runs jobs as processes of bin/train.py and bin/score.py.
 
-    A process has its memory and its Gin to itself; its output goes to `train.log` or `score.log` of the run's folder.
+    Separate processes do not share memory or Gin configuration. The output of a process goes to `train.log` or
+    `score.log` in the folder of the run.
 
     Args:
-      commands: the folder of the two. costs: learns what they take. say: prints a line.
-      every_seconds: between two lines of progress.
-      at_once: how many jobs run side by side, each with its share of the cores. A model whose step is many small
-        operations does not fill several cores; two of them do. Times are then those of the machine: a job's, divided
-        by `at_once`.
+      commands: folder of the two commands.
+      costs: estimates the duration of the jobs and records it.
+      say: prints one line.
+      every_seconds: seconds between two lines of progress.
+      at_once: number of jobs that run at the same time, each with an equal share of the cores. A model whose step
+        consists of many small operations cannot keep several cores busy, but two such models can. Times are then
+        counted as machine time: the time of a job divided by `at_once`.
     """
 
     def __init__(
@@ -107,16 +125,19 @@ class Runner:
         self._working: list[_Work] = []
 
     def run(self, jobs: Sequence[Job]) -> dict[str, str]:
-        """All jobs, in order as far as one can begin -> name of each that failed: why.
+        """Runs all jobs, in the given order as far as their dependencies allow.
 
-        A job begins when the training of the weights that it needs has ended. What needs a failed one is not tried, the
-        rest is.
+        A job starts when the weights that it needs have been trained. Jobs that depend on a failed training are
+        skipped; all others still run.
+
+        Returns:
+          The name of each failed job -> the reason.
 
         Raises:
-          Stopped: by a signal; the jobs at work have saved themselves.
+          Stopped: a signal stopped the jobs, which have saved their state.
         """
         failed: dict[str, str] = {}
-        broken: set[str] = set()  # folders whose weights there are none of
+        broken: set[str] = set()  # folders whose training failed or was skipped
         waiting = list(jobs)
         places = {job.name: f"[{position}/{len(jobs)}]" for position, job in enumerate(jobs, 1)}
         before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -125,7 +146,7 @@ class Runner:
                 while not self._stop and len(self._working) < self._at_once and (job := self._next(waiting)):
                     waiting.remove(job)
                     if needs := job.needs & broken:
-                        failed[job.name] = f"{', '.join(sorted(needs))} has no finished training"
+                        failed[job.name] = f"it needs {', '.join(sorted(needs))}, where training did not finish"
                         broken.add(job.planned.weights)
                         continue
                     self._start(job, places[job.name], waiting)
@@ -148,7 +169,7 @@ class Runner:
         return failed
 
     def _next(self, waiting: Sequence[Job]) -> Job | None:
-        """The first that needs no weights which are still to be trained."""
+        """Returns the first waiting job whose weights do not depend on a training that is running or waiting."""
         to_train = {work.job.planned.folder for work in self._working if work.job.kind == "train"}
         for job in waiting:
             if not job.needs & to_train:
@@ -170,23 +191,23 @@ class Runner:
             file.write(f"$ {shlex.join(command)}\n")
             file.flush()
             begin = file.tell()
-            # A session of its own, so that Ctrl-C reaches it once, by `_on_signal`.
+            # In its own session, the process does not get Ctrl-C from the terminal, only the signal of `_on_signal`.
             process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True, env=environment)
         expected = self._costs.seconds(job.planned, job.kind, job.steps)
         self._working.append(_Work(job, place, process, log, begin, expected))
-        self._say(f"{place} {job.name} | {duration(self._left(waiting))} left in all")
+        self._say(f"{place} {job.name} | {duration(self._left(waiting))} left in total")
 
     def _show(self, waiting: Sequence[Job]) -> None:
-        """A line of progress for each job at work, where the last is old enough."""
+        """Prints a line of progress for each running job, unless its last one is recent."""
         now = time.monotonic()
         for work in self._working:
             if now - work.shown > self._every:
                 work.shown = now
                 where = self._look(work)
-                self._say(f"{work.place} {work.job.name}: {where} | {duration(self._left(waiting))} left in all")
+                self._say(f"{work.place} {work.job.name}: {where} | {duration(self._left(waiting))} left in total")
 
     def _look(self, work: _Work) -> str:
-        """Where a job is; corrects what it is expected to take."""
+        """Returns the progress of a job and updates its expected duration."""
         found = _PROGRESS.findall(_tail(work.log, work.begin))
         if work.job.kind != "train" or not found or not work.job.steps:
             return f"{work.seconds():.0f} s"
@@ -196,22 +217,23 @@ class Runner:
         return f"step {found[-1]}/{work.job.planned.steps}"
 
     def _left(self, waiting: Sequence[Job]) -> float:
-        """Seconds, of what waits and what is at work."""
+        """Returns the estimated seconds left, for waiting and running jobs."""
         left = sum(self._costs.seconds(job.planned, job.kind, job.steps) for job in waiting)
         return left + sum(max(work.expected - work.seconds() / self._at_once, 0) for work in self._working)
 
     def _end(self, work: _Work) -> str | None:
-        """Of a process that has ended -> why it failed."""
+        """Handles a process that has ended, and returns the reason if it failed."""
         job, code = work.job, work.process.returncode
         if code:
             return f"exit code {code}: {_last_line(work.log, work.begin)} ({work.log})"
         if job.kind == "train" and not job.planned.trained() or job.kind == "score" and job.planned.scores() is None:
-            return f"it ended without an error and without what it is for: {_last_line(work.log, work.begin)} ({work.log})"
+            last = _last_line(work.log, work.begin)
+            return f"it ended without an error, but did not write its result: {last} ({work.log})"
         self._costs.add(job.planned, job.kind, job.steps, work.seconds() / self._at_once)
         return None
 
     def command(self, job: Job) -> list[str]:
-        """The command line after the interpreter's name."""
+        """Returns the command line of a job, without the interpreter."""
         planned = job.planned
         settings = [f"--gin_file={path}" for path in planned.gin_files]
         settings += [f"--gin_param={binding}" for binding in planned.bindings]
@@ -223,7 +245,7 @@ class Runner:
         return [script, *settings, *flags, *(["--baselines"] if planned.run.baselines else [])]
 
     def _on_signal(self, number, _):
-        """The first one lets the processes save themselves; one more ends them at once, and this with it."""
+        """Passes the signal on: after the first one the processes save and exit, after the second they exit at once."""
         self._stop = number
         self._stopped_in = ", ".join(work.job.name for work in self._working) or "a pause between two jobs"
         for work in self._working:
@@ -232,12 +254,13 @@ class Runner:
 
 
 def duration(seconds: float) -> str:
+    """Formats a duration as minutes, or as hours and minutes."""
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
 
 
 def _tail(path: str, begin: int) -> str:
-    """The end of what was written to a log from `begin` on."""
+    """Returns the end of what was written to a log after the offset `begin`."""
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(begin, size - _LOG_TAIL))
@@ -246,4 +269,4 @@ def _tail(path: str, begin: int) -> str:
 
 def _last_line(path: str, begin: int) -> str:
     lines = _tail(path, begin).strip().splitlines()
-    return lines[-1][:500] if lines else "it wrote nothing"
+    return lines[-1][:500] if lines else "there was no output"

@@ -1,4 +1,4 @@
-"""From declared runs to folders on disk: which there are, what each holds, what is done."""
+"""Maps declared runs to folders on disk: which runs there are, their configuration, and how far they are."""
 
 import dataclasses
 import difflib
@@ -18,9 +18,13 @@ SCORES = "scores.json"
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What all runs share.
+    """The settings that all runs share.
 
-    folder: every run has its own below it. gin_files, bindings: of every run; its own come over them. seeds: how many.
+    Attributes:
+      folder: parent of the folders of all runs.
+      gin_files: configuration files of every run; those of the run itself are applied after them.
+      bindings: Gin bindings of every run; those of the run itself are applied after them.
+      seeds: number of seeds of each run.
     """
 
     folder: str
@@ -33,9 +37,12 @@ class Setting:
 class Planned:
     """A run with one seed.
 
-    folder: its own. start: that of the run it starts from. weights: where its checkpoints lie, in `start` where it is not
-      trained itself. configuration: all of its
-    Gin as text. steps: of its training, or of that of its weights.
+    Attributes:
+      folder: folder of the run.
+      start: folder of the run whose weights it starts from.
+      weights: folder of its checkpoints. For a run that is not trained itself, this is `start`.
+      configuration: the complete Gin configuration as text.
+      steps: training steps of its weights.
     """
 
     run: Run
@@ -53,32 +60,38 @@ class Planned:
         return f"{self.run.name}, seed {self.seed}"
 
     def done(self) -> int:
-        """Steps that the newest checkpoint has; 0 without one."""
+        """Returns the step of the newest checkpoint, or 0 if there is none."""
         found = newest_first(checkpoints_folder(self.weights))
         return int(found[0].rsplit("-", 1)[1]) if found else 0
 
     def trained(self) -> bool:
+        """Whether the newest checkpoint is that of the last step."""
         return self.done() >= self.steps
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the configuration."""
+        """The SHA-256 hash of the configuration."""
         return hashlib.sha256(self.configuration.encode()).hexdigest()
 
     def scores(self) -> dict | None:
-        """What bin/score.py found at the last step; None where that is still to come or was not scored.
+        """Returns the scores that bin/score.py wrote for the last step, or None if there are none yet.
 
-        The checkpoint need not be there any more, see `keep`.
+        The checkpoint itself need not exist; see `keep`.
         """
         try:
             with open(os.path.join(self.folder, SCORES), encoding="utf-8") as file:
                 found = json.load(file)
         except FileNotFoundError:
             return None
+        # A run that was trained for more steps than planned counts with its newest checkpoint.
         return found if found["step"] == max(self.steps, self.done()) else None
 
     def keep(self, kept: dict) -> bool:
-        """Takes the scores of an earlier report, where they are of the same configuration and there are none here."""
+        """Takes the scores of an earlier report if they have the same configuration and the run has not begun here.
+
+        Returns:
+          Whether the scores were taken.
+        """
         found = kept.get(self.run.name, {}).get(str(self.seed))
         if found is None or found["configuration"] != self.digest or self.done() or self.scores() is not None:
             return False
@@ -86,7 +99,7 @@ class Planned:
         return True
 
     def check_same(self) -> None:
-        """RunError when the folder holds a run of another configuration than the one planned now."""
+        """Raises RunError if the folder holds a run with a configuration other than the planned one."""
         path = os.path.join(self.folder, "config.gin")
         if not os.path.isfile(path):
             return
@@ -97,17 +110,19 @@ class Planned:
         lines = difflib.unified_diff(before.splitlines(), self.configuration.splitlines(), lineterm="", n=0)
         changed = [line for line in lines if line[0] in "+-" and line[:3] not in ("+++", "---")]
         raise RunError(
-            f"{self.folder}: was made with another configuration ({'; '.join(changed[:6])}). Delete it, or choose another "
-            "folder for the runs."
+            f"{self.folder} was created with another configuration ({'; '.join(changed[:6])}). Delete it, or choose "
+            "another folder for the runs."
         )
 
 
 def plan(runs: Sequence[Run], setting: Setting) -> list[Planned]:
-    """Every run with each of its seeds; all runs of the first seed come first, so that every table is there early.
+    """Returns every run with each of its seeds.
+
+    All runs of the first seed come first, so that a first version of every table is available early.
 
     Raises:
-      ConfigError: a .gin file is missing or does not parse.
-      RunError: a run starts from one that does not come before it in `runs`, or has fewer seeds than its start.
+      ConfigError: a .gin file is missing or cannot be parsed.
+      RunError: a run starts from one that is not declared before it, or has more seeds than that run.
     """
     found: list[Planned] = []
     seeds = {run.name: run.seeds(setting.seeds) for run in runs}
@@ -117,11 +132,11 @@ def plan(runs: Sequence[Run], setting: Setting) -> list[Planned]:
         if run.init_from and len(seeds[run.init_from]) < len(seeds[run.name]):
             raise RunError(f"{run.name} has more seeds than the run {run.init_from} that it starts from.")
         found += [_planned(run, seed, setting) for seed in seeds[run.name]]
-    return sorted(found, key=lambda planned: planned.seed)
+    return sorted(found, key=lambda planned: planned.seed)  # stable, so that runs still follow those they start from
 
 
 def with_starts(names: Sequence[str], runs: dict[str, Run]) -> list[Run]:
-    """The named runs and those they start from, in the order of their declaration."""
+    """Returns the named runs and the runs that they start from, in the order of declaration."""
     wanted = set(names) | {runs[name].init_from for name in names}
     return [run for name, run in runs.items() if name in wanted]
 

@@ -1,4 +1,4 @@
-"""Everything the report wants to know of one trained model, as one JSON file in the run's folder."""
+"""Collects everything the report needs to know about a trained model in one JSON file in the folder of the run."""
 
 import os
 
@@ -16,16 +16,23 @@ SAMPLES = 3
 
 
 def score(experiment: Experiment, model_dir: str, decoding: Decoding | None = Decoding(), baselines: bool = False) -> dict:
-    """Scores the newest sound checkpoint of `model_dir` on the dev and test sets of the experiment's problems.
+    """Scores the newest valid checkpoint of `model_dir` on the dev and test sets of the experiment's problems.
 
-    Returns: {"step", "seed", "training_seconds", "parameters": part -> count, "splits": split -> problem -> {"figures":
-      metric -> value, "examples": {"nats", "right", "tokens"} (a list each, in the order of the split), "experts":
-      mixture -> summed gates, "samples"}, "curves": split -> problem ->
-      [[step, nats per token], …], "baselines": split -> problem -> {metric: value}}.
-      A split that a corpus lacks is left out.
+    Args:
+      decoding: settings for decoding answers; None skips all decoded metrics.
+      baselines: whether to score the trivial answers of `t2t_mm.evaluation.baselines` too.
+
+    Returns:
+      A dict with these entries. A corpus may lack a test set, which is then left out.
+        "step", "seed", "training_seconds"
+        "parameters": part of the model -> count
+        "splits": split -> problem -> {"figures": metric -> value; "examples": {"nats", "right", "tokens"}, each a list
+          in the order of the split; "experts": mixture -> summed gates; "samples"}
+        "curves": split -> problem -> [[step, nats per token], …]
+        "baselines": split -> problem -> {metric: value}
 
     Raises:
-      RunError: no checkpoint, or one that does not fit.
+      RunError: there is no checkpoint, or it does not fit the configuration.
       CorpusError: a corpus is missing.
     """
     network, description, trained = load_trained(experiment, model_dir)
@@ -41,7 +48,7 @@ def score(experiment: Experiment, model_dir: str, decoding: Decoding | None = De
             except MissingCorpus as error:
                 if split == "dev":
                     raise
-                logging.warning("%s: no %s set: %s", problem.name, split, error)
+                logging.warning("%s: there is no %s set: %s", problem.name, split, error)
     return {
         "step": trained["step"],
         "seed": description["seed"],
@@ -71,6 +78,6 @@ def _record(found: Evaluated) -> dict:
 
 
 def write(path: str, scores: dict) -> None:
-    """Whole or not at all."""
+    """Writes the scores to `path` as JSON, atomically."""
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     write_json(path, scores)

@@ -1,4 +1,4 @@
-"""What is signal and what is noise: means over seeds, and paired bootstrap tests over examples and seeds."""
+"""Separates signal from noise: means over seeds, and paired bootstrap tests over examples and seeds."""
 
 import dataclasses
 import math
@@ -7,15 +7,20 @@ from collections.abc import Sequence
 import numpy as np
 
 DRAWS = 10_000
-_AT_ONCE = 1_000  # draws, which bounds the memory
-# Student's t at 97.5% for 1, 2, … degrees of freedom; the normal's beyond.
+_AT_ONCE = 1_000  # draws computed at once, which bounds the memory
+# The 97.5% quantiles of Student's t for 1, 2, … degrees of freedom. Beyond these, the normal quantile is used.
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """One figure over the seeds. std: of the sample (n − 1); half_width: of the 95% t interval of the mean; both None
-    for one seed."""
+    """The distribution of one figure over the seeds.
+
+    Attributes:
+      std: sample standard deviation (n − 1), or None for one seed.
+      half_width: half the width of the 95% t interval of the mean, or None for one seed.
+      seeds: number of seeds.
+    """
 
     mean: float
     std: float | None
@@ -24,10 +29,14 @@ class Spread:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Raises ValueError without a value."""
+    """Summarizes one value per seed.
+
+    Raises:
+      ValueError: there are no values.
+    """
     count = len(values)
     if not count:
-        raise ValueError("No value to take the mean of.")
+        raise ValueError("No values: the mean of an empty sequence is undefined.")
     if count == 1:
         return Spread(float(values[0]), None, None, 1)
     std = float(np.std(values, ddof=1))
@@ -37,7 +46,15 @@ def spread(values: Sequence[float]) -> Spread:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """first − second of one figure. low, high: bounds of its 95% interval. p: two-sided, of no difference."""
+    """The difference first − second of one figure.
+
+    Attributes:
+      low: lower bound of the 95% interval.
+      high: upper bound of the 95% interval.
+      p: two-sided p-value of the hypothesis that there is no difference.
+      examples: number of examples.
+      seeds: number of seeds of each side.
+    """
 
     difference: float
     low: float
@@ -53,22 +70,26 @@ def paired_difference(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Difference:
-    """Paired bootstrap (Efron and Tibshirani 1993, 16.4; Koehn 2004) of a figure that is a ratio of sums over examples.
+    """Compares two sides by paired bootstrap (Efron and Tibshirani 1993, 16.4; Koehn 2004).
 
-    Every draw takes the same examples, with replacement, for all runs of both sides: what is hard for both tells nothing.
-    It also takes seeds of each side, one less than there are (Rao and Wu 1988: so the spread of a mean of few seeds is
-    not underestimated), so that a difference that another seed could undo counts as noise. With one seed a side, only the
-    choice of examples is tested.
+    The figure is a ratio of sums over examples. Every draw takes the same examples, with replacement, for all runs of
+    both sides, since examples that are hard for both sides say nothing about their difference. It also draws seeds of
+    each side, so that a difference that another seed could reverse counts as noise; it draws one seed less than there
+    are, because the spread of a mean of few seeds would otherwise be underestimated (Rao and Wu 1988). With one seed
+    per side, only the choice of examples is tested.
 
     Args:
-      first, second: one (numerators, denominators) a seed, arrays over the same examples.
+      first: one pair (numerators, denominators) per seed, arrays over the same examples.
+      second: the same for the other side.
+      draws: number of bootstrap draws.
+      seed: seed of the draws.
 
     Raises:
-      ValueError: the examples differ in number, or a side has no seed.
+      ValueError: the sides have different numbers of examples, or a side has no seeds.
     """
     sides = [np.stack([np.stack(run) for run in side]).astype(float) for side in (first, second) if len(side)]
     if len(sides) < 2 or sides[0].shape[2] != sides[1].shape[2]:
-        raise ValueError("Both sides need a seed, and all runs the same examples.")
+        raise ValueError("Both sides need at least one seed, and all runs need the same examples.")
     count, rng = sides[0].shape[2], np.random.default_rng(seed)
     observed = _mean(sides[0].sum(axis=2)) - _mean(sides[1].sum(axis=2))
     found = []
@@ -95,7 +116,7 @@ def _mean(sums: np.ndarray) -> float:  # [seeds, 2]
 
 
 def beyond_noise(p_values: Sequence[float], level: float = 0.05) -> list[bool]:
-    """Which of several tests hold at `level` together (Holm 1979)."""
+    """Returns which of several tests are significant at `level`, corrected for their number (Holm 1979)."""
     order, held = np.argsort(p_values, kind="stable"), [False] * len(p_values)
     for rank, index in enumerate(order):
         if p_values[index] > level / (len(p_values) - rank):
@@ -105,6 +126,9 @@ def beyond_noise(p_values: Sequence[float], level: float = 0.05) -> list[bool]:
 
 
 def overlap(first: Sequence[float], second: Sequence[float]) -> float:
-    """How much two distributions over experts share: the sum of the smaller shares, 0 to 1 (1 − total variation)."""
+    """Returns the overlap of two distributions over experts, from 0 to 1.
+
+    It is the sum of the smaller share of each expert, which equals 1 − total variation distance.
+    """
     first, second = (np.asarray(x, float) / np.sum(x) for x in (first, second))
     return float(np.minimum(first, second).sum())

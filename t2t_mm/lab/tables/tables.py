@@ -1,7 +1,7 @@
-"""The tables: which runs there are, and which of their figures stand where, beside the paper's.
+"""Declares the tables: their runs, and which figures they show next to those of the paper.
 
-A new problem is a .gin file and one row of PROBLEMS, a new ablation a .gin file and one row of VARIANTS
-(docs/reproduce.md).
+Adding a problem takes a .gin file and one row in PROBLEMS; adding an ablation takes a .gin file and one row in
+VARIANTS. See docs/reproduce.md.
 """
 
 import dataclasses
@@ -10,8 +10,13 @@ from collections.abc import Sequence
 
 @dataclasses.dataclass(frozen=True)
 class ProblemRow:
-    """decoded: the problem's decoded metrics that the tables show. seconds: an update on one batch of it in the mini
-    size on two CPU cores, the first guess of what a run takes."""
+    """A problem of the tables.
+
+    Attributes:
+      decoded: the decoded metrics that the tables show.
+      seconds: duration of an update on one batch with the mini size on two CPU cores, for the first estimate of the
+        time that a run takes.
+    """
 
     name: str
     label: str
@@ -21,7 +26,11 @@ class ProblemRow:
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """A model without something. joint_seeds: so many seeds at most of the joint run, the dearest."""
+    """An ablation of the model.
+
+    Attributes:
+      joint_seeds: the joint run has at most this many seeds, because joint runs are the most expensive. None: no limit.
+    """
 
     name: str
     label: str
@@ -44,14 +53,14 @@ VARIANTS = (
     Variant("without_attention", "without attention", "gin/tables/without_attention.gin"),
 )
 ABLATED = ("imagenet", "wmt_en_fr")  # the problems of Table 4
-TREES = (100, 300, 5000)  # of the learning curve, besides the corpus as the other tables have it
-PAIRS = {  # problem -> its label; never trained together, see gin/tables/zero_shot.gin
+TREES = (100, 300, 5000)  # corpus sizes of the learning curve, besides the 1,000 trees of the other tables
+PAIRS = {  # problem -> label; these inputs and commands are never trained together, see gin/tables/zero_shot.gin
     "wmt_de_fr": "German text → French", "wmt_fr_de": "French text → German",
     "caption_de": "picture → German", "caption_fr": "picture → French",
     "speech_de": "speech → German", "speech_fr": "speech → French", "speech_tree": "speech → parse tree",
 }  # fmt: skip
-CHANCE = "chance"  # stands for a run where a cell shows what the trivial answers get
-# The command of each problem by its input: the table of what was trained and what was not.
+CHANCE = "chance"  # used instead of a run's name in cells that show the score of the trivial answers
+# Input -> command -> problem, for the grid that shows which pairs were trained and which were not.
 COMMANDS = {
     "English text": {"German": "wmt_en_de", "French": "wmt_en_fr", "parse tree": "wsj_parsing"},
     "German text": {"English": "wmt_de_en", "French": "wmt_de_fr"},
@@ -63,11 +72,16 @@ COMMANDS = {
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training, or with `trained=False` another look at the weights of one.
+    """One training or, with `trained=False`, another evaluation of the weights of `init_from`.
 
-    only: the problems it has; all of its files when empty. gin_files, bindings: over those of the corpora.
-    init_from: the run whose weights of the same seed it starts from.
-    most_seeds: so many at most. decode: whether answers are decoded. baselines: whether trivial answers are scored.
+    Attributes:
+      only: its problems. Empty: all problems of its configuration.
+      gin_files: configuration files, applied after those of the corpora.
+      bindings: Gin bindings, applied after the files.
+      init_from: the run whose weights it starts from, with the same seed.
+      most_seeds: maximum number of seeds. None: no limit.
+      decode: whether answers are decoded.
+      baselines: whether trivial answers are scored too.
     """
 
     name: str
@@ -81,12 +95,13 @@ class Run:
     baselines: bool = False
 
     def seeds(self, wanted: int) -> range:
+        """Returns the seeds of this run if `wanted` seeds are requested."""
         return range(min(wanted, self.most_seeds or wanted))
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A run's figure for a problem, and the paper's where it has one, in the paper's unit (see `papers_unit`)."""
+    """A figure of a run for a problem, and the paper's figure in the same unit, if it has one."""
 
     run: str
     problem: str
@@ -96,7 +111,11 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """The teacher-forced figures of two runs for one problem. claim: what is to be tested, in a few words."""
+    """A comparison of the teacher-forced figures of two runs on one problem.
+
+    Attributes:
+      claim: short description of the hypothesis that is tested.
+    """
 
     problem: str
     run: str
@@ -106,8 +125,16 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """name: as in --table. columns: headings. rows: (label, cells); a number is the paper's alone. more_runs: runs it needs
-    without showing a cell."""
+    """A table of the report.
+
+    Attributes:
+      name: its name for the flag --table.
+      columns: column headings.
+      rows: (label, cells) of each row. A number in place of a cell is a figure that only the paper has.
+      comparisons: tests that are shown below the table.
+      note: a sentence that is shown above the table.
+      more_runs: runs that are needed although no cell shows them.
+    """
 
     name: str
     title: str
@@ -118,7 +145,7 @@ class Table:
     more_runs: tuple[str, ...] = ()
 
     def run_names(self) -> list[str]:
-        """Of all it needs, in order."""
+        """Returns the names of all runs that the table needs, without duplicates."""
         cells = [c.run for _, row in self.rows for c in row if isinstance(c, Cell) and c.run != CHANCE]
         compared = [name for c in self.comparisons for name in (c.run, c.other)]
         return list(dict.fromkeys([*cells, *compared, *self.more_runs]))
@@ -127,7 +154,7 @@ class Table:
 def declare(
     problems: Sequence[ProblemRow] = PROBLEMS, variants: Sequence[Variant] = VARIANTS
 ) -> tuple[dict[str, Run], tuple[Table, ...]]:
-    """All runs by name, in the order in which they are made, and the tables."""
+    """Returns all runs by name, in the order in which they are trained, and the tables."""
     runs = [Run("joint"), *(Run(_alone(p.name), only=(p.name,)) for p in problems)]
     runs.append(Run("parsing_with_imagenet", only=("wsj_parsing", "imagenet")))
     for variant in variants:
@@ -157,7 +184,10 @@ def _tuned(problem: str) -> str:
 
 
 def _trees(trees: int) -> dict:
-    """The 5,000 trees of the mini corpora are the 1,000 and what lies in the sections that the usual split leaves out."""
+    """Returns the settings of `Run` that select a number of parse trees.
+
+    The 5,000 trees of the mini corpora are the usual 1,000 and those of the sections that the usual split leaves out.
+    """
     if trees > 1000:
         return {"gin_files": ("gin/tables/more_trees.gin",)}
     return {"bindings": (f"experiment.Experiment.limits = {{'wsj_parsing': {trees}}}",)}
@@ -197,7 +227,7 @@ def _table2(problems) -> Table:
         ("joint: log-perplexity", "joint: accuracy", "single: log-perplexity", "single: accuracy",
          "joint: decoded", "single: decoded"),
         tuple(rows), tuple(comparisons),
-        "The same hyper-parameters and as many updates on the problem. The decoded metric is named in the row.",
+        "Both have the same hyper-parameters and as many updates on the problem. Each row names its decoded metric.",
     )  # fmt: skip
 
 
@@ -218,7 +248,7 @@ def _table3() -> Table:
     ]
     others = (("parsing_with_imagenet", "an unrelated partner helps parsing"), ("joint", "all problems help parsing"))
     return Table(
-        "3", "WSJ parsing alone and in company",
+        "3", "WSJ parsing alone and with other problems",
         ("log-perplexity", "accuracy", "whole-sequence accuracy", "F1"),
         tuple(rows),
         tuple(Comparison("wsj_parsing", run, _alone("wsj_parsing"), claim) for run, claim in others),
@@ -258,8 +288,8 @@ def _table4(problems, variants) -> Table:
         for problem in problems
     ]
     return Table(
-        "4", "What the blocks are worth", tuple(columns), tuple(rows), tuple(comparisons),
-        "The parameters of each variant are listed under Runs.",
+        "4", "What each block contributes", tuple(columns), tuple(rows), tuple(comparisons),
+        "The number of parameters of each variant is listed under Runs.",
     )  # fmt: skip
 
 
@@ -276,12 +306,12 @@ def _curve() -> Table:
         ("joint: log-perplexity", "joint: accuracy", "joint: whole sequences",
          "alone: log-perplexity", "alone: accuracy", "alone: whole sequences"),
         tuple(rows), tuple(comparisons),
-        "Smaller corpora are parts of larger ones; dev and test stay the same.",
+        "Each corpus is a subset of the next larger one; the dev and test sets stay the same.",
     )  # fmt: skip
 
 
 def curve_runs() -> list[tuple[str, str]]:
-    """(label, ending of the runs' names) of each corpus of the learning curve, smallest first."""
+    """Returns (label, suffix of the run names) for each corpus of the learning curve, smallest first."""
     found = [(trees, f"_{trees}_trees") for trees in TREES] + [(1000, "")]
     return [(f"{trees:,} trees", suffix) for trees, suffix in sorted(found)]
 
@@ -294,12 +324,12 @@ def _zero_shot(problems) -> Table:
         cells = [Cell(run, name, which) for which in ("log_perplexity", metric) for run in runs]
         rows.append((f"{label} ({_METRIC_NAMES[metric]})", (*cells[:2], Cell(CHANCE, name, metric), *cells[2:])))
     return Table(
-        "zero_shot", "Commands never trained with an input",
+        "zero_shot", "Commands that were never trained with an input",
         ("zero-shot: log-perplexity", "fine-tuned: log-perplexity", "chance: decoded", "zero-shot: decoded",
          "fine-tuned: decoded"),
         tuple(rows), tuple(Comparison(n, _tuned(n), "zero_shot", "200 examples of fine-tuning") for n in PAIRS),
-        "Fine-tuning starts from the joint run's weights and sees 200 examples of the pair. Chance is a copy of the source "
-        "where that is text, else the most frequent answer.",
+        "Fine-tuning starts from the weights of the joint run and uses 200 examples of the pair. Chance is a copy of "
+        "the source if that is text, and otherwise the most frequent answer.",
         ("joint",),
     )  # fmt: skip
 
@@ -311,5 +341,5 @@ _METRIC_NAMES = {
 
 
 def metric_name(metric: str) -> str:
-    """As the field writes it."""
+    """Returns the usual spelling of a metric's name."""
     return _METRIC_NAMES.get(metric, metric)

@@ -123,7 +123,7 @@ def test_every_number_in_the_tables_is_in_the_json(written):
 def test_the_markdown_shows_dev_test_and_paper(written):
     assert "| parsing | " in written[1] and "[1.5]" in written[1] and "[95]" in written[1]
     assert re.search(r"\| parsing \| 80\.5 ± 0\.7 \(80\.5 ± 0\.7\) \|", written[1])
-    assert "Not finished, and left out: seeds 0 and 1 of look, tuned." in written[1]
+    assert "These runs are not finished and therefore left out: seeds 0 and 1 of look, tuned." in written[1]
     assert "| joint helps | parsing | log-perplexity | -0." in written[1]
 
 
@@ -154,14 +154,14 @@ def test_scores_of_a_report_spare_the_runs_of_the_same_configuration(tmp_path):
 
 def test_a_name_that_fits_no_run_is_refused(tmp_path):
     study = Study("mini", ["2"], 1, str(tmp_path / "runs"), "bin")
-    with pytest.raises(RunError, match=r"No run is called 'alone_of_\*'; there are alone_coco, "):
+    with pytest.raises(RunError, match=r"No run matches 'alone_of_\*'; choose from alone_coco, "):
         study.run(only=["joint", "alone_of_*"])
 
 
 def test_what_is_no_report_is_refused(tmp_path):
     (tmp_path / "other.json").write_text('{"results": {}}')
     study = Study("mini", ["1"], 1, str(tmp_path / "runs"), "bin")
-    with pytest.raises(RunError, match="other.json: not a report of bin/reproduce.py"):
+    with pytest.raises(RunError, match="other.json: this is not a report of bin/reproduce.py"):
         study.keep(str(tmp_path / "other.json"))
     with pytest.raises(RunError, match="no such report"):
         study.keep(str(tmp_path / "none.json"))

@@ -58,7 +58,7 @@ def test_what_is_finished_is_skipped_and_what_was_begun_goes_on(tmp_path):
     assert "starts at 3" in log(tmp_path, "alone") and not os.path.exists(tmp_path / "runs/joint/seed_0/train.log")
     (first, *_) = log(tmp_path, "tuned").splitlines()
     assert f"--gin_param=loop.train.init_from = '{planned[0].folder}'" in shlex.split(first)
-    assert said[0].startswith("[1/5] train alone, seed 0 | ") and said[0].endswith("left in all")
+    assert said[0].startswith("[1/5] train alone, seed 0 | ") and said[0].endswith("left in total")
     assert missing(planned) == []
     assert run(tmp_path, commands, planned) == {}
 
@@ -73,7 +73,7 @@ def test_a_failed_run_is_reported_what_needs_it_is_left_and_the_rest_is_done(tmp
         "train joint, seed 0", "score joint, seed 0", "score look, seed 0", "train tuned, seed 0", "score tuned, seed 0"
     }  # fmt: skip
     assert "exit code 1: train.py: the corpus is missing" in failed["train joint, seed 0"]
-    assert "no finished training" in failed["train tuned, seed 0"]
+    assert "training did not finish" in failed["train tuned, seed 0"]
     assert any("FAILED train joint, seed 0" in line for line in said)
     assert [job.name for job in missing(planned)] == list(failed)
     (tmp_path / "runs" / "broken_joint").unlink()
@@ -119,7 +119,7 @@ def test_a_signal_lets_the_runs_save_themselves_and_the_same_command_goes_on(tmp
 
     thread = threading.Thread(target=stop)
     thread.start()
-    with pytest.raises(Stopped, match=f"SIGTERM during {stopped}; the same command goes on"):
+    with pytest.raises(Stopped, match=f"SIGTERM during {stopped}; run the same command again"):
         run(tmp_path, commands, planned, at_once=at_once)
     thread.join()
     done = planned[0].done()
@@ -156,7 +156,7 @@ def test_estimates_learn_from_what_was_timed(tmp_path):
     os.makedirs(tmp_path / "runs")
     known, first = costs(tmp_path), planned[0]
     guess, other = known.seconds(first, "train", 100), known.seconds(planned[1], "train", 100)
-    assert "nothing was timed" in known.basis()
+    assert "nothing has been timed" in known.basis()
     known.add(first, "train", 100, 2 * guess)
     again = costs(tmp_path)  # read from disk
     assert again.seconds(first, "train", 50) == pytest.approx(guess, rel=0.01)

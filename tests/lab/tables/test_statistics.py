@@ -55,7 +55,7 @@ def test_a_ratio_of_sums_weighs_long_examples_more():
 def test_sides_of_other_examples_are_refused():
     with pytest.raises(ValueError, match="same examples"):
         statistics.paired_difference(runs(0, 1, 10), runs(0, 1, 11))
-    with pytest.raises(ValueError, match="need a seed"):
+    with pytest.raises(ValueError, match="need at least one seed"):
         statistics.paired_difference([], runs(0, 1))
 
 

@@ -1,1 +1,1 @@
-"""The report of the tables: gathered once, then written as JSON, Markdown and one HTML page."""
+"""The report of the tables, which is gathered once and then written as JSON, Markdown and one HTML page."""

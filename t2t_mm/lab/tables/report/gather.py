@@ -1,4 +1,4 @@
-"""What a report says, as one JSON-able dict: everything that is shown is in it."""
+"""Gathers the content of a report as one JSON-serializable dict, which contains everything that is shown."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -17,8 +17,10 @@ _CURVES = ("joint", "alone")
 class Scores:
     """The scores of the finished runs.
 
-    of_run: run -> one `scores.json` a seed, those that are missing left out. kept: run -> seed -> the same, with the digest
-      of the run's configuration, see `Planned.keep`. missing: run -> its seeds that are not finished.
+    Attributes:
+      of_run: run -> the contents of `scores.json` of each finished seed.
+      kept: run -> seed -> the same, with the digest of the run's configuration (see `Planned.keep`).
+      missing: run -> the seeds that are not finished.
     """
 
     def __init__(self, plan: Sequence[Planned]):
@@ -35,7 +37,7 @@ class Scores:
                 self.kept.setdefault(planned.run.name, {})[str(planned.seed)] = one
 
     def figures(self, run: str, split: str, problem: str, metric: str) -> list[float]:
-        """One a seed, of those that have it."""
+        """Returns a figure of every finished seed that has it."""
         if run == CHANCE:
             every = [one["baselines"][split] for scores in self.of_run.values() for one in scores]
             found = [baselines[problem] for baselines in every if problem in baselines][:1]
@@ -44,7 +46,7 @@ class Scores:
         return [figures[metric] for figures in found if metric in figures]
 
     def examples(self, run: str, split: str, problem: str, figure: str) -> list[tuple[np.ndarray, np.ndarray]]:
-        """(numerators, denominators) by example, one a seed, of a teacher-forced figure as a ratio of sums."""
+        """Returns a teacher-forced figure as ratios of sums: (numerators, denominators) over the examples, per seed."""
         found = []
         for scores in self.of_run.get(run, ()):
             if problem in scores["splits"][split]:
@@ -58,9 +60,10 @@ class Scores:
 
 
 def gather(tables: Sequence[Table], plan: Sequence[Planned], problems: Sequence[str]) -> dict:
-    """The report of the tables on what is finished of the plan.
+    """Gathers the report of the tables from the finished runs of the plan.
 
-    problems: those of the joint run, in their order.
+    Args:
+      problems: the problems of the joint run, in the order in which they are shown.
     """
     scores = Scores(plan)
     return {
@@ -89,7 +92,7 @@ def _cell(cell: Cell | float, scores: Scores) -> dict:
 
 def _table(table: Table, scores: Scores) -> dict:
     found = [result for comparison in table.comparisons for result in _compared(comparison, scores)]
-    for metric in COMPARED:  # tests of one figure in one table are a family
+    for metric in COMPARED:  # Holm's correction is over all tests of one figure in one table
         family = [result for result in found if result["metric"] == metric]
         for result, held in zip(family, statistics.beyond_noise([result["p"] for result in family])):
             result["beyond_noise"] = held
@@ -105,7 +108,7 @@ def _compared(comparison: Comparison, scores: Scores) -> list[dict]:
     lengths = [tokens for _, tokens in scores.examples(comparison.run, "dev", comparison.problem, "token_accuracy")]
     for metric in COMPARED:
         if metric == "sequence_accuracy" and all(np.all(tokens == 1) for tokens in lengths):
-            continue  # of a class it is the accuracy again
+            continue  # for a class label, it equals token accuracy
         sides = [scores.examples(run, "dev", comparison.problem, metric) for run in (comparison.run, comparison.other)]
         if all(sides):
             result = statistics.paired_difference(*sides)
@@ -126,7 +129,7 @@ def _parsing_curve(scores: Scores) -> list[dict]:
 
 
 def _grid(scores: Scores) -> list[dict]:
-    """Every input × every command: trained, zero-shot, or nothing that could be compared with a reference."""
+    """Returns the accuracy of every pair of input and command that has references, trained or zero-shot."""
     found = []
     for modality, commands in COMMANDS.items():
         for command, problem in commands.items():
@@ -137,7 +140,7 @@ def _grid(scores: Scores) -> list[dict]:
 
 
 def _learning_curves(scores: Scores, problems: Sequence[str]) -> dict:
-    """problem -> [{"run", "split", "points": [[step, mean over the seeds], …]}] of joint and single training."""
+    """Returns problem -> [{"run", "split", "points": [[step, mean over the seeds], …]}] of joint and single runs."""
     found: dict[str, list] = {}
     for problem in problems:
         for name, run in zip(_CURVES, ("joint", f"alone_{problem}")):
@@ -153,9 +156,10 @@ def _learning_curves(scores: Scores, problems: Sequence[str]) -> dict:
 
 
 def _experts(scores: Scores, problems: Sequence[str]) -> dict:
-    """mixture -> {"shares": problem -> [E] of the first seed, "overlap": problem -> problem -> spread over the seeds}.
+    """Returns mixture -> {"shares": problem -> [E], "overlap": problem -> problem -> spread over the seeds}.
 
-    Experts of two seeds have nothing to do with each other, so that shares are not averaged; overlaps can be.
+    The shares are those of the first seed: experts of different seeds do not correspond to each other, so that only
+    overlaps can be averaged over seeds.
     """
     found: dict[str, dict] = {}
     for position, one in enumerate(scores.of_run.get("joint", ())):
@@ -177,7 +181,7 @@ def _experts(scores: Scores, problems: Sequence[str]) -> dict:
 
 
 def _samples(scores: Scores) -> dict:
-    """run -> problem -> dev samples of the first seed: the joint run, and what was never trained before and after."""
+    """Returns run -> problem -> dev samples of the first seed, for the joint, zero-shot and fine-tuned runs."""
     runs = ["joint", "zero_shot", *(f"tuned_{name}" for name in PAIRS)]
     return {
         run: {problem: record["samples"] for problem, record in scores.of_run[run][0]["splits"]["dev"].items()}
@@ -187,7 +191,7 @@ def _samples(scores: Scores) -> dict:
 
 
 def _runs(plan: Sequence[Planned], scores: Scores) -> dict:
-    """run -> {"steps", "seeds", "minutes" of its trainings, "parameters", "gin": what sets it apart}."""
+    """Returns run -> {"steps", "seeds", "minutes" of training, "parameters", "gin": its own settings, "init_from"}."""
     found = {}
     for planned in plan:
         run = planned.run

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: style and plots are in it, and no script."""
+"""Renders the report as one self-contained HTML page, with inline styles and plots and without scripts."""
 
 import functools
 from html import escape
@@ -24,7 +24,7 @@ code { background: #f3f3f3; padding: 0 .2em; overflow-wrap: anywhere; }
 
 
 def html(record: dict) -> str:
-    """The page of the record that `text.markdown` prints too."""
+    """Renders the record of a report as an HTML page; `text.markdown` renders the same record as Markdown."""
     found = record["results"]
     parts = [_head(record)]
     for table in found["tables"]:
@@ -120,7 +120,7 @@ def _parsing_curve(points: list[dict]) -> str:
             if found:
                 series.append(svg.Line(run, found, colour))
         plots.append(svg.lines("Parsing, dev", series, "trees", metric_name(metric), log_x=True))
-    note = "Bars are 95% t intervals over the seeds, where there are several."
+    note = "Bars are 95% t intervals over the seeds, if there are several seeds."
     return f'<div class="plots">{"".join(plots)}</div><p>{note}</p>'
 
 
@@ -151,7 +151,7 @@ def _learning_curves(curves: dict) -> list[str]:
             for curve in found
         ]  # fmt: skip
         plots.append(svg.lines(problem, series, "step", "nats per token"))
-    note = "Means over the seeds; the dev sets are looked at in part while training."
+    note = "Means over the seeds; during training, only a part of each dev set is evaluated."
     return ["<h2>Learning curves</h2>", f"<p>{note}</p>", f'<div class="plots">{"".join(plots)}</div>'] if plots else []
 
 
@@ -163,8 +163,8 @@ def _experts(experts: dict) -> list[str]:
         overlaps = [[found["overlap"][one][other]["mean"] for other in problems] for one in problems]
         parts += [
             f"<h2>Experts of the {escape(mixture)}</h2>",
-            "<p>The share of its gates that each problem gives to each expert on dev (first seed), and how much two problems "
-            "share: the sum of the smaller shares, mean over the seeds.</p>",
+            "<p>The fraction of its gates that each problem assigns to each expert on dev (first seed), and the "
+            "overlap of two problems: the sum of the smaller fractions, averaged over the seeds.</p>",
             svg.heat_map(f"Use of the {mixture}'s experts", problems, names, shares),
             svg.heat_map("Overlap between problems", problems, [name.split("_", 1)[-1] for name in problems], overlaps),
         ]
@@ -179,7 +179,7 @@ def _runs(runs: dict) -> str:
         ]
         for name, run in runs.items()
     ]  # fmt: skip
-    head = ("run", "steps", "seeds", "training minutes", "parameters", "what sets it apart")
+    head = ("run", "steps", "seeds", "training minutes", "parameters", "own settings")
     return f"<h2>Runs</h2>\n{_grid_of(head, rows)}"
 
 

@@ -1,4 +1,4 @@
-"""Plots as inline SVG: lines with error bars, intervals, heat maps."""
+"""Draws plots as inline SVG: lines with error bars, intervals and heat maps."""
 
 import dataclasses
 import math
@@ -11,7 +11,11 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 26, 38
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """points: (x, y, half the height of the error bar). dashed, colour: its look."""
+    """A line of a plot.
+
+    Attributes:
+      points: (x, y, half the height of the error bar).
+    """
 
     label: str
     points: Sequence[tuple[float, float, float]]
@@ -19,8 +23,16 @@ class Line:
     dashed: bool = False
 
 
-def lines(title: str, series: Sequence[Line], x_label: str, y_label: str, log_x: bool = False, width=420, height=260) -> str:
-    """A plot of lines; y begins at zero, x is logarithmic on request."""
+def lines(
+    title: str,
+    series: Sequence[Line],
+    x_label: str,
+    y_label: str,
+    log_x: bool = False,
+    width: int = 420,
+    height: int = 260,
+) -> str:
+    """Plots lines. The y axis starts at zero; the x axis is logarithmic if `log_x` is set."""
     points = [point for line in series for point in line.points]
     xs = [_log(x, log_x) for x, _, _ in points]
     top = max(y + half for _, y, half in points) * 1.05 or 1.0
@@ -57,7 +69,7 @@ def lines(title: str, series: Sequence[Line], x_label: str, y_label: str, log_x:
 
 
 def intervals(title: str, rows: Sequence[tuple[str, float, float, float, bool]], shown: Callable[[float], str]) -> str:
-    """One line a row: (label, value, low, high, strong), with zero marked; weak ones are grey."""
+    """Plots one interval per row, (label, value, low, high, strong), and marks zero; weak rows are grey."""
     width, labels = 760, 330
     height = _TOP + 18 * len(rows) + 24
     low, high = min(0.0, *(row[2] for row in rows)), max(0.0, *(row[3] for row in rows))
@@ -76,7 +88,7 @@ def intervals(title: str, rows: Sequence[tuple[str, float, float, float, bool]],
 
 
 def heat_map(title: str, rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]]) -> str:
-    """Cells from white (0) to blue (the largest), each with its value."""
+    """Plots a matrix whose cells range from white (0) to blue (the largest value), each labelled with its value."""
     side, labels = (46 if len(columns) <= 16 else 18), 110
     width, height = labels + side * len(columns) + 10, _TOP + 20 + 24 * len(rows) + 6
     largest = max((value for row in values for value in row), default=1.0) or 1.0
@@ -125,7 +137,7 @@ def _scale(low: float, high: float, begin: float, end: float) -> Callable[[float
 
 
 def _ticks(top: float) -> list[float]:
-    """Round numbers from 0 to `top`, about five of them."""
+    """Returns about five round numbers from 0 to `top`."""
     step = 10.0 ** math.floor(math.log10(top / 4))
     step = next(step * factor for factor in (1, 2, 5, 10) if top / (step * factor) <= 6)
     return [step * i for i in range(int(top / step) + 1)]

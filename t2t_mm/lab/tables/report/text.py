@@ -1,55 +1,59 @@
-"""Numbers as the reports print them, and the Markdown report."""
+"""Formats numbers for the reports, and renders the Markdown report."""
 
 from t2t_mm.lab.results import circumstances
 from t2t_mm.lab.tables.tables import metric_name
 
-_FINE = {"log_perplexity", "cider"}  # metrics of three decimals, the others are percentages
+_FINE = {"log_perplexity", "cider"}  # metrics printed with three decimals; the others are percentages
 
 
 def number(value: float, metric: str) -> str:
+    """Formats a figure with the usual number of decimals of its metric."""
     return f"{value:.3f}" if metric in _FINE else f"{value:.1f}"
 
 
 def with_spread(found: dict | None, metric: str) -> str:
-    """mean ± standard deviation over the seeds; a dash where there is nothing."""
+    """Formats mean ± standard deviation over the seeds, or a dash if there are no values."""
     if found is None:
         return "–"
     return number(found["mean"], metric) + (f" ± {number(found['std'], metric)}" if found["std"] is not None else "")
 
 
 def paper(value: float) -> str:
+    """Formats a figure of the paper."""
     return f"{value:g}"
 
 
 def significance(result: dict) -> str:
+    """Says whether the difference of a comparison is beyond noise."""
     return "beyond noise" if result["beyond_noise"] else "noise"
 
 
 LEGEND = (
-    "Means ± standard deviations over the seeds (none for one seed) on the dev sets; test sets in parentheses; the paper's "
-    "figures, of other corpora and sizes, in brackets. Log-perplexity in nats per token; accuracies, BLEU, F1 and WER in "
-    "percent."
+    "The figures are means ± standard deviations over the seeds (one seed has no deviation) on the dev sets; those on "
+    "the test sets are in parentheses, and those of the paper, which has other corpora and sizes, in brackets. "
+    "Log-perplexity is in nats per token; accuracies, BLEU, F1 and WER are in percent."
 )
 TEST = (
-    "Differences on dev, teacher-forced, by paired bootstrap over examples and seeds (10,000 draws; Koehn 2004; Rao and Wu "
-    "1988): 95% interval, and whether the difference is beyond noise at 5% after Holm's correction within the table and "
-    "figure. With one seed on a side, the variation between seeds is not in the interval."
+    "Differences of teacher-forced figures on dev, by paired bootstrap over examples and seeds (10,000 draws; Koehn "
+    "2004; Rao and Wu 1988): the 95% interval, and whether the difference is beyond noise at the 5% level after Holm's "
+    "correction for all comparisons of the same figure in the table. With one seed on a side, the interval does not "
+    "include the variation between seeds."
 )
 
 
 def left_out(missing: dict[str, list[int]]) -> str:
-    """A sentence on the seeds of each run that are not finished, runs of the same seeds together."""
+    """Returns a sentence that lists the unfinished seeds of each run, with runs that lack the same seeds together."""
     runs: dict[tuple[int, ...], list[str]] = {}
     for run, seeds in missing.items():
         runs.setdefault(tuple(seeds), []).append(run)
     parts = [
         f"seed{'s' * (len(seeds) > 1)} {' and '.join(map(str, seeds))} of {', '.join(names)}" for seeds, names in runs.items()
     ]
-    return f"Not finished, and left out: {'; '.join(parts)}."
+    return f"These runs are not finished and therefore left out: {'; '.join(parts)}."
 
 
 def markdown(record: dict) -> str:
-    """The page of a record as `results.write_results` makes it, with what `gather` found as its results."""
+    """Renders a record of `results.write_results`, whose results come from `gather`, as a Markdown page."""
     found = record["results"]
     lines = ["# The paper's tables", "", f"Written by `{record['command']}` {circumstances(record)}", "", LEGEND, ""]
     if found["missing"]:
@@ -59,7 +63,7 @@ def markdown(record: dict) -> str:
         if table["name"] == "zero_shot":
             lines += _grid(found["grid"])
     lines += _experts(found["experts"])
-    lines += ["## Runs", "", "| run | steps | seeds | training minutes | parameters | what sets it apart |"]
+    lines += ["## Runs", "", "| run | steps | seeds | training minutes | parameters | own settings |"]
     lines += ["| --- | ---: | ---: | ---: | ---: | --- |"]
     lines += [
         f"| {name} | {run['steps']} | {run['seeds']} | {run['minutes']} | {run['parameters']:,} | {run['gin']} |"
@@ -74,6 +78,7 @@ def markdown(record: dict) -> str:
 
 
 def heading(table: dict) -> str:
+    """Returns the heading of a table; those of the paper keep their number."""
     return f"Table {table['name']}: {table['title']}" if table["name"].isdigit() else table["title"]
 
 
@@ -94,11 +99,11 @@ def _table(table: dict) -> list[str]:
     return [*lines, ""]
 
 
-GRID = "Accuracy of the joint run on dev, every input × every command."
+GRID = "Accuracy of the joint run on dev for every pair of input and command."
 
 
 def grid_cell(found: dict) -> tuple[str, str]:
-    """(figure, how it came about) of one input with one command."""
+    """Returns (figure, "trained" or "zero-shot") for one input with one command."""
     return with_spread(found["dev"], "token_accuracy"), "trained" if found["trained"] else "zero-shot"
 
 
@@ -112,7 +117,7 @@ def _grid(cells: list[dict]) -> list[str]:
 
 
 def cell(found: dict) -> str:
-    """One cell on one line."""
+    """Formats a cell as dev (test) [paper] on one line."""
     if "metric" not in found:
         return f"[{paper(found['paper'])}]"
     shown = with_spread(found["dev"], found["metric"])
@@ -127,7 +132,8 @@ def _experts(experts: dict) -> list[str]:
         problems = list(found["overlap"])
         lines += [
             f"## Experts of the {mixture}", "",
-            "How much of their gates two problems give to the same experts, 0 to 1, on dev (mean over the seeds).", "",
+            "The overlap of two problems on dev, from 0 to 1: the fraction of their gates that goes to the same "
+            "experts (mean over the seeds).", "",
             f"| | {' | '.join(problems)} |", f"| --- |{' ---: |' * len(problems)}",
         ]  # fmt: skip
         lines += [

@@ -1,4 +1,4 @@
-"""NAME.json, NAME.md and NAME.html of the tables."""
+"""Writes the report of the tables to NAME.json, NAME.md and NAME.html."""
 
 from t2t_mm.lab import results
 from t2t_mm.lab.tables.report import page, text
@@ -6,10 +6,13 @@ from t2t_mm.run.files import write_whole
 
 
 def write(path: str, command: str, seeds: int, minutes: float, found: dict) -> list[str]:
-    """Writes what `gather` found -> the paths of the three files.
+    """Writes the content that `gather` found, and returns the paths of the three files.
 
     Args:
-      path: without ending. seeds: how many. minutes: all that was timed took.
+      path: path of the report without an extension.
+      command: the command line that repeats the report.
+      seeds: number of seeds.
+      minutes: total minutes of all timed jobs.
     """
     record = results.write_results(f"{path}.json", command, list(range(seeds)), minutes, found, render=text.markdown)
     write_whole(f"{path}.html", page.html(record))
