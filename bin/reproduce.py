@@ -21,7 +21,7 @@ from t2t_mm.run import config
 from t2t_mm.run.errors import RunError
 
 _TABLE = flags.DEFINE_multi_string(
-    "table", [], "Table to reproduce: 1, 2, 3, 4, curve or zero_shot; can be repeated. Default: all tables."
+    "table", [], "Table to reproduce: 1, 2, 3, 4, curve or zero_shot. Default: all tables."
 )
 _CORPORA = flags.DEFINE_enum("corpora", "mini", list(reproduce.CORPORA), "Corpora to train on.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds of each run.", lower_bound=1)
@@ -30,16 +30,16 @@ _OUTPUT = flags.DEFINE_string(
     "output", None, "Path of the report, which is written to OUTPUT.json, .md and .html. Default: RUNS/tables."
 )
 _RUN = flags.DEFINE_multi_string(
-    "run", [], "Run to train and score, a name or a pattern such as 'alone_*'; can be repeated. Default: all runs."
+    "run", [], "Run to train and score, a name or a pattern such as 'alone_*'. Default: all runs."
 )
 _KEEP = flags.DEFINE_multi_string(
-    "keep", [], "Earlier report (.json) whose scores are reused for runs with the same configuration; can be repeated."
+    "keep", [], "Earlier report (.json) whose scores are reused for runs with the same configuration."
 )
 _SIZE = flags.DEFINE_string(
     "size", None, "Size of the models on the real corpora, the name of a file in gin/sizes. Default: base."
 )
-_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration file applied to all runs; can be repeated.")
-_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding applied after the files; can be repeated.")
+_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration file applied to all runs.")
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding applied after the files.")
 _JOBS = flags.DEFINE_integer("jobs", 1, "Number of jobs that run at the same time and share the cores.", lower_bound=1)
 _TRAIN = flags.DEFINE_bool("train", True, "Whether to run missing jobs; --notrain only reports the finished runs.")
 _PLAN = flags.DEFINE_bool("plan", False, "Print all runs, the steps done and the estimated time left, then exit.")
