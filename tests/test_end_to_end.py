@@ -95,7 +95,7 @@ def test_evaluation_of_all_eight(root):
     done = command("evaluate.py", f"--model_dir={root}/run", "--split=test", "--max_length=6")
     assert done.returncode == 0, done.stderr[-3000:]
     record = json.loads((root / "run" / "evaluation_test.json").read_text())
-    assert {"command", "commit", "date", "cores", "versions", "seed", "minutes", "results"} <= set(record)
+    assert {"command", "commit", "date", "cores", "processor", "versions", "seed", "minutes", "results"} <= set(record)
     expected = {
         "wsj_speech": "wer", "imagenet": "top5", "coco": "cider", "wsj_parsing": "f1",
         "wmt_en_de": "bleu", "wmt_de_en": "bleu", "wmt_en_fr": "bleu", "wmt_fr_en": "bleu",

@@ -36,6 +36,7 @@ def write_results(
         "commit": _commit(),
         "date": datetime.date.today().isoformat(),
         "cores": os.cpu_count(),
+        "processor": processor(),
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES if sys.modules.get(name)}
         | {"python": platform.python_version()},
         "seed": seed,
@@ -47,6 +48,19 @@ def write_results(
     write_json(path, record, indent=1)
     write_whole(path.removesuffix(".json") + ".md", (render or default_page)(record))
     return record
+
+
+def processor() -> str:
+    """The processor's name, and the instructions that change times by two: AVX-512, and AMX for bfloat16."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    found = dict(map(str.strip, line.split(":", 1)) for line in reversed(lines) if ":" in line)
+    flags = found.get("flags", "").split()
+    has = [f"{'with' if flag in flags else 'without'} {name}" for name, flag in (("AVX-512", "avx512f"), ("AMX", "amx_bf16"))]
+    return f"{found.get('model name', platform.machine())} {' and '.join(has)}"
 
 
 def _commit() -> str:
@@ -86,10 +100,10 @@ def _shown(value) -> str:
 def circumstances(record: dict) -> str:
     """Returns what follows "Written by COMMAND" on a page: commit, date, cores, minutes, seeds and versions."""
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    seed = record["seed"]
+    seed, name = record["seed"], record.get("processor", "processor unknown")
     seeds = f"seed {seed}" if isinstance(seed, int) else f"seeds {', '.join(map(str, seed))}"
     return (
-        f"at commit {record['commit']} on {record['date']}: {record['cores']} cores, {record['minutes']} minutes, "
+        f"at commit {record['commit']} on {record['date']}: {record['cores']} cores ({name}), {record['minutes']} minutes, "
         f"{seeds}; {versions}."
     )
 

@@ -56,7 +56,7 @@ def written(tmp_path):
 
 def test_the_record_has_what_results_have_and_the_means_by_hand(written):
     record = json.loads(written[0])
-    assert {"command", "commit", "date", "cores", "versions", "seed", "minutes", "results"} <= set(record)
+    assert {"command", "commit", "date", "cores", "processor", "versions", "seed", "minutes", "results"} <= set(record)
     assert record["seed"] == [0, 1] and record["minutes"] == 12.0
     found = record["results"]
     (row,) = found["tables"][1]["rows"]
