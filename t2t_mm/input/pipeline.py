@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from t2t_mm.corpora import media
-from t2t_mm.corpora.example import CorpusError, Example, Report
+from t2t_mm.corpora import pictures, sounds
+from t2t_mm.corpora.example import CorpusError, Example, MediaError, Report
 from t2t_mm.input.augmentation import RandomCrop
 from t2t_mm.input.buckets import BatchSettings, bucket_shapes
 from t2t_mm.input.features import AudioFeatures, standardise_image
@@ -123,7 +123,7 @@ def _decoder(
         def call(value, origin):
             try:
                 return read(value, origin.decode()), np.bool_(True)
-            except media.MediaError as error:
+            except MediaError as error:
                 report.skip(origin.decode(), str(error))
                 return nothing, np.bool_(False)
 
@@ -131,7 +131,9 @@ def _decoder(
         return tf.numpy_function(call, [element["inputs"], element["origin"]], (kind, tf.bool))
 
     def pixels(value, origin, size):
-        return media.decode_image(value, origin, size) if form == "encoded" else media.load_image(value.decode(), size)
+        if form == "encoded":
+            return pictures.decode_image(value, origin, size)
+        return pictures.load_image(value.decode(), size)
 
     def image(element):
         if form == "prepared":
@@ -150,7 +152,7 @@ def _decoder(
     def sound(element):
         if form != "files":
             return audio(tf.cast(element["inputs"], tf.float32) / 2**15), tf.constant(True)
-        read = lambda path, _: media.load_audio(path.decode(), audio.sample_rate)  # noqa: E731
+        read = lambda path, _: sounds.load_audio(path.decode(), audio.sample_rate)  # noqa: E731
         samples, usable = guarded(read, tf.float32, element)
         return audio(tf.ensure_shape(samples, [None])), usable
 

@@ -21,9 +21,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 import tqdm
 
-from t2t_mm.corpora import media
+from t2t_mm.corpora import pictures, sounds
 from t2t_mm.corpora.corpus_files import SPLITS, MissingCorpus, stream
-from t2t_mm.corpora.example import CorpusError, Example, Report
+from t2t_mm.corpora.example import CorpusError, Example, MediaError, Report
 from t2t_mm.input import records
 from t2t_mm.input.tokenizer import END_ID, Tokenizer, tree_to_text
 from t2t_mm.problem import Problem
@@ -266,7 +266,7 @@ class ShardWriter:
             for index, example in enumerate(part, start=first):
                 try:
                     record = self._record(example, index)
-                except media.MediaError as error:
+                except MediaError as error:
                     dropped[example.origin] = str(error)
                     continue
                 file.write(self._features.serialize_example(record))
@@ -305,8 +305,8 @@ class RecordMaker:
         if self._plan.inputs == "language":
             return self._ids(text)
         if self._plan.inputs == "image":
-            return media.load_image(text, self._plan.image_size).astype(np.uint8)  # whole numbers, as Pillow resizes
-        return np.clip(np.round(media.load_audio(text, self._plan.sample_rate) * 2**15), -(2**15), 2**15 - 1).astype(
+            return pictures.load_image(text, self._plan.image_size).astype(np.uint8)  # whole numbers, as Pillow resizes
+        return np.clip(np.round(sounds.load_audio(text, self._plan.sample_rate) * 2**15), -(2**15), 2**15 - 1).astype(
             np.int16
         )
 

@@ -10,7 +10,8 @@ import tensorflow as tf
 from PIL import Image
 
 from t2t_mm.corpora.example import Example, Report
-from t2t_mm.corpora.media import decode_audio, decode_image
+from t2t_mm.corpora.pictures import decode_image
+from t2t_mm.corpora.sounds import decode_audio
 from t2t_mm.export.reading import modality, read_pictures, read_sounds
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures, standardise_image

@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from t2t_mm.corpora.example import Example, Report
-from t2t_mm.corpora.media import load_image
+from t2t_mm.corpora.pictures import load_image
 from t2t_mm.input.augmentation import RandomCrop
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
