@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from t2t_mm.input.augmentation import RandomCrop
+from t2t_mm.input.augmentation import RandomCrop, SpecAugment
 from t2t_mm.problem import Problem
 
 
@@ -17,6 +17,7 @@ class BatchSettings:
     shuffle: how many examples the shuffle buffer holds.
     crop: how training pictures with class targets are changed; None leaves them. Captions say what is where in their
       pictures, so those are never changed.
+    masks: what is masked in the spectrograms of training sounds; None masks nothing.
     static_shapes: pad every batch to its bucket's bounds, and the last one of an evaluation to its bucket's size (with
       rows of index −1), so that there are as many shapes as buckets: what a TPU needs, and what costs time elsewhere.
     """
@@ -29,6 +30,7 @@ class BatchSettings:
     image_size: int = 299
     shuffle: int = 20000
     crop: RandomCrop | None = None
+    masks: SpecAugment | None = None
     static_shapes: bool = False
 
 
