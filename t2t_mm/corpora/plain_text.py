@@ -22,7 +22,8 @@ def first_line(line: bytes, has_more: bool) -> bytes:
     Raises:
       TextError: the line tells that no line of this text can be read.
     """
-    if line[:2] in (b"\xff\xfe", b"\xfe\xff") or line.count(0) > len(line) // 4:
+    marked = line[:2] in (b"\xff\xfe", b"\xfe\xff") and len(line) > 4
+    if marked or line.count(0) > len(line) // 4:
         raise TextError(f"not UTF-8 text but UTF-16, or no text at all (first bytes {line[:8]!r}). {_SAVE}.")
     if not has_more and line.removesuffix(b"\r").count(b"\r") > 1:
         raise TextError(r"its lines end in carriage returns alone. Convert them, with `tr '\r' '\n'` for instance.")

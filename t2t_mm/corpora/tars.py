@@ -28,6 +28,16 @@ def read_file(path: str) -> bytes:
     return data
 
 
+def state_of(path: str) -> tuple[int, int] | None:
+    """Size and time of change of a file, or of the archive of a member; None where there is no file of this name."""
+    member = _MEMBER.fullmatch(path)
+    try:
+        found = os.stat(member[1] if member else path)
+    except (OSError, ValueError):  # a sentence, say, which may be too long for a name
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
 def _read_member(path: str) -> bytes:
     archive, offset, size = _MEMBER.fullmatch(path).groups()
     with open(archive, "rb") as file:

@@ -127,6 +127,10 @@ def clean_transcript(text: str) -> str:
 
     Upper case; `%PERCENT` -> `PERCENT`, `--DASH` -> `-DASH`, `<WORD>` -> `WORD`; overlap marks, `~` and lone full stops are
     dropped, other `[noise]` becomes `<NOISE>`. Spoken punctuation (`,COMMA`) stays.
+
+    It departs from Kaldi's `normalize_transcript.pl` in three things: of `WORD[noise]` the word stays beside `<NOISE>`,
+    where Kaldi keeps the noise alone; `<MISS-PRONOUNCED>` loses its brackets like `<WORD>`, where Kaldi takes them off
+    letters and apostrophes alone; and `WORD~` loses its mark, where Kaldi drops a `~` only where it stands alone.
     """
     words = []
     for word in text.upper().replace("\\", "").split():

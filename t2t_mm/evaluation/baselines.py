@@ -18,7 +18,8 @@ def baseline(problem: Problem, train: Sequence[Example], examples: Sequence[Exam
     text. Else the most frequent target of training.
     """
     if problem.targets == "class":
-        scores = np.bincount([example.targets for example in train]).astype(float)
+        classes = 1 + max(example.targets for example in [*train, *examples])
+        scores = np.bincount([example.targets for example in train], minlength=classes).astype(float)
         return [scores] * len(examples), "majority class"
     if problem.targets == "tree" and problem.inputs == "language":
         tags = _frequent_tags(train)
@@ -41,6 +42,8 @@ def _frequent_tags(train: Sequence[Example]) -> dict[str, str]:
 
 def right_branching(words: Sequence[str], tags: dict[str, str]) -> str:
     """Every word takes all that follows it as its sister, under VP; S is the root, final punctuation hangs from it."""
+    if not words:
+        return "(S )S"
     final = [tags[words[-1]]] if tags[words[-1]] in _PUNCTUATION else []
     body = [tags[word] for word in words[: len(words) - len(final)]]
     symbols = ["(S"]

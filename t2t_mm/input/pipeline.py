@@ -1,6 +1,6 @@
 """tf.data pipelines: examples to batches, bucketed by length under a budget of positions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -163,10 +163,18 @@ def _decoder(
     return image if problem.inputs == "image" else sound
 
 
+def batches_of(data: tf.data.Dataset, report: Report) -> Iterator[dict]:
+    """The batches of a set that ends, by `next_batch`."""
+    iterator = iter(data)
+    while (batch := next_batch(iterator, report)) is not None:
+        yield batch
+
+
 def next_batch(iterator, report: Report):
-    """The iterator's next batch; the reader's own error where TensorFlow wrapped it in one of its kernels'."""
+    """The iterator's next batch, None at its end; the reader's own error where TensorFlow wrapped it in one of its
+    kernels'."""
     try:
-        return next(iterator)
+        return next(iterator, None)
     except tf.errors.DataLossError as error:
         raise CorpusError(
             f"{report.name}: damaged records: {error.message.splitlines()[0]}. Find which with bin/prepare_data.py --verify."
