@@ -12,6 +12,7 @@ empty line. Exits with 1 if any could not be read.
 import dataclasses
 import math
 import os
+import re
 import sys
 
 from absl import app, flags
@@ -102,7 +103,7 @@ def show(problem, text: str, answer, class_names) -> str:
         tree, repaired = delinearise(answer.split(), text.split())
         note = "  (repaired)" if repaired else ""
         return f"{to_brackets(tree)}{note}\n{to_indented(tree)}"
-    return answer
+    return " ".join(re.split(r"[\r\n]+", answer))  # bytes of a line's end can be drawn like all others
 
 
 def main(_):
