@@ -40,6 +40,9 @@ setup(
         # jax 0.4.38 is the newest that installs beside TensorFlow 2.17 (numpy below 2, ml-dtypes below 0.5).
         # selenium drives the page's tests where Chromium is installed.
         # tensorflow-io's masks of spectrograms are what ours are held against; it has no wheel for Python 3.13.
-        "test": ["tensorflow-io==0.37.1; python_version < '3.13'", "pytest", "pytest-xdist>=3.8", "hypothesis", "jax==0.4.38", "selenium", *SERVE, *TFDS],
+        "test": [
+            "tensorflow-io==0.37.1; python_version < '3.13'", "pytest", "pytest-xdist>=3.8", "hypothesis", "jax==0.4.38",
+            "selenium", *SERVE, *TFDS,
+        ],
     },
 )

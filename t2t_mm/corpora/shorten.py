@@ -1,4 +1,7 @@
-"""The shorten bit stream, versions 1 to 3 (Robinson 1994, CUED/F-INFENG/TR.156), which compresses the samples of LDC's SPHERE files.
+"""The shorten bit stream, versions 1 to 3 (Robinson 1994, CUED/F-INFENG/TR.156), in which LDC's SPHERE files are compressed.
+
+Version 3 is read as version 2. libsndfile reads none of it; FFmpeg does, twenty times the size to install, and gives the
+same samples.
 
 Where one Rice code ends is known only when the one before it has been read. Code by code in Python that takes most of
 the time, so decoding goes in three passes: a regular expression skips over the codes of each block, to find where the

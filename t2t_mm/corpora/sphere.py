@@ -17,7 +17,9 @@ _SPARE = 1 << 16  # samples that a stream may hold beyond the declared ones, bef
 
 
 def decode_sphere(data: bytes, origin: str) -> tuple[np.ndarray, int]:
-    """The samples of a file of 16-bit pcm, plain or shortened, or of 8-bit A-law or µ-law: int16 [samples, channels], and its rate in Hz.
+    """The samples of a file, int16 [samples, channels], and its rate in Hz.
+
+    They are 16-bit pcm, plain or shortened, or 8-bit A-law or µ-law.
 
     Raises:
       MediaError: the header is damaged or says something that is not read, the file is truncated, or its checksum

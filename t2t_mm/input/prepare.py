@@ -2,7 +2,8 @@
 
 Each shard is one piece of work: its examples, in the order of the corpus (of training: of a fixed shuffle, where the
 reader gives a list), are tokenised, decoded and written beside a note of what they came from. A shard whose note fits
-is not done again; it fits as long as its files are the same, and what could not be read of them still cannot. When all are done, the shards get their final names and the folder loses its `.incomplete`.
+is not done again; it fits as long as its files are the same, and what could not be read of them still cannot. When all
+are done, the shards get their final names and the folder loses its `.incomplete`.
 """
 
 import concurrent.futures
