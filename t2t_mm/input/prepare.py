@@ -288,7 +288,8 @@ class ShardWriter:
                 except MediaError as error:
                     dropped[example.origin] = str(error)
                     continue
-                file.write(self._features.serialize_example(record))
+                data = tf.train.Example.FromString(self._features.serialize_example(record))
+                file.write(data.SerializeToString(deterministic=True))  # else a process has its own order of the fields
                 written += 1
         os.replace(path + ".part", path + ".tfrecord")
         note = {
