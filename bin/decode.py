@@ -4,17 +4,21 @@
     python bin/decode.py --model_dir=runs/joint_mini --problem=coco --input=photo.jpg --beam_size=4
     python bin/decode.py --model_dir=runs/joint_mini --problem=coco --input=photo.jpg --temperature=0.8 --top_p=0.9
     cat sentences.txt | python bin/decode.py --model_dir=runs/joint_mini --problem=wsj_parsing --input=-
+
+There are as many answers as inputs, in their order: that of a blank line, and of an input that cannot be read, is an
+empty line. Exits with 1 if any could not be read.
 """
 
 import dataclasses
 import math
 import os
+import re
 import sys
 
 from absl import app, flags
 
 from t2t_mm import experiment
-from t2t_mm.corpora import example
+from t2t_mm.corpora import example, plain_text
 from t2t_mm.corpora.treebank import delinearise, to_brackets, to_indented
 from t2t_mm.inference.predictor import Predictor, predict
 from t2t_mm.input.tokenizer import Tokenizer
@@ -63,15 +67,14 @@ def read_inputs() -> list[example.Example]:
 
 
 def _lines(data: bytes, origin: str) -> list[example.Example]:
-    found = []
-    for number, line in enumerate(data.splitlines(), start=1):
-        try:
-            text = line.decode("utf-8").strip()
-        except UnicodeDecodeError as error:
-            raise example.CorpusError(f"{origin}:{number}: not UTF-8 ({error.reason}).") from error
-        if text:
-            found.append(example.Example(text, "", f"{origin}:{number}"))
-    return found
+    """One input a line, also of a blank one: its answer is blank, so that line n of the answers is that of line n."""
+    try:
+        lines = plain_text.decode(data).split("\n")
+    except plain_text.TextError as error:
+        raise example.CorpusError(f"{origin}: {error}") from error
+    if not lines[-1]:
+        lines.pop()  # after the last line feed
+    return [example.Example(line.strip(), "", f"{origin}:{n}") for n, line in enumerate(lines, start=1)]
 
 
 def sampling() -> dict | None:
@@ -100,7 +103,7 @@ def show(problem, text: str, answer, class_names) -> str:
         tree, repaired = delinearise(answer.split(), text.split())
         note = "  (repaired)" if repaired else ""
         return f"{to_brackets(tree)}{note}\n{to_indented(tree)}"
-    return answer
+    return " ".join(re.split(r"[\r\n]+", answer))  # bytes of a line's end can be drawn like all others
 
 
 def main(_):
@@ -118,15 +121,18 @@ def main(_):
             network, tokenizer, _BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value, drawn
         )
         report = example.Report(problem.name, max_bad=len(inputs))
-        answers = predict(predictor, problem, inputs, tokenizer, run.audio, run.batches, report)
+        asked = [one for one in inputs if one.inputs]
+        answers = predict(predictor, problem, asked, tokenizer, run.audio, run.batches, report) if asked else []
     except (config.ConfigError, example.CorpusError, RunError) as error:
         raise SystemExit(f"decode.py: {error}") from error
-    for one, answer in zip(inputs, answers):
+    answered = iter(answers)
+    for one in inputs:
+        answer = next(answered) if one.inputs else ""
         if answer is None:
             reason = report.skipped.get(one.origin) or report.left_out.get(one.origin)
-            print(f"decode.py: {one.inputs}: {reason}", file=sys.stderr)
-        else:
-            print(show(problem, one.inputs, answer, description["class_names"].get(problem.name)))
+            print(f"decode.py: {one.origin}: {one.inputs}: {reason}", file=sys.stderr)
+        known = one.inputs and answer is not None
+        print(show(problem, one.inputs, answer, description["class_names"].get(problem.name)) if known else "")
     if any(answer is None for answer in answers):
         raise SystemExit(1)
 

@@ -8,7 +8,7 @@ import shlex
 import sys
 import time
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from t2t_mm import experiment
 from t2t_mm.corpora import example
@@ -34,33 +34,46 @@ _OUTPUT = flags.DEFINE_string("output", None, "JSON file; MODEL_DIR/evaluation_S
 
 def main(_):
     start = time.monotonic()
-    model_dir, split, names = _MODEL_DIR.value, _SPLIT.value, _PROBLEM.value
+    model_dir, split, names, baselines = _MODEL_DIR.value, _SPLIT.value, _PROBLEM.value, {}
+    path = _OUTPUT.value or os.path.join(model_dir, f"evaluation_{split}.json")
+
+    def finished(found: dict) -> None:
+        """Writes what is found so far: a problem that ends the process costs those before it nothing."""
+        if _BASELINES.value:
+            for name in found["results"].keys() - baselines.keys():
+                try:
+                    baselines.update(evaluate.evaluate_baselines(run, split, [name]))
+                except example.CorpusError as error:
+                    logging.error("%s: no baseline: %s", name, error)
+                    baselines[name] = {}
+        more = {key: found[key] for key in ("step", "samples", "skipped", "failed")}
+        minutes = found["training_minutes"]
+        results.write_results(
+            path,
+            _COMMAND.value or shlex.join(["python", *sys.argv]),
+            found["seed"],
+            minutes + (time.monotonic() - start) / 60,
+            found["results"],
+            baselines=baselines,
+            training_minutes=round(minutes, 1),
+            training_loss={name: curves.thinned(steps) for name, steps in curves.curves(model_dir)["train"].items()},
+            split=split,
+            **more,
+        )
+
     try:
         config.parse(_GIN_FILE.value or [os.path.join(model_dir, "config.gin")], _GIN_PARAM.value)
         run = use_folder(config.configured(experiment.Experiment)(), model_dir)
         decoding = evaluate.Decoding(_BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value)
-        found = evaluate.evaluate(run, model_dir, split, names, decoding, best=_BEST.value)
-        baselines = evaluate.evaluate_baselines(run, split, names) if _BASELINES.value else {}
+        found = evaluate.evaluate(run, model_dir, split, names, decoding, best=_BEST.value, finished=finished)
     except (config.ConfigError, example.CorpusError, RunError) as error:
         raise SystemExit(f"evaluate.py: {error}") from error
     evaluate.to_tensorboard(found, model_dir, split)
-    path = _OUTPUT.value or os.path.join(model_dir, f"evaluation_{split}.json")
-    minutes = found.pop("training_minutes")
-    results.write_results(
-        path,
-        _COMMAND.value or shlex.join(["python", *sys.argv]),
-        found.pop("seed"),
-        minutes + (time.monotonic() - start) / 60,
-        found.pop("results"),
-        baselines=baselines,
-        training_minutes=round(minutes, 1),
-        training_loss={name: curves.thinned(steps) for name, steps in curves.curves(model_dir)["train"].items()},
-        split=split,
-        **found,
-    )
     with open(path.removesuffix(".json") + ".md", encoding="utf-8") as file:
         print(file.read())
     print(f"Written to {path}")
+    if found["failed"]:
+        raise SystemExit("\n".join(f"evaluate.py: {name}: {reason}" for name, reason in found["failed"].items()))
 
 
 if __name__ == "__main__":

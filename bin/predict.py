@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 from absl import app, flags
 
+from t2t_mm.corpora import plain_text
 from t2t_mm.serving import client as clients
 
 _PROBLEM = flags.DEFINE_string("problem", None, "Problem to answer: the name of its signature.", required=True)
@@ -58,9 +59,10 @@ def _file_lines(path: str) -> Iterator[str]:
 def _lines(file, origin: str) -> Iterator[str]:
     for number, line in enumerate(file, start=1):
         try:
-            text = line.decode("utf-8").strip()
-        except UnicodeDecodeError as error:
-            raise SystemExit(f"predict.py: {origin}:{number}: not UTF-8 ({error.reason}).") from error
+            line = plain_text.first_line(line, line.endswith(b"\n")) if number == 1 else line
+            text = plain_text.decode_line(line.removesuffix(b"\n")).strip()
+        except plain_text.TextError as error:
+            raise SystemExit(f"predict.py: {origin}:{number}: {error}") from error
         if text:
             yield text
 

@@ -109,6 +109,43 @@ def test_evaluation_of_all_eight(root):
     assert "| wsj_parsing | f1 |" in (root / "run" / "evaluation_test.md").read_text()
 
 
+def test_a_problem_without_usable_examples_costs_the_others_nothing(root, tmp_path):
+    folder = root / "mini" / "bad"
+    folder.mkdir()
+    for split in ("train", "dev", "test"):
+        (folder / f"{split}.tsv").write_text("a.wav\tthe cat sleeps\nb.wav\ta dog runs\n")
+    (folder / "a.wav").write_bytes(b"RIFF")
+    (folder / "b.wav").write_bytes(b"")
+    lists = {split: [f"{split}.tsv"] for split in ("train", "dev", "test")}
+    flags = ["--problem=wsj_speech", "--problem=wmt_en_de", "--problem=coco", "--max_length=6"]
+    bad = [f"--gin_param=paper.wsj_speech.{binding}" for binding in ("folder='bad'", f"splits={lists}")]
+    gone = "--gin_param=paper.coco.folder='nowhere'"
+    done = command("evaluate.py", f"--model_dir={root}/run", f"--output={tmp_path}/e.json", *flags, *bad, gone)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "evaluate.py: wsj_speech: no examples: none of the dev set is usable" in done.stderr
+    assert "evaluate.py: coco: Looked for a COCO caption file" in done.stderr
+    record = json.loads((tmp_path / "e.json").read_text())
+    assert record["results"]["wsj_speech"] == {"examples": 0} and "bleu" in record["results"]["wmt_en_de"]
+    assert record["failed"].keys() == {"wsj_speech", "coco"} and len(record["skipped"]["wsj_speech"]) == 2
+    assert "**coco** was not evaluated" in (tmp_path / "e.md").read_text()
+
+
+def test_there_are_as_many_answers_as_lines(root, tmp_path):
+    (tmp_path / "lines.txt").write_bytes(b"\xef\xbb\xbfThe cat sleeps.\n\nThe dog\rruns.\n   \nA bird sings.\n")
+    decode = ["decode.py", f"--model_dir={root}/run", "--max_length=6"]
+    done = command(*decode, "--problem=wmt_en_de", f"--input_file={tmp_path}/lines.txt")
+    assert done.returncode == 0, done.stderr[-3000:]
+    answers = done.stdout.split("\n")[:-1]
+    assert len(answers) == 5 and [bool(answer) for answer in answers] == [True, False, True, False, True]
+    pictures = sorted((root / "mini" / "imagenet" / "val").rglob("*.JPEG"))[:1]
+    (tmp_path / "list.txt").write_text(f"\ufeff{pictures[0]}\n", encoding="utf-8")
+    done = command(*decode, "--problem=coco", f"--input_file={tmp_path}/list.txt")
+    assert done.returncode == 0 and done.stdout.count("\n") == 1, done.stderr[-3000:]
+    (tmp_path / "utf16.txt").write_text("The cat sleeps.\n", encoding="utf-16")
+    done = command(*decode, "--problem=wmt_en_de", f"--input_file={tmp_path}/utf16.txt")
+    assert done.returncode == 1 and "utf16.txt: not UTF-8 text but UTF-16" in done.stderr
+
+
 def test_decoding_of_a_users_sentences_and_pictures(root):
     decode = ["decode.py", f"--model_dir={root}/run", "--max_length=6"]
     done = command(*decode, "--problem=wsj_parsing", "--input=-", stdin="the cat sleeps .\n\na dog\n")

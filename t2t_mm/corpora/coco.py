@@ -5,12 +5,14 @@ import os
 
 from t2t_mm.corpora.corpus_files import check_split, encodes, missing_corpus, warn_of_count
 from t2t_mm.corpora.example import CorpusError, Example, Report
+from t2t_mm.corpora.plain_text import decode
 
 _NAMES = {"train": "train", "dev": "val", "test": "test"}
 _CATALOGUE = "MS-COCO captions (cocodataset.org)"
 _KARPATHY = {"train": ("train", "restval"), "dev": ("val",), "test": ("test",)}
 _KARPATHY_IMAGES = {"train": 82783 + 30504, "dev": 5000, "test": 5000}
 _IMAGES = {(2014, "train"): 82783, (2014, "dev"): 40504, (2017, "train"): 118287, (2017, "dev"): 5000}
+_ID = "id"  # the kind of a field that names a record
 _LARGEST_FILE = 1 << 30  # bytes; the whole release's annotations are a tenth of it
 
 
@@ -36,8 +38,9 @@ class CocoCaptions:
     def examples(self, split: str, report: Report) -> list[Example]:
         """In training one example a caption; in dev and test one an image, with all its captions as references.
 
-        An image that is not on disk, has no caption, or whose file name leads out of the image folder, and a blank
-        caption or one of an unknown image, are reported and left out.
+        An image that is not on disk, has no caption, shares its id with another file, or whose file name leads out of the
+        image folder, a blank caption or one of an unknown image, and a record that lacks a field, are reported and left
+        out.
 
         Raises:
           CorpusError: the annotation file or the image folder is absent or not in the format, or nothing is usable.
@@ -49,7 +52,7 @@ class CocoCaptions:
         name = f"{_NAMES[split]}{self.year}"
         annotation_path = os.path.join(self.folder, "annotations", f"captions_{name}.json")
         image_folder = os.path.join(self.folder, name)
-        images, annotations = _read_annotations(annotation_path)
+        images, annotations = _read_annotations(annotation_path, report)
         if (self.year, split) in _IMAGES:
             warn_of_count(f"{annotation_path}: images", len(images), _IMAGES[self.year, split])
         paths = _image_paths(images, image_folder, annotation_path, report)
@@ -63,8 +66,8 @@ class CocoCaptions:
         places = (os.path.join(self.folder, part, "dataset_coco.json") for part in ("annotations", ""))
         path = next(filter(os.path.isfile, places), os.path.join(self.folder, "annotations", "dataset_coco.json"))
         content = _read_json(path, "Karpathy's split of COCO, dataset_coco.json,")
-        fields = {"cocoid": int, "filename": str, "filepath": str, "split": str, "sentences": list}
-        records = [r for r in _records(content, "images", fields, path) if r["split"] in _KARPATHY[split]]
+        fields = {"cocoid": _ID, "filename": str, "filepath": str, "split": str, "sentences": list}
+        records = [r for r in _records(content, "images", fields, path, report) if r["split"] in _KARPATHY[split]]
         warn_of_count(f"{path}: images of {split}", len(records), _KARPATHY_IMAGES[split])
         paths = {}
         for folder in sorted({record["filepath"] for record in records}):
@@ -74,7 +77,7 @@ class CocoCaptions:
             else:
                 report.skip(f"{path}: filepath {folder!r}", f"is not the name of a folder in {self.folder}")
         ids = {record["cocoid"] for record in records}
-        captions = _captions(_karpathy_annotations(records, path), ids, path, report)
+        captions = _captions(_karpathy_annotations(records, path, report), ids, path, report)
         paths = {record["cocoid"]: paths[record["cocoid"]] for record in records if record["cocoid"] in paths}
         if not (examples := _examples(split, paths, captions, path, report)):
             raise CorpusError(f"{path}: no image of {split} with a caption is in the folders it names.")
@@ -99,20 +102,21 @@ def _examples(split, paths: dict, captions: dict, annotation_path: str, report: 
     return examples
 
 
-def _read_annotations(path: str) -> tuple[list[dict], list[dict]]:
-    """The `images` and `annotations` of a caption file, with the fields used here checked."""
+def _read_annotations(path: str, report: Report) -> tuple[list[dict], list[dict]]:
+    """The `images` and `annotations` of a caption file that have the fields used here."""
     content = _read_json(path, "a COCO caption file")
-    images = _records(content, "images", {"id": int, "file_name": str}, path)
-    return images, _records(content, "annotations", {"id": int, "image_id": int, "caption": str}, path)
+    images = _records(content, "images", {"id": _ID, "file_name": str}, path, report)
+    return images, _records(content, "annotations", {"id": _ID, "image_id": _ID, "caption": str}, path, report)
 
 
-def _karpathy_annotations(records: list[dict], path: str) -> list[dict]:
+def _karpathy_annotations(records: list[dict], path: str, report: Report) -> list[dict]:
     """The captions of `dataset_coco.json` as COCO itself writes them."""
     annotations = []
     for record in records:
         for number, sentence in enumerate(record["sentences"]):
             if not isinstance(sentence, dict) or not isinstance(sentence.get("raw"), str):
-                raise CorpusError(f"{path}: image {record['cocoid']}: sentence {number} has no text `raw`.")
+                report.skip(f"{path}: image {record['cocoid']}: sentence {number}", "it has no text `raw`")
+                continue
             annotation = {"image_id": record["cocoid"], "caption": sentence["raw"]}
             annotations.append(annotation | {"id": sentence.get("sentid", f"{record['cocoid']}:{number}")})
     return annotations
@@ -124,8 +128,8 @@ def _read_json(path: str, description: str) -> dict:
     if os.path.getsize(path) > _LARGEST_FILE:
         raise CorpusError(f"{path}: larger than {_LARGEST_FILE >> 20} MiB, which no annotation file of COCO is.")
     try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
+        with open(path, "rb") as file:
+            content = json.loads(decode(file.read()))
     except (OSError, ValueError, RecursionError) as error:  # ValueError: neither JSON nor UTF-8
         raise CorpusError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):
@@ -133,26 +137,46 @@ def _read_json(path: str, description: str) -> dict:
     return content
 
 
-def _records(content: dict, name: str, fields: dict[str, type], path: str) -> list[dict]:
-    records = content.get(name)
+def _records(content: dict, name: str, fields: dict[str, type | str], path: str, report: Report) -> list[dict]:
+    """The records of a list that have the fields, with ids as `_identity` has them; the others are reported."""
+    records, found = content.get(name), []
     if not isinstance(records, list):
         raise CorpusError(f"{path}: has no list `{name}`.")
     for number, record in enumerate(records):
+        record = dict(record) if isinstance(record, dict) else {}
         for field, kind in fields.items():
-            if not isinstance(record, dict) or not isinstance(record.get(field), kind):
-                raise CorpusError(f"{path}: {name}[{number}] has no field `{field}` of type {kind.__name__}.")
-    return records
+            if kind is _ID:
+                record[field] = _identity(record.get(field))
+            if record.get(field) is None or (kind is not _ID and not isinstance(record[field], kind)):
+                what = "that is a number or a text" if kind is _ID else f"of type {kind.__name__}"
+                report.skip(f"{path}: {name}[{number}]", f"it has no field `{field}` {what}")
+                break
+        else:
+            found.append(record)
+    return found
 
 
-def _image_paths(images: list[dict], folder: str, annotation_path: str, report: Report) -> dict[int, str]:
+def _identity(value) -> int | str | None:
+    """An id as COCO writes it, a number; a text of digits is the same number, and another text is an id too."""
+    if isinstance(value, str) and value:
+        return int(value) if value.isascii() and value.isdigit() and len(value) < 20 else value
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _image_paths(images: list[dict], folder: str, annotation_path: str, report: Report) -> dict[int | str, str]:
     """The path of each image that is in the folder, by image id."""
     if not os.path.isdir(folder):
         raise missing_corpus(folder, f"the images of {annotation_path}", "MS-COCO images (cocodataset.org)", "coco")
     present = set(os.listdir(folder))  # one listing instead of a look at each of 80 thousand files
-    paths = {}
+    paths, names = {}, {}
+    for image in images:
+        names.setdefault(image["id"], set()).add(image["file_name"])
     for image in images:
         origin, name = f"{annotation_path}: image {image['id']}", image["file_name"]
-        if not _is_plain_name(name):
+        if len(names[image["id"]]) > 1:
+            files = ", ".join(map(repr, sorted(names[image["id"]])[:5]))
+            report.skip(origin, f"several files have this id ({files}), so its captions may be of any of them")
+        elif not _is_plain_name(name):
             report.skip(origin, f"file_name {name!r} is not the name of a file in {folder}")
         elif name not in present:
             report.skip(origin, f"no file {name} in {folder}")
@@ -167,10 +191,10 @@ def _is_plain_name(name: str) -> bool:
 
 
 def _captions(
-    annotations: list[dict], image_ids: set[int], annotation_path: str, report: Report
-) -> dict[int, list[tuple[int, str]]]:
+    annotations: list[dict], image_ids: set[int | str], annotation_path: str, report: Report
+) -> dict[int | str, list[tuple[int | str, str]]]:
     """(annotation id, caption) by image id, in the order of the file; white space becomes single spaces."""
-    captions: dict[int, list[tuple[int, str]]] = {}
+    captions: dict[int | str, list[tuple[int | str, str]]] = {}
     for annotation in annotations:
         origin, caption = f"{annotation_path}: annotation {annotation['id']}", " ".join(annotation["caption"].split())
         if annotation["image_id"] not in image_ids:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from absl import logging
 
 from t2t_mm.corpora.example import CorpusError, Example, Report
+from t2t_mm.corpora.plain_text import TextError, decode_line, first_line
 
 SPLITS = ("train", "dev", "test")
 LONGEST_LINE = 1 << 20  # bytes; no sentence has as many
@@ -78,12 +79,10 @@ def read_lines(path: str, report: Report) -> list[str | None]:
 def iterate_lines(path: str, report: Report) -> Iterator[str | None]:
     """The lines of a UTF-8 text file, plain or .gz, without line ends; None stands for one that cannot be used.
 
-    Only a line feed ends a line: Unicode's other separators occur inside the sentences of web corpora, and splitting
-    at them would shift every later line of one side of a parallel text. Lines that are not UTF-8, or longer than
-    LONGEST_LINE, are reported as `path:line`.
+    What a line is, `plain_text` says. Lines that are not UTF-8, or longer than LONGEST_LINE, are reported as `path:line`.
 
     Raises:
-      CorpusError: the file cannot be read or unpacked, or unpacks to what no text would.
+      CorpusError: the file cannot be read or unpacked, unpacks to what no text would, or is no text (UTF-16, say).
       TooManyBadExamples: more such lines than `report` allows.
     """
     try:
@@ -91,10 +90,12 @@ def iterate_lines(path: str, report: Report) -> Iterator[str | None]:
             file = io.BufferedReader(_Unpacked(raw, path)) if path.endswith(".gz") else raw
             for number in itertools.count(1):
                 line = file.readline(LONGEST_LINE + 1)
-                if number == 1:
-                    line = line.removeprefix(b"\xef\xbb\xbf")
                 if not line:
                     return
+                if number == 1:
+                    line = first_line(line, line.endswith(b"\n"))
+                    if not line:
+                        return  # a byte order mark, and nothing after it
                 too_long = len(line) > LONGEST_LINE
                 while len(line) > LONGEST_LINE and not line.endswith(b"\n"):
                     line = file.readline(LONGEST_LINE + 1)
@@ -103,8 +104,24 @@ def iterate_lines(path: str, report: Report) -> Iterator[str | None]:
                     yield None
                 else:
                     yield _decode(line.removesuffix(b"\n"), f"{path}:{number}", report)
+    except TextError as error:
+        raise CorpusError(f"{path}: {error}") from error
     except (OSError, EOFError, zlib.error) as error:
         raise CorpusError(f"{path}: cannot be read: {error}. Fetch it again.") from error
+
+
+def walk(folder: str) -> Iterator[tuple[str, list[str]]]:
+    """(folder, names of its files, sorted) of a folder and all below it, sorted; links to folders are followed, to each
+    folder once."""
+    seen = set()
+    for where, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        real = os.path.realpath(where)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield where, sorted(names)
 
 
 class _Unpacked(io.RawIOBase):
@@ -132,7 +149,7 @@ class _Unpacked(io.RawIOBase):
 
 def _decode(line: bytes, origin: str, report: Report) -> str | None:
     try:
-        return line.removesuffix(b"\r").decode("utf-8")
-    except UnicodeDecodeError as error:
-        report.skip(origin, f"not UTF-8: byte 0x{line[error.start]:02x} at position {error.start} of the line")
+        return decode_line(line)
+    except TextError as error:
+        report.skip(origin, str(error))
         return None

@@ -2,14 +2,15 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 
-from t2t_mm.corpora.corpus_files import check_split, missing_corpus, read_lines, warn_of_count
+from t2t_mm.corpora.corpus_files import check_split, missing_corpus, read_lines, walk, warn_of_count
 from t2t_mm.corpora.example import CorpusError, Example, Report
+from t2t_mm.corpora.pictures import ENDINGS
 from t2t_mm.corpora.tars import members, nested_members
 
 _FOLDERS = {"train": "train", "dev": "val", "test": "test"}
-_ENDINGS = (".jpeg", ".jpg", ".png")
 _TARS = {"train": "ILSVRC2012_img_train.tar", "val": "ILSVRC2012_img_val.tar"}
 _LABELS = ("val_labels.txt", "ILSVRC2012_validation_synset_labels.txt", "imagenet_2012_validation_synset_labels.txt")
 _SYNSET = re.compile(r"n\d{8}")
@@ -79,8 +80,8 @@ class ImageFolders:
         folder, tar = os.path.join(self.folder, name), self._tar(name)
         if _class_folders(folder):
             return _from_folders(folder, report)
-        if name == "val" and os.path.isdir(folder) and _images_in(folder):
-            paths = [(path, path) for path in _images_in(folder)]
+        if name == "val" and os.path.isdir(folder) and (flat := _images_in(folder, report)):
+            paths = [(path, path) for path in flat]
             return _labelled(paths, folder, self._labels(folder))
         if tar is None:
             raise missing_corpus(folder, _EXPECTED[name], _CATALOGUE, "imagenet")
@@ -118,16 +119,26 @@ def _class_folders(path: str) -> list[str]:
     return sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _images_in(folder: str) -> list[str]:
-    names = sorted(entry.name for entry in os.scandir(folder))
-    return [os.path.join(folder, n) for n in names if n.lower().endswith(_ENDINGS) and not n.startswith(".")]
+def _images_in(folder: str, report: Report) -> list[str]:
+    """The pictures in a folder and below it, by their endings; how many other files of each ending is reported."""
+    found, others = [], Counter()
+    for where, names in walk(folder):
+        for name in names:
+            if name.lower().endswith(ENDINGS) and not name.startswith("."):
+                found.append(os.path.join(where, name))
+            elif not name.startswith(".") and name not in _LABELS:
+                others[os.path.splitext(name)[1] or "no ending"] += 1
+    for ending, count in sorted(others.items()):
+        named = f"{count} files with {ending} are" if count > 1 else f"a file with {ending} is"
+        report.skip(f"{folder} ({ending})", f"{named} not named like a picture ({', '.join(ENDINGS)})")
+    return sorted(found)
 
 
 def _from_folders(folder: str, report: Report) -> Iterator[tuple[str, str, str]]:
     for synset in _class_folders(folder):
-        images = _images_in(os.path.join(folder, synset))
+        images = _images_in(os.path.join(folder, synset), report)
         if not images:
-            report.skip(os.path.join(folder, synset), f"no image in it ({', '.join(_ENDINGS)})")
+            report.skip(os.path.join(folder, synset), f"no image in it ({', '.join(ENDINGS)})")
         for path in images:
             yield path, synset, path
 
@@ -143,8 +154,8 @@ def _from_train_tar(tar: str, report: Report) -> Iterator[tuple[str, str, str]]:
         origin, synset = f"{tar}:{inner}:{name}", _inner_synset(inner)
         if synset is None:
             report.skip(f"{tar}:{inner}", "not named <synset>.tar")
-        elif not name.lower().endswith(_ENDINGS):
-            report.skip(origin, f"not named like a picture ({', '.join(_ENDINGS)})")
+        elif not name.lower().endswith(ENDINGS):
+            report.skip(origin, f"not named like a picture ({', '.join(ENDINGS)})")
         else:
             yield f"{tar}#{offset}+{size}", synset, origin
 
@@ -152,7 +163,10 @@ def _from_train_tar(tar: str, report: Report) -> Iterator[tuple[str, str, str]]:
 def _from_flat_tar(tar: str, report: Report) -> list[tuple[str, str]]:
     """(member, origin) of each picture, sorted by its name."""
     found = sorted(members(tar, report), key=lambda member: os.path.basename(member[0]))
-    return [(f"{tar}#{o}+{s}", f"{tar}:{name}") for name, o, s in found if name.lower().endswith(_ENDINGS)]
+    for name, _, _ in found:
+        if not name.lower().endswith(ENDINGS):
+            report.skip(f"{tar}:{name}", f"not named like a picture ({', '.join(ENDINGS)})")
+    return [(f"{tar}#{o}+{s}", f"{tar}:{name}") for name, o, s in found if name.lower().endswith(ENDINGS)]
 
 
 def _labelled(pictures: list[tuple[str, str]], where: str, labels: list[str]) -> Iterator[tuple[str, str, str]]:

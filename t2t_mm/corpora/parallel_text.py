@@ -11,7 +11,9 @@ from t2t_mm.corpora.example import CorpusError, Example, Report
 
 _ENDINGS = ("", ".gz", ".sgm", ".sgm.gz")
 _MARKUP = re.compile(r"\s*<(srcset|refset|tstset|mteval|!DOCTYPE mteval)\b", re.IGNORECASE)
-_SEGMENT = re.compile(r"<seg\b[^>]*>(.*?)</seg>", re.IGNORECASE | re.DOTALL)
+_DOCUMENT_OR_SEGMENT = re.compile(
+    r"<doc\b(?P<document>[^>]*)>|<seg\b(?P<segment>[^>]*)>(?P<text>.*?)</seg>", re.IGNORECASE | re.DOTALL
+)
 # Lines of the official sets that are dev and test by custom, under their own names or as these splits.
 _LINES = {"newstest2013": 3000, "newstest2014": 3003, "dev": 3000, "test": 3003}
 _END = object()  # of the shorter side of a parallel text
@@ -21,7 +23,7 @@ class ParallelText:
     """Translation from one language to another; the same files serve both directions.
 
     Reads `<name>.<language>`, plain or .gz, UTF-8. The .sgm files of official test sets, known by their ending or their
-    first tag, are read by their <seg> texts.
+    first tag, are read by their <seg> texts, and matched by the ids of document and segment.
 
     Args:
       root: the folder of all corpora.
@@ -69,7 +71,7 @@ class ParallelText:
     def _pairs(self, name: str, drop_blank: bool, report: Report) -> Iterator[Example]:
         source_path = self._find(name, self.source_language)
         target_path = self._find(name, self.target_language)
-        sides = itertools.zip_longest(_sentences(source_path, report), _sentences(target_path, report), fillvalue=_END)
+        sides = _in_pairs(source_path, target_path, report)
         counts = [0, 0]
         for number, (source, target) in enumerate(sides, start=1):
             counts[0] += source is not _END
@@ -102,25 +104,75 @@ class ParallelText:
         )
 
 
-def _sentences(path: str, report: Report) -> Iterator[str | None]:
-    """The sentences of a file in order; None where one is not UTF-8."""
-    lines = iterate_lines(path, report)
-    first = list(itertools.islice(lines, 1))
-    if ".sgm" in os.path.basename(path) or (first and first[0] and _MARKUP.match(first[0])):
-        yield from _segments(path, report)
+def _in_pairs(source_path: str, target_path: str, report: Report) -> Iterator[tuple]:
+    """The sentences of two files, by their ids where both have some, else by their places; _END for a shorter side."""
+    segments = [_segments(path, report) if _is_markup(path) else None for path in (source_path, target_path)]
+    ids = [set(side) - {None} if side else set() for side in segments]
+    if not all(ids):
+        sides = [
+            iter([text for found in side.values() for text in found]) if side is not None else _sentences(path, report)
+            for path, side in zip((source_path, target_path), segments)
+        ]
+        yield from itertools.zip_longest(*sides, fillvalue=_END)
         return
-    for line in itertools.chain(first, lines):
+    for path, other, lacking in (
+        (target_path, source_path, ids[0] - ids[1]), (source_path, target_path, ids[1] - ids[0]),
+    ):  # fmt: skip
+        if lacking:
+            document, segment = min(lacking)
+            raise CorpusError(
+                f"{path}: lacks {len(lacking)} segments of {other} (the first: segment {segment!r} of document "
+                f"{document!r}). Is one of the two another test set, or cut off?"
+            )
+    for key in segments[0]:
+        yield segments[0][key][0], segments[1][key][0]
+
+
+def _sentences(path: str, report: Report) -> Iterator[str | None]:
+    """The lines of a file in order; None where one is not UTF-8."""
+    for line in iterate_lines(path, report):
         yield line and line.strip()
 
 
-def _segments(path: str, report: Report) -> Iterator[str]:
-    """The texts of the <seg> elements of an official test set, which may go over several lines."""
+def _is_markup(path: str) -> bool:
+    """Whether a file is one of the official sets, by its name or its first line."""
+    if ".sgm" in os.path.basename(path):
+        return True
+    first = next(iterate_lines(path, Report(path, max_bad=1)), None)
+    return bool(first and _MARKUP.match(first))
+
+
+def _segments(path: str, report: Report) -> dict[tuple[str, str] | None, list[str]]:
+    """(document id, segment id) -> text of each <seg> of an official test set; under None all, where any has no id.
+
+    Raises:
+      CorpusError: a segment is not UTF-8, has no end, or an id comes twice.
+    """
     lines = read_lines(path, report)
     if None in lines:
         raise CorpusError(f"{path}:{lines.index(None) + 1}: not UTF-8; segments of a test set cannot be left out.")
-    text = "\n".join(lines)
-    found = [" ".join(html.unescape(segment).split()) for segment in _SEGMENT.findall(text)]
+    text, found, document = "\n".join(lines), [], None
+    for part in _DOCUMENT_OR_SEGMENT.finditer(text):
+        if part["document"] is not None:
+            document = _attribute(part["document"], "docid")
+        else:
+            key = document, _attribute(part["segment"], "id")
+            found.append((None if None in key else key, " ".join(html.unescape(part["text"]).split())))
     begun = len(re.findall(r"<seg\b", text, re.IGNORECASE))
     if begun != len(found):
         raise CorpusError(f"{path}: {begun} segments begin and {len(found)} end; the file is cut off or damaged.")
-    yield from found
+    if any(key is None for key, _ in found):
+        return {None: [text for _, text in found]}
+    segments: dict = {}
+    for key, text in found:
+        if key in segments:
+            raise CorpusError(
+                f"{path}: segment {key[1]!r} of document {key[0]!r} comes twice. Of several references keep one in the file."
+            )
+        segments[key] = [text]
+    return segments
+
+
+def _attribute(tag: str, name: str) -> str | None:
+    found = re.search(rf"""\b{name}\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))""", tag, re.IGNORECASE)
+    return found and next(value for value in found.groups() if value is not None).strip().lower()

@@ -1,4 +1,7 @@
-"""The shorten v2 bit stream (Robinson 1994, CUED/F-INFENG/TR.156), which compresses the samples of LDC's SPHERE files.
+"""The shorten bit stream, versions 1 to 3 (Robinson 1994, CUED/F-INFENG/TR.156), in which LDC's SPHERE files are compressed.
+
+Version 3 is read as version 2. libsndfile reads none of it; FFmpeg does, twenty times the size to install, and gives the
+same samples.
 
 Where one Rice code ends is known only when the one before it has been read. Code by code in Python that takes most of
 the time, so decoding goes in three passes: a regular expression skips over the codes of each block, to find where the
@@ -24,7 +27,7 @@ _FEW = 16  # blocks that are read one by one, because side by side would gain no
 
 
 class ShortenError(ValueError):
-    """The bytes are no complete shorten v2 stream of 16-bit samples."""
+    """The bytes are no complete shorten stream of 16-bit samples."""
 
 
 @dataclasses.dataclass
@@ -94,8 +97,9 @@ def decode_shorten(data: bytes, largest: int | None = None) -> np.ndarray:
     Raises:
       ShortenError: another version or sample type, or a damaged or truncated stream.
     """
-    if data[:4] != _MAGIC or data[4:5] != b"\x02":
-        raise ShortenError(f"no shorten version 2 stream (first bytes {data[:5]!r})")
+    if data[:4] != _MAGIC or data[4:5] not in (b"\1", b"\2", b"\3"):
+        raise ShortenError(f"no shorten stream of version 1, 2 or 3 (first bytes {data[:5]!r})")
+    rounds = data[4] > 1  # version 1 cuts off the fraction of means and predictions
     bits = _Bits(data[5:])
     kind, channels, size, max_order, means, skip = (bits.long() for _ in range(6))
     if kind not in _SIXTEEN_BITS or not 1 <= channels <= 8 or max_order > 64 or means > 64:
@@ -105,7 +109,7 @@ def decode_shorten(data: bytes, largest: int | None = None) -> np.ndarray:
     wrap = max(_WRAP, max_order)
     blocks = _find_blocks(bits, size, wrap, 64 * len(data) + _LARGEST_BLOCK if largest is None else largest)
     residuals = _residuals(blocks, data[5:], bits.digits)
-    columns = [_predict(blocks[c::channels], residuals[c::channels], wrap, means) for c in range(channels)]
+    columns = [_predict(blocks[c::channels], residuals[c::channels], wrap, means, rounds) for c in range(channels)]
     if len({len(column) for column in columns}) > 1:
         raise ShortenError("the channels differ in length")
     samples = np.stack(columns, axis=1)
@@ -211,23 +215,24 @@ def _next_one(windows: np.ndarray, at: np.ndarray) -> np.ndarray:
     return one
 
 
-def _predict(blocks: list[_Block], residuals: list[np.ndarray], wrap: int, means: int) -> np.ndarray:
+def _predict(blocks: list[_Block], residuals: list[np.ndarray], wrap: int, means: int, rounds: bool) -> np.ndarray:
     """The samples of one channel, int64 [samples].
 
     Sums of a damaged stream may wrap around; what comes of it is refused where the samples are checked.
     """
     history, offsets, parts = np.zeros(wrap, np.int64), [0] * means, [np.zeros(0, np.int64)]
     for block, x in zip(blocks, residuals):
-        offset = _offset(offsets, block.shift)
+        offset = _offset(offsets, block.shift, rounds)
         if block.function == _DIFF0:
             x = x + offset
         elif block.function == _QLPC:
-            x = _linear_prediction(x, block.coefficients, history, offset)
+            x = _linear_prediction(x, block.coefficients, history, offset, rounds)
         elif block.function != _ZERO:
             x = _summed(x, block.function, history)
         history = x[-wrap:] if len(x) >= wrap else np.concatenate([history, x])[-wrap:]
         if means:
-            mean = _truncated(int(x.sum()) + block.size // 2, block.size) << block.shift
+            half = block.size // 2 if rounds else 0
+            mean = _truncated(int(x.sum()) + half, block.size) << (block.shift if rounds else 0)
             offsets = offsets[1:] + [mean]
         parts.append(x << block.shift if block.shift else x)
     return np.concatenate(parts)
@@ -243,9 +248,9 @@ def _summed(residuals: np.ndarray, order: int, history: np.ndarray) -> np.ndarra
     return residuals
 
 
-def _linear_prediction(residuals: np.ndarray, coefficients, history: np.ndarray, offset: int) -> np.ndarray:
-    """Each prediction is rounded, so that this recurrence does go sample by sample."""
-    order, multiply, half = len(coefficients), operator.mul, 1 << _LPC_BITS
+def _linear_prediction(residuals, coefficients, history: np.ndarray, offset: int, rounds: bool) -> np.ndarray:
+    """Each prediction is a whole number, so that this recurrence does go sample by sample."""
+    order, multiply, half = len(coefficients), operator.mul, 1 << _LPC_BITS if rounds else 0
     backwards = coefficients[::-1]
     x = (history[len(history) - order :] - offset).tolist()
     for at, residual in enumerate(residuals.tolist()):
@@ -263,8 +268,10 @@ def _truncated(value: int, by: int) -> int:
     return value // by if value >= 0 else -(-value // by)
 
 
-def _offset(offsets: list[int], shift: int) -> int:
+def _offset(offsets: list[int], shift: int, rounds: bool) -> int:
     if not offsets:
         return 0
+    if not rounds:
+        return _truncated(sum(offsets), len(offsets))
     mean = _truncated(sum(offsets) + len(offsets) // 2, len(offsets))
     return mean if shift == 0 else (mean >> (shift - 1)) >> 1

@@ -5,10 +5,10 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
-from t2t_mm.corpora.corpus_files import check_split, missing_corpus, read_lines, warn_of_count
+from t2t_mm.corpora.corpus_files import check_split, missing_corpus, read_lines, walk, warn_of_count
 from t2t_mm.corpora.example import CorpusError, Example, Report
+from t2t_mm.corpora.sounds import ENDINGS
 
-_SOUNDS = (".wav", ".flac", ".sph", ".wv1")
 _SPLITS = {  # LibriSpeech's folders, and tables of split names
     "train": ("train-clean-100/**/*.trans.txt", "train.tsv"),
     "dev": ("dev-clean/**/*.trans.txt", "dev.tsv"),
@@ -25,11 +25,12 @@ _FORMATS = (
 
 
 class SpeechFolders:
-    """Sounds (WAV, FLAC, SPHERE) and the transcript files that name them.
+    """Sounds (WAV, FLAC, SPHERE, MP3, Ogg) and the transcript files that name them.
 
     A transcript file is read by its ending: `*.trans.txt` (LibriSpeech: `id TEXT`), `*.tsv` (`file<tab>text`, no head),
-    `txt.done.data` (Festvox: `( id "text" )`), `*transcription` (Sphinx: `text (id)`). Its sounds lie anywhere below
-    the folder it is in.
+    `txt.done.data` (Festvox: `( id "text" )`), `*transcription` (Sphinx: `text (id)`). A name
+    with a folder in it is the path from the transcript file's own folder. A bare one is that of a file beside it, or of
+    the only one anywhere below; of the same name in several codings the first of WAV, FLAC, SPHERE, MP3, Ogg is read.
 
     Args:
       root: the folder of all corpora. folder: that of this corpus in it.
@@ -77,31 +78,52 @@ class SpeechFolders:
             if not match or not match["text"]:
                 report.skip(origin, f"{line[:60]!r} is not {description}")
                 continue
-            name = os.path.basename(match["id"])
-            stem = name.rsplit(".", 1)[0] if name.lower().endswith(_SOUNDS) else name
-            if stem not in sounds:
-                report.skip(origin, f"no sound {stem} ({', '.join(_SOUNDS)}) below {os.path.dirname(path)}")
+            try:
+                sound = _sound(match["id"], os.path.dirname(path), sounds)
+            except LookupError as error:
+                report.skip(origin, error.args[0])
                 continue
             text = " ".join(match["text"].split())
-            yield Example(sounds[stem], text.lower() if self.lower_case else text, sounds[stem])
+            yield Example(sound, text.lower() if self.lower_case else text, sound)
 
 
-def _sounds(folder: str) -> dict[str, str]:
-    """Name without ending -> path, of every sound below a folder; of several formats the first of _SOUNDS."""
-    found: dict[str, str] = {}
-    for where, _, names in os.walk(folder):
-        for name in sorted(names, key=lambda name: -_rank(name)):
-            if _rank(name) >= 0:
-                stem, path = name[: name.rindex(".")], os.path.join(where, name)
-                if stem not in found or _rank(name) < _rank(found[stem]):
-                    found[stem] = path
-    return found
+def _sound(name: str, folder: str, sounds: dict[str, list[str]]) -> str:
+    """The path of the sound that a line names; LookupError, with the reason, where there is none or more than one."""
+    written = os.path.join(folder, name.replace("\\", "/"))
+    stem = written[: -len(_ending(written))] if _ending(written) else written
+    for path in (written, *(stem + ending for ending in ENDINGS)):
+        if _ending(path) and "\0" not in path and os.path.isfile(path):
+            return path
+    if os.path.basename(written) != name:
+        raise LookupError(f"no sound {written} ({', '.join(ENDINGS)}); the path is taken as it is written")
+    found = sounds.get(os.path.basename(stem), [])
+    if not found:
+        raise LookupError(f"no sound {os.path.basename(stem)} ({', '.join(ENDINGS)}) below {folder}")
+    best = [path for path in found if _rank(path) == _rank(found[0])]
+    if len(best) > 1:
+        places = ", ".join(os.path.relpath(path, folder) for path in best[:5])
+        raise LookupError(f"{len(best)} sounds have the name {name} ({places}); write the path of the one that is meant")
+    return found[0]
 
 
-def _rank(name: str) -> int:
-    """The place of a file's ending among _SOUNDS; -1 for other files."""
-    ending = os.path.splitext(name)[1].lower()
-    return _SOUNDS.index(ending) if ending in _SOUNDS else -1
+def _sounds(folder: str) -> dict[str, list[str]]:
+    """Name without ending -> paths, of every sound below a folder, in the order of ENDINGS."""
+    found: dict[str, list[str]] = {}
+    for where, names in walk(folder):
+        for name in names:
+            if _ending(name):
+                found.setdefault(name[: -len(_ending(name))], []).append(os.path.join(where, name))
+    return {stem: sorted(paths, key=lambda path: (_rank(path), path)) for stem, paths in found.items()}
+
+
+def _rank(path: str) -> int:
+    return ENDINGS.index(_ending(path).lower())
+
+
+def _ending(name: str) -> str:
+    """A sound's ending as it is written; empty for other names."""
+    ending = os.path.splitext(name)[1]
+    return ending if ending.lower() in ENDINGS else ""
 
 
 def _format(path: str) -> tuple[str, re.Pattern]:

@@ -1,19 +1,25 @@
 """NIST SPHERE sound files, as the LDC distributes them: a text header, then samples, plain or compressed."""
 
+import io
 import re
 
 import numpy as np
+import soundfile
 
 from t2t_mm.corpora.example import MediaError
 from t2t_mm.corpora.shorten import ShortenError, decode_shorten
 
 _HEADER = 1024
 _LARGEST_HEADER = 1 << 20
+_SHORTEN = re.compile(r"pcm,embedded-shorten-v[\d.]+")  # the version that counts is in the stream
+_ORDERS = {"01": "<", "10": ">"}  # sample_byte_format -> byte order
 _SPARE = 1 << 16  # samples that a stream may hold beyond the declared ones, before it is refused for it
 
 
 def decode_sphere(data: bytes, origin: str) -> tuple[np.ndarray, int]:
-    """The samples of a file of 16-bit pcm, plain or shortened: int16 [samples, channels], and its rate in Hz.
+    """The samples of a file, int16 [samples, channels], and its rate in Hz.
+
+    They are 16-bit pcm, plain or shortened, or 8-bit A-law or µ-law.
 
     Raises:
       MediaError: the header is damaged or says something that is not read, the file is truncated, or its checksum
@@ -21,15 +27,24 @@ def decode_sphere(data: bytes, origin: str) -> tuple[np.ndarray, int]:
     """
     fields, size = _header(data, origin)
     count, channels, rate = (_number(fields, name, origin) for name in ("sample_count", "channel_count", "sample_rate"))
-    if _number(fields, "sample_n_bytes", origin) != 2:
-        raise MediaError(f"{origin}: {fields['sample_n_bytes']} bytes a sample; SPHERE files of 2 are read.")
-    coding, body = fields.get("sample_coding", "pcm"), data[size:]
+    coding, body, width = fields.get("sample_coding", "pcm"), data[size:], _number(fields, "sample_n_bytes", origin)
+    law = {"ulaw": "ULAW", "mu-law": "ULAW", "alaw": "ALAW"}.get(coding)
+    if width != (1 if law else 2):
+        raise MediaError(f"{origin}: {width} bytes a sample in sample_coding {coding!r}; pcm of 2 bytes is read.")
+    order = fields.get("sample_byte_format", "01")
+    if not law and order not in _ORDERS:
+        raise MediaError(f"{origin}: sample_byte_format {order!r} is not read; 01 and 10 are. Convert it with sph2pipe.")
+    if channels < 1:
+        raise MediaError(f"{origin}: channel_count {channels}.")
+    if (coding == "pcm" or law) and len(body) < width * count * channels:
+        raise MediaError(f"{origin}: truncated: {count} samples declared, {len(body) // (width * channels)} present.")
+    if law:
+        coded = io.BytesIO(body[: count * channels])
+        form = {"format": "RAW", "subtype": law, "channels": channels, "samplerate": 8000}
+        return soundfile.read(coded, dtype="int16", always_2d=True, **form)[0], rate
     if coding == "pcm":
-        order = ">" if fields.get("sample_byte_format", "01") == "10" else "<"
-        if len(body) < 2 * count * channels:
-            raise MediaError(f"{origin}: truncated: {count} samples declared, {len(body) // (2 * channels)} present.")
-        samples = np.frombuffer(body, f"{order}i2", count * channels).astype(np.int16).reshape(count, channels)
-    elif coding == "pcm,embedded-shorten-v2.00":
+        samples = np.frombuffer(body, f"{_ORDERS[order]}i2", count * channels).astype(np.int16).reshape(count, channels)
+    elif _SHORTEN.fullmatch(coding):
         try:
             samples = decode_shorten(body, largest=count * channels + _SPARE).astype(np.int16)
         except ShortenError as error:
@@ -37,7 +52,7 @@ def decode_sphere(data: bytes, origin: str) -> tuple[np.ndarray, int]:
         if samples.shape != (count, channels):
             raise MediaError(f"{origin}: {count} × {channels} samples declared, {samples.shape} decompressed.")
     else:
-        raise MediaError(f"{origin}: sample_coding {coding!r} is not read; pcm and shorten v2.00 are.")
+        raise MediaError(f"{origin}: sample_coding {coding!r} is not read; pcm, embedded-shorten, ulaw and alaw are.")
     declared = fields.get("sample_checksum")
     if declared is not None and declared != str(checksum(samples)):
         raise MediaError(f"{origin}: checksum {checksum(samples)}, the header says {declared}: the file is damaged.")

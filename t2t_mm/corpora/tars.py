@@ -10,22 +10,39 @@ from collections.abc import Iterator
 
 from t2t_mm.corpora.example import CorpusError, MediaError, Report
 
+LARGEST_FILE = 1 << 28  # bytes of a picture or sound
 _MEMBER = re.compile(r"(.+\.tar)#(\d{1,15})\+(\d{1,9})", re.DOTALL)
 
 
-def is_member(path: str) -> bool:
-    return _MEMBER.fullmatch(path) is not None
-
-
-def read_member(path: str) -> bytes:
-    """The bytes of a member; MediaError when the archive ends before."""
-    archive, offset, size = _MEMBER.fullmatch(path).groups()
+def read_file(path: str) -> bytes:
+    """The bytes of a picture or sound, a file or a member; MediaError when it is absent, cut off or larger than any is."""
     try:
-        with open(archive, "rb") as file:
-            file.seek(int(offset))
-            data = file.read(int(size))
-    except OSError as error:
-        raise MediaError(f"{path}: {error.strerror}") from error
+        if _MEMBER.fullmatch(path):
+            return _read_member(path)
+        with open(path, "rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
+        raise MediaError(f"{path}: {getattr(error, 'strerror', error)}") from error
+    if len(data) > LARGEST_FILE:
+        raise MediaError(f"{path}: more than {LARGEST_FILE >> 20} MiB.")
+    return data
+
+
+def state_of(path: str) -> tuple[int, int] | None:
+    """Size and time of change of a file, or of the archive of a member; None where there is no file of this name."""
+    member = _MEMBER.fullmatch(path)
+    try:
+        found = os.stat(member[1] if member else path)
+    except (OSError, ValueError):  # a sentence, say, which may be too long for a name
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def _read_member(path: str) -> bytes:
+    archive, offset, size = _MEMBER.fullmatch(path).groups()
+    with open(archive, "rb") as file:
+        file.seek(int(offset))
+        data = file.read(int(size))
     if len(data) != int(size):
         raise MediaError(f"{path}: truncated: the archive ends within this member.")
     return data

@@ -26,6 +26,8 @@ _BRACKET = re.compile(r"[()]")
 _UNSPELLABLE = re.compile("[<>]")  # signs that set off a symbol in the vocabulary
 _EMPTY_ELEMENT = "-NONE-"
 _ROOT = "TOP"
+_ROOTS = ("", _ROOT, "ROOT", "S1")  # what treebanks and parsers call the root that has no label in the Treebank
+_COMMENTS = (";", "#", "%", "*")  # what a line outside of every tree begins with that is a remark
 _UNKNOWN_TAG = "XX"  # every tag in the form of Vinyals et al.; here also of a word for which the symbols have no tag
 
 
@@ -134,11 +136,15 @@ def parse_tree(text: str, origin: str = "tree") -> Tree:
       origin: where the tree begins, quoted in errors.
 
     Raises:
-      CorpusError: brackets do not balance, a bracket has no label, or a word stands outside a part-of-speech tag.
+      CorpusError: brackets do not balance, a bracket has no label or nothing in it, or a word stands outside a
+        part-of-speech tag.
     """
     stack: list[tuple[str | None, list[Tree | str]]] = []
     root = None
-    for token in re.findall(r"[()]|[^\s()]+", text):
+    for token in re.findall(r"[()]|[^\s()]+", text, re.ASCII):
+        token = "_".join(token.split())  # Unicode's other blanks stand inside a word, which words are split at later
+        if not token:
+            raise CorpusError(f"{origin}: a word or a label is nothing but blanks that are not plain ones.")
         if root is not None:
             problem = "more brackets are closed than opened" if token == ")" else f"{token!r} follows the tree"
             raise CorpusError(f"{origin}: unbalanced tree: {problem}.")
@@ -165,6 +171,8 @@ def parse_tree(text: str, origin: str = "tree") -> Tree:
 def _checked(label: str | None, children: list[Tree | str], is_root: bool, origin: str) -> Tree:
     if label is None and not is_root:
         raise CorpusError(f"{origin}: a bracket inside the tree has no label.")
+    if label is not None and not children:
+        raise CorpusError(f"{origin}: the bracket {label!r} has neither a word nor another bracket in it.")
     if len(children) != 1:
         for child in children:
             if isinstance(child, str):
@@ -176,8 +184,8 @@ def clean(tree: Tree) -> Tree | None:
     """The tree that parsers are trained and scored on; None if nothing is left of it.
 
     In order: empty elements (-NONE-) go, and every constituent left empty; function tags and indices are cut from the
-    labels (NP-SBJ-1 and NP=2 become NP; -LRB-, -RRB- stay whole); the root with the empty label goes, or is called TOP
-    where it has several children.
+    labels (NP-SBJ-1 and NP=2 become NP; -LRB-, -RRB- stay whole); the root with the empty label, or called TOP, ROOT or
+    S1, goes, or is called TOP where it has several children.
     """
     open_children: list[list[Tree]] = [[]]
     for step, node in tree.walk():
@@ -193,9 +201,9 @@ def clean(tree: Tree) -> Tree | None:
     if not open_children[0]:
         return None
     root = open_children[0][0]
-    while root.label in ("", _ROOT) and len(root.children) == 1 and not root.is_leaf:
+    while root.label in _ROOTS and len(root.children) == 1 and not root.is_leaf:
         root = root.children[0]
-    return Tree(root.label or _ROOT, root.children)
+    return Tree(_ROOT if root.label in _ROOTS else root.label, root.children)
 
 
 def _bare(label: str) -> str:
@@ -375,7 +383,7 @@ class Treebank:
 def _file_examples(path: str, tags: bool, report: Report) -> Iterator[Example]:
     lines = read_lines(path, report)
     unreadable = [number for number, line in enumerate(lines, start=1) if line is None]
-    for first_line, text in split_trees("\n".join(line or "" for line in lines)):
+    for first_line, text in split_trees("\n".join(_without_comments(lines))):
         origin = f"{path}:{first_line}"
         try:
             tree = clean(parse_tree(text, origin))
@@ -396,3 +404,17 @@ def _file_examples(path: str, tags: bool, report: Report) -> Iterator[Example]:
             else:
                 bare = " ".join(linearise(tree, tags=False))
                 yield Example(inputs=" ".join(tree.words()), targets=bare, origin=origin, references=(symbols,))
+
+
+def _without_comments(lines: Iterable[str | None]) -> Iterator[str]:
+    """The lines, with those outside of every tree that are remarks left blank, so that the others keep their numbers."""
+    depth = 0
+    for line in lines:
+        line = line or ""
+        if line.startswith("("):  # every tree of the Treebank begins so, and nothing inside one does
+            depth = 0
+        if depth <= 0 and line.lstrip().startswith(_COMMENTS):
+            yield ""
+            continue
+        depth = max(depth + line.count("(") - line.count(")"), 0)
+        yield line

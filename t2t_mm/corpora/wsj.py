@@ -3,7 +3,7 @@
 import os
 import re
 
-from t2t_mm.corpora.corpus_files import check_split, missing_corpus, read_lines, warn_of_count
+from t2t_mm.corpora.corpus_files import check_split, missing_corpus, read_lines, walk, warn_of_count
 from t2t_mm.corpora.example import CorpusError, Example, Report
 
 _CATALOGUE = "LDC93S6B (WSJ0) and LDC94S13B (WSJ1)"
@@ -70,8 +70,8 @@ class WSJSpeech:
     def _paths(self) -> dict[str, str]:
         """Every file by its lower-case path from `wsj0/` or `wsj1/` on, whatever disc it lies on."""
         found = {}
-        for folder, subfolders, names in os.walk(self.folder, followlinks=True):
-            subfolders.sort()  # of a list that several discs have, the last disc's counts: h1_p0.ndx of 13-34.1
+        # Of a list that several discs have, the last disc's counts: h1_p0.ndx of 13-34.1.
+        for folder, names in walk(self.folder):
             for name in names:
                 path = os.path.join(folder, name)
                 parts = os.path.relpath(path, self.folder).lower().split(os.sep)
@@ -127,6 +127,10 @@ def clean_transcript(text: str) -> str:
 
     Upper case; `%PERCENT` -> `PERCENT`, `--DASH` -> `-DASH`, `<WORD>` -> `WORD`; overlap marks, `~` and lone full stops are
     dropped, other `[noise]` becomes `<NOISE>`. Spoken punctuation (`,COMMA`) stays.
+
+    It departs from Kaldi's `normalize_transcript.pl` in three things: of `WORD[noise]` the word stays beside `<NOISE>`,
+    where Kaldi keeps the noise alone; `<MISS-PRONOUNCED>` loses its brackets like `<WORD>`, where Kaldi takes them off
+    letters and apostrophes alone; and `WORD~` loses its mark, where Kaldi drops a `~` only where it stands alone.
     """
     words = []
     for word in text.upper().replace("\\", "").split():

@@ -19,7 +19,8 @@ def baseline(problem: Problem, train: Sequence[Example], examples: Sequence[Exam
     set.
     """
     if problem.targets == "class":
-        scores = np.bincount([example.targets for example in train]).astype(float)
+        classes = 1 + max(example.targets for example in [*train, *examples])
+        scores = np.bincount([example.targets for example in train], minlength=classes).astype(float)
         return [scores] * len(examples), "majority class"
     if problem.targets == "tree" and problem.inputs == "language":
         tags = _frequent_tags(train)
@@ -46,6 +47,8 @@ def right_branching(words: Sequence[str], tags: dict[str, str]) -> str:
     Every word is the sister of a VP that contains everything after it. The root is S, and final punctuation is attached
     to the root.
     """
+    if not words:
+        return "(S )S"
     final = [tags[words[-1]]] if tags[words[-1]] in _PUNCTUATION else []
     body = [tags[word] for word in words[: len(words) - len(final)]]
     symbols = ["(S"]

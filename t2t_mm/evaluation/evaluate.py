@@ -3,17 +3,17 @@
 import dataclasses
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from t2t_mm.corpora.example import Report
+from t2t_mm.corpora.example import CorpusError, Report
 from t2t_mm.evaluation.baselines import baseline
 from t2t_mm.experiment import Experiment
 from t2t_mm.inference.predictor import Predictor, predict
-from t2t_mm.input.pipeline import load_examples, make_batches
+from t2t_mm.input.pipeline import batches_of, load_examples, make_batches
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.losses import cross_entropy, forward, token_weights
 from t2t_mm.problem import Problem
@@ -42,28 +42,44 @@ def evaluate(
     samples: int = 3,
     max_bad_examples: int = 100,
     best: bool = False,
+    finished: Callable[[dict], None] = lambda found: None,
 ) -> dict:
     """Evaluates the newest (or the `best`) checkpoint of `model_dir` on each problem (or on those in `names`).
 
-    Returns: {"step", "training_minutes", "seed", "results", "samples", "skipped"}; results is problem -> {metric: value},
-      samples is problem -> [{"input", "target", "output"}], skipped is problem -> {origin: reason}.
+    A problem whose corpus cannot be read, or has no usable example, costs the others nothing: it has "failed".
+
+    Args:
+      finished: called with what is found so far, after each problem.
+
+    Returns: {"step", "training_minutes", "seed", "results", "samples", "skipped", "failed"}; results is problem ->
+      {metric: value}, samples is problem -> [{"input", "target", "output"}], skipped is problem -> {origin: reason},
+      failed is problem -> reason.
 
     Raises:
       RunError: an unknown problem, no checkpoint, or one that does not fit.
-      CorpusError: a corpus is missing.
     """
     network, description, trained = load_trained(experiment, model_dir, best)
     evaluator = Evaluator(experiment, network, description, decoding, max_bad_examples)
     problems = [experiment.problem(name) for name in names] or list(experiment.problems)
-    found = {problem.name: evaluator(problem, split, samples) for problem in problems}
-    return {
-        "step": trained["step"],
-        "training_minutes": trained["seconds"] / 60,
-        "seed": description["seed"],
-        "results": {name: evaluated.figures for name, evaluated in found.items()},
-        "samples": {name: evaluated.samples for name, evaluated in found.items()},
-        "skipped": {name: evaluated.skipped for name, evaluated in found.items() if evaluated.skipped},
-    }
+    found = {
+        "step": trained["step"], "training_minutes": trained["seconds"] / 60, "seed": description["seed"],
+        "results": {}, "samples": {}, "skipped": {}, "failed": {},
+    }  # fmt: skip
+    for problem in problems:
+        try:
+            evaluated = evaluator(problem, split, samples)
+        except (CorpusError, RunError) as error:
+            logging.error("%s: not evaluated: %s", problem.name, error)
+            found["failed"][problem.name] = str(error)
+        else:
+            found["results"][problem.name] = evaluated.figures
+            found["samples"][problem.name] = evaluated.samples
+            if evaluated.skipped:
+                found["skipped"][problem.name] = evaluated.skipped
+            if not evaluated.figures["examples"]:
+                found["failed"][problem.name] = f"no examples: none of the {split} set is usable"
+        finished(found)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +99,10 @@ class Measured:
     experts: dict[str, np.ndarray]
 
     def figures(self) -> dict:
-        """Log-perplexity (nats per token over the whole set), accuracies of tokens and of whole sequences (percent)."""
+        """Log-perplexity (nats per token over the whole set), accuracies of tokens and of whole sequences (percent); of a
+        set without examples none."""
+        if not len(self.index):
+            return {}
         tokens = self.tokens.sum()
         return {
             "log_perplexity": float(self.nats.sum() / tokens),
@@ -128,12 +147,13 @@ class Evaluator:
         examples = load_examples(problem, split, report)
         _check_classes(problem, self._description)
         tools = self._tokenizer, self._audio, self._settings, report
-        measured = self._teacher_forced.measure(problem, make_batches(problem, examples, *tools, training=False))
+        batches = batches_of(make_batches(problem, examples, *tools, training=False), report)
+        measured = self._teacher_forced.measure(problem, batches)
         figures, shown = measured.figures(), []
         if self._decodes or problem.targets == "class":
             answers = predict(self._predictor, problem, examples, *tools)
             answered = [(answer, example) for answer, example in zip(answers, examples) if answer is not None]
-            figures |= score(problem, *zip(*answered))
+            figures |= score(problem, [answer for answer, _ in answered], [example for _, example in answered])
             class_names = self._description["class_names"].get(problem.name)
             shown = [sample_of(problem, *pair, class_names) for pair in answered[:samples]]
         figures["examples"] = len(measured.index)
@@ -167,7 +187,9 @@ def evaluate_baselines(experiment: Experiment, split: str = "dev", names: Sequen
 
 
 def score(problem: Problem, predictions, examples) -> dict:
-    """All metrics of a problem over decoded answers."""
+    """All metrics of a problem over decoded answers; without any, none."""
+    if not len(examples):
+        return {}
     if not problem.metrics:
         right = [p == e.targets for p, e in zip(predictions, examples)]
         return {"exact_match": 100 * float(np.mean(right))}
@@ -181,13 +203,14 @@ class TeacherForced:
         self._network = network
         self._functions: dict = {}
 
-    def __call__(self, problem: Problem, data: tf.data.Dataset) -> dict:
+    def __call__(self, problem: Problem, data: Iterable[dict]) -> dict:
         """The figures over the whole set, see `Measured.figures`."""
         return self.measure(problem, data).figures()
 
-    def measure(self, problem: Problem, data: tf.data.Dataset) -> Measured:
+    def measure(self, problem: Problem, data: Iterable[dict]) -> Measured:
         """Every example of the set, in the order of its index."""
-        command, rows, experts = tf.constant(self._network.command_id(problem.command)), [], {}
+        command, experts = tf.constant(self._network.command_id(problem.command)), {}
+        rows = [np.zeros([0, 5])]
         for batch in data:
             counted, importance = self._function(problem)(batch, command)
             index = batch["index"].numpy()

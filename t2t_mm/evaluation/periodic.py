@@ -1,5 +1,6 @@
 """Evaluates a part of the dev set during training: teacher-forced figures and a few decoded examples."""
 
+import math
 from collections.abc import Sequence
 
 from absl import logging
@@ -8,7 +9,7 @@ from t2t_mm.corpora.example import Report, first
 from t2t_mm.evaluation.evaluate import TeacherForced, sample_of, to_tensorboard
 from t2t_mm.experiment import Experiment
 from t2t_mm.inference.predictor import Predictor
-from t2t_mm.input.pipeline import load_examples, make_batches
+from t2t_mm.input.pipeline import batches_of, load_examples, make_batches
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
@@ -40,8 +41,12 @@ class Metric:
         self.higher_is_better = _FIGURES[figure]
 
     def __call__(self, results: dict[str, dict[str, float]]) -> float:
-        """Returns the metric of an evaluation's results, problem -> {figure: value}."""
-        return sum(results[problem][self._figure] for problem in self._problems) / len(self._problems)
+        """Returns the metric of an evaluation's results, problem -> {figure: value}.
+
+        It is NaN, which is never the best, if none of the problems has an example.
+        """
+        found = [results[problem][self._figure] for problem in self._problems if self._figure in results[problem]]
+        return sum(found) / len(found) if found else math.nan
 
 
 class DevSet:
@@ -63,9 +68,9 @@ class DevSet:
         tokenizer = Tokenizer(experiment.vocabulary)
         self._teacher_forced = TeacherForced(network)
         self._predictor = Predictor(network, tokenizer, max_length=experiment.batches.max_length)
-        self._examples, self._batches, self._shown = {}, {}, {}
+        self._examples, self._batches, self._shown, self._reports = {}, {}, {}, {}
         for problem in experiment.problems:
-            report = Report(problem.name, max_bad_examples)
+            report = self._reports[problem.name] = Report(problem.name, max_bad_examples)
             found = load_examples(problem, "dev", report)
             kept = first(found, examples)
             self._examples[problem.name] = list(kept)
@@ -85,7 +90,9 @@ class DevSet:
         """
         results, samples = {}, {}
         for problem in self._experiment.problems:
-            results[problem.name] = self._teacher_forced(problem, self._batches[problem.name])
+            results[problem.name] = self._teacher_forced(
+                problem, batches_of(self._batches[problem.name], self._reports[problem.name])
+            )
             samples[problem.name] = self._decode(problem)
         return {"step": step, "results": results, "samples": samples}
 
@@ -93,7 +100,7 @@ class DevSet:
         class_names = problem.source.class_names() if problem.targets == "class" else None
         examples, found = self._examples[problem.name], {}
         for data in self._shown[problem.name]:
-            for batch in data:
+            for batch in batches_of(data, self._reports[problem.name]):
                 for index, answer in zip(batch["index"].numpy(), self._predictor.answers(problem, batch)):
                     if index >= 0:  # rows that only fill the batch have a negative index
                         found[int(index)] = sample_of(problem, answer, examples[int(index)], class_names)
@@ -102,6 +109,9 @@ class DevSet:
 
 def report(found: dict, model_dir: str) -> None:
     """Logs the figures of an evaluation, and writes them to TensorBoard together with its samples."""
-    figures = (f"{name} {values['log_perplexity']:.3f}" for name, values in found["results"].items())
+    figures = (
+        f"{name} {values['log_perplexity']:.3f}" if values else f"{name}: no examples"
+        for name, values in found["results"].items()
+    )
     logging.info("step %d, log-perplexity on dev:  %s", found["step"], "  ".join(figures))
     to_tensorboard(found, model_dir, "dev_in_training")

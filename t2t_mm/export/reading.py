@@ -5,22 +5,26 @@ Every function names the row it refuses; an error in one row fails its whole bat
 
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
-from t2t_mm.corpora.media import SAMPLE_RATES
+from t2t_mm.corpora import sound_files
 from t2t_mm.corpora.resampling import resample
+from t2t_mm.corpora.sounds import SAMPLE_RATES
 from t2t_mm.input.features import AudioFeatures
 
 MODALITIES = ("language", "image", "audio")
-_JPEG, _PNG, _RIFF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF"
-_WAV_HEADER_BYTES = 36  # RIFF header and format chunk
+_JPEG, _PNG, _WAVS = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", (b"RIFF", b"RF64", b"BW64")
+_ORIENTATION = 0x0112  # the tag of EXIF that says which way up a camera was held
+_MOST_PARTS = 1000  # segments of a JPEG, chunks of a PNG or tags of EXIF that are looked through
 _MOST_PIXELS = 2**26  # of a picture before it is resized: 800 MB as float32
 
 
 def modality(inputs: tf.Tensor) -> tf.Tensor:
     """[B] strings -> [B] int32, the index in MODALITIES that each one's first bytes tell."""
     picture = tf.logical_or(_starts_with(inputs, _JPEG), _starts_with(inputs, _PNG))
-    sound = tf.logical_and(_starts_with(inputs, _RIFF), _substring(inputs, 8, 4) == b"WAVE")
+    riff = tf.reduce_any([_starts_with(inputs, name) for name in _WAVS], axis=0)
+    sound = tf.logical_and(riff, _substring(inputs, 8, 4) == b"WAVE")
     return tf.where(picture, 1, tf.where(sound, 2, 0))
 
 
@@ -57,7 +61,7 @@ def read_pictures(inputs: tf.Tensor, rows: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def read_picture(data: tf.Tensor, row: tf.Tensor, size: int) -> tf.Tensor:
-    """One picture, [size, size, 3]: what `corpora.media.decode_image` and `standardise_image` make of it.
+    """One picture, [size, size, 3]: what `corpora.pictures.decode_image` and `standardise_image` make of it.
 
     Pillow resizes columns, then rows, and rounds to whole grey levels after each: so does this, and differs by a level
     at most, where a sum lies at the half.
@@ -71,7 +75,10 @@ def read_picture(data: tf.Tensor, row: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def decode_picture(data: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """One JPEG or PNG -> its height, float32 [height, width, 3] in 0..255; damaged and huge ones are refused."""
+    """One JPEG or PNG -> its height, float32 [height, width, 3] in 0..255, as its EXIF orientation says.
+
+    Damaged and huge ones are refused.
+    """
 
     def decode(data):
         is_jpeg = _starts_with(data, _JPEG)
@@ -89,7 +96,8 @@ def decode_picture(data: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tenso
     message = "a damaged JPEG or PNG picture, or one of a kind that is not read; save it anew as a baseline JPEG or PNG"
     require(whole[None], row[None], "inputs", message)
     require((pixels <= _MOST_PIXELS)[None], row[None], "inputs", f"a picture of more than {_MOST_PIXELS} pixels")
-    return tf.shape(picture)[0], tf.cast(picture, tf.float32)
+    picture = _upright(tf.cast(picture, tf.float32), _orientation(_exif(data)))
+    return tf.shape(picture)[0], picture
 
 
 def _attempted(decode: Callable, data: tf.Tensor, instead: tuple) -> tuple[tf.Tensor, tuple]:
@@ -103,6 +111,67 @@ def _attempted(decode: Callable, data: tf.Tensor, instead: tuple) -> tuple[tf.Te
     return decoded.concatenate(otherwise).take(1).get_single_element()
 
 
+def _exif(data: tf.Tensor) -> tf.Tensor:
+    """The EXIF of a JPEG or PNG, which is a small TIFF file; empty where there is none."""
+
+    def in_jpeg():
+        """Segments: 0xFF, a kind, and the size of what follows; the pixels come after 0xDA."""
+
+        def is_exif(at):
+            return tf.logical_and(_byte(data, at + 1) == 0xE1, _substring(data, at + 4, 6) == b"Exif\0\0")
+
+        def before_pixels(at):
+            return tf.logical_and(_byte(data, at) == 0xFF, _byte(data, at + 1) != 0xDA)
+
+        def step(at):
+            return at + 2 + _number(data, at + 2, 2, True)
+
+        at = _walk(2, lambda at: tf.logical_and(before_pixels(at), tf.logical_not(is_exif(at))), step)
+        size = tf.maximum(_number(data, at + 2, 2, True) - 8, 0)
+        return tf.cond(is_exif(at), lambda: _substring(data, at + 10, size), lambda: tf.constant(b""))
+
+    def in_png():
+        """Chunks: the size of what follows, a name, that, and a checksum."""
+        length = tf.strings.length(data)
+
+        def step(at):
+            return tf.minimum(at + 12 + tf.minimum(_number(data, at, 4, True), length), length)
+
+        def other(at):
+            return tf.logical_and(at < length, _substring(data, at + 4, 4) != b"eXIf")
+
+        at = _walk(8, other, step)
+        found = at < length
+        size = tf.minimum(_number(data, at, 4, True), length)
+        return tf.cond(found, lambda: _substring(data, at + 8, size), lambda: tf.constant(b""))
+
+    return tf.cond(_starts_with(data, _JPEG), in_jpeg, in_png)
+
+
+def _orientation(exif: tf.Tensor) -> tf.Tensor:
+    """The orientation, 1 to 8, in the first directory of a TIFF file: 12 bytes a tag, in either byte order."""
+    big = _starts_with(exif, b"MM")
+    number = lambda at, size: _number(exif, at, size, big)  # noqa: E731
+    is_tiff = tf.logical_and(tf.logical_or(big, _starts_with(exif, b"II")), number(2, 2) == 42)
+    directory = tf.minimum(number(4, 4), tf.strings.length(exif))
+    first, end = directory + 2, directory + 2 + 12 * number(directory, 2)
+    at = _walk(first, lambda at: tf.logical_and(at < end, number(at, 2) != _ORIENTATION), lambda at: at + 12)
+    one = tf.logical_and(number(at + 2, 2) == 3, number(at + 4, 4) == 1)  # 3: of 16 bits
+    value = tf.where(one, number(at + 8, 2), 1)
+    found = tf.reduce_all([is_tiff, at < end, value >= 1, value <= 8])
+    return tf.where(found, value, 1)
+
+
+def _upright(picture: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """[H, W, 3] as a camera stored it -> as it was seen: half a turn, a mirror, rows for columns, as EXIF counts them."""
+    turned = tf.reduce_any(orientation == [5, 6, 7, 8])
+    picture = tf.cond(turned, lambda: tf.transpose(picture, [1, 0, 2]), lambda: picture)
+    mirrored = tf.reduce_any(orientation == [2, 3, 6, 7])
+    picture = tf.cond(mirrored, lambda: picture[:, ::-1], lambda: picture)
+    upside_down = tf.reduce_any(orientation == [3, 4, 7, 8])
+    return tf.ensure_shape(tf.cond(upside_down, lambda: picture[::-1], lambda: picture), [None, None, 3])
+
+
 def _png_shape(data: tf.Tensor) -> tf.Tensor:
     """[height, width] from the header, which the PNG standard puts first."""
     width_height = tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.int32, little_endian=False)
@@ -110,7 +179,7 @@ def _png_shape(data: tf.Tensor) -> tf.Tensor:
 
 
 def read_sounds(inputs: tf.Tensor, rows: tf.Tensor, audio: AudioFeatures, max_frames: int) -> tuple:
-    """[B] WAV of 16 bits -> features [B, time, bins], padding [B, time]; longer than `max_frames` is refused."""
+    """[B] WAV -> features [B, time, bins], padding [B, time]; longer than `max_frames` is refused."""
     require(modality(inputs) == 2, rows, "inputs", "not a WAV sound")
     features = tf.map_fn(
         lambda pair: read_sound(pair[0], pair[1], audio),
@@ -123,7 +192,7 @@ def read_sounds(inputs: tf.Tensor, rows: tf.Tensor, audio: AudioFeatures, max_fr
 
 
 def read_sound(data: tf.Tensor, row: tf.Tensor, audio: AudioFeatures) -> tf.Tensor:
-    """One sound's features, [time, bins]: what `corpora.media.decode_audio` and AudioFeatures make of it."""
+    """One sound's features, [time, bins]: what `corpora.sounds.decode_audio` and AudioFeatures make of it."""
     lowest, highest = SAMPLE_RATES
     mono, rate = decode_sound(data, row)
     known = tf.logical_and(rate >= lowest, rate <= highest)
@@ -133,34 +202,128 @@ def read_sound(data: tf.Tensor, row: tf.Tensor, audio: AudioFeatures) -> tf.Tens
 
 
 def decode_sound(data: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """One WAV of 16-bit PCM -> [samples] in [-1, 1], the mean of its channels, and its rate in Hz."""
-    coding, bits = _little_endian(data, 20), _little_endian(data, 34)
-    described = tf.logical_and(_substring(data, 12, 4) == b"fmt ", tf.strings.length(data) >= _WAV_HEADER_BYTES)
-    read = tf.logical_and(coding == 1, bits == 16)
+    """One WAV -> [samples], the mean of its channels, and its rate in Hz: the rules are those of `plain_wav`."""
+    form, begin, size, fits = _find_samples(data)
+    number = lambda at, size: _number(form, at, size, False)  # noqa: E731
+    code, channels, align, bits = number(0, 2), number(2, 2), number(12, 2), number(14, 2)
+    rate = tf.maximum(number(4, 4), 0)
+    described = tf.strings.length(form) >= 16
+    is_extensible = tf.logical_and(code == sound_files.EXTENSIBLE, _substring(form, 25, 15) == sound_files.GUID)
+    code = tf.where(is_extensible, _byte(form, 24), code)
+    kinds = [(code, bits) for code, widths in sound_files.CODINGS.items() for bits in widths]
+    known = [tf.logical_and(code == a, bits == b) for a, b in kinds]
     message = tf.strings.join([
-        "a WAV of ", tf.strings.as_string(bits), " bits a sample in format ", tf.strings.as_string(coding),
-        "; 16 bits in format 1 (PCM) are read: convert it, with ffmpeg -i in.wav -c:a pcm_s16le out.wav for instance",
+        "a WAV of ", tf.strings.as_string(bits), " bits a sample in format ", tf.strings.as_string(code), "; ",
+        sound_files.READ_CODINGS,
     ])  # fmt: skip
+    read = tf.reduce_any(known)
     require(tf.logical_or(read, tf.logical_not(described))[None], row[None], "inputs", message)
-    nothing = tf.zeros([1, 1]), tf.constant(SAMPLE_RATES[0])
-    whole, (samples, rate) = _attempted(lambda data: tuple(tf.audio.decode_wav(data)), data, nothing)
-    # A refused encoding is not a damaged one, and either assertion may be the one that is reported.
-    fine = tf.logical_or(whole, tf.logical_and(described, tf.logical_not(read)))
+    # A refused coding is not a damaged file, and either assertion may be the one that is reported.
+    framed = tf.reduce_all([channels > 0, rate > 0, align == channels * bits // 8])
+    whole = tf.reduce_all([fits, described, size % tf.maximum(tf.cast(align, tf.int64), 1) == 0])
+    fine = tf.logical_or(tf.logical_and(whole, framed), tf.logical_and(described, tf.logical_not(read)))
     require(fine[None], row[None], "inputs", "a damaged WAV sound, or one cut short; save it anew")
-    require((tf.shape(samples)[0] > 0)[None], row[None], "inputs", "no sample in it")
-    return tf.reduce_mean(samples, axis=1), rate
+    size = tf.where(tf.reduce_all([whole, framed, read]), tf.cast(tf.minimum(size, tf.int32.max), tf.int32), 0)
+    content = tf.strings.substr(data, tf.minimum(begin, tf.strings.length(data)), size)
+    samples = tf.switch_case(
+        tf.cast(tf.argmax(tf.cast(known, tf.int32)), tf.int32),
+        [lambda kind=kind: _samples(content, *kind) for kind in kinds],
+    )
+    require((tf.size(samples) > 0)[None], row[None], "inputs", "no sample in it")
+    mono = tf.reduce_mean(tf.reshape(samples, [-1, tf.where(tf.size(samples) > 0, channels, 1)]), axis=1)
+    finite = tf.reduce_all(tf.math.is_finite(mono))
+    require(finite[None], row[None], "inputs", "some of its samples are no numbers (infinite or NaN)")
+    return mono, rate
 
 
-def _little_endian(data: tf.Tensor, position: int) -> tf.Tensor:
-    """The number of 16 bits at `position` of one string, 0 where it is too short."""
-    return tf.cast(tf.io.decode_raw(_substring(data, position, 2), tf.uint16)[0], tf.int32)
+def _find_samples(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Of a WAV the format chunk; where the samples begin and how many bytes they have; whether the chunks fit the file."""
+    length = tf.strings.length(data)
+    name = lambda at: _substring(data, at, 4)  # noqa: E731
+    chunk_size = lambda at: _number(data, at + 4, 4, False, tf.int64)  # noqa: E731
+
+    def more(at, form, wide):
+        return tf.logical_and(at + 8 <= length, name(at) != b"data")
+
+    def step(at, form, wide):
+        begin, size = at + 8, chunk_size(at)
+        held = tf.cast(tf.minimum(size, tf.cast(length, tf.int64)), tf.int32)
+        form = tf.cond(name(at) == b"fmt ", lambda: _substring(data, begin, held), lambda: form)
+        is_wide = tf.logical_and(name(at) == b"ds64", size >= 16)
+        wide = tf.where(is_wide, _number(data, begin + 8, 8, False, tf.int64), wide)
+        end = begin + held
+        padded = tf.logical_and(held % 2 == 1, tf.reduce_all(name(end) != list(sound_files.UNPADDED)))
+        # Of a chunk that reaches beyond the file, a place that no chunk can have.
+        overlong = tf.cast(begin, tf.int64) + size > tf.cast(length, tf.int64)
+        return tf.where(overlong, length + 1, end + tf.cast(padded, tf.int32)), form, wide
+
+    unknown = tf.constant(-1, tf.int64)
+    at, form, wide = tf.while_loop(
+        more, step, (tf.constant(12), tf.constant(b""), unknown), maximum_iterations=sound_files.MOST_CHUNKS
+    )
+    fits = tf.logical_and(at + 8 <= length, name(at) == b"data")
+    begin = at + 8
+    present, size = tf.cast(length - begin, tf.int64), chunk_size(at)
+    size = tf.where(tf.logical_and(size == 0xFFFFFFFF, wide >= 0), wide, size)
+    size = tf.where(size >= sound_files.STREAMED, present, size)
+    return form, begin, size, tf.reduce_all([fits, size <= present, size >= 0])
+
+
+def _samples(content: tf.Tensor, code: int, bits: int) -> tf.Tensor:
+    """The bytes of all channels -> float32, as libsndfile scales them."""
+    if code == 3:
+        return tf.cast(tf.io.decode_raw(content, tf.float32 if bits == 32 else tf.float64), tf.float32)
+    if code in (6, 7):
+        return tf.gather(_law(code), tf.cast(tf.io.decode_raw(content, tf.uint8), tf.int32))
+    if bits == 8:
+        return (tf.cast(tf.io.decode_raw(content, tf.uint8), tf.float32) - 128) / 128
+    if bits == 24:
+        low, middle, high = tf.unstack(tf.cast(tf.reshape(tf.io.decode_raw(content, tf.uint8), [-1, 3]), tf.int32), axis=1)
+        return tf.cast(low + middle * 2**8 + high * 2**16 - tf.where(high > 127, 2**24, 0), tf.float32) / 2**23
+    return tf.cast(tf.io.decode_raw(content, tf.int16 if bits == 16 else tf.int32), tf.float32) / 2 ** (bits - 1)
+
+
+def _law(code: int) -> np.ndarray:
+    """The 256 samples of A-law (6) or µ-law (7), float32 (ITU-T G.711)."""
+    byte = np.arange(256) ^ (0x55 if code == 6 else 0xFF)
+    exponent, mantissa, negative = byte >> 4 & 7, byte & 15, byte & 128
+    if code == 6:
+        size = np.where(exponent, (mantissa * 16 + 264) << np.maximum(exponent - 1, 0), mantissa * 16 + 8)
+        return (np.where(negative, size, -size) / 2**15).astype(np.float32)
+    size = ((mantissa * 8 + 132) << exponent) - 132
+    return (np.where(negative, -size, size) / 2**15).astype(np.float32)
+
+
+def _walk(begin, goes_on: Callable, step: Callable) -> tf.Tensor:
+    """The first place from `begin` on, by `step`, where `goes_on` is false, or where that takes too long."""
+    return tf.while_loop(goes_on, lambda at: (step(at),), (tf.convert_to_tensor(begin),), maximum_iterations=_MOST_PARTS)[0]
+
+
+def _byte(data: tf.Tensor, position) -> tf.Tensor:
+    return _number(data, position, 1, True)
+
+
+def _number(data: tf.Tensor, position, size: int, big, dtype=tf.int32) -> tf.Tensor:
+    """The unsigned number of `size` bytes at `position` of one string, 0 where it is too short.
+
+    big: whether the highest byte comes first. What the type cannot hold is its largest value.
+    """
+    digits = _substring(data, position, size)
+    whole = tf.strings.length(digits) == size
+    digits = tf.cast(tf.io.decode_raw(tf.where(whole, digits, b"\0" * size), tf.uint8), tf.int64)
+    digits = tf.where(big, digits, digits[::-1])
+    total = tf.zeros([], tf.int64)
+    for place in range(size):
+        total = total * 256 + digits[place]
+    total = tf.where(total < 0, tf.int64.max, total)  # eight bytes with the highest bit set
+    return tf.cast(tf.minimum(total, dtype.max), dtype)
 
 
 def _starts_with(strings: tf.Tensor, prefix: bytes) -> tf.Tensor:
     return _substring(strings, 0, len(prefix)) == prefix
 
 
-def _substring(strings: tf.Tensor, position: int, length: int) -> tf.Tensor:
-    """`strings[position:position + length]` byte by byte, empty where a string is too short to have it."""
-    long_enough = tf.strings.length(strings) >= position + length
-    return tf.strings.substr(tf.where(long_enough, strings, tf.fill([], b"\0" * (position + length))), position, length)
+def _substring(strings: tf.Tensor, position, length) -> tf.Tensor:
+    """`strings[position:position + length]` byte by byte, as much of it as there is."""
+    begin = tf.minimum(position, tf.strings.length(strings))
+    return tf.strings.substr(strings, begin, tf.fill(tf.shape(begin), length))

@@ -9,7 +9,7 @@ from t2t_mm.corpora.example import Example, Report
 from t2t_mm.inference.search import beam_search, sample, weights_read_once
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
-from t2t_mm.input.pipeline import make_batches
+from t2t_mm.input.pipeline import batches_of, make_batches
 from t2t_mm.input.tokenizer import Tokenizer, text_to_tree
 from t2t_mm.problem import Problem
 
@@ -91,7 +91,7 @@ def predict(
     """The answer to each example, in order; None where its picture or sound is unreadable or it is too long."""
     data = make_batches(problem, examples, tokenizer, audio, batches, report, training=False)
     found: list[Answer | None] = [None] * len(examples)
-    for batch in data:
+    for batch in batches_of(data, report):
         for index, answer in zip(batch["index"].numpy(), predictor.answers(problem, batch)):
             if index >= 0:  # else a row that only fills the batch
                 found[int(index)] = answer

@@ -1,4 +1,4 @@
-"""Random augmentation of training images. The result depends only on the image and the seed."""
+"""Random augmentation of training images and spectrograms. The result depends only on the input and the seed."""
 
 import dataclasses
 import typing
@@ -59,3 +59,54 @@ class RandomCrop:
         crop = tf.ensure_shape(tf.slice(pixels, begin, extent), [None, None, 3])
         crop = tf.image.resize(crop, [size, size], antialias=True)
         return tf.image.stateless_random_flip_left_right(crop, mirror_seed) if self.mirror else crop
+
+
+@dataclasses.dataclass(frozen=True)
+class SpecAugment:
+    """Masks of time and of frequency on spectrograms (Park et al. 2019, arXiv 1904.08779, 2), without the warping of time,
+    which they found to matter least; the default is their policy LD, "LibriSpeech double".
+
+    `tfio.audio.freq_mask` and `time_mask` of tensorflow-io are the same masks, but draw them from TensorFlow's random
+    state: neither would the run's seed decide them, nor a checkpoint keep their place, and they have no wheel for Python
+    3.13. So they are written here; a test holds them against tensorflow-io's where that is installed. One thing differs:
+    a mask here may reach the last frame and the last frequency, so that all are masked alike.
+
+    frequency_masks, time_masks: how many there are. frequency_width, time_width: the most frequencies or frames that one
+      covers; each width up to it is as likely. time_share: the most of a sound that one time mask covers.
+
+    Raises:
+      ValueError: a number is negative, or the share not between 0 and 1.
+    """
+
+    frequency_masks: int = 2
+    frequency_width: int = 27
+    time_masks: int = 2
+    time_width: int = 100
+    time_share: float = 1.0
+
+    def __post_init__(self):
+        for name in ("frequency_masks", "frequency_width", "time_masks", "time_width"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"SpecAugment: {name} is {getattr(self, name)}; it must not be negative.")
+        if not 0 <= self.time_share <= 1:
+            raise ValueError(f"SpecAugment: time_share is {self.time_share}; it must lie between 0 and 1.")
+
+    def __call__(self, spectrogram, seed):
+        """spectrogram [time, bins], seed [2] -> the same with zeros, which is each frequency's mean, under the masks.
+
+        A waveform (bins 1) has masks of time alone.
+        """
+        import tensorflow as tf  # as above
+
+        frames, bins = tf.shape(spectrogram)[0], spectrogram.shape[1]
+        longest = tf.minimum(self.time_width, tf.cast(self.time_share * tf.cast(frames, tf.float32), tf.int32))
+        masks = [(frames, longest)] * self.time_masks
+        masks += [(bins, min(self.frequency_width, bins))] * (self.frequency_masks if bins > 1 else 0)
+        for number, (size, widest) in enumerate(masks):
+            two = tf.random.experimental.stateless_split(tf.random.experimental.stateless_fold_in(seed, number), 2)
+            width = tf.random.stateless_uniform([], two[0], 0, widest + 1, tf.int32)
+            begin = tf.random.stateless_uniform([], two[1], 0, size - width + 1, tf.int32)
+            covered = tf.logical_and(tf.range(size) >= begin, tf.range(size) < begin + width)
+            covered = covered[:, None] if number < self.time_masks else covered[None, :]
+            spectrogram = tf.where(covered, tf.zeros([], spectrogram.dtype), spectrogram)
+        return spectrogram

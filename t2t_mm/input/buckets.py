@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from t2t_mm.input.augmentation import RandomCrop
+from t2t_mm.input.augmentation import RandomCrop, SpecAugment
 from t2t_mm.problem import Problem
 
 
@@ -20,6 +20,7 @@ class BatchSettings:
       shuffle: number of examples in the shuffle buffer.
       crop: augmentation of training images with class targets; None disables it. Images with captions are never
         augmented, because captions describe where things are.
+      masks: masks of time and frequency on training spectrograms (SpecAugment); None disables them.
       static_shapes: whether to pad every batch to the bounds of its bucket, and the last batch of an evaluation to the
         batch size of its bucket (with rows of index −1). There are then as many shapes as buckets, which TPUs need, but
         which costs time on other devices.
@@ -33,6 +34,7 @@ class BatchSettings:
     image_size: int = 299
     shuffle: int = 20000
     crop: RandomCrop | None = None
+    masks: SpecAugment | None = None
     static_shapes: bool = False
 
 

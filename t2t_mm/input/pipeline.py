@@ -1,13 +1,13 @@
 """tf.data pipelines: examples to batches, bucketed by length under a budget of positions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from t2t_mm.corpora import media
-from t2t_mm.corpora.example import CorpusError, Example, Report
-from t2t_mm.input.augmentation import RandomCrop
+from t2t_mm.corpora import pictures, sounds
+from t2t_mm.corpora.example import CorpusError, Example, MediaError, Report
+from t2t_mm.input.augmentation import RandomCrop, SpecAugment
 from t2t_mm.input.buckets import BatchSettings, bucket_shapes
 from t2t_mm.input.features import AudioFeatures, standardise_image
 from t2t_mm.input.tokenizer import Tokenizer, tree_to_text
@@ -48,7 +48,8 @@ def make_batches(
 
     form = getattr(examples, "form", "files")
     crop = settings.crop if training and problem.inputs == "image" and problem.targets == "class" else None
-    decode = _decoder(problem, form, audio, settings.image_size, crop, report)
+    masks = settings.masks if training and problem.inputs == "audio" else None
+    decode = _decoder(problem, form, audio, settings.image_size, crop, masks, report)
 
     def encode(element):
         usable, x, y = tf.constant(True), element["inputs"], element["targets"]
@@ -81,7 +82,7 @@ def make_batches(
     else:
         examples.check(tokenizer.fingerprint, settings.image_size, audio.sample_rate)
         data = examples.dataset(training, seed, settings.shuffle)
-    if crop:  # the place in the stream, part of every checkpoint, says which epoch and which example
+    if crop or masks:  # the place in the stream, part of every checkpoint, says which epoch and which example
         data = data.enumerate().map(lambda place, element: {**element, "seed": tf.stack([np.int64(seed), place])})
     data = data.map(encode, num_parallel_calls=2, deterministic=True).filter(fits).map(lambda element, *_: element)
     data = _bucketed(data, problem, settings, training, replicas)
@@ -108,13 +109,14 @@ def _in_memory(problem: Problem, examples: Sequence[Example]) -> tf.data.Dataset
 
 
 def _decoder(
-    problem: Problem, form: str, audio: AudioFeatures, size: int, crop: RandomCrop | None, report: Report
+    problem: Problem, form: str, audio: AudioFeatures, size: int, crop: RandomCrop | None,
+    masks: SpecAugment | None, report: Report,
 ) -> Callable:
     """A function of an element -> (features, whether they are usable) for pictures and sounds.
 
     form: "files" for paths; "encoded" for the bytes of pictures, or samples; "prepared" for PNGs of the right size, or
       samples.
-    crop: what is done to each picture, with its "seed".
+    crop, masks: what is done to each picture, to each spectrogram, with the "seed" of the element.
     """
 
     def guarded(read, kind, element):
@@ -123,7 +125,7 @@ def _decoder(
         def call(value, origin):
             try:
                 return read(value, origin.decode()), np.bool_(True)
-            except media.MediaError as error:
+            except MediaError as error:
                 report.skip(origin.decode(), str(error))
                 return nothing, np.bool_(False)
 
@@ -131,7 +133,9 @@ def _decoder(
         return tf.numpy_function(call, [element["inputs"], element["origin"]], (kind, tf.bool))
 
     def pixels(value, origin, size):
-        return media.decode_image(value, origin, size) if form == "encoded" else media.load_image(value.decode(), size)
+        if form == "encoded":
+            return pictures.decode_image(value, origin, size)
+        return pictures.load_image(value.decode(), size)
 
     def image(element):
         if form == "prepared":
@@ -149,18 +153,28 @@ def _decoder(
 
     def sound(element):
         if form != "files":
-            return audio(tf.cast(element["inputs"], tf.float32) / 2**15), tf.constant(True)
-        read = lambda path, _: media.load_audio(path.decode(), audio.sample_rate)  # noqa: E731
-        samples, usable = guarded(read, tf.float32, element)
-        return audio(tf.ensure_shape(samples, [None])), usable
+            samples, usable = tf.cast(element["inputs"], tf.float32) / 2**15, tf.constant(True)
+        else:
+            read = lambda path, _: sounds.load_audio(path.decode(), audio.sample_rate)  # noqa: E731
+            samples, usable = guarded(read, tf.float32, element)
+        spectrogram = audio(tf.ensure_shape(samples, [None]))
+        return masks(spectrogram, element["seed"]) if masks else spectrogram, usable
 
     return image if problem.inputs == "image" else sound
 
 
+def batches_of(data: tf.data.Dataset, report: Report) -> Iterator[dict]:
+    """The batches of a set that ends, by `next_batch`."""
+    iterator = iter(data)
+    while (batch := next_batch(iterator, report)) is not None:
+        yield batch
+
+
 def next_batch(iterator, report: Report):
-    """The iterator's next batch; the reader's own error where TensorFlow wrapped it in one of its kernels'."""
+    """The iterator's next batch, None at its end; the reader's own error where TensorFlow wrapped it in one of its
+    kernels'."""
     try:
-        return next(iterator)
+        return next(iterator, None)
     except tf.errors.DataLossError as error:
         raise CorpusError(
             f"{report.name}: damaged records: {error.message.splitlines()[0]}. Find which with bin/prepare_data.py --verify."

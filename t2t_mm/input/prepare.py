@@ -2,11 +2,13 @@
 
 Each shard is one piece of work: its examples, in the order of the corpus (of training: of a fixed shuffle, where the
 reader gives a list), are tokenised, decoded and written beside a note of what they came from. A shard whose note fits
-is not done again. When all are done, the shards get their final names and the folder loses its `.incomplete`.
+is not done again; it fits as long as its files are the same, and what could not be read of them still cannot. When all
+are done, the shards get their final names and the folder loses its `.incomplete`.
 """
 
 import concurrent.futures
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -14,16 +16,17 @@ import multiprocessing
 import os
 import random
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 import tqdm
 
-from t2t_mm.corpora import media
+from t2t_mm.corpora import pictures, sounds
 from t2t_mm.corpora.corpus_files import SPLITS, MissingCorpus, stream
-from t2t_mm.corpora.example import CorpusError, Example, Report
+from t2t_mm.corpora.example import CorpusError, Example, MediaError, Report
+from t2t_mm.corpora.tars import state_of
 from t2t_mm.input import records
 from t2t_mm.input.tokenizer import END_ID, Tokenizer, tree_to_text
 from t2t_mm.problem import Problem
@@ -154,6 +157,7 @@ def _shards(problem, plan, vocabulary, split, folder, report, workers) -> Iterat
     """The notes of the shards of a split, each written or found written, in order."""
     examples, total = ordered(problem, split, report), _count(problem, split, report)
     waiting: list = []
+    retry = functools.cache(lambda: RecordMaker(plan, vocabulary))
     with tqdm.tqdm(total=total, desc=f"{problem.name} {split}", unit=" examples", smoothing=0.05) as progress:
 
         def take() -> dict:
@@ -170,7 +174,7 @@ def _shards(problem, plan, vocabulary, split, folder, report, workers) -> Iterat
                 break
             path = os.path.join(folder, _NOTES, f"{split}-{number:05d}")
             first = number * plan.shard_examples
-            waiting.append(_note(path, part) or workers.submit(plan, vocabulary, path, part, first))
+            waiting.append(_note(path, part, retry) or workers.submit(plan, vocabulary, path, part, first))
             while len(waiting) > 2 * workers.processes:
                 yield take()
         while waiting:
@@ -192,16 +196,31 @@ def _count(problem: Problem, split: str, report: Report) -> int:
 
 
 def _digest(part: Sequence[Example]) -> str:
-    return hashlib.sha256(repr([dataclasses.astuple(example) for example in part]).encode()).hexdigest()
+    """Of the examples and, where their inputs are files, of these files' sizes and times."""
+    found = [(dataclasses.astuple(example), state_of(example.inputs)) for example in part]
+    return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
-def _note(path: str, part: Sequence[Example]) -> dict | None:
-    """The note of a shard that was written before from the same examples."""
+def _note(path: str, part: Sequence[Example], retry: "Callable[[], RecordMaker]") -> dict | None:
+    """The note of a shard that was written before from the same examples, if nothing that it dropped can be read now."""
     if not os.path.exists(path + ".json"):
         return None
     with open(path + ".json", encoding="utf-8") as file:
         note = json.load(file)
-    return note if note["source"] == _digest(part) else None
+    if note["source"] != _digest(part):
+        return None
+    for example in part:
+        if example.origin in note["dropped"] and _is_readable(example, retry()):
+            return None
+    return note
+
+
+def _is_readable(example: Example, record: "RecordMaker") -> bool:
+    try:
+        record(example, 0)
+    except MediaError:
+        return False
+    return True
 
 
 def _result(future) -> dict:
@@ -261,19 +280,20 @@ class ShardWriter:
 
         Returns: {"source", "read", "examples", "bytes", "sha256", "dropped"}.
         """
-        dropped, written = {}, 0
+        dropped, written, source = {}, 0, _digest(part)
         with tf.io.TFRecordWriter(path + ".part") as file:
             for index, example in enumerate(part, start=first):
                 try:
                     record = self._record(example, index)
-                except media.MediaError as error:
+                except MediaError as error:
                     dropped[example.origin] = str(error)
                     continue
-                file.write(self._features.serialize_example(record))
+                data = tf.train.Example.FromString(self._features.serialize_example(record))
+                file.write(data.SerializeToString(deterministic=True))  # else a process has its own order of the fields
                 written += 1
         os.replace(path + ".part", path + ".tfrecord")
         note = {
-            "source": _digest(part), "read": len(part), "examples": written, "dropped": dropped,
+            "source": source, "read": len(part), "examples": written, "dropped": dropped,
             "bytes": os.path.getsize(path + ".tfrecord"), "sha256": file_digest(path + ".tfrecord"),
         }  # fmt: skip
         write_json(path + ".json", note, indent=1)
@@ -305,8 +325,8 @@ class RecordMaker:
         if self._plan.inputs == "language":
             return self._ids(text)
         if self._plan.inputs == "image":
-            return media.load_image(text, self._plan.image_size).astype(np.uint8)  # whole numbers, as Pillow resizes
-        return np.clip(np.round(media.load_audio(text, self._plan.sample_rate) * 2**15), -(2**15), 2**15 - 1).astype(
+            return pictures.load_image(text, self._plan.image_size).astype(np.uint8)  # whole numbers, as Pillow resizes
+        return np.clip(np.round(sounds.load_audio(text, self._plan.sample_rate) * 2**15), -(2**15), 2**15 - 1).astype(
             np.int16
         )
 

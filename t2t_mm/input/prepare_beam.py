@@ -15,9 +15,8 @@ from collections.abc import Sequence
 import apache_beam as beam
 import tensorflow_datasets as tfds
 
-from t2t_mm.corpora import media
 from t2t_mm.corpora.corpus_files import SPLITS, MissingCorpus
-from t2t_mm.corpora.example import CorpusError, Example, Report
+from t2t_mm.corpora.example import CorpusError, Example, MediaError, Report
 from t2t_mm.input import records
 from t2t_mm.input.prepare import Plan, RecordMaker, describe, done_before, file_digest, make_plan, ordered
 from t2t_mm.input.tokenizer import Tokenizer
@@ -158,5 +157,5 @@ class _Make(beam.DoFn):
         index, example = numbered
         try:
             yield index, self._record(example, index)
-        except media.MediaError as error:
+        except MediaError as error:
             yield beam.pvalue.TaggedOutput(_NOTES, ("skip", example.origin, str(error)))

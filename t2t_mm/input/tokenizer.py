@@ -26,7 +26,9 @@ def text_to_tree(text: str) -> str:
     return " ".join(re.findall(r"<([^<>]+)>", text))
 
 
-def train_vocabulary(texts: Iterable[str], symbols: Sequence[str], path: str, size: int = 8000) -> None:
+def train_vocabulary(
+    texts: Iterable[str], symbols: Sequence[str], path: str, size: int = 8000, normalization: str = "identity"
+) -> None:
     """Trains a byte-pair vocabulary with byte fallback and writes it to `path`, complete or not at all.
 
     Args:
@@ -34,6 +36,10 @@ def train_vocabulary(texts: Iterable[str], symbols: Sequence[str], path: str, si
       symbols: parse-tree symbols as `tree_to_text` writes them; each becomes a user-defined piece.
       path: the model file.
       size: number of pieces, padding, end, unknown, 256 bytes and the symbols included.
+      normalization: SentencePiece's rule for what goes in. By "identity" an answer can be any text, letter by
+        letter, but for rows of blanks, which become one.
+        SentencePiece's own default, "nmt_nfkc", turns `¾ …` into `3⁄4 ...` and joins letters with their accents: then no
+        model can answer what a reference says, and the same words count as errors.
 
     Raises:
       CorpusError: the texts do not allow a vocabulary of this size; the message carries SentencePiece's reason.
@@ -46,6 +52,7 @@ def train_vocabulary(texts: Iterable[str], symbols: Sequence[str], path: str, si
             model_type="bpe",
             vocab_size=size,
             byte_fallback=True,
+            normalization_rule_name=normalization,
             character_coverage=1.0,
             pad_id=PADDING_ID,
             eos_id=END_ID,

@@ -114,6 +114,7 @@ def default_page(record: dict) -> str:
         f"Written by `{record['command']}` {circumstances(record)}\n",
         table(record["results"], record.get("baselines")),
     ]
+    parts += [f"**{problem}** was not evaluated: {reason}.\n" for problem, reason in record.get("failed", {}).items()]
     if record.get("training_loss"):
         parts.append(_losses(record["training_loss"]))
     for problem, samples in record.get("samples", {}).items():

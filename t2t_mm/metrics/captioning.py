@@ -11,20 +11,29 @@ from t2t_mm.corpora.example import Example
 
 _ORDERS = 4
 _SIGMA = 6.0
-# Penn Treebank tokens that matter without punctuation: words, numbers, and clitics as words of their own.
+# Penn Treebank tokens that matter without punctuation: words, numbers, times, and clitics as words of their own. A quote
+# before a word opens it, unless the word is one of those that begin with an apostrophe.
 _CLITIC = re.compile(r"(?<=\w)('s|'re|'ve|'d|'m|'ll|n't)\b")
-_TOKEN = re.compile(r"n't|'\w+|\w+(?:[-./,]\w+)*")
+_TOKEN = re.compile(r"n't|'n'|'(?:s|re|ve|d|m|ll|em|n|til|cause|tis|twas|\d\ds)\b|\d+(?::\d+)+|\w+(?:[-./,]\w+)*")
 
 
 def tokens(text: str) -> list[str]:
-    """Lower-case Penn Treebank tokens without punctuation."""
+    """Approximately the lower-case Penn Treebank tokens without punctuation that the COCO evaluation counts.
+
+    Its own tokenizer is the PTBTokenizer of Stanford CoreNLP 3.4.1, in Java. Of 255 captions of COCO, these are its tokens;
+    of the 22,007 different English captions of Multi30k's two samples 47 differ, in 71 of 257,360 tokens: abbreviations
+    keep their full stop there (`st.`), `&` and `#` are tokens, and so are brackets (`-lrb-`).
+    """
     return _TOKEN.findall(_CLITIC.sub(r" \1", text.lower()))
 
 
 def captions(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
-    """CIDEr-D and BLEU-4 of one caption an image against all its references."""
-    candidates = [tokens(prediction or "") for prediction in predictions]
-    references = [[tokens(reference) for reference in example.references] for example in examples]
+    """CIDEr-D and BLEU-4 of one caption an image against all its references; images without any do not count."""
+    pairs = [pair for pair in zip(predictions, examples, strict=True) if pair[1].references]
+    if not pairs:
+        return {}
+    candidates = [tokens(prediction or "") for prediction, _ in pairs]
+    references = [[tokens(reference) for reference in example.references] for _, example in pairs]
     return {"cider": cider_d(candidates, references), "bleu4": bleu4(candidates, references)}
 
 

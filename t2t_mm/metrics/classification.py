@@ -9,6 +9,8 @@ from t2t_mm.corpora.example import Example
 
 def top_k(predictions: Sequence[np.ndarray], examples: Sequence[Example]) -> dict:
     """Top-1 and top-5 accuracy in percent. predictions: scores [classes] of each example; ties go to the lower index."""
+    if not examples:
+        return {}
     ranks = np.array([
         np.flatnonzero(np.argsort(-np.asarray(scores), kind="stable") == example.targets)[0]
         for scores, example in zip(predictions, examples, strict=True)

@@ -26,6 +26,8 @@ def bracket_f1(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
     Returns: "f1", "precision", "recall", "complete_match" (trees with all brackets right), "tagging_accuracy", and
       "repaired" (outputs that needed it).
     """
+    if not examples:
+        return {}
     matched = predicted = expected = complete = right_tags = words_in_all = repairs = 0
     for prediction, example in zip(predictions, examples, strict=True):
         words = example.inputs.split()

@@ -8,27 +8,31 @@ import jiwer
 from t2t_mm.corpora.example import Example
 
 # What the usual scoring of WSJ takes out of both sides.
-_NOT_SCORED = re.compile(r"<NOISE>|<SPOKEN_NOISE>|<UNK>|[:*]", re.IGNORECASE)
+_NOISES = re.compile(r"<NOISE>|<SPOKEN_NOISE>|<UNK>", re.IGNORECASE)
+_LENGTHENING = re.compile(r"[:*]")  # marks inside a word: `lo:ng` is the word `long`
 
 
 def wer(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
     """(Substitutions + deletions + insertions) / reference words over the corpus, in percent, and the three counts.
 
-    Case is not looked at; a missing hypothesis counts as empty. Utterances without a word to score are left out.
+    Case is not looked at; a missing hypothesis counts as empty. Where a reference has no word, those of the hypothesis are
+    insertions, as sclite and jiwer count them; where no reference has one, there is no rate, and the counts stand alone.
     """
+    if not examples:
+        return {}
     pairs = [
         (normalise(example.targets), normalise(prediction or ""))
         for prediction, example in zip(predictions, examples, strict=True)
     ]
-    references, hypotheses = zip(*[pair for pair in pairs if pair[0]])
-    counted = jiwer.process_words(list(references), list(hypotheses))
-    return {
-        "wer": 100 * counted.wer,
-        "substitutions": counted.substitutions,
-        "deletions": counted.deletions,
-        "insertions": counted.insertions,
-    }
+    spoken = [pair for pair in pairs if pair[0]]
+    counts = {"substitutions": 0, "deletions": 0, "insertions": 0}
+    if spoken:
+        counted = jiwer.process_words(*map(list, zip(*spoken)))
+        counts = {name: getattr(counted, name) for name in counts}
+    counts["insertions"] += sum(len(hypothesis.split()) for reference, hypothesis in pairs if not reference)
+    words = sum(len(reference.split()) for reference, _ in pairs)
+    return ({"wer": 100 * sum(counts.values()) / words} if words else {}) | counts
 
 
 def normalise(text: str) -> str:
-    return " ".join(_NOT_SCORED.sub(" ", text).lower().split())
+    return " ".join(_LENGTHENING.sub("", _NOISES.sub(" ", text)).lower().split())

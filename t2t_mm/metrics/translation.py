@@ -9,6 +9,8 @@ from t2t_mm.corpora.example import Example
 
 def bleu(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
     """Corpus BLEU-4 of detokenised, cased text as sacrebleu counts it (13a), with its signature (Post 2018)."""
+    if not examples:
+        return {}
     metric = sacrebleu.BLEU()
     score = metric.corpus_score(list(predictions), [[example.targets for example in examples]])
     return {"bleu": score.score, "bleu_signature": str(metric.get_signature())}

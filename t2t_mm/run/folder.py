@@ -11,6 +11,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
+from absl import logging
 
 from t2t_mm.corpora.example import CorpusError
 from t2t_mm.input.tokenizer import Tokenizer
@@ -42,6 +43,19 @@ def prepare_folder(model_dir: str, experiment: Experiment, description: dict, co
     write_json(path, description | {"seed": seed, "versions": versions}, indent=1)
     write_whole(os.path.join(model_dir, "config.gin"), configuration)
     shutil.copyfile(experiment.vocabulary, os.path.join(model_dir, "vocabulary.model"))
+
+
+def seed_of(model_dir: str, seed: int) -> int:
+    """The seed that the run in the folder was begun with; `seed` for a new one."""
+    if not os.path.exists(os.path.join(model_dir, "model.json")):
+        return seed
+    begun = load_description(model_dir).get("seed", seed)
+    if begun != seed:
+        logging.warning(
+            "%s was begun with seed %d, and goes on with it; seed %d is ignored. Another folder takes another seed.",
+            model_dir, begun, seed,
+        )  # fmt: skip
+    return begun
 
 
 def load_description(model_dir: str) -> dict:

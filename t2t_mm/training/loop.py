@@ -20,7 +20,7 @@ from t2t_mm.input.pipeline import load_examples, make_batches, next_batch
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.run.checkpoints import Checkpoints, checkpoints_folder, newest_sound, only_trainer, writing
 from t2t_mm.run.errors import RunError
-from t2t_mm.run.folder import all_variables, describe_from, prepare_folder, restore, restore_weights  # fmt: skip
+from t2t_mm.run.folder import all_variables, describe_from, prepare_folder, restore, restore_weights, seed_of  # fmt: skip
 from t2t_mm.training import strategy as strategies
 from t2t_mm.training.mixing import problems_of_step
 from t2t_mm.training.optimizer import FusedAdam
@@ -97,6 +97,7 @@ def train(
         counted and logged with the problem's name.
       init_from: the folder of another run, whose newest sound checkpoint gives a new run its weights; the optimizer
         starts anew. The model is then that run's, with all its commands and modality nets.
+      seed: of data order, weights and all that is drawn. A run goes on with the seed it was begun with.
       configuration: called once all is built; its text is saved as `config.gin`. An error it raises stops the run.
 
     Raises:
@@ -106,6 +107,7 @@ def train(
       CorpusError: a corpus is missing or has too many unusable examples.
       Preempted: SIGTERM arrived.
     """
+    seed = seed_of(model_dir, seed)
     keras.utils.set_random_seed(seed)
     strategy = strategy()
     replicas, batches = strategy.num_replicas_in_sync, experiment.batches

@@ -60,3 +60,59 @@ def test_damaged_json_is_named(tmp_path):
 def test_a_missing_corpus_says_what_to_do(source):
     with pytest.raises(CorpusError, match="nowhere.*make_mini"):
         source.examples("train", Report("x"))
+
+
+def test_every_picture_is_read_and_what_is_none_is_reported(tmp_path):
+    for name in ("a.JPEG", "b.webp", "c.bmp", "d.gif", "e.jpe", "f.jfif", "images/g.png"):
+        path = tmp_path / "imagenet" / "train" / "n1" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(path, path.suffix[1:] if path.suffix in (".png", ".gif", ".bmp", ".webp") else "JPEG")
+    for name in ("boxes.txt", "h.tiff", "i.tiff", ".DS_Store"):
+        (tmp_path / "imagenet" / "train" / "n1" / name).write_text("x")
+    report = Report("x")
+    found = ImageFolders(str(tmp_path)).examples("train", report)
+    assert [os.path.basename(e.inputs) for e in found] == ["a.JPEG", "b.webp", "c.bmp", "d.gif", "e.jpe", "f.jfif", "g.png"]
+    one, two = report.skipped.values()
+    assert one.startswith("2 files with .tiff are not") or two.startswith("2 files with .tiff are not")
+    assert any(".txt is not named like a picture" in reason for reason in (one, two))
+
+
+def image(number, name="one.jpg"):
+    return {"id": number, "file_name": name}
+
+
+def caption(number, of, text="A cat."):
+    return {"id": number, "image_id": of, "caption": text}
+
+
+def test_captions_of_an_id_that_two_files_share_are_not_given_to_one(tmp_path):
+    source = coco(tmp_path, [image(1), image(1, "two.jpg"), image(2)], [caption(1, 1), caption(2, 2, "A dog.")])
+    report = Report("x")
+    assert [e.targets for e in source.examples("train", report)] == ["A dog."]
+    assert "several files have this id ('one.jpg', 'two.jpg')" in next(iter(report.skipped.values()))
+
+
+def test_a_record_that_cannot_be_used_costs_itself_alone(tmp_path):
+    images = [image(1), {"id": 2}, "x", {"id": True, "file_name": "one.jpg"}]
+    captions = [caption(1, 1), {"id": 2, "image_id": 1}, caption(3, None), caption(4, 1, 5), caption(5, 1, "A dog.")]
+    report = Report("x")
+    assert [e.targets for e in coco(tmp_path, images, captions).examples("train", report)] == ["A cat.", "A dog."]
+    reasons = list(report.skipped.values())
+    assert len(reasons) == 6 and "it has no field `file_name` of type str" in reasons
+    assert reasons.count("it has no field `caption` of type str") == 2
+
+
+def test_ids_may_be_texts(tmp_path):
+    source = coco(tmp_path, [image("000000000001"), image("abc")], [caption("x1", 1), caption("x2", "abc", "A dog.")])
+    assert [e.targets for e in source.examples("train", Report("x", 0))] == ["A cat.", "A dog."]
+
+
+def test_json_may_begin_with_a_byte_order_mark(tmp_path):
+    source = coco(tmp_path, [image(1)], [caption(1, 1)])
+    path = tmp_path / "coco" / "annotations" / "captions_train2014.json"
+    text = path.read_text()
+    path.write_text("\ufeff" + text, encoding="utf-8")
+    assert len(source.examples("train", Report("x", 0))) == 1
+    path.write_text(text, encoding="utf-16")
+    with pytest.raises(CorpusError, match="cannot be read as JSON: .*UTF-16"):
+        source.examples("train", Report("x"))

@@ -2,17 +2,25 @@
 
 import csv
 import os
+import re
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from t2t_mm.corpora.coco import CocoCaptions
 from t2t_mm.corpora.example import Report
 from t2t_mm.corpora.image_folders import ImageFolders
-from t2t_mm.corpora.media import load_audio, load_image
+from t2t_mm.corpora.pictures import load_image
 from t2t_mm.corpora.parallel_text import ParallelText
+from t2t_mm.corpora.sounds import load_audio
 from t2t_mm.corpora.speech_folders import SpeechFolders
 from t2t_mm.corpora.treebank import Treebank, delinearise
+from t2t_mm.input.tokenizer import Tokenizer, text_to_tree, train_vocabulary, tree_to_text
+from t2t_mm.metrics.captioning import captions
+from t2t_mm.metrics.parsing import bracket_f1
+from t2t_mm.metrics.recognition import wer
+from t2t_mm.metrics.translation import bleu
 
 SHARED = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "..", "shared", "data"))
 pytestmark = pytest.mark.skipif(not os.path.isdir(SHARED), reason="no ../shared/data with real samples")
@@ -92,3 +100,29 @@ def test_every_tree(listed):
 def test_every_pair_of_texts(pair, languages, counts):
     source, report = ParallelText(SHARED, f"wmt/{pair}", *languages), Report("x", 0)
     assert {split: len(source.examples(split, report)) for split in counts} == counts and not report.skipped
+
+
+def test_a_perfect_model_scores_perfectly(tmp_path_factory):
+    """Answers that are the references, as far as the vocabulary lets through what is in them."""
+    sources = [
+        (wer, SpeechFolders(SHARED, "speech", {"dev": ["*/*.tsv", "*/txt.done.data", "*/*transcription"]}), "wer", 0),
+        (captions, CocoCaptions(SHARED, year=2017), "bleu4", 100),
+        (bracket_f1, Treebank(SHARED, splits={"dev": ["wsj/*/*.mrg"]}), "f1", 100),
+    ]
+    for pair in ("en-de", "en-fr"):
+        sources += [(bleu, ParallelText(SHARED, f"wmt/{pair}", *pair.split("-")[::turn]), "bleu", 100) for turn in (1, -1)]
+    sources.append((bleu, ParallelText(SHARED, "wmt/en-de-wmt-tok", "en", "de"), "bleu", 100))
+    path, found = str(tmp_path_factory.mktemp("v") / "v.model"), []
+    for metric, source, name, best in sources:
+        found.append((metric, source.examples("dev", Report("x", 0)), name, best))
+    symbols = {tree_to_text(symbol) for example in found[2][1] for symbol in example.targets.split()}
+    texts = [example.targets for _, examples, name, _ in found for example in examples if name != "f1"]
+    train_vocabulary(texts, sorted(symbols), path, 2000)
+    tokenizer = Tokenizer(path)
+    for metric, examples, name, best in found:
+        is_tree = name == "f1"
+        targets = tf.constant([tree_to_text(e.targets) if is_tree else e.targets for e in examples])
+        answers = [tokenizer.detokenize(ids) for ids in tokenizer.tokenize(targets).to_list()]
+        answers = [text_to_tree(answer) for answer in answers] if is_tree else answers
+        assert answers == [re.sub(" +", " ", e.targets) for e in examples]
+        assert metric(answers, examples)[name] == pytest.approx(best)

@@ -90,3 +90,37 @@ def test_a_line_of_another_format_is_named(tmp_path):
     assert "is not `file<tab>text`" in next(iter(report.skipped.values()))
     with pytest.raises(CorpusError, match="Looked for transcripts.*LibriSpeech"):
         SpeechFolders(str(tmp_path), "c").examples("dev", Report("x"))
+
+
+def test_the_path_of_a_table_is_taken_as_it_is_written(tmp_path):
+    """Speech Commands: the same file name in the folder of every word."""
+    for word in ("yes", "no", "up"):
+        write(tmp_path / "c" / word / "0a7c.wav", b"RIFF")
+    write(tmp_path / "c" / "train.tsv", "yes/0a7c.wav\tyes\nno/0a7c\tno\nup\\0a7c.wav\tup\n0a7c.wav\tx\ngo/0a7c.wav\tgo\n")
+    report = Report("x")
+    found = SpeechFolders(str(tmp_path), "c").examples("train", report)
+    assert [(os.path.relpath(e.inputs, tmp_path), e.targets) for e in found] == [
+        ("c/yes/0a7c.wav", "yes"), ("c/no/0a7c.wav", "no"), ("c/up/0a7c.wav", "up"),
+    ]  # fmt: skip
+    several, absent = report.skipped.values()
+    assert "3 sounds have the name 0a7c.wav (no/0a7c.wav, up/0a7c.wav, yes/0a7c.wav)" in several
+    assert "no sound" in absent and "go/0a7c.wav" in absent
+
+
+def test_of_several_codings_of_a_name_the_first_is_read_and_one_beside_the_table_before_all(tmp_path):
+    for path in ("flac/a.flac", "sph/a.sph", "deep/b.ogg", "b.mp3"):
+        write(tmp_path / "c" / path, b"x")
+    write(tmp_path / "c" / "train.tsv", "a\tone\nb\ttwo\n")
+    found = SpeechFolders(str(tmp_path), "c").examples("train", Report("x", 0))
+    assert [os.path.relpath(e.inputs, tmp_path) for e in found] == ["c/flac/a.flac", "c/b.mp3"]
+
+
+def test_links_to_folders_are_followed_and_a_circle_of_them_is_left(tmp_path):
+    write(tmp_path / "disk" / "a.wav", b"RIFF")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "sounds").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "again").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "up").symlink_to(tmp_path / "c")
+    write(tmp_path / "c" / "train.tsv", "a\tone\n")
+    (found,) = SpeechFolders(str(tmp_path), "c").examples("train", Report("x", 0))
+    assert os.path.relpath(found.inputs, tmp_path) == "c/sounds/a.wav"

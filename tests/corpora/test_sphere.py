@@ -29,7 +29,7 @@ def test_what_is_written_is_read_back():
         (lambda d: d.replace(b"end_head", b"end_tail"), "no end_head"),
         (lambda d: d.replace(b"sample_rate", b"simple_rate"), "no number sample_rate"),
         (lambda d: d.replace(b"-s3 pcm", b"-s3 mp3"), "sample_coding 'mp3' is not read"),
-        (lambda d: d.replace(b"-s3 pcm", b"-s25 pcm,embedded-shorten-v2.00"), "no shorten version 2 stream"),
+        (lambda d: d.replace(b"-s3 pcm", b"-s25 pcm,embedded-shorten-v2.00"), "no shorten stream of version 1, 2 or 3"),
     ],
 )
 def test_damaged_files_are_named(change, reason):
@@ -53,9 +53,9 @@ class BitWriter:
         self.unsigned(value.bit_length(), 2)
         self.unsigned(value, value.bit_length())
 
-    def stream(self):
+    def stream(self, version=2):
         self.digits += "0" * (-len(self.digits) % 8)
-        return b"ajkg\x02" + bytes(int(self.digits[i : i + 8], 2) for i in range(0, len(self.digits), 8))
+        return b"ajkg" + bytes([version]) + bytes(int(self.digits[i : i + 8], 2) for i in range(0, len(self.digits), 8))
 
 
 def test_every_function_of_shorten_by_hand():
@@ -95,6 +95,71 @@ def test_every_function_of_shorten_by_hand():
     assert decode_shorten(writer.stream())[:, 0].tolist() == expected
     with pytest.raises(ShortenError, match="too early"):
         decode_shorten(writer.stream()[:12])
+
+
+def with_means():
+    """Two blocks of a stream that takes the mean of the last two blocks off, then one of linear prediction."""
+    writer = BitWriter()
+    for value in (5, 1, 4, 1, 2, 0):  # blocks of 4, prediction of one sample, means of two blocks
+        writer.long(value)
+    for residuals in ([7, 8, 7, 8], [-3, 2, 0, 0]):  # means of 7.5 and of what comes then
+        writer.unsigned(0, 2)
+        writer.unsigned(4, 3)
+        for residual in residuals:
+            writer.signed(residual, 4)
+    writer.unsigned(7, 2)
+    writer.unsigned(4, 3)
+    writer.unsigned(1, 2)
+    writer.signed(20, 5)
+    for residual in (1, 0, 0, 0):
+        writer.signed(residual, 4)
+    writer.unsigned(4, 2)
+    return writer
+
+
+def test_version_1_of_shorten_does_not_round_and_3_reads_as_2():
+    """By hand: sums are cut off in version 1; later ones add half of the divisor first, and 32 to a prediction."""
+    one, two, three = (decode_shorten(with_means().stream(version))[:, 0].tolist() for version in (1, 2, 3))
+    # Version 1: 30 / 4 = 7, (0 + 7) / 2 = 3; then (12 - 1) / 4 = 2, (7 + 2) / 2 = 4.
+    assert one[4:8] == [-3 + 3, 2 + 3, 3, 3]
+    mean = ((30 // 4) + (0 + 5 + 3 + 3) // 4) // 2
+    expected, last = [], one[7] - mean
+    for residual in (1, 0, 0, 0):
+        last = residual + (20 * last >> 5)
+        expected.append(last + mean)
+    assert one[8:] == expected
+    # Version 2: 32 / 4 = 8, (0 + 8 + 1) / 2 = 4.
+    assert two[4:8] == [-3 + 4, 2 + 4, 4, 4] and two == three
+    mean = (8 + (1 + 6 + 4 + 4 + 2) // 4 + 1) // 2
+    expected, last = [], two[7] - mean
+    for residual in (1, 0, 0, 0):
+        last = residual + (32 + 20 * last >> 5)
+        expected.append(last + mean)
+    assert two[8:] == expected
+    with pytest.raises(ShortenError, match="no shorten stream of version 1, 2 or 3"):
+        decode_shorten(with_means().stream(0))
+
+
+@pytest.mark.parametrize("version, said", [(1, "v1.09"), (1, "v1.1"), (2, "v2.00"), (3, "v3.1"), (1, "v2.00")])
+def test_the_version_of_a_stream_is_that_of_its_byte(version, said):
+    stream = with_means().stream(version)
+    samples = decode_shorten(stream).astype(np.int16)
+    header = encode_sphere(samples[:, 0], 16000)[:1024].rstrip(b" ")
+    header = header.replace(b"-s3 pcm", f"-s26 pcm,embedded-shorten-{said}".encode()).ljust(1024)
+    found, rate = decode_sphere(header + stream, "x")
+    assert rate == 16000 and found.tolist() == samples.tolist()
+
+
+def test_telephone_sounds_are_read_and_other_byte_formats_named():
+    header = encode_sphere(SAMPLES, 8000)[:1024].rstrip(b" ")
+    header = header.replace(b"sample_n_bytes -i 2", b"sample_n_bytes -i 1").replace(b"-s3 pcm", b"-s4 ulaw")
+    found, rate = decode_sphere(header.ljust(1024) + b"\xff\x80\x00\x7f\x01\x81", "x")
+    assert rate == 8000 and found[:, 0].tolist() == [0, 32124, -32124, 0, -31100, 31100]
+    with pytest.raises(MediaError, match="x: truncated: 6 samples declared, 5 present"):
+        decode_sphere(header.ljust(1024) + bytes(5), "x")
+    odd = encode_sphere(SAMPLES, 8000).replace(b"-s2 01", b"-s9 shortpack")
+    with pytest.raises(MediaError, match="sample_byte_format 'shortpack' is not read; 01 and 10 are"):
+        decode_sphere(odd, "x")
 
 
 def test_resampling_keeps_what_fits_and_removes_what_does_not():

@@ -11,7 +11,7 @@ from PIL import Image
 
 from t2t_mm.corpora.example import CorpusError, MediaError, Report
 from t2t_mm.corpora.image_folders import ImageFolders
-from t2t_mm.corpora.media import load_image
+from t2t_mm.corpora.pictures import load_image
 from t2t_mm.corpora.tars import members, nested_members
 
 

@@ -83,3 +83,64 @@ def test_deep_nesting_does_not_overflow(tmp_path):
 def test_a_missing_corpus_says_what_to_do(source):
     with pytest.raises(CorpusError, match="nowhere.*make_mini"):
         source.examples("train", Report("x"))
+
+
+def sgm(*segments):
+    """A test set of (document, segment, text)."""
+    lines = [f'<doc docid="{d}">\n<seg id="{s}">{text}</seg>\n</doc>' for d, s, text in segments]
+    return ('<srcset setid="x">\n' + "\n".join(lines) + "\n</srcset>").encode()
+
+
+def test_segments_are_matched_by_document_and_segment(tmp_path):
+    source = pairs(
+        tmp_path,
+        sgm(("a", 1, "One."), ("a", 2, "Two."), ("b", 1, "Three.")),
+        sgm(("b", 1, "Drei."), ("A", 2, "Zwei."), ("a", 1, "Eins.")),
+    )
+    found = [(e.inputs, e.targets) for e in source.examples("dev", Report("x", 0))]
+    assert found == [("One.", "Eins."), ("Two.", "Zwei."), ("Three.", "Drei.")]
+    folder = tmp_path / "wmt" / "en-de"
+    (folder / "dev.de").write_bytes(sgm(("a", 1, "Eins."), ("a", 2, "Zwei."), ("c", 1, "Drei.")))
+    with pytest.raises(CorpusError, match="dev.de: lacks 1 segments of .*dev.en .*segment '1' of document 'b'"):
+        source.examples("dev", Report("x"))
+    (folder / "dev.de").write_bytes(sgm(("a", 1, "Eins."), ("a", 1, "Uno.")))
+    with pytest.raises(CorpusError, match="dev.de: segment '1' of document 'a' comes twice"):
+        source.examples("dev", Report("x"))
+    (folder / "dev.de").write_bytes(b"Eins.\nZwei.\nDrei.\n")  # a translation in plain lines, in the source's order
+    assert [e.targets for e in source.examples("dev", Report("x", 0))] == ["Eins.", "Zwei.", "Drei."]
+
+
+def trees(tmp_path, text, report):
+    (tmp_path / "ptb").mkdir(exist_ok=True)
+    (tmp_path / "ptb" / "a.mrg").write_text(text, encoding="utf-8")
+    return Treebank(str(tmp_path), splits={"dev": ["*.mrg"]}).examples("dev", report)
+
+
+def test_a_bracket_with_nothing_in_it_is_reported(tmp_path):
+    report = Report("x")
+    text = "( (S (NP (NN )) (VP (VBD ran))))\n( (S (NP) (VP (VBD ran))))\n( (S (NP (NN a)) (VP (VBD ran))))\n"
+    assert [tree.inputs for tree in trees(tmp_path, text, report)] == ["a ran"]
+    assert ["'NN'" in r or "'NP'" in r for r in report.skipped.values()] == [True, True]
+    assert all("has neither a word nor another bracket in it" in reason for reason in report.skipped.values())
+
+
+def test_remarks_outside_of_trees_are_passed_over(tmp_path):
+    text = "*x*x*x*\n;; (a remark\n# one) more\n( (S (NP (NN a))\n(VP (VBD ran)) (: ;)\n ))\n%% last (\n( (S (NN b)))\n"
+    text = text.replace("\n(VP", "\n  (VP")
+    found = trees(tmp_path, text, Report("x", 0))
+    assert [(tree.inputs, tree.origin.rsplit(":", 1)[1]) for tree in found] == [("a ran ;", "4"), ("b", "8")]
+
+
+def test_unicode_blanks_stay_inside_their_word(tmp_path):
+    (tree,) = trees(tmp_path, "( (S (NP (CD 10\xa0000) (NN a\u2028b)) (VP (VBD ran))))", Report("x", 0))
+    assert tree.inputs == "10_000 a_b ran" and tree.targets == "(S (NP CD NN )NP (VP VBD )VP )S"
+    report = Report("x")
+    with pytest.raises(CorpusError):
+        trees(tmp_path, "( (S (NP (CD \xa0)) (VP (VBD ran))))", report)
+    assert "nothing but blanks" in next(iter(report.skipped.values()))
+
+
+@pytest.mark.parametrize("root", ["", "TOP", "ROOT", "S1"])
+def test_roots_are_alike_whatever_they_are_called(tmp_path, root):
+    one, several = trees(tmp_path, f"({root} (S (NN a)))\n({root} (S (NN a)) (. .))", Report("x", 0))
+    assert one.targets == "(S NN )S" and several.targets == "(S NN )S ."

@@ -9,13 +9,16 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from t2t_mm.corpora.example import Example, Report
-from t2t_mm.corpora.media import decode_audio, decode_image
-from t2t_mm.export.reading import modality, read_pictures, read_sounds
+from t2t_mm.corpora.example import Example, MediaError, Report
+from t2t_mm.corpora.pictures import decode_image
+from t2t_mm.corpora.sounds import decode_audio
+from t2t_mm.export.reading import decode_picture, decode_sound, modality, read_pictures, read_sounds
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures, standardise_image
 from t2t_mm.input.pipeline import make_batches
 from t2t_mm.problem import Problem
+from tests.corpora.test_pictures import grey16, oriented
+from tests.corpora.test_sounds import CODINGS, sound_file, wav_variants
 
 ROWS = tf.constant([0])
 
@@ -56,6 +59,85 @@ def test_sounds_are_those_of_the_reader(rate, channels):
     assert not padding.numpy().any()
 
 
+@pytest.fixture(scope="module")
+def read_one():
+    """One sound's samples and rate, in a graph."""
+    spec = [tf.TensorSpec([], tf.string)]
+    return tf.function(lambda data: decode_sound(data, tf.constant(0)), input_signature=spec)
+
+
+@pytest.mark.parametrize("container, coding", [kind for kind in CODINGS if kind[0] in ("WAV", "WAVEX", "RF64")])
+def test_every_coding_of_wav_is_that_of_the_reader(read_one, container, coding):
+    two = np.random.default_rng(0).uniform(-1, 1, (3001, 2)).astype(np.float32)
+    two[:2] = 1, -1
+    data = sound_file(container, coding, two)
+    samples, rate = read_one(tf.constant(data))
+    np.testing.assert_allclose(samples, decode_audio(data, "x", 16000), atol=1e-7)
+    assert rate == 16000
+
+
+def test_every_byte_of_the_laws_is_that_of_the_reader(read_one):
+    for coding in ("ALAW", "ULAW"):
+        data = sound_file("WAV", coding, np.zeros(256))
+        at = data.index(b"data") + 8
+        data = data[:at] + bytes(range(256)) + data[at + 256 :]
+        np.testing.assert_array_equal(read_one(tf.constant(data))[0], decode_audio(data, "x", 16000))
+
+
+def test_wav_as_it_is_found_is_that_of_the_reader(read_one):
+    for name, data in wav_variants().items():
+        np.testing.assert_array_equal(read_one(tf.constant(data))[0], decode_audio(data, "x", 16000), err_msg=name)
+
+
+def test_damaged_wav_is_refused_by_both_or_the_same_in_both(read_one):
+    rng = np.random.default_rng(0)
+    refused = 0
+    for name, data in wav_variants().items():
+        for _ in range(60):
+            damaged = bytearray(data)
+            damaged[rng.integers(12, min(len(data), 90))] = rng.integers(256)
+            damaged = bytes(damaged[: rng.integers(20, len(data) + 1) if rng.random() < 0.3 else None])
+            try:
+                expected = decode_audio(damaged, "x", 16000)
+            except MediaError:
+                expected = None
+            try:
+                samples, rate = read_one(tf.constant(damaged))
+                found = samples.numpy() if 1000 <= rate <= 192_000 else None
+            except tf.errors.InvalidArgumentError as error:
+                assert "inputs[0]: " in error.message, (name, damaged)
+                found = None
+            refused += found is None
+            assert (found is None) == (expected is None), (name, damaged)
+            if found is not None and rate == 16000:
+                np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert 100 < refused < 400
+
+
+def test_grey_of_sixteen_bits_is_that_of_the_reader():
+    _, pixels = decode_picture(tf.constant(grey16()), tf.constant(0))
+    np.testing.assert_array_equal(pixels, decode_image(grey16(), "x", None))
+    assert pixels.numpy().mean() == 127.5
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_stands_as_its_exif_says(orientation, format):
+    data, upright = oriented(orientation, format)
+    height, pixels = decode_picture(tf.constant(data), tf.constant(0))
+    assert height == 24 and pixels.shape == upright.shape
+    np.testing.assert_allclose(pixels, decode_image(data, "x", None), atol=3)
+
+
+def test_exif_that_is_damaged_turns_nothing_or_as_in_the_reader():
+    data, _ = oriented(6)
+    at, rng = data.index(b"Exif\0\0") + 6, np.random.default_rng(0)
+    read = tf.function(lambda data: decode_picture(data, tf.constant(0))[0], input_signature=[tf.TensorSpec([], tf.string)])
+    for place in range(at, at + 26):
+        damaged = changed(data, place, int(rng.integers(256)))
+        assert read(tf.constant(damaged)) == len(decode_image(damaged, "x", None)), place
+
+
 def sound(width=2, frames=800, rate=16000, channels=1):
     """A silent WAV of `width` bytes a sample."""
     data = io.BytesIO()
@@ -83,10 +165,11 @@ REFUSED_PICTURES = {
 }
 CUT = "a damaged WAV sound, or one cut short"
 REFUSED_SOUNDS = {
-    "8 bits": (sound(1), "a WAV of 8 bits a sample in format 1; 16 bits in format 1 (PCM) are read: convert it"),
-    "24 bits": (sound(3), "a WAV of 24 bits a sample in format 1"),
-    "float": (changed(sound(4), 20, 3), "a WAV of 32 bits a sample in format 3"),
-    "mu-law": (changed(sound(1), 20, 7), "a WAV of 8 bits a sample in format 7"),
+    "ADPCM": (changed(sound(), 20, 2), "a WAV of 16 bits a sample in format 2; PCM of 8, 16, 24 or 32 bits, float of"),
+    "12 bits": (changed(sound(), 34, 12), "a WAV of 12 bits a sample in format 1"),
+    "frames of another size": (changed(sound(), 32, 4), CUT),
+    "no number": (sound_file("WAV", "FLOAT", np.array([0.5, np.inf])), "some of its samples are no numbers"),
+    "FLAC": (sound_file("FLAC", "PCM_16"), "not a WAV sound"),
     "cut": (sound()[:-2], CUT),
     "header alone": (sound()[:40], CUT),
     "first bytes": (sound()[:12], CUT),

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -263,3 +264,44 @@ def test_an_interrupted_training_goes_on_with_the_same_records(corpora, declared
     other = iter(batches(problems(declared, str(output))[2], "train", corpora, True))
     tf.train.Checkpoint(iterator=other).restore(path)
     assert [next(other)["index"].numpy().tolist() for _ in range(9)] == expected
+
+
+def broken_and_mended(corpora, tmp_path):
+    """A problem of pictures of which one cannot be read, an interrupted preparation of it, and how to mend the picture."""
+    shutil.copytree(corpora / "imagenet", tmp_path / "imagenet")
+    path = tmp_path / "imagenet" / "train" / "n01" / "1.JPEG"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:200])
+    problem = Problem("pictures", ImageFolders(str(tmp_path)), "image", "class", "c")
+    with pytest.raises(TooManyBadExamples):
+        prepared(problem, corpora, tmp_path / "out", max_bad_examples=0)
+    return problem, path, whole
+
+
+def test_a_picture_that_was_mended_is_not_dropped_any_more(corpora, tmp_path):
+    problem, path, whole = broken_and_mended(corpora, tmp_path)
+    path.write_bytes(whole)
+    found = prepared(problem, corpora, tmp_path / "out", max_bad_examples=0)
+    assert found["splits"]["train"]["examples"] == 6 and not found["dropped"]["train"]
+
+
+def test_what_could_not_be_read_is_tried_again_although_its_file_is_the_same(corpora, tmp_path):
+    problem, path, whole = broken_and_mended(corpora, tmp_path)
+    before = os.stat(path)
+    path.write_bytes(whole[: before.st_size])
+    with open(path, "r+b") as file:  # the same size and time, as where a library of another version can read it
+        file.truncate(0)
+        Image.new("RGB", (1, 1)).save(file, "BMP")
+        file.write(bytes(before.st_size - file.tell()))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    found = prepared(problem, corpora, tmp_path / "out", max_bad_examples=0)
+    assert found["splits"]["train"]["examples"] == 6
+
+
+def test_shards_of_unchanged_files_are_not_made_again(corpora, tmp_path, monkeypatch):
+    problem, path, _ = broken_and_mended(corpora, tmp_path)
+    made = []
+    write = preparing._write
+    monkeypatch.setattr(preparing, "_write", lambda *a: made.append(os.path.basename(a[2])) or write(*a))
+    found = prepared(problem, corpora, tmp_path / "out", max_bad_examples=1)
+    assert "train-00000" not in made and found["dropped"]["train"].keys() == {str(path)}

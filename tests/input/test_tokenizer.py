@@ -60,3 +60,19 @@ def test_bad_vocabulary_files_are_named(tmp_path, content, message):
         path.write_bytes(content)
     with pytest.raises(CorpusError, match=f"x.model: {message}"):
         Tokenizer(str(path))
+
+
+HARD = [
+    "¾ of a glass … of Café™", "Cafe\u0301 in NFD, naïve nai\u0308ve", "ﬁne ﬂour, ５ ｆｕｌｌ ｗｉｄｔｈ", "x² + H₂O = ½ № 5",
+    "10\u00a0000 people \u2028 and \u200b none", "emoji 👩\u200d👧 and 𝔘𝔫𝔦𝔠𝔬𝔡𝔢", "“quotes” ‘single’ – dashes—", "ſharp Å Å ﷺ",
+]  # fmt: skip
+
+
+def test_any_text_can_be_answered(tmp_path):
+    train_vocabulary(["some plain words of text"] * 9, [], str(tmp_path / "v.model"), 280)
+    tokenizer = Tokenizer(str(tmp_path / "v.model"))
+    for text in HARD:
+        assert tokenizer.detokenize(tokenizer.tokenize(tf.constant(text)).numpy()) == text
+    train_vocabulary(["some plain words of text"] * 9, [], str(tmp_path / "n.model"), 280, normalization="nmt_nfkc")
+    other = Tokenizer(str(tmp_path / "n.model"))
+    assert other.detokenize(other.tokenize(tf.constant(HARD[0])).numpy()) != HARD[0]

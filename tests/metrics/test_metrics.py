@@ -9,7 +9,7 @@ from t2t_mm.corpora.example import Example
 from t2t_mm.evaluation.baselines import baseline, right_branching
 from t2t_mm.metrics.captioning import bleu4, captions, cider_d, tokens
 from t2t_mm.metrics.classification import top_k
-from t2t_mm.metrics.parsing import bracket_f1
+from t2t_mm.metrics.parsing import bracket_f1, bracket_f1_without_words
 from t2t_mm.metrics.recognition import wer
 from t2t_mm.metrics.translation import bleu
 from t2t_mm.problem import Problem
@@ -38,6 +38,37 @@ def test_wer_counts_every_kind_of_error():
     result = wer(["a x c d", None], examples("A b c", "two words"))
     assert result == {"wer": pytest.approx(100 * 4 / 5), "substitutions": 1, "deletions": 2, "insertions": 1}
     assert wer(["a <noise> b"], examples("A B *"))["wer"] == 0
+
+
+def test_insertions_on_a_silent_reference_count():
+    """As sclite and jiwer count: two words where nothing was said, beside two right ones."""
+    result = wer(["a b", "x y"], examples("a b", ""))
+    assert result == {"wer": pytest.approx(100), "substitutions": 0, "deletions": 0, "insertions": 2}
+    assert wer(["a", ""], examples("a", "<NOISE>"))["wer"] == 0
+    assert wer(["x", ""], examples("", "")) == {"substitutions": 0, "deletions": 0, "insertions": 1}
+
+
+def test_marks_of_lengthening_are_no_blanks():
+    assert wer(["long words"], examples("LO:NG *WORDS*"))["wer"] == 0
+    assert wer(["a b"], examples("A<NOISE>B"))["wer"] == 0
+
+
+@pytest.mark.parametrize("metric", [bleu, wer, top_k, bracket_f1, bracket_f1_without_words, captions])
+def test_a_set_without_examples_has_no_figures(metric):
+    assert metric([], []) == {}
+
+
+def test_metrics_of_nothing_but_empty_texts_are_figures_or_none():
+    assert bleu([""], examples(""))["bleu"] == 0 and bleu(["a"], examples(""))["bleu"] == 0
+    assert wer([""], examples("")) == {"substitutions": 0, "deletions": 0, "insertions": 0}
+    assert bracket_f1([""], examples("", inputs=""))["f1"] == 0
+    assert captions([""], examples("", references=("",))) == {"cider": 0, "bleu4": 0}
+
+
+def test_an_image_without_references_does_not_count():
+    two = examples("", references=("a b c d e",)) + examples("", references=())
+    assert captions(["a b c d e", "x"], two) == captions(["a b c d e"], two[:1])
+    assert captions(["x"], two[1:]) == {}
 
 
 def tree_score(prediction, target, words):
@@ -78,6 +109,17 @@ def test_caption_tokens():
     ]  # fmt: skip
 
 
+def test_caption_tokens_as_corenlp_has_them():
+    """Its own answers, of CoreNLP 3.4.1, without the punctuation that the COCO evaluation takes out."""
+    for text, expected in {
+        "A 'stop' sign at 5:30 in the '90s.": "a stop sign at 5:30 in the '90s",
+        'The "big" dog says "hi", it\'s 10:45pm.': "the big dog says hi it 's 10:45 pm",
+        "A boy's 'toy', don't touch 'em.": "a boy 's toy do n't touch 'em",
+        "rock 'n' roll at 9:00, a 3/4 view, 1,000 people": "rock 'n' roll at 9:00 a 3/4 view 1,000 people",
+    }.items():
+        assert tokens(text) == expected.split()
+
+
 def test_cider_by_hand():
     # Two images, no shared n-gram: every weight is log 2, a perfect caption of 4 words scores 10.
     references = [[["a", "b", "c", "d"]], [["e", "f", "g", "h"]]]
@@ -110,3 +152,9 @@ def test_baselines():
     assert spoken == ["b", "b"]
     copied, _ = baseline(Problem("t", None, "language", "text", "c"), [], examples("x", inputs="y"))
     assert copied == ["y"]
+
+
+def test_baselines_of_what_training_has_not_seen():
+    classes, _ = baseline(Problem("i", None, "image", "class", "c"), examples(0, 0), examples(3))
+    assert top_k(classes, examples(3)) == {"top1": 0.0, "top5": 100.0}
+    assert right_branching([], {}) == "(S )S"

@@ -7,7 +7,8 @@ import os
 import pytest
 
 from t2t_mm.corpora.example import CorpusError, Report
-from t2t_mm.corpora.media import load_audio, load_image
+from t2t_mm.corpora.pictures import load_image
+from t2t_mm.corpora.sounds import load_audio
 from t2t_mm.corpora.treebank import Treebank
 from t2t_mm.mini.corpora import Sizes, make_mini
 from t2t_mm.problems import paper

@@ -131,3 +131,14 @@ def test_runs_read_their_own_corpora(files, folder, monkeypatch):
     monkeypatch.chdir(ROOT)
     config.parse(files)
     assert config.value_of("paper.wsj_parsing.root") == folder
+
+
+def test_a_byte_order_mark_before_a_file_or_an_included_one_is_ignored(tmp_path):
+    inner, outer = tmp_path / "inner.gin", tmp_path / "outer.gin"
+    inner.write_text("\ufeffa = 1\n", encoding="utf-8")
+    outer.write_bytes(b"\xef\xbb\xbfinclude '%s'\r\nb = %%a\r\n" % str(inner).encode())
+    config.parse([str(outer)])
+    assert config.value_of("%b") == 1
+    outer.write_text("b = 2\n", encoding="utf-16")
+    with pytest.raises(config.ConfigError, match="outer.gin: not UTF-8 text but UTF-16"):
+        config.parse([str(outer)])

@@ -24,11 +24,11 @@ def picture(colour, size=(6, 4), form="PNG") -> bytes:
     return data.getvalue()
 
 
-def sound(samples=800, rate=16000, bytes_a_sample=2) -> bytes:
+def sound(samples=800, rate=16000) -> bytes:
     data = io.BytesIO()
     with wave.open(data, "wb") as file:
-        file.setparams((1, bytes_a_sample, rate, samples, "NONE", ""))
-        file.writeframes(bytes(bytes_a_sample * samples))
+        file.setparams((1, 2, rate, samples, "NONE", ""))
+        file.writeframes(bytes(2 * samples))
     return data.getvalue()
 
 
@@ -156,7 +156,7 @@ BROKEN_INPUTS = [
     ("coco", [b64(picture((0, 0, 0))), b64(picture((0, 0, 0), (90, 90), "JPEG")[:200])], "inputs[1]: a damaged JPEG"),
     ("coco", [b64(b"\x89PNG\r\n\x1a\n")], "inputs[0]: a damaged JPEG or PNG picture"),
     ("wsj_speech", [b64(sound()), b64(sound()[:20])], "inputs[1]: a damaged WAV sound, or one cut short"),
-    ("wsj_speech", [b64(sound(bytes_a_sample=1))], "inputs[0]: a WAV of 8 bits a sample in format 1; 16 bits in"),
+    ("wsj_speech", [b64(sound()[:20] + b"\2" + sound()[21:])], "inputs[0]: a WAV of 16 bits a sample in format 2; PCM of"),
     ("tokens", [{"command": "a", "ids": [1]}, {"command": "a", "ids": [1, 2]}], "unexpected size: 2"),
     ("tokens", [{"command": "a", "ids": [1.0]}], "not of expected type: int32"),
     ("tokens", [{"command": "a", "ids": [True]}], "not of expected type: int32"),

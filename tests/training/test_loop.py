@@ -20,7 +20,7 @@ from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 from t2t_mm.problems import paper
 from t2t_mm.run.errors import RunError
-from t2t_mm.run.folder import load_trained
+from t2t_mm.run.folder import load_description, load_trained
 from t2t_mm.training import loop
 from t2t_mm.training.mixing import MixingError, problems_of_step
 from t2t_mm.training.schedule import InverseSquareRoot
@@ -226,3 +226,14 @@ def test_fewer_pictures_than_replicas_are_refused(corpora):
     )
     with pytest.raises(RunError, match="images is 1, less than the 2 replicas"):
         loop.train(experiment, str(corpora / "run"), 1, strategy=TwoReplicas)
+
+
+def test_a_run_goes_on_with_the_seed_it_was_begun_with(corpora, caplog):
+    """In weights, data and mixing: it ends as the run that was never stopped."""
+    mixing = {"wmt_en_de": 0.5, "reversal": 0.5}
+    whole = train(corpora, "whole", 4, seed=1, mixing=mixing)
+    train(corpora, "stopped", 2, seed=1, mixing=mixing)
+    resumed = train(corpora, "stopped", 4, seed=2, mixing=mixing)
+    assert "was begun with seed 1, and goes on with it; seed 2 is ignored" in caplog.text
+    assert load_description(str(corpora / "stopped"))["seed"] == 1
+    np.testing.assert_array_equal(weights(resumed), weights(whole))

@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from t2t_mm.corpora.corpus_files import SPLITS, MissingCorpus
-from t2t_mm.corpora.example import Report
-from t2t_mm.corpora.media import MediaError, load_audio
+from t2t_mm.corpora.example import MediaError, Report
+from t2t_mm.corpora.sounds import load_audio
 from t2t_mm.corpora.wsj import WSJSpeech
 
 _NAMES = {"train": "train", "dev": "validation", "test": "test"}

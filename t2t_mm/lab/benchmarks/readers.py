@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import tensorflow as tf
 
-from t2t_mm.corpora import media
+from t2t_mm.corpora import pictures, sounds
 from t2t_mm.corpora.corpus_files import missing_corpus
 from t2t_mm.corpora.example import Report
 from t2t_mm.corpora.shorten import decode_shorten
@@ -42,10 +42,10 @@ def run(
         found[problem.name] = {"examples_per_second": _rate(lambda p=problem: _count(p), seconds)}
         paths = [example.inputs for example in _examples(problem)]
         if problem.inputs == "image":
-            read = lambda path: media.load_image(path, image_size)  # noqa: E731
+            read = lambda path: pictures.load_image(path, image_size)  # noqa: E731
             found[problem.name]["decoded_per_second"] = _rate_each(read, paths, seconds)
         elif problem.inputs == "audio":
-            read = lambda path: media.load_audio(path, sample_rate)  # noqa: E731
+            read = lambda path: sounds.load_audio(path, sample_rate)  # noqa: E731
             found[problem.name]["decoded_per_second"] = _rate_each(read, paths, seconds)
     found["shorten"] = _shorten(compressed, seconds)
     pairs = [p for p in problems if p.inputs == "language" and p.targets == "text"]

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from absl import logging
 
-from t2t_mm.corpora import media
+from t2t_mm.corpora import sounds
 from t2t_mm.corpora.example import Example, Report
 from t2t_mm.lab import load
 from t2t_mm.problem import Problem
@@ -125,7 +125,7 @@ def client_bytes(problem: Problem, one: Example) -> bytes:
     if problem.inputs == "language":
         return one.inputs.encode()
     if problem.inputs == "audio":
-        return _wav(media.load_audio(one.inputs, _RATE))
+        return _wav(sounds.load_audio(one.inputs, _RATE))
     with open(one.inputs, "rb") as file:
         return file.read()
 

@@ -8,8 +8,6 @@ import numpy as np
 
 DRAWS = 10_000
 _AT_ONCE = 1_000  # draws computed at once, which bounds the memory
-# The 97.5% quantiles of Student's t for 1, 2, … degrees of freedom. Beyond these, the normal quantile is used.
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +38,33 @@ def spread(values: Sequence[float]) -> Spread:
     if count == 1:
         return Spread(float(values[0]), None, None, 1)
     std = float(np.std(values, ddof=1))
-    t = _T[count - 2] if count - 2 < len(_T) else 1.96
-    return Spread(float(np.mean(values)), std, t * std / math.sqrt(count), count)
+    return Spread(float(np.mean(values)), std, student_t(count - 1) * std / math.sqrt(count), count)
+
+
+def student_t(freedom: int, share: float = 0.95) -> float:
+    """The t that holds the middle `share` of Student's distribution of so many degrees of freedom.
+
+    The share inside of ±t is a finite sum of cosines (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4), solved for t by
+    halving.
+    """
+    low, high = 0.0, 1e9
+    while high - low > 1e-9 * max(high, 1e-3):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _inside(middle, freedom) < share else (low, middle)
+    return high
+
+
+def _inside(t: float, freedom: int) -> float:
+    """The share of Student's distribution between −t and t."""
+    angle = math.atan(t / math.sqrt(freedom))
+    is_odd, square = freedom % 2, math.cos(angle) ** 2
+    term = total = math.cos(angle) if is_odd else 1.0
+    for n in range(2 + is_odd, freedom - 1, 2):
+        term *= square * (n - 1) / n
+        total += term
+    if freedom == 1:
+        return 2 * angle / math.pi
+    return 2 / math.pi * (angle + math.sin(angle) * total) if is_odd else math.sin(angle) * total
 
 
 @dataclasses.dataclass(frozen=True)

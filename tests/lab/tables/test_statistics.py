@@ -9,7 +9,7 @@ from t2t_mm.lab.tables import statistics
 def test_spread_of_three_seeds_by_hand():
     found = statistics.spread([1.0, 2.0, 3.0])
     assert (found.mean, found.std, found.seeds) == (2.0, 1.0, 3)
-    assert found.half_width == pytest.approx(4.303 / 3**0.5)
+    assert found.half_width == pytest.approx(4.3027 / 3**0.5, rel=1e-4)
     one = statistics.spread([5.0])
     assert (one.mean, one.std, one.half_width) == (5.0, None, None)
     with pytest.raises(ValueError, match="No value"):
@@ -68,3 +68,13 @@ def test_holms_correction_by_hand():
 def test_overlap():
     assert statistics.overlap([3, 1, 0], [0, 1, 3]) == 0.25
     assert statistics.overlap([2, 2], [5, 5]) == 1.0
+
+
+def test_intervals_take_students_t_for_any_number_of_seeds():
+    """Values of the published tables (NIST/SEMATECH e-Handbook, 1.3.6.7.2), for 95% and for 99%."""
+    table = {1: 12.706, 2: 4.303, 3: 3.182, 10: 2.228, 11: 2.201, 12: 2.179, 20: 2.086, 29: 2.045, 30: 2.042, 100: 1.984}
+    for freedom, value in table.items():
+        assert statistics.student_t(freedom) == pytest.approx(value, abs=6e-4)
+    assert statistics.student_t(5, 0.99) == pytest.approx(4.032, abs=6e-4)
+    values = np.arange(16.0)
+    assert statistics.spread(values).half_width == pytest.approx(2.1314 * np.std(values, ddof=1) / 4, rel=1e-4)

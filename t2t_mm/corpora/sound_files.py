@@ -1,0 +1,185 @@
+"""What libsndfile believes of a sound file or passes over in silence: declared sizes, missing ends, tags around it.
+
+It reads a WAV that is cut off, and an Ogg or MP3 that lacks pages or frames, as a shorter sound. So the containers are
+followed from one part to the next here, by their headers alone, before the decoding is left to it.
+"""
+
+import struct
+import zlib
+
+MOST_CHUNKS = 10_000  # of a WAV; the usual one has two
+# Sizes that programs write which cannot go back to the header of a pipe: 0xFFFFFFFF, and SoX 0x7FFFF000.
+STREAMED = 0x7FFFF000
+# Format codes of WAV and the bits a sample that each is read with: PCM, IEEE float, A-law, µ-law.
+CODINGS = {1: (8, 16, 24, 32), 3: (32, 64), 6: (8,), 7: (8,)}
+EXTENSIBLE = 0xFFFE
+GUID = bytes.fromhex("00000000001000800000aa00389b71")  # of the extensible format, after the code's own low byte
+UNPADDED = (b"data", b"fmt ", b"LIST", b"fact")  # chunks that are found where the one before lacks its padding
+CHUNKS_DO_NOT_FIT = "its chunks do not fit it"
+READ_CODINGS = (
+    "PCM of 8, 16, 24 or 32 bits, float of 32 or 64 bits, A-law and µ-law are read: convert it, with "
+    "ffmpeg -i in.wav -c:a pcm_s16le out.wav for instance"
+)
+
+
+class SoundFileError(ValueError):
+    """The bytes are no whole sound file of their format; the message says why."""
+
+
+def without_tags(data: bytes) -> bytes:
+    """A FLAC or MP3 file without the tags before it (ID3v2) and after it (ID3v1, APE)."""
+    while data[:3] == b"ID3" and len(data) > 10:
+        a, b, c, d = data[6:10]
+        has_footer = data[5] & 0x10
+        data = data[10 + (a << 21 | b << 14 | c << 7 | d) + (10 if has_footer else 0) :]
+    if data[-128:-125] == b"TAG":
+        data = data[:-128]
+    if data[-32:-24] == b"APETAGEX":
+        size, _, flags = struct.unpack("<III", data[-20:-8])
+        data = data[: max(len(data) - size - (32 if flags >> 31 else 0), 0)]
+    return data
+
+
+def plain_wav(data: bytes) -> bytes:
+    """A WAV (RIFF, RF64 or BW64) as its shortest equal: a plain format chunk, then the samples, all of them.
+
+    Chunks are padded to even places, as the format wants it, or are not, as some programs write them. A size that only a
+    stream can have means that the samples go on to the end of the file.
+
+    Raises:
+      SoundFileError: the chunks do not fit the file, samples are missing, or their coding is not read.
+    """
+    at, form, wide = 12, None, None
+    for _ in range(MOST_CHUNKS):
+        if len(data) < at + 8:
+            raise SoundFileError(CHUNKS_DO_NOT_FIT)
+        name, size = struct.unpack_from("<4sI", data, at)
+        at += 8
+        if name == b"data":
+            break
+        if len(data) < at + size:
+            raise SoundFileError(CHUNKS_DO_NOT_FIT)
+        if name == b"fmt ":
+            form = data[at : at + size]
+        elif name == b"ds64" and size >= 16:
+            (wide,) = struct.unpack_from("<Q", data, at + 8)
+        at += size
+        at += size % 2 and data[at : at + 4] not in UNPADDED
+    else:
+        raise SoundFileError(CHUNKS_DO_NOT_FIT)
+    if form is None or len(form) < 16:
+        raise SoundFileError("no format chunk before its samples")
+    code, channels, rate, _, align, bits = struct.unpack_from("<HHIIHH", form)
+    if code == EXTENSIBLE and len(form) >= 40 and form[25:40] == GUID:
+        code = form[24]
+    if bits not in CODINGS.get(code, ()):
+        raise SoundFileError(f"a WAV of {bits} bits a sample in format {code}; {READ_CODINGS}")
+    if not channels or not rate or align != channels * bits // 8:
+        raise SoundFileError(f"{channels} channels of {bits} bits in frames of {align} bytes at {rate} Hz")
+    if size == 0xFFFFFFFF and wide is not None:
+        size = wide
+    present = len(data) - at
+    if size >= STREAMED:
+        size = present
+    if present < size or size % align:
+        raise SoundFileError(f"truncated: {size / align:.15g} samples declared, {present / align:.15g} present")
+    form = struct.pack("<HHIIHH", code, channels, rate, rate * align & 0xFFFFFFFF, align, bits)
+    head = struct.pack("<4sI4s4sI", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16) + form
+    return head + struct.pack("<4sI", b"data", size) + data[at : at + size]
+
+
+def flac_of_any_length(data: bytes) -> tuple[bytes, int]:
+    """A FLAC file that is read to its end, and how many samples of each channel its header declared; 0 for not known.
+
+    Where the header declares a number, libsndfile reads no further.
+    """
+    if len(data) < 42 or data[4] & 127:
+        raise SoundFileError(f"truncated: {len(data)} bytes are less than a FLAC header")
+    packed = int.from_bytes(data[18:26], "big")
+    declared = packed & ((1 << 36) - 1)
+    return data[:18] + (packed - declared).to_bytes(8, "big") + data[26:], declared
+
+
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def check_ogg(data: bytes) -> None:
+    """SoundFileError unless the pages of one stream follow one another, whole and sound, from its first to its last."""
+    at, expected, serial, ended = 0, 0, None, False
+    while at < len(data):
+        if data[at : at + 4] != b"OggS" or len(data) < at + 27:
+            raise SoundFileError(f"no Ogg page begins at byte {at} of {len(data)}: the file is damaged or cut off")
+        flags, _, stream, number, checksum, segments = struct.unpack_from("<BqIIIB", data, at + 5)
+        end = at + 27 + segments + sum(data[at + 27 : at + 27 + segments])
+        page = data[at : at + 22] + bytes(4) + data[at + 26 : end]
+        if end > len(data) or _ogg_checksum(page) != checksum:
+            raise SoundFileError(f"the Ogg page at byte {at} of {len(data)} is damaged or cut off")
+        if serial not in (None, stream):
+            raise SoundFileError("several Ogg streams in one file; save each as a file of its own")
+        if number != expected:
+            raise SoundFileError(f"Ogg page {expected} is missing")
+        at, expected, serial, ended = end, number + 1, stream, bool(flags & 4)
+    if not ended:
+        raise SoundFileError("cut off: the last Ogg page does not end the stream")
+
+
+def _ogg_checksum(page: bytes) -> int:
+    """CRC-32 with the most significant bit first and no inversions, by way of zlib's, which reverses and inverts."""
+    reverse = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{reverse:032b}"[::-1], 2)
+
+
+# Kilobits a second by the four bits of a frame's header: MPEG-1, MPEG-2 and 2.5; layers I, II, III.
+_BITRATES = {
+    (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (1, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (1, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (2, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_MPEG_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # MPEG-1, 2, 2.5
+
+
+def check_mp3(data: bytes) -> None:
+    """SoundFileError unless MPEG frames follow one another to the end, as many as the first one declares."""
+    at, frames, declared = 0, 0, None
+    while at < len(data):
+        size = _frame_bytes(data[at : at + 4])
+        if size is None:
+            raise SoundFileError(f"no MPEG frame begins at byte {at} of {len(data)}: the file is damaged or cut off")
+        if at + size > len(data):
+            raise SoundFileError(f"the MPEG frame at byte {at} of {len(data)} is cut off")
+        if at == 0:
+            declared = _declared_frames(data[:size])
+        at, frames = at + size, frames + 1
+    if declared is not None:
+        frames -= 1  # the first one says it and has no sound
+        if frames != declared:
+            raise SoundFileError(f"truncated: {declared} MPEG frames declared, {frames} present")
+
+
+def _frame_bytes(head: bytes) -> int | None:
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return None
+    version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
+    rate_code, hertz_code, padding = head[2] >> 4, head[2] >> 2 & 3, head[2] >> 1 & 1
+    if version == 1 or layer == 4 or hertz_code == 3 or not 1 <= rate_code <= 14:
+        return None
+    first = version == 3
+    rate = _BITRATES[(1, layer) if first else (2, min(layer, 2))][rate_code - 1] * 1000
+    hertz = _MPEG_RATES[version][hertz_code]
+    if layer == 1:
+        return (12 * rate // hertz + padding) * 4
+    return (144 if first or layer == 2 else 72) * rate // hertz + padding
+
+
+def _declared_frames(frame: bytes) -> int | None:
+    """The number of frames in a Xing, Info or VBRI header; None where the frame is an ordinary one."""
+    for name in (b"Xing", b"Info"):
+        at = frame.find(name, 4, 60)
+        if at > 0 and len(frame) >= at + 12:
+            flags, count = struct.unpack_from(">II", frame, at + 4)
+            return count if flags & 1 else None
+    if frame[36:40] == b"VBRI" and len(frame) >= 54:
+        return int.from_bytes(frame[50:54], "big")
+    return None

@@ -1,0 +1,95 @@
+"""Sounds, decoded by libsndfile (SPHERE here) so that a broken file is one clear error and never a part of a sound."""
+
+import io
+
+import numpy as np
+import soundfile
+
+from t2t_mm.corpora.example import MediaError
+from t2t_mm.corpora.resampling import resampler
+from t2t_mm.corpora.sound_files import SoundFileError, check_mp3, check_ogg, flac_of_any_length, plain_wav, without_tags
+from t2t_mm.corpora.sphere import decode_sphere
+from t2t_mm.corpora.tars import read_file
+
+LARGEST_SOUND = 1 << 26  # samples of all channels: 70 minutes at 16 kHz
+SAMPLE_RATES = (1000, 192_000)  # Hz, lowest and highest that are read
+ENDINGS = (".wav", ".flac", ".sph", ".wv1", ".mp3", ".ogg", ".oga", ".opus")
+_BLOCK = 1 << 16  # samples that are read at once
+
+
+def load_audio(path: str, sample_rate: int) -> np.ndarray:
+    """The sound at `path` as float32 [samples] in [-1, 1], the mean of its channels, at `sample_rate` Hz.
+
+    WAV, FLAC, MP3, Ogg (Vorbis, Opus) or SPHERE, told by its first bytes; other rates are resampled. `path` may be a
+    member of a tar (see `tars`).
+
+    Raises:
+      MediaError: the file is absent, empty, damaged, truncated or of another format.
+    """
+    return decode_audio(read_file(path), path, sample_rate)
+
+
+def decode_audio(data: bytes, origin: str, sample_rate: int) -> np.ndarray:
+    """`load_audio` of encoded bytes; `origin` names them in errors."""
+    if data[:7] == b"NIST_1A":
+        samples, rate = decode_sphere(data, origin)
+        samples = samples.astype(np.float32) / 2**15
+    else:
+        samples, rate = _decode(data, origin)
+    if not samples.size:
+        raise MediaError(f"{origin}: no sample in it.")
+    if not SAMPLE_RATES[0] <= rate <= SAMPLE_RATES[1]:
+        raise MediaError(f"{origin}: {rate} samples a second; {SAMPLE_RATES[0]} to {SAMPLE_RATES[1]} are read.")
+    mono = samples.mean(axis=1, dtype=np.float32)
+    if not np.isfinite(mono).all():
+        raise MediaError(f"{origin}: some of its samples are no numbers (infinite or NaN).")
+    return mono if rate == sample_rate else resampler(sample_rate)(mono, rate).numpy()
+
+
+def _decode(data: bytes, origin: str) -> tuple[np.ndarray, int]:  # -> float32 [samples, channels], Hz
+    declared, kind = 0, "sound"
+    try:
+        if data[:4] in (b"RIFF", b"RF64", b"BW64") and data[8:12] == b"WAVE":
+            kind, data = "WAV", plain_wav(data)
+        elif data[:4] == b"OggS":
+            kind = "Ogg"
+            check_ogg(data)
+        elif (data := without_tags(data))[:4] == b"fLaC":
+            kind = "FLAC"
+            data, declared = flac_of_any_length(data)
+        elif data[:1] == b"\xff":
+            kind = "MP3"
+            check_mp3(data)
+        else:
+            raise MediaError(f"{origin}: neither WAV, FLAC, MP3, Ogg nor SPHERE (first bytes {data[:8]!r}).")
+        samples, rate = _decoded(data, kind == "FLAC", origin)
+    except (SoundFileError, soundfile.LibsndfileError) as error:
+        reason = getattr(error, "error_string", str(error)).removeprefix("Error : ").rstrip(".")
+        raise MediaError(f"{origin}: not a readable {kind} file: {reason}.") from error
+    if declared and declared != len(samples):
+        raise MediaError(f"{origin}: truncated: {declared} samples declared, {len(samples)} present.")
+    return samples, rate
+
+
+class _ToTheEnd(soundfile.SoundFile):
+    """Reads as far as there is sound, without asking how much a header declares."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _decoded(data: bytes, count_unknown: bool, origin: str) -> tuple[np.ndarray, int]:
+    parts, total = [], 0
+    with _ToTheEnd(io.BytesIO(data)) as sound:
+        while True:
+            block = np.empty([max(_BLOCK // sound.channels, 1), sound.channels], np.float32)
+            part = sound.read(out=block)
+            total += len(part)
+            if total * sound.channels > LARGEST_SOUND:
+                raise MediaError(f"{origin}: more than {LARGEST_SOUND:,} samples.")
+            parts.append(part)
+            if not len(part):
+                break
+        if not count_unknown and total != sound.frames:
+            raise SoundFileError(f"truncated: {sound.frames} samples declared, {total} present")
+        return np.concatenate(parts), sound.samplerate
