@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 
 import gin
 from gin import config as gin_config
-
 from t2t_mm.corpora.plain_text import TextError, decode
 
 _MACRO = "gin.macro"

@@ -20,7 +20,14 @@ from t2t_mm.input.pipeline import load_examples, make_batches, next_batch
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.run.checkpoints import Checkpoints, checkpoints_folder, newest_sound, only_trainer, writing
 from t2t_mm.run.errors import RunError
-from t2t_mm.run.folder import all_variables, describe_from, prepare_folder, restore, restore_weights, seed_of  # fmt: skip
+from t2t_mm.run.folder import (  # fmt: skip
+    all_variables,
+    describe_from,
+    prepare_folder,
+    restore,
+    restore_weights,
+    seed_of,
+)
 from t2t_mm.training import strategy as strategies
 from t2t_mm.training.mixing import problems_of_step
 from t2t_mm.training.optimizer import FusedAdam

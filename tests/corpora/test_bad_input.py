@@ -17,8 +17,8 @@ from t2t_mm.corpora.coco import CocoCaptions
 from t2t_mm.corpora.corpus_files import LONGEST_LINE, read_lines
 from t2t_mm.corpora.example import CorpusError, MediaError, Report
 from t2t_mm.corpora.image_folders import ImageFolders
-from t2t_mm.corpora.pictures import decode_image
 from t2t_mm.corpora.parallel_text import ParallelText
+from t2t_mm.corpora.pictures import decode_image
 from t2t_mm.corpora.shorten import ShortenError, decode_shorten
 from t2t_mm.corpora.sounds import decode_audio
 from t2t_mm.corpora.speech_folders import SpeechFolders

@@ -11,8 +11,8 @@ import tensorflow as tf
 from t2t_mm.corpora.coco import CocoCaptions
 from t2t_mm.corpora.example import Report
 from t2t_mm.corpora.image_folders import ImageFolders
-from t2t_mm.corpora.pictures import load_image
 from t2t_mm.corpora.parallel_text import ParallelText
+from t2t_mm.corpora.pictures import load_image
 from t2t_mm.corpora.sounds import load_audio
 from t2t_mm.corpora.speech_folders import SpeechFolders
 from t2t_mm.corpora.treebank import Treebank, delinearise
