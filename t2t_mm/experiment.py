@@ -21,6 +21,7 @@ from t2t_mm.model import MultiModel
 from t2t_mm.precision import layers_of
 from t2t_mm.problems.problem import Problem
 from t2t_mm.training.checkpoints import best_folder, checkpoints_folder, newest_sound
+from t2t_mm.traces import share_traces
 
 _PACKAGES = ("tensorflow", "keras", "tensorflow-text", "numpy", "sentencepiece", "sacrebleu", "jiwer")
 
@@ -87,6 +88,7 @@ class Experiment:
         Raises:
           RunError: another precision.
         """
+        share_traces()
         with layers_of(precision):
             built = self.model(
                 vocabulary_size=Tokenizer(self.vocabulary).size,

@@ -37,6 +37,28 @@ class SeedGenerator(keras.random.SeedGenerator):
         return seed + ops.stack([ops.cast(index, dtype), ops.zeros((), dtype)])
 
 
+def multiplier(index: int) -> int:
+    """An odd number of 32 bits, signed, that looks random: the place of `index` in the sequence of splitmix64."""
+    z = (index * 0x9E3779B97F4A7C15) % 2**64
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+    odd = (z ^ (z >> 31)) % 2**32 | 1
+    return odd - 2**32 if odd >= 2**31 else odd
+
+
+def drop(x, bits, factor, rate: float):
+    """x [N, D] with a share `rate` of it zero and the rest scaled up to make up for it.
+
+    Random numbers cost more than what is done with them, so that all dropouts of a batch share one draw: `bits`, int32
+    numbers of the whole range, of which each dropout takes the product with its own odd `factor`. Modulo 2^32 that is a
+    bijection, as uniform as the draw, and the upper digits of two such products have next to nothing to do with one
+    another.
+    """
+    least = round(rate * 2**32) - 2**31
+    kept = ops.cast(bits * factor >= least, x.dtype)
+    return x * (kept * (1.0 / (1.0 - rate)))
+
+
 class Dropout(keras.layers.Layer):
     """Dropout, drawn in float32 whatever the compute type, by each replica for itself.
 
@@ -53,3 +75,10 @@ class Dropout(keras.layers.Layer):
         if not training or not self.rate:
             return x
         return ops.cast(keras.random.dropout(ops.cast(x, "float32"), self.rate, seed=self.seed_generator), x.dtype)
+
+    def bits(self, positions, depth: int, training=False):
+        """What `drop` needs to drop from x [N, D] of `positions`: random bits and factor, or twice None to drop nothing."""
+        if not training or not self.rate:
+            return None, None
+        bits, index = positions.random_bits(depth, self.seed_generator)
+        return bits, ops.convert_to_tensor(multiplier(index), "int32")

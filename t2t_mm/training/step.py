@@ -8,6 +8,7 @@ import tensorflow as tf
 from t2t_mm.layers.randomness import of_replica
 from t2t_mm.problems.problem import Problem
 from t2t_mm.training.losses import problem_loss
+from t2t_mm.traces import share_traces
 
 
 def make_train_step(
@@ -39,6 +40,7 @@ def make_train_step(
     Returns: the function; its result is a dict problem -> {"loss", "accuracy", …, "finite"}, and the gradients' global
       norm. "finite" is 1 where the problem's loss and gradients are.
     """
+    share_traces()
     # TensorFlow's graph optimizers find next to nothing in these graphs, and take longer over them than tracing does.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     variables = model.trainable_variables
