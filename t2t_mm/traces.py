@@ -1,10 +1,13 @@
 """How TensorFlow traces a function of equal blocks once (see `layers.sharing`)."""
 
+import threading
+
 import tensorflow as tf
 
 from t2t_mm.layers import sharing
 
 _FUNCTIONS: dict = {}
+_LOCK = threading.RLock()
 
 
 def share_traces() -> None:
@@ -20,8 +23,9 @@ def _call(function, arguments, settings):
     others = tuple(None if tf.is_tensor(x) else (x,) for x in arguments)
     sizes = tuple((x.dtype, None if x.shape.rank is None else tuple(x.shape.as_list())) for x in tensors)
     key = function, others, tuple(sorted(settings.items())), sizes
-    if key not in _FUNCTIONS:
-        _FUNCTIONS[key] = _trace(function, others, settings, tensors)
+    with _LOCK:
+        if key not in _FUNCTIONS:
+            _FUNCTIONS[key] = _trace(function, others, settings, tensors)
     return _FUNCTIONS[key](*tensors)
 
 
