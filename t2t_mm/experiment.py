@@ -11,6 +11,7 @@ from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.precision import layers_of
+from t2t_mm.traces import share_traces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Experiment:
         Raises:
           RunError: another precision.
         """
+        share_traces()
         with layers_of(precision):
             built = self.model(
                 vocabulary_size=Tokenizer(self.vocabulary).size,

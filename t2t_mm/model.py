@@ -11,6 +11,7 @@ from t2t_mm.layers.convolution import ConvBlock
 from t2t_mm.layers.history import History, scatter
 from t2t_mm.layers.moe import MixtureOfExperts
 from t2t_mm.layers.normalization import LayerNorm
+from t2t_mm.layers.positions import Positions
 from t2t_mm.modalities.audio import AudioInput
 from t2t_mm.modalities.categorical import CategoricalOutput
 from t2t_mm.modalities.image import ImageInput
@@ -30,7 +31,12 @@ class Mixture(keras.layers.Layer):
         self.mixture.build(input_shape)
 
     def call(self, x, padding, training=False):  # [B, L, D], [B, L] -> [B, L, D], balance
-        y, balance = self.mixture(self.norm(x), padding, training=training)
+        positions = Positions.of(padding, x)
+        y, balance = self.flat(positions.flatten(x), positions, training)
+        return positions.unflatten(y), balance
+
+    def flat(self, x, positions: Positions, training=False):  # [N, D] -> [N, D], balance
+        y, balance = self.mixture.flat(self.norm.flat(x), positions, training)
         return x + y, balance
 
     def step(self, x):  # [rows, D] -> [rows, D]
@@ -54,12 +60,13 @@ class Encoder(keras.layers.Layer):
         self.norm.build(input_shape)
 
     def call(self, x, padding, training=False):  # [B, S, D], [B, S] -> [B, S, D], balance or None
-        balance = None
+        balance, positions = None, Positions.of(padding, x)
+        x = positions.flatten(x)
         for index, block in enumerate(self.blocks):
             if self.mixture and index == len(self.blocks) // 2:
-                x, balance = self.mixture(x, padding, training=training)
-            x = block(x, padding, training=training)
-        return self.norm(x), balance
+                x, balance = self.mixture.flat(x, positions, training)
+            x = block.flat(x, positions, training)
+        return positions.unflatten(self.norm.flat(x)), balance
 
 
 class Mixer(keras.layers.Layer):
@@ -76,10 +83,11 @@ class Mixer(keras.layers.Layer):
 
     def call(self, encoded, source_padding, x, padding, causal=True, training=False):
         """[B, S, D], [B, S], [B, T, D], [B, T] -> [B, T, D]."""
-        x = self.attention(encoded, source_padding, x, padding, causal=causal, training=training)
+        source, positions = Positions.of(source_padding, encoded), Positions.of(padding, x)
+        x = self.attention.flat(source.flatten(encoded), source, positions.flatten(x), positions, causal, training)
         for block in self.blocks:
-            x = block(x, padding, training=training)
-        return x
+            x = block.flat(x, positions, training)
+        return positions.unflatten(x)
 
     def initial_state(self, encoded, source_padding, positions, width: int = 1) -> dict:
         rows, depth = ops.shape(encoded)[0] * width, encoded.shape[-1]
@@ -122,12 +130,13 @@ class Decoder(keras.layers.Layer):
 
     def call(self, encoded, source_padding, x, padding, causal=True, training=False):
         """[B, S, D], [B, S], [B, T, D], [B, T] -> [B, T, D], balance or None."""
-        balance = None
+        balance, source, positions = None, Positions.of(source_padding, encoded), Positions.of(padding, x)
+        encoded, x = source.flatten(encoded), positions.flatten(x)
         for index, block in enumerate(self.blocks):
             if self.mixture and index == len(self.blocks) // 2:
-                x, balance = self.mixture(x, padding, training=training)
-            x = block(encoded, source_padding, x, padding, causal=causal, training=training)
-        return self.norm(x), balance
+                x, balance = self.mixture.flat(x, positions, training)
+            x = block.flat(encoded, source, x, positions, causal, training)
+        return positions.unflatten(self.norm.flat(x)), balance
 
     def initial_state(self, encoded, source_padding, positions, width: int = 1) -> list:
         return [block.initial_state(encoded, source_padding, positions, width) for block in self.blocks]
@@ -265,8 +274,10 @@ class MultiModel(keras.Model):
         """
         first = self.command(command, ops.shape(encoded)[0])[:, None]
         x = ops.concatenate([ops.cast(first, encoded.dtype), self.language_in(targets[:, :-1])], axis=1)
-        x = self.mixer(encoded, source_padding, x, target_padding, training=training)
-        x, balance = self.decoder(encoded, source_padding, x, target_padding, training=training)
+        source, target = Positions.of(source_padding, encoded), Positions.of(target_padding, x)
+        both = {"source_padding": source, "padding": target, "training": training}
+        x = self.mixer(encoded, x=x, **both)
+        x, balance = self.decoder(encoded, x=x, **both)
         return self.language_out(x), balance
 
     def decode_classes(self, encoded, padding, grid, command, labels: str, training=False):
@@ -277,8 +288,10 @@ class MultiModel(keras.Model):
         autoregressive, so its self-attention is not masked.
         """
         x = encoded + self.command(command, ops.shape(encoded)[0])[:, None]
-        x = self.mixer(encoded, padding, x, padding, causal=False, training=training)
-        x, balance = self.decoder(encoded, padding, x, padding, causal=False, training=training)
+        positions = Positions.of(padding, x)
+        both = {"source_padding": positions, "padding": positions, "causal": False, "training": training}
+        x = self.mixer(encoded, x=x, **both)
+        x, balance = self.decoder(encoded, x=x, **both)
         return self.categorical_out(x, padding, grid=grid, labels=labels, training=training), balance
 
     def initial_state(self, encoded, source_padding, positions, width: int = 1) -> dict:

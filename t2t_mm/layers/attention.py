@@ -8,8 +8,10 @@ from keras import ops
 from t2t_mm.layers.checks import at_least
 from t2t_mm.layers.convolution import ConvBlock, pointwise, pointwise_initializer
 from t2t_mm.layers.history import History
-from t2t_mm.layers.normalization import LayerNorm
-from t2t_mm.layers.randomness import Dropout
+from t2t_mm.layers.normalization import LayerNorm, normalise_flat
+from t2t_mm.layers.positions import Positions
+from t2t_mm.layers.randomness import Dropout, drop
+from t2t_mm.layers.sharing import shared
 from t2t_mm.layers.timing import timing_signal
 
 
@@ -29,6 +31,10 @@ def split_heads(x, heads: int):  # [B, L, D] -> [B, G, L, D/G]
     return ops.transpose(x, [0, 2, 1, 3])
 
 
+def flat_heads(x, length, heads: int, axes=(0, 2, 1, 3)):  # [N, D] -> [B, G, L, D/G], or another order of [B, L, G, D/G]
+    return ops.transpose(ops.reshape(x, [-1, length, heads, x.shape[-1] // heads]), axes)
+
+
 def dot_product_attention(queries, keys, values, blocked):
     """softmax(q·k/√(D/G))·v for each head, in float32 inside the softmax.
 
@@ -38,12 +44,47 @@ def dot_product_attention(queries, keys, values, blocked):
 
     Returns: [B, T, D].
     """
-    scale = 1.0 / math.sqrt(queries.shape[-1])
-    logits = ops.cast(ops.matmul(queries * scale, ops.transpose(keys, [0, 1, 3, 2])), "float32")
-    weights = ops.softmax(ops.where(blocked, -1e9, logits), axis=-1)
+    length = ops.shape(queries)[2]
+    unseen = ops.cast(blocked, "float32") * -1e9
+    mixed = attend(queries, ops.transpose(keys, [0, 1, 3, 2]), values, unseen)
+    return ops.reshape(mixed, [-1, length, mixed.shape[-1]])
+
+
+def attend(queries, keys, values, unseen):
+    """Queries [B, G, T, D/G], keys [B, G, D/G, S], values [B, G, S, D/G] -> flat [N, D] of the T queries.
+
+    unseen: added to the logits, float32 broadcasting to [B, G, T, S]: −1e9 where a query must not look.
+    """
+    heads, depth = queries.shape[1], queries.shape[3]
+    logits = ops.cast(ops.matmul(queries * (1.0 / math.sqrt(depth)), keys), "float32")
+    weights = ops.softmax(logits + unseen, axis=-1)
     mixed = ops.matmul(ops.cast(weights, values.dtype), values)  # [B, G, T, D/G]
-    heads, depth = mixed.shape[1], mixed.shape[3]
-    return ops.reshape(ops.transpose(mixed, [0, 2, 1, 3]), [-1, ops.shape(mixed)[2], heads * depth])
+    return ops.reshape(ops.transpose(mixed, [0, 2, 1, 3]), [-1, heads * depth])
+
+
+def self_attention(x, unseen, length, bits, factor, gamma, beta, query, key, value, output, *, heads: int, rate: float):
+    """Flat x [N, D] -> x and its attention to itself. unseen: see `attend`; bits, factor: see `randomness.drop`."""
+    h = normalise_flat(x, gamma, beta)
+    queries, values = (flat_heads(ops.matmul(h, kernel), length, heads) for kernel in (query, value))
+    keys = flat_heads(ops.matmul(h, key), length, heads, (0, 2, 3, 1))
+    return _added(x, ops.matmul(attend(queries, keys, values, unseen), output), bits, factor, rate)
+
+
+def source_attention(
+    x, source, timing, unseen, source_length, length, bits, factor, gamma, beta, query, key, value, output, *,
+    heads: int, rate: float,
+):  # fmt: skip
+    """Flat x [N, D] of the target -> x and its attention to the flat source. timing: of the source, None for none."""
+    h = normalise_flat(x, gamma, beta)
+    keyed = source if timing is None else source + timing
+    keys = flat_heads(ops.matmul(keyed, key), source_length, heads, (0, 2, 3, 1))
+    values = flat_heads(ops.matmul(source, value), source_length, heads)
+    queries = flat_heads(ops.matmul(h, query), length, heads)
+    return _added(x, ops.matmul(attend(queries, keys, values, unseen), output), bits, factor, rate)
+
+
+def _added(x, mixed, bits, factor, rate: float):
+    return x + mixed if bits is None else x + drop(mixed, bits, factor, rate)
 
 
 class AttentionBlock(keras.layers.Layer):
@@ -105,26 +146,39 @@ class AttentionBlock(keras.layers.Layer):
     def call(self, source, source_padding, target, target_padding, causal=True, training=False):
         """source [B, S, D], source_padding [B, S], target [B, T, D], target_padding [B, T] -> [B, T, D].
 
+        A padding may be the `Positions` of it.
+
         causal: mask the self-attention; False where the target is not autoregressive (classification). The
         ConvBlocks pad on the left always (paper, 2.1).
         """
-        length = ops.shape(target)[1]
-        x = target + timing_signal(length, target.shape[-1], dtype=target.dtype)
+        source_positions, positions = Positions.of(source_padding, source), Positions.of(target_padding, target)
+        flat = self.flat(
+            source_positions.flatten(source), source_positions, positions.flatten(target), positions, causal, training
+        )
+        return positions.unflatten(flat)
+
+    def flat(self, source, source_positions: Positions, x, positions: Positions, causal=True, training=False):
+        """`call` on flat sequences: source [N, D], x [M, D] -> [M, D]."""
+        depth = x.shape[-1]
+        x = x + positions.timing(depth, x.dtype)
         for conv in self.convs:
-            x = conv(x, target_padding, training=training)
+            x = conv.flat(x, positions, training)
         if not self.attend:
             return x
-        h = self.self_norm(x)
-        blocked = target_padding[:, None, None, :]
-        if causal:
-            positions = ops.arange(length)
-            blocked = ops.logical_or(blocked, positions[None, None, :, None] < positions[None, None, None, :])
-        queries, keys, values = (
-            split_heads(project(h), self.heads) for project in (self.self_query, self.self_key, self.self_value)
-        )
-        mixed = self.self_output(dot_product_attention(queries, keys, values, blocked))
-        x = x + self.dropout(mixed, training=training)
-        return x + self.dropout(self._attend_source(x, *self.memory(source), source_padding), training=training)
+        x = shared(
+            self_attention, x, positions.unseen(causal), positions.length, *self.dropout.bits(positions, depth, training),
+            self.self_norm.gamma.value, self.self_norm.beta.value,
+            *(part.kernel.value for part in (self.self_query, self.self_key, self.self_value, self.self_output)),
+            heads=self.heads, rate=self.dropout.rate,
+        )  # fmt: skip
+        timing = source_positions.timing(depth, source.dtype) if self.source_timing else None
+        return shared(
+            source_attention, x, source, timing, source_positions.unseen(False), source_positions.length,
+            positions.length, *self.dropout.bits(positions, depth, training),
+            self.source_norm.gamma.value, self.source_norm.beta.value,
+            *(part.kernel.value for part in (self.source_query, self.memory_key, self.memory_value, self.source_output)),
+            heads=self.heads, rate=self.dropout.rate,
+        )  # fmt: skip
 
     def memory(self, source):
         """The source's keys and values, two different pointwise convolutions of it: each [B, G, S, D/G]."""

@@ -1,5 +1,6 @@
 """Convolution steps and blocks, one- and two-dimensional (paper, 2.1 and 2.5)."""
 
+import functools
 import math
 
 import keras
@@ -7,8 +8,10 @@ from keras import ops
 
 from t2t_mm.layers.checks import at_least
 from t2t_mm.layers.history import History
-from t2t_mm.layers.normalization import LayerNorm
-from t2t_mm.layers.randomness import Dropout
+from t2t_mm.layers.normalization import LayerNorm, scale_and_shift
+from t2t_mm.layers.positions import Positions
+from t2t_mm.layers.randomness import Dropout, drop
+from t2t_mm.layers.sharing import shared
 
 
 def zero_padding(x, padding):
@@ -37,6 +40,30 @@ def depthwise_conv(x, kernel, stride: int = 1):
     wide, kernel = ops.cast(x, "float32"), ops.cast(kernel, "float32")
     y = ops.depthwise_conv(wide, kernel, strides=stride, padding="valid", data_format="channels_last")
     return ops.cast(y, x.dtype)
+
+
+def depthwise_along(x, length, kernel, dilation: int, causal: bool):
+    """Each channel of x [B, L, D] or [N, D] with its own filter of kernel [k, D] along its L positions -> [B, L, D]."""
+    taps, depth = kernel.shape
+    memory = (taps - 1) * dilation
+    left = memory if causal else memory // 2
+    if dilation > 1:
+        # Taps that reach beyond a short sequence's ends would only ever meet padding.
+        first = _larger(0, -((length - 1 - left) // dilation))
+        last = _smaller(taps - 1, (left + length - 1) // dilation)
+        left, memory = left - first * dilation, (last - first) * dilation
+        kernel = kernel[first : last + 1]
+    # A convolution of dilation d is an undilated one over each of the d phases of the sequence. Writing the positions as
+    # [L/d, d] and convolving along the first axis does all phases in one call of the native kernel, several times faster
+    # on a CPU than the framework's own dilated path.
+    fill = (-(length + memory)) % dilation
+    total = length + memory + fill
+    x = ops.pad(ops.reshape(x, [-1, length, depth]), [[0, 0], [left, memory - left + fill], [0, 0]])
+    x = ops.reshape(x, [-1, total // dilation, dilation, depth])
+    y = depthwise_conv(x, ops.reshape(kernel, [-1, 1, depth, 1]))
+    y = ops.reshape(y, [-1, total - memory, depth])
+    # The gradient of a strided slice takes three times as long as that of a plain one.
+    return y if dilation == 1 else ops.slice(y, (0, 0, 0), (ops.shape(y)[0], length, depth))
 
 
 def depthwise_initializer(taps: int) -> keras.initializers.Initializer:
@@ -83,29 +110,8 @@ class SeparableConv1D(keras.layers.Layer):
         return (self.kernel_size - 1) * self.dilation
 
     def call(self, x):  # [B, L, D] -> [B, L, F]
-        length, depth = ops.shape(x)[1], x.shape[-1]
-        left = self.memory if self.causal else self.memory // 2
-        if self.dilation == 1:
-            x = ops.pad(x, [[0, 0], [left, self.memory - left], [0, 0]])
-            x = ops.reshape(x, [-1, length + self.memory, 1, depth])
-            return pointwise(ops.reshape(self._taps(x, self.depthwise), [-1, length, depth]), self.pointwise)
-        # Taps that reach beyond a short sequence's ends would only ever meet padding.
-        first = _larger(0, -((length - 1 - left) // self.dilation))
-        last = _smaller(self.kernel_size - 1, (left + length - 1) // self.dilation)
-        left, memory = left - first * self.dilation, (last - first) * self.dilation
-        # A convolution of dilation d is an undilated one over each of the d phases of the sequence. Writing the
-        # positions as [L/d, d] and convolving along the first axis does all phases in one call of the native
-        # kernel, several times faster on a CPU than the framework's own dilated path.
-        total = length + memory
-        fill = (-total) % self.dilation
-        x = ops.pad(x, [[0, 0], [left, memory - left + fill], [0, 0]])
-        x = ops.reshape(x, [-1, (total + fill) // self.dilation, self.dilation, depth])
-        y = self._taps(x, self.depthwise[first : last + 1])
-        y = ops.reshape(y, [-1, total + fill - memory, depth])
-        return pointwise(y[:, :length], self.pointwise)
-
-    def _taps(self, x, depthwise):  # [B, rows + taps - 1, columns, D], [taps, D] -> [B, rows, columns, D]
-        return depthwise_conv(x, ops.reshape(depthwise, [-1, 1, x.shape[-1], 1]))
+        y = depthwise_along(x, ops.shape(x)[1], self.depthwise, self.dilation, self.causal)
+        return pointwise(y, self.pointwise)
 
     def initial_state(self, rows, depth: int, dtype="float32"):
         """Room for the last (k − 1)·d + 1 inputs of every row, zeros before the first: [(k − 1)·d + 1, rows, D]."""
@@ -140,12 +146,53 @@ class ConvStep(keras.layers.Layer):
         self.conv.build(input_shape)
         self.norm.build((*input_shape[:-1], self.conv.filters))
 
-    def call(self, x, padding=None):  # [B, L, D], [B, L] -> [B, L, F]
-        return self.norm(self.conv(zero_padding(ops.relu(x), padding)))
+    def call(self, x, padding=None):  # [B, L, D], [B, L] -> [B, L, F], zero where padded
+        positions = Positions.of(padding, x)
+        kept = positions.kept(x.dtype)
+        flat = conv_step(
+            positions.flatten(x) * kept, kept, positions.length, *self.tensors(), self.conv.dilation, self.conv.causal
+        )
+        return positions.unflatten(flat)
+
+    def tensors(self) -> list:
+        """The weights, as `conv_step` takes them."""
+        weights = self.conv.depthwise, self.conv.pointwise, self.norm.gamma, self.norm.beta
+        return [weight.value for weight in weights]
 
     def step(self, x, state, history: History):  # [rows, D], state -> [rows, F], state
         y, state = self.conv.step(ops.relu(x), state, history)
         return self.norm.step(y), state
+
+
+def conv_step(x, kept, length, depthwise, pointwise, gamma, beta, dilation: int, causal: bool):
+    """ConvStep of flat x [N, D] with zeros where padded -> [N, F] with zeros there."""
+    y = depthwise_along(ops.relu(x), length, depthwise, dilation, causal)
+    y = ops.matmul(ops.reshape(y, [-1, y.shape[-1]]), centred(pointwise))
+    # A reshape turns weights into plain tensors, the only thing that a custom gradient takes.
+    gamma, beta = ops.reshape(gamma, [-1]), ops.reshape(beta, [-1])
+    y = scale_and_shift(ops.cast(y, "float32"), ops.cast(kept, "float32"), gamma, beta)
+    return ops.cast(y, x.dtype)
+
+
+def centred(kernel):  # [..., D, F] -> [..., D, F]
+    """The kernel whose products are those of `kernel` less their mean over the channels: layer norm's first half."""
+    return kernel - ops.mean(kernel, axis=-1, keepdims=True)
+
+
+def conv_block(x, kept, length, bits, factor, *weights, dilations, causal: bool, rate: float, on_sum: bool):
+    """ConvBlock of flat x [N, D] -> [N, D]. weights: four for each step; bits, factor: see `randomness.drop`."""
+    x = x * kept
+    first, second, third, fourth = (
+        functools.partial(
+            conv_step, kept=kept, length=length, depthwise=weights[4 * i], pointwise=weights[4 * i + 1],
+            gamma=weights[4 * i + 2], beta=weights[4 * i + 3], dilation=dilation, causal=causal,
+        )
+        for i, dilation in enumerate(dilations)
+    )  # fmt: skip
+    branch = fourth(third(x + second(first(x))))
+    if bits is None:
+        return x + branch
+    return drop(x + branch, bits, factor, rate) if on_sum else x + drop(branch, bits, factor, rate)
 
 
 class ConvBlock(keras.layers.Layer):
@@ -188,14 +235,18 @@ class ConvBlock(keras.layers.Layer):
             step.build(input_shape)
 
     def call(self, x, padding=None, training=False):  # [B, L, D], [B, L] -> [B, L, D]
-        step1, step2, step3, step4 = self.steps
-        h1 = step1(x, padding)
-        h2 = x + step2(h1, padding)
-        h3 = step3(h2, padding)
-        branch = step4(h3, padding)
-        if self.dropout_on == "branch":
-            return x + self.dropout(branch, training=training)
-        return self.dropout(x + branch, training=training)
+        positions = Positions.of(padding, x)
+        return positions.unflatten(self.flat(positions.flatten(x), positions, training))
+
+    def flat(self, x, positions: Positions, training=False):  # [N, D] -> [N, D]
+        """`call` on the flat sequences of `positions`."""
+        bits, factor = self.dropout.bits(positions, x.shape[-1], training)
+        return shared(
+            conv_block, x, positions.kept(x.dtype), positions.length, bits, factor,
+            *(weight for step in self.steps for weight in step.tensors()),
+            dilations=tuple(step.conv.dilation for step in self.steps), causal=self.causal,
+            rate=self.dropout.rate, on_sum=self.dropout_on == "sum",
+        )  # fmt: skip
 
     def initial_state(self, rows, depth: int, dtype="float32") -> list:
         return [step.conv.initial_state(rows, depth, dtype) for step in self.steps]
@@ -282,15 +333,21 @@ class ConvStep2D(keras.layers.Layer):
         side = self.kernel_size // 2
         x = ops.pad(x, [[0, 0], [side, side], [side, side], [0, 0]])
         if not self.separable:
-            kernel = ops.cast(self.kernel, x.dtype)
-            return self.norm(ops.conv(x, kernel, strides=rows, padding="valid", data_format="channels_last"))
+            kernel = ops.cast(centred(self.kernel), x.dtype)
+            return self._normed(ops.conv(x, kernel, strides=rows, padding="valid", data_format="channels_last"))
         if self.kernel_size > 1:
             # The native depthwise kernel knows equal strides only; of unequal ones the finer is computed.
             stride = min(rows, columns)
             x = depthwise_conv(x, self.depthwise, stride)
             rows, columns = rows // stride, columns // stride
         x = x[:, ::rows, ::columns]
-        return self.norm(pointwise(x, self.pointwise))
+        return self._normed(pointwise(x, centred(self.pointwise)))
+
+    def _normed(self, x):  # [B, H, W, F] centred over the channels -> [B, H, W, F]
+        flat = ops.cast(ops.reshape(x, [-1, self.filters]), "float32")
+        gamma, beta = ops.reshape(self.norm.gamma, [-1]), ops.reshape(self.norm.beta, [-1])
+        y = scale_and_shift(flat, ops.ones([ops.shape(flat)[0], 1]), gamma, beta)
+        return ops.reshape(ops.cast(y, x.dtype), ops.shape(x))
 
 
 def max_pool(x, padding, strides: tuple[int, int]):

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from t2t_mm.layers.checks import at_least
+from t2t_mm.layers.positions import Positions
 from t2t_mm.layers.randomness import Dropout, SeedGenerator
 
 _SQRT_HALF = 0.7071067811865476
@@ -117,12 +118,16 @@ class MixtureOfExperts(keras.layers.Layer):
         expert), padding left out of both. The balancing losses are the `squared_variation` of each, taken where the
         vectors of all replicas have been summed.
         """
-        length, depth = ops.shape(x)[1], x.shape[-1]
-        tokens = ops.reshape(x, [-1, depth])  # [N, D]
-        valid = ops.logical_not(ops.reshape(padding, [-1]))
+        positions = Positions.of(padding, x)
+        y, balance = self.flat(positions.flatten(x), positions, training)
+        return positions.unflatten(y), balance
+
+    def flat(self, tokens, positions: Positions, training=False):  # [N, D] -> [N, D], balance
+        """`call` on the flat sequences of `positions`."""
+        valid = positions.valid()
         weights, experts, balance = self.gating(tokens, valid, training)
         y = self._experts(tokens, valid, weights, experts)
-        return self.dropout(ops.reshape(y, [-1, length, depth]), training=training), balance
+        return self.dropout(y, training=training), balance
 
     def step(self, x):  # [N, D] -> [N, D]
         """`call` of a few tokens, none of them padding, without the work that spreads many over the experts.

@@ -166,7 +166,7 @@ def train(
             {name: (loss_weights or {}).get(name, 1.0) for name in names},
             optimizer.clip_norm, optimizer.label_smoothing, optimizer.balance_weight,
             {name: stream.element_spec for name, stream in streams.items()},
-            batches.static_shapes, jit_compile,
+            batches.static_shapes, jit_compile, seed,
         )  # fmt: skip
         dev_set = None
         if eval_steps:

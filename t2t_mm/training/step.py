@@ -1,13 +1,15 @@
 """One training step: a batch of every problem in it, one update (paper, 3, in its synchronous form)."""
 
+import concurrent.futures
 import functools
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from t2t_mm.layers.randomness import of_replica
+from t2t_mm.layers.randomness import Draws, of_replica
 from t2t_mm.losses import problem_loss
 from t2t_mm.problem import Problem
+from t2t_mm.traces import share_traces
 
 
 def make_train_step(
@@ -22,6 +24,8 @@ def make_train_step(
     signatures: dict,
     static_shapes: bool = False,
     jit_compile: bool = False,
+    seed: int = 0,
+    at_once: int = 2,
 ) -> Callable:
     """A compiled function: problem name -> batch (per replica) in, figures out, after one Adam update.
 
@@ -35,10 +39,14 @@ def make_train_step(
       signatures: problem name -> element spec of its batches.
       static_shapes: trace each problem kind once for each shape of batch, instead of once for all.
       jit_compile: compile with XLA, on one replica; a TPU compiles always.
+      seed: of all that a step draws; with the number of the update it says what is drawn.
+      at_once: problems whose gradients are computed at the same time, on one replica. Each is a chain of small
+        operations, which leaves one of two cores waiting half of the time.
 
     Returns: the function; its result is a dict problem -> {"loss", "accuracy", …, "finite"}, and the gradients' global
       norm. "finite" is 1 where the problem's loss and gradients are.
     """
+    share_traces()
     # TensorFlow's graph optimizers find next to nothing in these graphs, and take longer over them than tracing does.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     variables = model.trainable_variables
@@ -48,13 +56,25 @@ def make_train_step(
     )
     of_name = {problem.name: problem for problem in problems}
 
+    numbers = {problem.name: number for number, problem in enumerate(problems)}
+    # On several replicas all must exchange in the same order; the first time tracing is not faster for being done at once.
+    workers = concurrent.futures.ThreadPoolExecutor(at_once) if at_once > 1 and replicas == 1 else None
+    traced = set()
+
+    def arguments(name, batch):
+        """What the problem's function of gradients takes, at the next update."""
+        draw = int(optimizer.iterations.numpy()) * len(problems) + numbers[name]
+        command = model.command_id(of_name[name].command)
+        return batch, tf.constant(command), tf.constant(weights[name]), tf.constant([seed, draw])
+
     def gradients(batches):
-        found, figures = [], {}
-        for name, batch in batches.items():
-            command = tf.constant(model.command_id(of_name[name].command))
-            found_here, figures[name] = gradients_of[name](batch, command, tf.constant(weights[name]))
-            found.append(found_here)
-        return found, figures
+        calls = {name: functools.partial(gradients_of[name], *arguments(name, batch)) for name, batch in batches.items()}
+        chains = _chains([of_name[name] for name in calls])
+        in_order = lambda chain: {name: calls[name]() for name in chain}  # noqa: E731
+        results = workers.map(in_order, chains) if workers and traced.issuperset(calls) else map(in_order, chains)
+        results = {name: result for chain in results for name, result in chain.items()}
+        traced.update(calls)
+        return [results[name][0] for name in batches], {name: results[name][1] for name in batches}
 
     def total(found):
         totals = {}  # arguments of a graph lie on no device: what is exchanged must be computed here
@@ -88,14 +108,23 @@ def make_train_step(
         return figures, update(found, tf.stack([values["finite"] for values in figures.values()]))
 
     # Their traces can be counted, and each part measured.
-    step.functions, step.update = gradients_of, update
+    step.functions, step.arguments, step.update = gradients_of, arguments, update
     return step
+
+
+def _chains(problems: Sequence[Problem]) -> list[list[str]]:
+    """Names of problems, those together that must be computed one after the other.
+
+    All classification shares batch norm's moving statistics, and what moves them must come in the same order always.
+    """
+    classes = [problem.name for problem in problems if problem.targets == "class"]
+    return [chain for chain in (classes, *([p.name] for p in problems if p.targets != "class")) if chain]
 
 
 def _gradient_functions(
     strategy, model, problems, label_smoothing, balance_weight, signatures, static_shapes, jit_compile
 ) -> dict:
-    """Problem name -> function of (batch, command id, loss weight) to (variable index -> gradient, figures).
+    """Problem name -> function of (batch, command id, loss weight, seed [2]) to (variable index -> gradient, figures).
 
     Problems of the same modalities are the same computation with another command, so they share one traced function:
     eight problems cost four traces. The gradients of variables that a problem does not use are left out.
@@ -108,8 +137,8 @@ def _gradient_functions(
     def replica():
         return of_replica(tf.distribute.get_replica_context().replica_id_in_sync_group if replicas > 1 else None)
 
-    def gradients_of(problem, batch, command, weight):
-        with replica(), tf.GradientTape() as tape:
+    def gradients_of(problem, batch, command, weight, seed):
+        with replica(), Draws(seed), tf.GradientTape() as tape:
             loss, figures = problem_loss(
                 model, problem, batch, label_smoothing, balance_weight, command=command, mean=mean
             )
@@ -119,8 +148,8 @@ def _gradient_functions(
         finite = tf.math.is_finite([loss, tf.linalg.global_norm(list(found.values()))])
         return found, figures | {"finite": tf.cast(tf.reduce_all(finite), tf.float32)}
 
-    def on_replicas(problem, batch, command, weight):
-        found, figures = strategy.run(functools.partial(gradients_of, problem), args=(batch, command, weight))
+    def on_replicas(problem, *arguments):
+        found, figures = strategy.run(functools.partial(gradients_of, problem), args=arguments)
         reduce = lambda value: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)  # noqa: E731
         return found, {name: reduce(value) for name, value in figures.items()}
 
@@ -132,10 +161,10 @@ def _gradient_functions(
                 function = functools.partial(on_replicas, problem)
                 by_kind[kind] = tf.function(function, reduce_retracing=not static_shapes, autograph=False)
             else:
-                scalars = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
+                others = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32), tf.TensorSpec([2], tf.int32)
                 by_kind[kind] = tf.function(
                     functools.partial(gradients_of, problem),
-                    input_signature=None if static_shapes else [signatures[problem.name], *scalars],
+                    input_signature=None if static_shapes else [signatures[problem.name], *others],
                     jit_compile=jit_compile or None,
                     autograph=False,
                 )

@@ -1,10 +1,12 @@
 """The convolution steps and blocks against the paper's formulas, written out in loops."""
 
+import keras
 import numpy as np
 import pytest
 
 from t2t_mm.layers.convolution import ConvBlock, ConvRes, ConvStep, ConvStep2D
 from t2t_mm.layers.history import History
+from t2t_mm.layers.randomness import drop, multiplier
 
 
 def as_numpy(x):
@@ -160,3 +162,51 @@ def test_bad_settings_are_named(arguments):
     (name,) = arguments
     with pytest.raises(ValueError, match=name):
         ConvBlock(**arguments)
+
+
+def test_gradients_of_a_block_are_those_of_its_formula():
+    """The kernels' written-out gradients against finite differences of the formula, in float64."""
+    tf = pytest.importorskip("tensorflow")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("tapes are TensorFlow's")
+    rng = np.random.default_rng(0)
+    x, up = rng.normal(size=(2, 6, 4)), rng.normal(size=(2, 6, 4))
+    padding = np.array([[False] * 6, [False] * 4 + [True] * 2])
+    step = ConvStep(4, 3, 2, causal=True)
+    step.build(x.shape)
+    randomise(step)
+
+    def by_hand():
+        wide = np.where(padding[..., None], 0, x)
+        return (conv_step(wide, step) * np.where(padding[..., None], 0, up)).sum()
+
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(step(tf.constant(x, tf.float32), padding) * tf.constant(up, tf.float32))
+    found = tape.gradient(loss, [weight.value for weight in step.trainable_weights])
+    np.testing.assert_allclose(float(loss), by_hand(), rtol=1e-4)
+    for weight, gradient in zip(step.trainable_weights, found):
+        values = weight.numpy()
+        for place in list(np.ndindex(*values.shape))[:6]:
+            sides = []
+            for change in (1e-2, -1e-2):
+                moved = values.copy()
+                moved[place] += change
+                weight.assign(moved)
+                sides.append(by_hand())
+            weight.assign(values)
+            expected = (sides[0] - sides[1]) / 2e-2
+            assert float(tf.convert_to_tensor(gradient)[place]) == pytest.approx(expected, rel=2e-2, abs=2e-2)
+
+
+def test_dropouts_that_share_their_random_bits_are_independent():
+    bits = np.random.default_rng(0).integers(-(2**31), 2**31 - 1, size=(1000, 64)).astype("int32")
+    x = np.ones(bits.shape, "float32")
+    masks = []
+    for index in range(1, 31):
+        factor = keras.ops.convert_to_tensor(multiplier(index), "int32")
+        y = as_numpy(drop(keras.ops.convert_to_tensor(x), keras.ops.convert_to_tensor(bits), factor, 0.1))
+        np.testing.assert_allclose(np.unique(y), [0, 1 / 0.9], rtol=1e-6)
+        masks.append(np.ravel(y == 0))
+    both = np.cov(np.array(masks, float)) / (0.1 * 0.9)  # correlations: their standard error is 0.004
+    np.testing.assert_allclose(np.diag(both), 1, atol=0.03)
+    assert np.abs(both - np.diag(np.diag(both))).max() < 0.025

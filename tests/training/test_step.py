@@ -32,11 +32,11 @@ def small_model(**settings):
         ("To-German", "To-Parse-Tree"),
         inputs=("language",),
         depth=16,
-        encoder_blocks=1,
         mixer_blocks=1,
         decoder_blocks=1,
         attention_block=functools.partial(AttentionBlock, heads=2, convs=1),
         **{
+            "encoder_blocks": 1,
             "conv_block": functools.partial(ConvBlock, dropout=0.0),
             "mixture": functools.partial(MixtureOfExperts, num_experts=3, chosen=2, hidden=8),
             **settings,
@@ -236,3 +236,35 @@ def test_batch_norm_of_the_class_head_is_that_of_the_whole_batch():
         results.append((np.concatenate([part.numpy() for part in logits]), head.batch_norm.moving_variance.numpy()))
     np.testing.assert_allclose(results[0][0], results[1][0], atol=1e-4)
     np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-4)
+
+
+def test_graphs_stay_small():
+    """A block more costs its weights and two calls of what is traced once: a bound that growth would break."""
+    sizes = []
+    for blocks in (2, 4):
+        model = small_model(conv_block=ConvBlock, encoder_blocks=blocks)
+        sgd = keras.optimizers.SGD(1.0)
+        sgd.build(model.trainable_variables)
+        step = step_of(tf.distribute.get_strategy(), model, sgd, PROBLEMS[:1])
+        graph = step.functions["one"].get_concrete_function().graph.as_graph_def()
+        sizes.append((len(graph.node), sum(len(part.node_def) for part in graph.library.function)))
+    (nodes, in_functions), (more_nodes, more_in_functions) = sizes
+    assert nodes < 2600 and in_functions < 4600, sizes
+    assert more_nodes - nodes < 2 * 80 and more_in_functions == in_functions, sizes
+
+
+def test_problems_computed_at_once_give_the_run_of_one_after_the_other():
+    runs = []
+    for at_once in (1, 2):
+        keras.utils.set_random_seed(3)
+        model = small_model(conv_block=functools.partial(ConvBlock, dropout=0.3))
+        adam = keras.optimizers.Adam(1e-2)
+        adam.build(model.trainable_variables)
+        step = make_train_step(
+            tf.distribute.get_strategy(), model, adam, PROBLEMS, {"one": 1.0, "two": 1.0}, 1.0, 0.0, 0.01,
+            {"one": SIGNATURE, "two": SIGNATURE}, at_once=at_once,
+        )  # fmt: skip
+        batches = {"one": batch(1), "two": batch(2)}
+        runs.append([[float(figures[name]["loss"]) for name in batches] for figures, _ in (step(batches) for _ in range(4))])
+    assert runs[0] == runs[1]
+    assert len({loss for losses in runs[0] for loss in losses}) == 8

@@ -179,8 +179,7 @@ def _update(network, step, experiment, batch):
     """The optimizer's part of a joint step: sum of the problems' gradients, clipping, Adam."""
     gradients = []
     for problem in experiment.problems:
-        command = tf.constant(network.command_id(problem.command))
-        gradients.append(step.functions[problem.name](batch[problem.name], command, tf.constant(1.0))[0])
+        gradients.append(step.functions[problem.name](*step.arguments(problem.name, batch[problem.name]))[0])
     finite = tf.ones([len(gradients)])
     return lambda: step.update(gradients, finite)
 

@@ -48,7 +48,7 @@ def run(experiment: Experiment) -> dict[str, dict[str, float]]:
     evaluations = [_evaluations(networks[0], problems, compiled) for compiled in (False, True)]
     found, gradients, finite = {}, [], []
     for problem in problems:
-        arguments = batches[problem.name], tf.constant(networks[0].command_id(problem.command)), tf.constant(1.0)
+        arguments = steps[0].arguments(problem.name, batches[problem.name])
         seconds, results = zip(*(_timed(step.functions[problem.name], *arguments) for step in steps))
         (expected, figures), (given, figures_given) = results
         gradients.append(expected)

@@ -1,0 +1,76 @@
+"""The process that `step_before_after` starts in each checkout: it times joint steps of the code it finds there.
+
+    python -P _joint_step.py CORPORA VOCABULARY BATCHES
+
+It answers every line it reads with a line of JSON: first what starting cost, then what a round of steps did. It uses
+what both checkouts have, and nothing else of this one.
+"""
+
+import json
+import resource
+import sys
+import time
+
+import keras
+import numpy as np
+
+from t2t_mm.experiment import Experiment
+from t2t_mm.lab.benchmarks.timing import wait
+from t2t_mm.lab.benchmarks.train import open_streams, train_step
+from t2t_mm.run import config
+
+TRANSLATION = "wmt_en_de"
+
+
+def cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def timed(call) -> dict[str, float]:
+    start, used = time.perf_counter(), cpu_seconds()
+    wait(call())
+    return {"milliseconds": 1e3 * (time.perf_counter() - start), "cpu_milliseconds": 1e3 * (cpu_seconds() - used)}
+
+
+def graph_nodes(function) -> dict[str, float]:
+    """How many nodes a traced function has, and how many are in the functions that it calls."""
+    graph = function.get_concrete_function().graph.as_graph_def()
+    return {"nodes": len(graph.node), "nodes_in_functions": sum(len(part.node_def) for part in graph.library.function)}
+
+
+def main(corpora: str, vocabulary: str, count: int) -> None:
+    answers, sys.stdout = sys.stdout, sys.stderr  # whatever prints must not come between
+
+    def answer(found):
+        print(json.dumps(found), file=answers, flush=True)
+
+    imported = cpu_seconds()
+    bindings = [f"corpora = {corpora!r}", f"vocabulary_file = {vocabulary!r}"]
+    config.parse(["gin/runs/joint_mini.gin"], bindings)
+    experiment = config.configured(Experiment)()
+    keras.utils.set_random_seed(0)
+    streams, _ = open_streams(experiment.problems, experiment)
+    network = experiment.build_model(experiment.describe())
+    step = train_step(network, experiment.problems, {name: stream.element_spec for name, stream in streams.items()})
+    iterators = {name: iter(stream) for name, stream in streams.items()}
+    batches = [{name: next(iterator) for name, iterator in iterators.items()} for _ in range(count)]
+    first = timed(lambda: step(batches[0]))
+    started = {
+        "import_cpu_seconds": imported,
+        "first_step_cpu_seconds": first["cpu_milliseconds"] / 1e3,
+        "first_step_seconds": first["milliseconds"] / 1e3,
+    } | graph_nodes(step.functions[TRANSLATION])
+    for batch in batches:  # sizes of buffers, threads
+        wait(step(batch))
+    sys.stdin.readline()
+    answer(started)
+    for _ in sys.stdin:
+        joint = [timed(lambda batch=batch: step(batch)) for batch in batches]
+        alone = [timed(lambda batch=batch: step({TRANSLATION: batch[TRANSLATION]})) for batch in batches]
+        medians = {"joint step": joint, "translation step": alone}
+        answer({name: {key: float(np.median([one[key] for one in found])) for key in found[0]} for name, found in medians.items()})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -1,0 +1,95 @@
+"""A joint step of this checkout beside that of another one, in turn on one machine."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+from t2t_mm.lab.benchmarks import _joint_step
+from t2t_mm.run.errors import RunError
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def run(
+    before: str, corpora: str, vocabulary: str, rounds: int = 5, batches: int = 4, after: str = TOP
+) -> dict[str, dict[str, float]]:
+    """Starts a process in each checkout, one after the other, then lets them do rounds of steps in turn.
+
+    Both train the mini size on all problems of gin/runs/joint_mini.gin, each as its own checkout has it.
+
+    Args:
+      before, after: folders of the two checkouts.
+      corpora, vocabulary: the mini corpora and their vocabulary; both processes read the same.
+      rounds: of `batches` joint steps and as many translation steps; the figures are medians over the rounds.
+
+    Returns: for either checkout what starting cost (CPU-seconds, graph nodes of a translation batch's loss and gradients)
+      and what a step takes; and the ratios, before over after.
+
+    Raises:
+      RunError: a folder is no checkout, or a process ended.
+    """
+    sides = {"before": _Side(before, corpora, vocabulary, batches), "after": _Side(after, corpora, vocabulary, batches)}
+    try:
+        started = {name: side.ask() for name, side in sides.items()}
+        found = {name: [] for name in sides}
+        for _ in range(rounds):
+            for name, side in sides.items():
+                found[name].append(side.ask())
+    finally:
+        for side in sides.values():
+            side.close()
+    return summary(started, found)
+
+
+def summary(started: dict, found: dict) -> dict[str, dict[str, float]]:
+    """started: side -> figures. found: side -> round -> kind of step -> figures."""
+    cases = {f"start, {name}": figures for name, figures in started.items()}
+    for kind in found["after"][0]:
+        medians = {
+            name: {key: float(np.median([one[kind][key] for one in rounds])) for key in rounds[0][kind]}
+            for name, rounds in found.items()
+        }
+        cases |= {f"{kind}, {name}": figures for name, figures in medians.items()}
+        ratios = [b[kind]["milliseconds"] / a[kind]["milliseconds"] for b, a in zip(found["before"], found["after"])]
+        cases[f"{kind}, before over after"] = {
+            "milliseconds": float(np.median(ratios)),
+            "milliseconds_least": min(ratios),
+            "milliseconds_most": max(ratios),
+            "cpu_milliseconds": medians["before"]["cpu_milliseconds"] / medians["after"]["cpu_milliseconds"],
+        }
+    return cases
+
+
+class _Side:
+    """A process in a checkout, that works only while it is asked."""
+
+    def __init__(self, folder: str, corpora: str, vocabulary: str, batches: int):
+        self._folder = os.path.abspath(os.path.expanduser(folder))
+        if not os.path.isfile(os.path.join(self._folder, "gin", "runs", "joint_mini.gin")):
+            raise RunError(f"{folder} is no checkout of this package: it has no gin/runs/joint_mini.gin.")
+        self._arguments = [os.path.abspath(corpora), os.path.abspath(vocabulary), str(batches)]
+        self._process = None
+
+    def ask(self) -> dict:
+        """The process' next answer; the first question starts it."""
+        if self._process is None:
+            # -P: the folder of the program must not stand before the checkout's own modules.
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", _joint_step.__file__, *self._arguments],
+                cwd=self._folder, env={**os.environ, "PYTHONPATH": self._folder},
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            )  # fmt: skip
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RunError(f"The process in {self._folder} ended with status {self._process.wait()}; see above.")
+        return json.loads(line)
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.stdin.close()
+            self._process.wait()
