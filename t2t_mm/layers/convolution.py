@@ -1,6 +1,7 @@
 """Convolution steps and blocks, one- and two-dimensional (paper, 2.1 and 2.5)."""
 
 import math
+from collections.abc import Callable
 
 import keras
 from keras import ops
@@ -50,6 +51,30 @@ def pointwise_initializer(scale: float = 1.0) -> keras.initializers.Initializer:
     return keras.initializers.VarianceScaling(scale, "fan_in", "uniform")
 
 
+def mean_free_initializer(taps=None) -> Callable:
+    """`pointwise_initializer`, each column then made orthogonal to what a constant input becomes.
+
+    ReLU's outputs have a positive mean, much the same for every channel and every input. A random kernel turns it into
+    an offset, the next ReLU and layer norm keep and amplify it, and after some ten steps all inputs are nearly equal.
+    Without its part along that constant a kernel passes on only what differs.
+
+    Args:
+      taps: the depthwise kernel before the pointwise one, [h, w, C, 1] or [k, C]; None for a full convolution or where
+        there is none.
+    """
+
+    def initial(shape, dtype=None):
+        kernel = ops.convert_to_tensor(pointwise_initializer()(shape, dtype=dtype))
+        flat = ops.reshape(kernel, [-1, shape[-1]])
+        constant = ops.ones([flat.shape[0]], flat.dtype)
+        if taps is not None:  # summed over the taps: [C]
+            constant = ops.cast(ops.sum(ops.reshape(ops.convert_to_tensor(taps), [-1, shape[0]]), axis=0), flat.dtype)
+        along = ops.matmul(constant[None], flat) / ops.sum(ops.square(constant))
+        return ops.reshape(flat - constant[:, None] * along, shape)
+
+    return initial
+
+
 class SeparableConv1D(keras.layers.Layer):
     """`SepConv_{d,1,f}(W^{k×1}, x)`: depthwise convolution over positions, then a pointwise one (paper, 2).
 
@@ -74,7 +99,7 @@ class SeparableConv1D(keras.layers.Layer):
             name="depthwise", shape=(taps, depth), initializer=depthwise_initializer(taps), autocast=False
         )
         self.pointwise = self.add_weight(
-            name="pointwise", shape=(depth, self.filters), initializer=pointwise_initializer()
+            name="pointwise", shape=(depth, self.filters), initializer=mean_free_initializer(self.depthwise)
         )
 
     @property
@@ -131,10 +156,10 @@ def _smaller(a, b):
 class ConvStep(keras.layers.Layer):
     """`ConvStep_{d,1,f}(W^{k×1}, x) = LayerNorm(SepConv(W, ReLU(x)))` (paper, 2.1)."""
 
-    def __init__(self, filters: int, kernel_size: int, dilation: int = 1, causal: bool = False, **kwargs):
+    def __init__(self, filters: int, kernel_size: int, dilation: int = 1, causal: bool = False, scale: float = 1.0, **kwargs):
         super().__init__(**kwargs)
         self.conv = SeparableConv1D(filters, kernel_size, dilation, causal, name="conv")
-        self.norm = LayerNorm(name="norm")
+        self.norm = LayerNorm(scale, name="norm")
 
     def build(self, input_shape):
         self.conv.build(input_shape)
@@ -158,6 +183,9 @@ class ConvBlock(keras.layers.Layer):
         from what the block adds: the stream itself then passes through some thirty blocks undamaged, which a
         small model needs.
       kernel_small, kernel_large, dilation: the paper's 3, 15 and 8.
+      branch_scale: what the scale of the last layer norm starts at, and with it all that the block adds to the stream.
+        At 1 some thirty blocks drown the attentions, whose averages of values are far smaller, and a model looks at
+        its source hundreds of updates later than it might. The paper is silent.
     """
 
     def __init__(
@@ -168,6 +196,7 @@ class ConvBlock(keras.layers.Layer):
         kernel_small: int = 3,
         kernel_large: int = 15,
         dilation: int = 8,
+        branch_scale: float = 0.2,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -175,14 +204,16 @@ class ConvBlock(keras.layers.Layer):
             raise ValueError(f'ConvBlock: dropout_on is {dropout_on!r}; it must be "sum" or "branch".')
         self.dropout_on = dropout_on
         self.causal = causal
+        self.branch_scale = branch_scale
         self.kernels = ((kernel_small, 1), (kernel_small, 1), (kernel_large, 1), (kernel_large, dilation))
         self.dropout = Dropout(dropout, name="dropout")
 
     def build(self, input_shape):
         depth = input_shape[-1]
+        scales = (1.0, 1.0, 1.0, self.branch_scale)
         self.steps = [
-            ConvStep(depth, kernel, dilation, self.causal, name=f"step{index}")
-            for index, (kernel, dilation) in enumerate(self.kernels, start=1)
+            ConvStep(depth, kernel, dilation, self.causal, scale, name=f"step{index}")
+            for index, ((kernel, dilation), scale) in enumerate(zip(self.kernels, scales), start=1)
         ]
         for step in self.steps:
             step.build(input_shape)
@@ -256,9 +287,10 @@ class ConvStep2D(keras.layers.Layer):
     def build(self, input_shape):
         depth = input_shape[-1]
         size = self.kernel_size
+        start = mean_free_initializer if self.relu else lambda taps=None: pointwise_initializer()
         if not self.separable:
             self.kernel = self.add_weight(
-                name="kernel", shape=(size, size, depth, self.filters), initializer=pointwise_initializer()
+                name="kernel", shape=(size, size, depth, self.filters), initializer=start()
             )
             self.norm.build((*input_shape[:-1], self.filters))
             return
@@ -270,7 +302,9 @@ class ConvStep2D(keras.layers.Layer):
                 autocast=False,
             )
         self.pointwise = self.add_weight(
-            name="pointwise", shape=(depth, self.filters), initializer=pointwise_initializer()
+            name="pointwise",
+            shape=(depth, self.filters),
+            initializer=start(self.depthwise if size > 1 else None),
         )
         self.norm.build((*input_shape[:-1], self.filters))
 

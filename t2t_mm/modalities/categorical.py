@@ -34,7 +34,7 @@ class CategoricalOutput(keras.layers.Layer):
         if batch_norm:
             # Synchronised: the statistics are those of the whole batch, however many replicas share it.
             self.batch_norm = keras.layers.BatchNormalization(
-                momentum=0.98, center=False, scale=False, name="batch_norm",
+                momentum=0.95, center=False, scale=False, name="batch_norm",
                 synchronized=keras.backend.backend() == "tensorflow",
             )  # fmt: skip
         self.num_classes = dict(sorted(num_classes.items()))
