@@ -63,6 +63,9 @@ class AttentionBlock(keras.layers.Layer):
       timing_scale: what the timing signal is multiplied with where it is added to the target; the paper's 1. Every
         attention block adds the same signal to the same stream: after five of them it is five times as large, and
         what the tokens or pictures say is a tenth of the stream's second moment.
+      output_scale: a layer norm on each attention's output, whose scale starts at this; 0 leaves it out, as the paper
+        does. An average of values is small at first, and a few updates turn what all positions share in it into more
+        than the rest of the stream; the norm gives both attentions their share from the start and bounds it later.
       attend: False removes both attentions (Table 4).
     """
 
@@ -74,12 +77,14 @@ class AttentionBlock(keras.layers.Layer):
         dropout: float = 0.0,
         source_timing: bool = False,
         timing_scale: float = 1.0,
+        output_scale: float = 0.0,
         attend: bool = True,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.heads = at_least(1, heads, "heads")
         self.source_timing, self.timing_scale = source_timing, timing_scale
+        self.output_scale = output_scale
         self.attend = attend
         self.convs = [conv_block(causal=True, name=f"conv{index}") for index in range(1, convs + 1)]
         self.dropout = Dropout(dropout, name="dropout")
@@ -96,6 +101,11 @@ class AttentionBlock(keras.layers.Layer):
         self.source_norm = LayerNorm(name="source_norm")
         self.self_norm.build(target_shape)
         self.source_norm.build(target_shape)
+        if self.output_scale:
+            self.self_bound = LayerNorm(self.output_scale, name="self_bound")
+            self.source_bound = LayerNorm(self.output_scale, name="source_bound")
+            self.self_bound.build(target_shape)
+            self.source_bound.build(target_shape)
         for name in ("self_query", "self_key", "self_value", "self_output"):
             setattr(self, name, Projection(name=name))
         for name in ("source_query", "memory_key", "memory_value", "source_output"):
@@ -126,7 +136,7 @@ class AttentionBlock(keras.layers.Layer):
         queries, keys, values = (
             split_heads(project(h), self.heads) for project in (self.self_query, self.self_key, self.self_value)
         )
-        mixed = self.self_output(dot_product_attention(queries, keys, values, blocked))
+        mixed = self._self_output(dot_product_attention(queries, keys, values, blocked))
         x = x + self.dropout(mixed, training=training)
         return x + self.dropout(self._attend_source(x, *self.memory(source), source_padding), training=training)
 
@@ -139,7 +149,12 @@ class AttentionBlock(keras.layers.Layer):
 
     def _attend_source(self, x, keys, values, source_padding):  # [B, T, D] -> [B, T, D]
         queries = split_heads(self.source_query(self.source_norm(x)), self.heads)
-        return self.source_output(dot_product_attention(queries, keys, values, source_padding[:, None, None, :]))
+        y = self.source_output(dot_product_attention(queries, keys, values, source_padding[:, None, None, :]))
+        return self.source_bound(y) if self.output_scale else y
+
+    def _self_output(self, mixed):  # [B, T, D] -> [B, T, D]
+        y = self.self_output(mixed)
+        return self.self_bound(y) if self.output_scale else y
 
     def initial_state(self, source, source_padding, positions, width: int = 1) -> dict:
         """State of step-by-step decoding with room for `positions`; the source is projected once for all hypotheses.
@@ -182,6 +197,6 @@ class AttentionBlock(keras.layers.Layer):
             ops.reshape(cache, [-1, self.heads, length * history.width, depth // self.heads])
             for cache in (state["keys"], state["values"])
         )
-        x = x + self.self_output(dot_product_attention(queries, keys, values, history.blocked(length)))
+        x = x + self._self_output(dot_product_attention(queries, keys, values, history.blocked(length)))
         x = x + self._attend_source(x, *state["memory"], state["source_padding"])
         return ops.reshape(x, [-1, depth]), state
