@@ -20,7 +20,7 @@ SETTING = {
 TABLE = {
     "mini": {
         "language_in": 1_024_000, "image_in": 49_840, "audio_in": 165_648, "command_in": 640, "encoder": 953_856,
-        "mixer": 416_768, "decoder": 1_624_576, "language_out": 1_024_000, "categorical_out": 388_392,
+        "mixer": 416_256, "decoder": 1_622_528, "language_out": 1_024_000, "categorical_out": 388_392,
     },
     "base": {
         "language_in": 4_096_000, "image_in": 708_251, "audio_in": 1_316_137, "command_in": 2_560,

@@ -25,7 +25,7 @@ def share(x):
 def started(**settings):
     """As deep as the paper's, with the settings of gin/sizes/mini.gin."""
     depths = {"depth": 64, "encoder_blocks": 6, "mixer_blocks": 2, "decoder_blocks": 4}
-    attention = functools.partial(AttentionBlock, heads=4, source_timing=True, timing_scale=0.2, output_scale=0.2)
+    attention = functools.partial(AttentionBlock, heads=4, source_timing=True, timing_scale=0.2)
     return tiny(**{**depths, "attention_block": attention, **settings})
 
 
