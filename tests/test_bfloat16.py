@@ -1,5 +1,7 @@
 """Training in mixed precision: close to float32, and float32 itself where rounding would hurt."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,6 +10,8 @@ from t2t_mm.inference.search import beam_search
 from t2t_mm.layers.normalization import LayerNorm
 from t2t_mm.layers.timing import timing_signal
 from t2t_mm.losses import problem_loss
+from t2t_mm.modalities.categorical import CategoricalOutput
+from t2t_mm.modalities.image import ImageInput
 from t2t_mm.problem import Problem
 from t2t_mm.run.precision import layers_of
 from tests.test_model import CLASSES, ids, some_input, tiny
@@ -20,10 +24,19 @@ PROBLEMS = [*TEXT.values(), Problem("imagenet", None, "image", "class", "To-Clas
 
 @pytest.fixture(scope="module")
 def models():
-    """The same weights in both precisions."""
-    wide = tiny()
+    """The same weights in both precisions.
+
+    The stem is the mini size's, a full convolution to 16 channels. Layer norm divides by the spread of a position's
+    channels; where a separable stem makes four of them out of three colours, the spread is nearly nothing at some
+    position, whose gradient then outweighs all others and is the difference of nearly equal terms.
+    """
+    settings = {
+        "image": functools.partial(ImageInput, filters=(16, 16, 16), full_stem=True),
+        "categorical": functools.partial(CategoricalOutput, widths=(64, 64)),
+    }
+    wide = tiny(**settings)
     with layers_of("mixed_bfloat16"):
-        mixed = tiny()
+        mixed = tiny(**settings)
     mixed.set_weights(wide.get_weights())
     return wide, mixed
 
@@ -55,9 +68,9 @@ def test_loss_and_gradients_are_near_those_of_float32(models, problem):
     assert mixed_loss.dtype == tf.float32 and figures["importance_loss"].dtype == tf.float32
     assert float(mixed_loss) == pytest.approx(float(loss), rel=0.01) and float(mixed_loss) != float(loss)
     assert mixed.dtype == np.float32 and np.isfinite(mixed).all()
-    # Through the class head it was 0.85 on a CPU that emulates bfloat16, above 0.95 on one with the instructions. Why is not
-    # known; max pooling, which hands the gradient to the largest of nearly equal values, is the guess.
-    least = 0.8 if problem.targets == "class" else 0.95
+    # Through the class head it was 0.986 on a CPU with the instructions. Max pooling is not why: with average pooling in
+    # its place it rises by 0.02 only where it is lowest.
+    least = 0.95 if problem.targets == "class" else 0.99
     assert wide @ mixed / np.linalg.norm(wide) / np.linalg.norm(mixed) > least
 
 

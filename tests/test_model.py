@@ -113,8 +113,9 @@ def test_result_depends_neither_on_padding_nor_on_neighbours(model, modality):
         {},
         {"mixture": None},
         {"attention_block": functools.partial(AttentionBlock, attend=False)},
+        {"attention_block": functools.partial(AttentionBlock, heads=4, timing_scale=0.2)},
     ],
-    ids=["all blocks", "no mixture", "no attention"],
+    ids=["all blocks", "no mixture", "no attention", "bounded attention"],
 )
 def test_step_by_step_equals_all_at_once(modality, settings):
     model, rng = tiny(**settings), np.random.default_rng(0)

@@ -20,7 +20,7 @@ SETTING = {
 }
 TABLE = {
     "mini": {
-        "language_in": 1_024_000, "image_in": 49_840, "audio_in": 165_529, "command_in": 640, "encoder": 953_856,
+        "language_in": 1_024_000, "image_in": 49_840, "audio_in": 165_648, "command_in": 640, "encoder": 953_856,
         "mixer": 416_256, "decoder": 1_622_528, "language_out": 1_024_000, "categorical_out": 388_392,
     },
     "base": {
@@ -31,7 +31,7 @@ TABLE = {
     "paper": {
         "language_in": 8_192_000, "image_in": 1_764_507, "audio_in": 446_849, "command_in": 5_120,
         "encoder": 1_032_564_736, "mixer": 25_350_144, "decoder": 1_074_614_272, "language_out": 8_192_000,
-        "categorical_out": 9_981_416,
+        "categorical_out": 9_977_320,
     },
 }  # fmt: skip
 

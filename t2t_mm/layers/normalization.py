@@ -67,11 +67,18 @@ def normalise_flat(x, gamma, beta):  # [N, D] -> [N, D]
 
 
 class LayerNorm(keras.layers.Layer):
-    """Normalises each position over its channels, in float32 whatever the compute type. [..., D] -> [..., D]."""
+    """Normalises each position over its channels, in float32 whatever the compute type. [..., D] -> [..., D].
+
+    scale: what the learned scale starts at.
+    """
+
+    def __init__(self, scale: float = 1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.scale = scale
 
     def build(self, input_shape):
         depth = input_shape[-1:]
-        self.gamma = self.add_weight(name="gamma", shape=depth, initializer="ones", autocast=False)
+        self.gamma = self.add_weight(name="gamma", shape=depth, initializer=keras.initializers.Constant(self.scale), autocast=False)
         self.beta = self.add_weight(name="beta", shape=depth, initializer="zeros", autocast=False)
 
     def call(self, x):

@@ -26,6 +26,9 @@ class AudioInput(keras.layers.Layer):
         "channels" joins the frequencies of one time into one position by a learned pointwise map, so that the
         sequence is as long as the time.
       first_relu: True puts ConvStep's ReLU on the raw input too, as the letter has it (see ImageInput).
+      full_stem: True makes the first step a full convolution (see ImageInput). A separable one has a single number for
+        each position of a sound, which its one channel is; whatever the width, layer norm leaves the number's sign.
+      kernel_scale: what the initial kernels are multiplied with, see ConvBlock.
     """
 
     def __init__(
@@ -35,6 +38,8 @@ class AudioInput(keras.layers.Layer):
         least_width: int = 1,
         frequencies: str = "positions",
         first_relu: bool = False,
+        full_stem: bool = False,
+        kernel_scale: float = 1.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -42,7 +47,10 @@ class AudioInput(keras.layers.Layer):
             raise ValueError(f'AudioInput: frequencies is {frequencies!r}; it must be "positions" or "channels".')
         self.frequencies = frequencies
         self.blocks = [
-            ConvRes(max(2**i, least_width), strides=(2, 1), relu=first_relu or i > 1, name=f"l{i}")
+            ConvRes(
+                max(2**i, least_width), (2, 1), relu=first_relu or i > 1, separable=i > 1 or not full_stem,
+                kernel_scale=kernel_scale, name=f"l{i}",
+            )  # fmt: skip
             for i in range(1, at_least(1, blocks, "blocks") + 1)
         ]
         self.to_depth = keras.layers.Dense(depth, use_bias=False, name="to_depth")

@@ -1,5 +1,7 @@
 """Categorical out: Xception's exit flow (paper, 2.5)."""
 
+import functools
+
 import keras
 from keras import ops
 
@@ -20,6 +22,7 @@ class CategoricalOutput(keras.layers.Layer):
         command leave h6 of all pictures nearly equal, 99.9 % of it before training; the chance excess of a class in
         a batch then outweighs what distinguishes the pictures, and learning stands still for a long time. False is
         the paper's letter.
+      kernel_scale: what the initial kernels are multiplied with, see ConvBlock.
     """
 
     def __init__(
@@ -27,6 +30,7 @@ class CategoricalOutput(keras.layers.Layer):
         num_classes: dict[str, int],
         widths: tuple[int, int] = (1536, 2048),
         batch_norm: bool = True,
+        kernel_scale: float = 1.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -34,12 +38,13 @@ class CategoricalOutput(keras.layers.Layer):
         if batch_norm:
             # Synchronised: the statistics are those of the whole batch, however many replicas share it.
             self.batch_norm = keras.layers.BatchNormalization(
-                momentum=0.98, center=False, scale=False, name="batch_norm",
+                momentum=0.95, center=False, scale=False, name="batch_norm",
                 synchronized=keras.backend.backend() == "tensorflow",
             )  # fmt: skip
         self.num_classes = dict(sorted(num_classes.items()))
-        self.h4 = ConvStep2D(widths[0], 3, name="h4")
-        self.h5 = ConvStep2D(widths[1], 3, name="h5")
+        self.step = functools.partial(ConvStep2D, kernel_size=3, kernel_scale=kernel_scale)
+        self.h4 = self.step(widths[0], name="h4")
+        self.h5 = self.step(widths[1], name="h5")
         self.heads = {
             # Logits of variance 0.1 from a standardised h6: the first loss is ln(classes) + 0.05, and the layers below
             # still get a gradient.
@@ -50,9 +55,9 @@ class CategoricalOutput(keras.layers.Layer):
     def build(self, input_shape):
         depth = input_shape[-1]
         shape = (None, None, None, depth)
-        self.skip = ConvStep2D(depth, 3, strides=(2, 2), name="skip")
-        self.h1 = ConvStep2D(depth, 3, name="h1")
-        self.h2 = ConvStep2D(depth, 3, name="h2")
+        self.skip = self.step(depth, strides=(2, 2), name="skip")
+        self.h1 = self.step(depth, name="h1")
+        self.h2 = self.step(depth, name="h2")
         for layer in (self.skip, self.h1, self.h2, self.h4):
             layer.build(shape)
         self.h5.build((None, None, None, self.h4.filters))

@@ -1,5 +1,7 @@
 """Image in: Xception's entry flow (paper, 2.5)."""
 
+import functools
+
 import keras
 from keras import ops
 
@@ -18,6 +20,7 @@ class ImageInput(keras.layers.Layer):
         then loses everything below its mean, so the default leaves it out.
       full_stem: True makes h1 and h2 full convolutions, as in Xception itself; the paper's ConvStep is separable,
         which leaves h1 three spatial filters.
+      kernel_scale: what the initial kernels are multiplied with, see ConvBlock.
     """
 
     def __init__(
@@ -26,14 +29,18 @@ class ImageInput(keras.layers.Layer):
         filters: tuple[int, ...] = (32, 64, 128, 256),
         first_relu: bool = False,
         full_stem: bool = False,
+        kernel_scale: float = 1.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         if len(filters) < 2:
             raise ValueError(f"ImageInput: filters is {filters!r}; it needs at least the two of h1 and h2.")
-        self.h1 = ConvStep2D(filters[0], 3, strides=(2, 2), relu=first_relu, separable=not full_stem, name="h1")
-        self.h2 = ConvStep2D(filters[1], 3, separable=not full_stem, name="h2")
-        self.blocks = [ConvRes(f, name=f"r{i}") for i, f in enumerate((*filters[2:], depth), start=1)]
+        stem = functools.partial(ConvStep2D, separable=not full_stem, kernel_scale=kernel_scale)
+        self.h1 = stem(filters[0], 3, strides=(2, 2), relu=first_relu, name="h1")
+        self.h2 = stem(filters[1], 3, name="h2")
+        self.blocks = [
+            ConvRes(f, kernel_scale=kernel_scale, name=f"r{i}") for i, f in enumerate((*filters[2:], depth), start=1)
+        ]
 
     def build(self, input_shape):
         self.h1.build(input_shape)
