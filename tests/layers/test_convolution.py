@@ -208,5 +208,5 @@ def test_dropouts_that_share_their_random_bits_are_independent():
         np.testing.assert_allclose(np.unique(y), [0, 1 / 0.9], rtol=1e-6)
         masks.append(np.ravel(y == 0))
     both = np.cov(np.array(masks, float)) / (0.1 * 0.9)  # correlations: their standard error is 0.004
-    np.testing.assert_allclose(np.diag(both), 1, atol=0.03)
+    np.testing.assert_allclose(np.diag(both), 1, atol=0.06)  # standard error 0.012
     assert np.abs(both - np.diag(np.diag(both))).max() < 0.025
