@@ -9,12 +9,13 @@ import tensorflow as tf
 
 from t2t_mm.corpora.media import SAMPLE_RATES
 from t2t_mm.corpora.resampling import resample
+from t2t_mm.export import limits
+from t2t_mm.export.limits import MOST_PIXELS, held, require
 from t2t_mm.input.features import AudioFeatures
 
 MODALITIES = ("language", "image", "audio")
 _JPEG, _PNG, _RIFF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF"
 _WAV_HEADER_BYTES = 36  # RIFF header and format chunk
-_MOST_PIXELS = 2**26  # of a picture before it is resized: 800 MB as float32
 
 
 def modality(inputs: tf.Tensor) -> tf.Tensor:
@@ -24,35 +25,30 @@ def modality(inputs: tf.Tensor) -> tf.Tensor:
     return tf.where(picture, 1, tf.where(sound, 2, 0))
 
 
-def require(valid: tf.Tensor, rows: tf.Tensor, what: str, message) -> None:
-    """INVALID_ARGUMENT `what[row]: message` for the first row that is not valid.
+def read_texts(inputs: tf.Tensor, rows: tf.Tensor, tokenizer, max_length: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """[B] UTF-8 -> ids [B, S], padding [B, S]; empty texts and those longer than `max_length` tokens are refused.
 
     Args:
-      valid: [B] boolean. rows: [B] int32, the rows' numbers in the request. message: a string, or strings [B].
+      inputs: as `limits.short_texts` gives them. tokenizer: adds the end token.
     """
-    first = tf.argmin(tf.cast(valid, tf.int32))
-    message = tf.broadcast_to(message, tf.shape(valid))
-    text = lambda: tf.strings.join([what, "[", tf.strings.as_string(rows[first]), "]: ", message[first]])  # noqa: E731
-    whole = tf.reduce_all(valid)
-    tf.debugging.Assert(whole, [tf.cond(whole, lambda: "", text)])
-
-
-def read_texts(inputs: tf.Tensor, rows: tf.Tensor, tokenizer, max_length: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """[B] UTF-8 -> ids [B, S], padding [B, S]; longer texts than `max_length` tokens are refused."""
     kept = tf.strings.unicode_transcode(inputs, "UTF-8", "UTF-8", errors="ignore", replace_control_characters=False)
-    require(kept == inputs, rows, "inputs", "neither a picture nor a sound that is read, nor text in UTF-8")
-    ids = tokenizer.tokenize(inputs)
-    require(ids.row_lengths() <= max_length, rows, "inputs", f"longer than the limit of {max_length} tokens")
+    message = "neither a picture nor a sound that is read, nor text in UTF-8"
+    ids = tokenizer.tokenize(held(inputs, require(kept == inputs, rows, "inputs", message)))
+    lengths = ids.row_lengths()
+    message = ["a text of ", tf.strings.as_string(lengths), f" tokens; at most {max_length} are read"]
+    short = require(lengths <= max_length, rows, "inputs", tf.strings.join(message))
+    ids = held(ids, short, require(lengths > 1, rows, "inputs", "an empty text"))
     return ids.to_tensor(), tf.logical_not(tf.sequence_mask(ids.row_lengths()))
 
 
 def read_pictures(inputs: tf.Tensor, rows: tf.Tensor, size: int) -> tf.Tensor:
     """[B] JPEG or PNG -> [B, size, size, 3] standardised pixels."""
-    require(modality(inputs) == 1, rows, "inputs", "neither a JPEG nor a PNG picture")
+    inputs = held(inputs, require(modality(inputs) == 1, rows, "inputs", "neither a JPEG nor a PNG picture"))
     return tf.map_fn(
         lambda pair: read_picture(pair[0], pair[1], size),
-        (inputs, rows),
+        (limits.small_pictures(inputs, rows), rows),
         fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
+        parallel_iterations=1,  # decoded pictures are large
     )
 
 
@@ -60,25 +56,30 @@ def read_picture(data: tf.Tensor, row: tf.Tensor, size: int) -> tf.Tensor:
     """One picture, [size, size, 3]: what `corpora.media.decode_image` and `standardise_image` make of it.
 
     Pillow resizes columns, then rows, and rounds to whole grey levels after each: so does this, and differs by a level
-    at most, where a sum lies at the half.
+    at most, where a sum lies at the half. TensorFlow resizes rows first, and into float32: on its side, the picture is
+    never that large.
     """
-    height, resized = decode_picture(data, row)
-    for shape in ((height, size), (size, size)):
-        resized = tf.image.resize(resized, shape, method="bilinear", antialias=True)
-        resized = tf.floor(tf.clip_by_value(resized, 0.0, 255.0) + 0.5)
+    height, picture = decode_picture(data, row)
+    columns = _resized(tf.transpose(picture, [1, 0, 2]), (size, height))
+    resized = _resized(tf.transpose(columns, [1, 0, 2]), (size, size))
     deviation = tf.maximum(tf.math.reduce_std(resized), (3.0 * size * size) ** -0.5)
     return tf.ensure_shape((resized - tf.reduce_mean(resized)) / deviation, [size, size, 3])
 
 
+def _resized(picture: tf.Tensor, shape: tuple) -> tf.Tensor:
+    resized = tf.image.resize(picture, shape, method="bilinear", antialias=True)
+    return tf.floor(tf.clip_by_value(resized, 0.0, 255.0) + 0.5)
+
+
 def decode_picture(data: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """One JPEG or PNG -> its height, float32 [height, width, 3] in 0..255; damaged and huge ones are refused."""
+    """One JPEG or PNG -> its height, uint8 [height, width, 3]; damaged and huge ones are refused."""
 
     def decode(data):
         is_jpeg = _starts_with(data, _JPEG)
         shape = tf.cond(is_jpeg, lambda: tf.image.extract_jpeg_shape(data)[:2], lambda: _png_shape(data))
         pixels = tf.reduce_prod(tf.cast(shape, tf.int64))
         picture = tf.case(
-            [(pixels > _MOST_PIXELS, lambda: nothing),
+            [(pixels > MOST_PIXELS, lambda: nothing),
              (is_jpeg, lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"))],
             lambda: tf.io.decode_png(data, channels=3),
         )  # fmt: skip
@@ -88,8 +89,8 @@ def decode_picture(data: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tenso
     whole, (pixels, picture) = _attempted(decode, data, (tf.constant(0, tf.int64), nothing))
     message = "a damaged JPEG or PNG picture, or one of a kind that is not read; save it anew as a baseline JPEG or PNG"
     require(whole[None], row[None], "inputs", message)
-    require((pixels <= _MOST_PIXELS)[None], row[None], "inputs", f"a picture of more than {_MOST_PIXELS} pixels")
-    return tf.shape(picture)[0], tf.cast(picture, tf.float32)
+    require((pixels <= MOST_PIXELS)[None], row[None], "inputs", f"a picture of more than {MOST_PIXELS} pixels")
+    return tf.shape(picture)[0], picture
 
 
 def _attempted(decode: Callable, data: tf.Tensor, instead: tuple) -> tuple[tf.Tensor, tuple]:
@@ -111,24 +112,26 @@ def _png_shape(data: tf.Tensor) -> tf.Tensor:
 
 def read_sounds(inputs: tf.Tensor, rows: tf.Tensor, audio: AudioFeatures, max_frames: int) -> tuple:
     """[B] WAV of 16 bits -> features [B, time, bins], padding [B, time]; longer than `max_frames` is refused."""
-    require(modality(inputs) == 2, rows, "inputs", "not a WAV sound")
+    inputs = held(inputs, require(modality(inputs) == 2, rows, "inputs", "not a WAV sound"))
     features = tf.map_fn(
-        lambda pair: read_sound(pair[0], pair[1], audio),
-        (inputs, rows),
+        lambda pair: read_sound(pair[0], pair[1], audio, max_frames),
+        (limits.short_sounds(inputs, rows, audio, max_frames), rows),
         fn_output_signature=tf.RaggedTensorSpec([None, audio.bins], tf.float32, ragged_rank=0),
+        parallel_iterations=1,
     )
-    require(features.row_lengths() <= max_frames, rows, "inputs", f"longer than the limit of {max_frames} frames")
     padding = tf.logical_not(tf.sequence_mask(features.row_lengths()))
     return tf.ensure_shape(features.to_tensor(), [None, None, audio.bins]), padding
 
 
-def read_sound(data: tf.Tensor, row: tf.Tensor, audio: AudioFeatures) -> tf.Tensor:
+def read_sound(data: tf.Tensor, row: tf.Tensor, audio: AudioFeatures, max_frames: int) -> tf.Tensor:
     """One sound's features, [time, bins]: what `corpora.media.decode_audio` and AudioFeatures make of it."""
     lowest, highest = SAMPLE_RATES
     mono, rate = decode_sound(data, row)
     known = tf.logical_and(rate >= lowest, rate <= highest)
-    require(known[None], row[None], "inputs", f"a sample rate outside {lowest} to {highest} Hz")
+    mono = held(mono, require(known[None], row[None], "inputs", f"a sample rate outside {lowest} to {highest} Hz"))
     rate = tf.clip_by_value(rate, lowest, highest)
+    length = -(-tf.size(mono, tf.int64) * audio.sample_rate // tf.cast(rate, tf.int64))
+    mono = held(mono, limits.require_short(length[None], row[None], audio, max_frames))  # if the header said otherwise
     return audio(tf.cond(rate == audio.sample_rate, lambda: mono, lambda: resample(mono, rate, audio.sample_rate)))
 
 

@@ -12,6 +12,7 @@ from tensorflow_serving.apis import classification_pb2
 from t2t_mm.serving.errors import ServingError, invalid
 
 _SHOWN = 200  # characters of a wrong value quoted in an error
+_MOST_LEVELS = 16  # of lists in lists; NumPy has at most 32 dimensions
 _INTEGERS = (tf.int8, tf.uint8, tf.int16, tf.int32, tf.uint32, tf.int64, tf.uint64)
 _FLOATS = (tf.float32, tf.float64)
 _BYTES_SUFFIX = "_bytes"
@@ -135,6 +136,8 @@ def _tensor(name: str, value, signature, where: str) -> np.ndarray:
     inner = value
     while isinstance(inner, list):
         shape.append(len(inner))
+        if len(shape) > _MOST_LEVELS:
+            raise invalid(f"Input {name} of {where}: lists nested deeper than {_MOST_LEVELS} levels")
         inner = inner[0] if inner else None
     flat: list = []
     try:
@@ -315,5 +318,8 @@ def classify_answer(result: classification_pb2.ClassificationResult) -> str:
 
 
 def _shown(value) -> str:
-    text = repr(value) if isinstance(value, float) else json.dumps(value)
+    try:
+        text = repr(value) if isinstance(value, float) else json.dumps(value)
+    except RecursionError:
+        return "lists or objects nested too deeply to show"
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."

@@ -221,6 +221,17 @@ def served(exported):
     requests["ids"] = "tokens", {"command": ["To-German", "To-English"], "ids": ids}
     requests["ids alone"] = "tokens", {"command": ["To-German"], "ids": ids[:1, :4]}
     requests["bad id"] = "tokens", {"command": ["To-German"], "ids": np.array([[9999, 1]], np.int32)}
+    for name, width, last in (("many ids", 50_000, 5), ("no id", 3, 0), ("no ids", 0, 0)):
+        wrong = np.full([2 if name == "no id" else 1, width], 5, np.int32)
+        wrong[-1, :] = last
+        requests[name] = "tokens", {"command": ["To-German"] * len(wrong), "ids": wrong}
+    requests["long command"] = "serving_default", {"command": ["a" * 10**6], "inputs": ["a"]}
+    requests["huge text"] = "wmt_en_de", {"inputs": ["a dog", "a " * 10**6]}
+    requests["huge tree"] = "serving_default", {"command": ["wsj_parsing"], "inputs": ["a " * 10**6]}
+    requests["empty"], requests["blank"] = (("wmt_en_de", {"inputs": ["a dog", text]}) for text in ("", " \t "))
+    requests["many rows"] = "wmt_en_de", {"inputs": ["a"] * 257}
+    requests["no rows"] = "wsj_parsing", {"inputs": tf.zeros([0], tf.string).numpy()}
+    requests["unpaired"] = "serving_default", {"command": ["To-German"], "inputs": ["a", "b"]}
     folders = {name: exported[3 if name.endswith("beam") else 1] for name in requests}
     return dict(zip(requests, serve([(folders[name], *asked) for name, asked in requests.items()])))
 
@@ -276,12 +287,23 @@ def test_one_endpoint_answers_any_problem(served):
         ("no picture", "inputs[1]: neither a JPEG nor a PNG picture"),
         ("no sound", "inputs[1]: not a WAV sound"),
         ("no text", "inputs[1]: neither a picture nor a sound that is read, nor text in UTF-8"),
-        ("long", "inputs[1]: longer than the limit of 40 tokens"),
-        ("long sound", "inputs[1]: longer than the limit of 120 frames"),
+        ("long", " tokens; at most 40 are read"),
+        ("long sound", "inputs[1]: a sound of 2.00 seconds; at most 1.22 seconds are read"),
         ("rate", "inputs[1]: a sample rate outside 1000 to 192000 Hz"),
         ("cut picture", "inputs[1]: a damaged JPEG or PNG picture, or one of a kind that is not read; save it anew"),
         ("cut sound", "inputs[1]: a damaged WAV sound, or one cut short"),
         ("bad id", "ids[0]: an id outside 0 to 319"),
+        ("many ids", "ids[0]: 50000 tokens; at most 40 are read"),
+        ("no id", "ids[1]: no token but padding and end"),
+        ("no ids", "ids[0]: no token but padding and end"),
+        ("long command", "a..."),
+        ("huge text", "inputs[1]: a text of more than 2560 bytes, which is longer than the limit of 40 tokens"),
+        ("huge tree", "inputs[0]: a text of more than 2560 bytes"),
+        ("empty", "inputs[1]: an empty text"),
+        ("blank", "inputs[1]: an empty text"),
+        ("many rows", "inputs: 257 in one request; 1 to 256 are taken"),
+        ("no rows", "inputs: 0 in one request; 1 to 256 are taken"),
+        ("unpaired", "command and inputs differ in length"),
     ],
 )
 def test_the_row_at_fault_is_named(served, request_name, message):

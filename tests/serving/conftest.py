@@ -51,7 +51,7 @@ class SmallModel(tf.Module):
 
     def _mean_colours(self, pictures):  # [batch] -> [batch, 3]
         def one(pair):
-            return tf.reduce_mean(reading.decode_picture(*pair)[1], (0, 1))
+            return tf.reduce_mean(tf.cast(reading.decode_picture(*pair)[1], tf.float32), (0, 1))
 
         rows = tf.range(tf.size(pictures))
         return tf.map_fn(one, (pictures, rows), fn_output_signature=tf.TensorSpec([3], tf.float32))
