@@ -98,7 +98,8 @@ def require_short(samples: tf.Tensor, rows: tf.Tensor, audio: AudioFeatures, max
 
 def _pixels(data: tf.Tensor) -> tf.Tensor:
     """A picture's pixels as its header says, 0 where it does not."""
-    return tf.cond(_number(data, 0, 2) == 0xFFD8, lambda: _jpeg_pixels(data), lambda: _number(data, 16, 4) * _number(data, 20, 4))
+    is_jpeg = _number(data, 0, 2) == 0xFFD8
+    return tf.cond(is_jpeg, lambda: _jpeg_pixels(data), lambda: _number(data, 16, 4) * _number(data, 20, 4))
 
 
 def _jpeg_pixels(data: tf.Tensor) -> tf.Tensor:

@@ -62,20 +62,28 @@ def write(folder: str, records: Sequence) -> None:
             writer.write(record.SerializeToString())
 
 
-def answer_all(folder: str) -> None:
-    """Loads an export and answers its records as a server does, which would not serve it after any error."""
-    loaded = tf.saved_model.load(folder)
+def recorded(folder: str) -> list[tuple[str, dict[str, np.ndarray]]]:
+    """(signature, its inputs) of each record of an export."""
+    found = []
     for data in tf.data.TFRecordDataset(os.path.join(folder, RECORDS)):
         record = prediction_log_pb2.PredictionLog.FromString(data.numpy())
         if record.WhichOneof("log_type") == "classify_log":
             request = record.classify_log.request
             examples = [example.SerializeToString() for example in request.input.example_list.examples]
-            inputs = {"inputs": tf.constant(examples)}
+            inputs = {"inputs": np.array(examples, object)}
         else:
             request = record.predict_log.request
-            inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
-        scores = loaded.signatures[request.model_spec.signature_name](**inputs)["scores"]
-        tf.debugging.assert_all_finite(scores, f"{request.model_spec.signature_name}: scores")
+            inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+        found.append((request.model_spec.signature_name, inputs))
+    return found
+
+
+def answer_all(folder: str) -> None:
+    """Loads an export and answers its records as a server does, which would not serve it after any error."""
+    loaded = tf.saved_model.load(folder)
+    for name, inputs in recorded(folder):
+        scores = loaded.signatures[name](**{key: tf.constant(value) for key, value in inputs.items()})["scores"]
+        tf.debugging.assert_all_finite(scores, f"{name}: scores")
 
 
 def _predict(signature: str, **inputs):

@@ -46,7 +46,6 @@ def measure(folder: str, requests: list[dict], session_config: bytes = b"") -> d
         "config": base64.b64encode(session_config).decode(),
         "requests": requests,
     }
-    if os.environ.get("DUMP_WORK"): open(os.environ["DUMP_WORK"], "w").write(json.dumps(work))
     done = subprocess.run(
         [sys.executable, os.path.abspath(__file__)], input=json.dumps(work), capture_output=True, text=True,
         timeout=_TIMEOUT_SECONDS, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},

@@ -1,10 +1,13 @@
 """Exports as a server meets them: loaded without t2t_mm, and compared with what bin/decode.py answers."""
 
+import errno
 import functools
 import io
 import os
 import pickle
 import re
+import shutil
+import socket
 import subprocess
 import sys
 import textwrap
@@ -282,7 +285,8 @@ def test_one_endpoint_answers_any_problem(served):
 @pytest.mark.parametrize(
     "request_name,message",
     [
-        ("unknown", 'command[1]: unknown command "To-Klingon"; this export knows To-Class, To-English, '),
+        ("unknown", 'command[1]: unknown command "To-Klingon"; this export knows To-Class (a picture), To-English (text, '),
+        ("unknown", "a sound), To-French (text; never trained from a picture, a sound), "),
         ("unfit", 'inputs[0]: "imagenet" does not take text'),
         ("no picture", "inputs[1]: neither a JPEG nor a PNG picture"),
         ("no sound", "inputs[1]: not a WAV sound"),
@@ -376,6 +380,48 @@ def test_an_operation_that_servers_lack_is_found(tmp_path):
     tf.saved_model.save(module, str(tmp_path))
     saved = saved_model_pb2.SavedModel.FromString((tmp_path / "saved_model.pb").read_bytes())
     assert operations.unknown(operations.operations(saved)) == ["PyFunc"]
+
+
+def in_the_way(folder, _):
+    (folder / "exports").write_text("")
+
+
+def full_before(folder, monkeypatch):
+    usage = shutil.disk_usage(folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10**6))
+
+
+@pytest.mark.parametrize(
+    "hinder, message",
+    [(in_the_way, "exports cannot be written to: File exists"), (full_before, "1 MB are free on its disk")],
+)
+def test_a_folder_that_cannot_be_written_to_is_told_before_the_weights_are_read(tmp_path, monkeypatch, hinder, message):
+    hinder(tmp_path, monkeypatch)
+    monkeypatch.setattr(save, "load_trained", lambda *_: pytest.fail("the weights were read"))
+    made = experiment.Experiment(PROBLEMS, "absent", None, BatchSettings(), AudioFeatures())
+    with pytest.raises(RunError, match=message):
+        save.export(made, "absent", str(tmp_path / "exports"))
+
+
+def test_leftovers_of_a_killed_export_are_removed_and_another_ones_are_not(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    host = socket.gethostname()
+    kept = [f".writing-{os.getpid()}@{host}-abc", f".writing-{gone.pid}@elsewhere-abc", "1", "notes"]
+    for name in (f".writing-{gone.pid}@{host}-abc", ".writing-abcdef", *kept):
+        (tmp_path / name / "variables").mkdir(parents=True)
+    save.prepare(str(tmp_path))
+    assert sorted(os.listdir(tmp_path)) == sorted(kept)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_an_export_that_ends_in_the_middle_leaves_nothing(tmp_path, error):
+    expected = RunError if isinstance(error, OSError) else KeyboardInterrupt
+    with pytest.raises(expected, match="cannot be written: No space left" if expected is RunError else None):
+        with save._writing(str(tmp_path)) as aside:
+            open(os.path.join(aside, "saved_model.pb"), "w").close()
+            raise error
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_failed_export_leaves_nothing(run, tmp_path, monkeypatch):

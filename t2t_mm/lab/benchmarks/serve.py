@@ -14,9 +14,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from absl import logging
+from google.protobuf import text_format
+from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 
 from t2t_mm.corpora import media
 from t2t_mm.corpora.example import Example, Report
+from t2t_mm.export import warmup
+from t2t_mm.lab import c_api as by_c_api
 from t2t_mm.lab import load
 from t2t_mm.problem import Problem
 from t2t_mm.run.errors import RunError
@@ -38,6 +42,8 @@ def run(
     soak_seconds: float = 180.0,
     soak_workers: int = 4,
     switch_seconds: float = 10.0,
+    c_api: bool = True,
+    session_config: str = "",
     max_requests: int = 100_000,
 ) -> dict:
     """Case (problem, concurrency, batching; soak; switch of versions) -> {figure: value}.
@@ -50,6 +56,8 @@ def run(
       timeout_seconds: the server's limit for a request; in the soak a slow one is held so long.
       soak_seconds: 0 leaves the soak out. soak_workers: good requests under way at once in it, and in the switch.
       switch_seconds: of load before a new version comes, and after it has taken over; 0 leaves the switch out.
+      c_api: whether to measure the first answer of each signature by TensorFlow's C API, without Python's TensorFlow.
+      session_config: a file for TensorFlow Serving's --tensorflow_session_config_file, to measure that with it too.
       max_requests: of each measurement and of the soak.
 
     Raises:
@@ -63,6 +71,8 @@ def run(
     every = [body for turn in zip(*bodies.values()) for body in turn]  # one of each problem, then the next of each
     limits = Limits(max_body_bytes=2 * max(map(len, every)), timeout_seconds=timeout_seconds)
     found = {}
+    if c_api:
+        found |= _first_answers(os.path.join(export_dir, str(max(versions))), session_config)
     with tempfile.TemporaryDirectory() as folder:
 
         def publish(version):
@@ -76,14 +86,45 @@ def run(
                 found |= _measured(url, bodies, "one by one", concurrencies, seconds, max_requests)
             with load.serving(folder, BatchSettings(True, max_batch_size), limits) as (url, process):
                 found |= _measured(url, bodies, "batches", concurrencies, seconds, max_requests)
-                if soak_seconds:
-                    soak = load.soak(url, process, every, limits, soak_workers, soak_seconds, max_requests)
-                    found[f"soak of {soak_seconds:.0f} s"] = asyncio.run(soak)
                 if switch_seconds:
                     switch = load.switch(url, every, soak_workers, switch_seconds, 2, lambda: publish(2))
                     found["switch to a new version"] = asyncio.run(switch)
+                if soak_seconds:
+                    for kind, figures in asyncio.run(load.costs(url, process, limits)).items():
+                        found[f"one request alone: {kind}"] = figures
+                    soak = load.soak(
+                        url, process, every, limits, soak_workers, soak_seconds, max_requests, lambda: publish(3)
+                    )
+                    found[f"soak of {soak_seconds:.0f} s"] = asyncio.run(soak)
         except load.LoadError as error:
             raise RunError(str(error)) from error
+    return found
+
+
+def _first_answers(folder: str, session_config: str) -> dict:
+    """What loading a version and the first answer to each of its warm-up requests cost, with and without the file."""
+    saved = saved_model_pb2.SavedModel()
+    with open(os.path.join(folder, "saved_model.pb"), "rb") as file:
+        saved.ParseFromString(file.read())
+    requests = by_c_api.plan(saved.meta_graphs[0].signature_def, warmup.recorded(folder))
+    configs = {"TensorFlow's defaults": b""}
+    if session_config:
+        with open(session_config, encoding="utf-8") as file:
+            config = text_format.Parse(file.read(), config_pb2.ConfigProto())
+        configs[os.path.basename(session_config)] = config.SerializeToString()
+    found = {}
+    for name, config in configs.items():
+        try:
+            measured = by_c_api.measure(folder, 2 * requests, config)
+        except by_c_api.CApiError as error:
+            raise RunError(str(error)) from error
+        steps = [measured["load"], *measured["answers"][: len(requests)]]
+        case = f"C API, {name}"
+        found[case] = {"cpu_seconds": sum(one["cpu_seconds"] for one in steps), "peak_mb": measured["peak_mb"]}
+        for step in steps:
+            found[f"{case}, {step['name']}"] = {key: step[key] for key in ("cpu_seconds", "seconds", "resident_mb")}
+        again = measured["answers"][len(requests) :]
+        found[f"{case}, all signatures once more"] = {"cpu_seconds": sum(one["cpu_seconds"] for one in again)}
     return found
 
 
