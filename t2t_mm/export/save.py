@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 
 from t2t_mm.experiment import Experiment
-from t2t_mm.export import operations, warmup
+from t2t_mm.export import names, operations, warmup
 from t2t_mm.export.answers import Answers, Decoding
 from t2t_mm.export.sharing import Group, share
 from t2t_mm.input.tokenizer import Tokenizer
@@ -35,7 +35,7 @@ def export(
     experiment: Experiment,
     model_dir: str,
     export_dir: str,
-    names: Sequence[str] = (),
+    only: Sequence[str] = (),
     decoding: Decoding = Decoding(),
     dtype: str = "float32",
     run_warmup: bool = True,
@@ -43,7 +43,7 @@ def export(
     """Writes the newest checkpoint of `model_dir` as the next version below `export_dir`; returns its folder.
 
     Args:
-      names: problems to serve; all of the run without. Only the nets and embeddings they use are kept.
+      only: problems to serve; all of the run without. Only the nets and embeddings they use are kept.
       dtype: of the stored weights, "float32" or "bfloat16".
       run_warmup: load the version and answer its warm-up records before it gets its number.
 
@@ -54,7 +54,7 @@ def export(
     if dtype not in DTYPES:
         raise RunError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}.")
     prepare(export_dir)
-    problems = [experiment.problem(name) for name in dict.fromkeys(names)] or list(experiment.problems)
+    problems = [experiment.problem(name) for name in dict.fromkeys(only)] or list(experiment.problems)
     network, description, _ = load_trained(experiment, model_dir)
     network = reduced(network, experiment, description, problems)
     answers = Answers(
@@ -218,6 +218,7 @@ def _finish(folder: str, groups: dict[str, Group]) -> None:
             # inference: four fifths of the time and most of the memory.
             node.attr["_lower_as_multi_device_function"].b = True
             node.attr["config_proto"].s = unoptimised.SerializeToString(deterministic=True)
+    names.shorten(saved.meta_graphs[0].graph_def)
     for name, signature in saved.meta_graphs[0].signature_def.items():
         if name.endswith("_classify"):
             signature.method_name = _CLASSIFY

@@ -134,14 +134,21 @@ CLIENT = """
     import pickle, sys
     sys.modules["t2t_mm"] = None  # importing it fails
     import tensorflow as tf, tensorflow_text
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # as bin/serve.py; starts faster
-    loaded = {folder: tf.saved_model.load(folder) for folder in sys.argv[1:]}
+    tf.compat.v1.disable_eager_execution()
+    settings = tf.compat.v1.ConfigProto()
+    settings.graph_options.rewrite_options.disable_meta_optimizer = True  # as bin/serve.py; starts faster
+    loaded = {}
+    for folder in sys.argv[1:]:  # as servers load it
+        session = tf.compat.v1.Session(graph=tf.Graph(), config=settings)
+        with session.graph.as_default():
+            loaded[folder] = session, tf.compat.v1.saved_model.loader.load(session, ["serve"], folder)
     answers = []
     for folder, signature, inputs in pickle.load(sys.stdin.buffer):
         try:
-            served = loaded[folder].signatures[signature]
-            found = served(**{name: tf.constant(value) for name, value in inputs.items()})
-            answers.append({name: value.numpy() for name, value in found.items()})
+            session, meta = loaded[folder]
+            served = meta.signature_def[signature]
+            feeds = {served.inputs[name].name: value for name, value in inputs.items()}
+            answers.append(session.run({name: found.name for name, found in served.outputs.items()}, feeds))
         except tf.errors.InvalidArgumentError as error:
             answers.append(error.message)
     pickle.dump(answers, sys.stdout.buffer)
@@ -314,6 +321,14 @@ def test_the_row_at_fault_is_named(served, request_name, message):
     assert message in served[request_name].replace('\\"', '"')
 
 
+def test_whom_tf_loads_answers_as_servers_do(exported, served):
+    """`tf.saved_model.load` has functions of its own where signatures share a part of the graph (`sharing`)."""
+    loaded = tf.saved_model.load(exported[1])
+    for name in ("wmt_de_en", "wsj_parsing"):
+        found = loaded.signatures[name](tf.constant(INPUTS["language"]))
+        np.testing.assert_array_equal(found["outputs"], served[f"{name} 3"]["outputs"])
+
+
 def test_a_reduced_model_answers_as_the_whole(run):
     made, folder = run
     whole, description, _ = load_trained(made, folder)
@@ -364,6 +379,12 @@ def test_signatures_records_and_operations(exported):
     names = [getattr(r, r.WhichOneof("log_type")).request.model_spec.signature_name for r in records]
     assert sorted(names) == sorted(served)
     assert operations.unknown(operations.operations(saved)) == []
+    # Signatures that share a part of the graph, so that a server holds it once.
+    outputs = {name: signatures[name].outputs["scores"].name for name in served}
+    texts = {p.name for p in PROBLEMS if p.inputs == "language"} | {"tokens"}
+    assert len({outputs[name] for name in texts}) == 1 and len(set(outputs.values())) == 5
+    calls = [node for node in operations.nodes(saved.meta_graphs[0].graph_def) if node.op == "PartitionedCall"]
+    assert calls and all(node.attr["_lower_as_multi_device_function"].b for node in calls)
 
 
 def test_saved_model_cli_shows_what_clients_need(exported, capsys):
