@@ -98,6 +98,7 @@ def test_status_metadata_versions_and_labels(server):
 
 
 PREDICT = f"{MODEL}:predict"
+RAW = b'{"signature_name": "raw", "inputs": '
 WRONG = [
     ("PUT", PREDICT, {}, 400, "Malformed request"),
     ("POST", MODEL, {}, 400, "Malformed request"),
@@ -117,8 +118,10 @@ WRONG = [
     ("POST", PREDICT, b'{"instances": ["a"', 400, "JSON Parse error"),
     ("POST", PREDICT, b'{"instances": ["\xff"]}', 400, "not UTF-8"),
     ("POST", PREDICT, b"[" * 100_000, 400, "JSON Parse error"),
-    ("POST", PREDICT, b'{"instances": [' + b"[" * 40 + b"]" * 42 + b"}", 400, "nested deeper than 16 levels"),
-    ("POST", PREDICT, b'{"instances": ' + b"[" * 900 + b"]" * 900 + b"}", 400, "nested deeper than 16 levels"),
+    ("POST", PREDICT, RAW + b"[" * 40 + b"]" * 40 + b"}", 400, "nested deeper than 16 levels"),
+    ("POST", PREDICT, RAW + b"[" * 900 + b"]" * 900 + b"}", 400, "nested deeper than 16 levels"),
+    ("POST", PREDICT, RAW + b'["a", ' + b"[" * 900 + b"]" * 901 + b"}", 400, "unexpected level"),
+    ("POST", PREDICT, RAW + b'[{"b64": ' + b"[" * 900 + b"]" * 900 + b"}]}", 400, "not formatted correctly for base64"),
     ("POST", PREDICT, b'{"instances": [' + b"9" * 5000 + b"]}", 400, "JSON Parse error"),
     ("POST", PREDICT, ["a"], 400, "Is not object"),
     ("POST", PREDICT, {"signature_name": 3, "instances": ["a"]}, 400, "'signature_name' key must be a string"),
