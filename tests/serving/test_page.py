@@ -194,6 +194,27 @@ def test_everything_to_press_has_a_name_and_headings_do_not_jump(page):
     )
 
 
+def test_axe_finds_nothing(page, tmp_path):
+    """Deque's checks of accessibility, where `pip install axe-selenium-python` has brought them."""
+    axe_selenium_python = pytest.importorskip("axe_selenium_python", reason="axe: pip install axe-selenium-python")
+    Image.new("RGB", (40, 30), (0, 255, 0)).save(tmp_path / "green.png")
+    axe = axe_selenium_python.Axe(page.browser)
+    axe.inject()
+
+    def findings():
+        return [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in axe.run()["violations"]]
+
+    assert findings() == []
+    page.choose("wsj_parsing")
+    page.type("the dog")
+    page.ask()
+    assert findings() == []
+    page.choose("imagenet")
+    page.upload(tmp_path / "green.png")
+    page.ask()
+    assert findings() == []
+
+
 def test_trees_are_told_from_text(page):
     assert page.run("parseTree('(S (NP (DT a)) (VP (VB b)))').children.map((c) => c.label).join()") == "NP,VP"
     for text in ("plain", "(S (NP a)", "(S a))", "(", "", "a (S b)"):
