@@ -147,7 +147,7 @@ class Answers(tf.Module):
             path, commands = (tf.gather_nd(tf.constant(table), places) for table in (path_table, command_table))
             found = tf.gather(tf.constant(["text", "a picture", "a sound"]), places[:, 1])
             fits = require(path >= 0, rows, "inputs", tf.strings.join([quoted, " does not take ", found]))
-            inputs = held(inputs, fits)
+            inputs, path = held((inputs, path), fits)
             outputs, scores = tf.fill([count], ""), tf.zeros([count])
             for index, one in enumerate(paths):
                 if one.kind == "class":

@@ -85,11 +85,11 @@ def answer_all(folder: str) -> None:
     Raises:
       RunError: a score that is not finite. OpError: of a signature.
     """
-    settings = tf.compat.v1.ConfigProto()
+    records, settings = recorded(folder), tf.compat.v1.ConfigProto()
     settings.graph_options.rewrite_options.disable_meta_optimizer = True
     with tf.compat.v1.Session(graph=tf.Graph(), config=settings) as session:
         meta = tf.compat.v1.saved_model.loader.load(session, [tf.saved_model.SERVING], folder)
-        for name, inputs in recorded(folder):
+        for name, inputs in records:
             signature = meta.signature_def[name]
             feeds = {signature.inputs[key].name: value for key, value in inputs.items()}
             found = session.run({key: output.name for key, output in signature.outputs.items()}, feeds)

@@ -46,10 +46,13 @@ def measure(folder: str, requests: list[dict], session_config: bytes = b"") -> d
         "config": base64.b64encode(session_config).decode(),
         "requests": requests,
     }
-    done = subprocess.run(
-        [sys.executable, os.path.abspath(__file__)], input=json.dumps(work), capture_output=True, text=True,
-        timeout=_TIMEOUT_SECONDS, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            [sys.executable, os.path.abspath(__file__)], input=json.dumps(work), capture_output=True, text=True,
+            timeout=_TIMEOUT_SECONDS, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise CApiError(f"{folder} by the C API: not done within {_TIMEOUT_SECONDS:.0f} s") from error
     if done.returncode:
         raise CApiError(f"{folder} by the C API: exit status {done.returncode}: {done.stderr.strip()[-500:]}")
     return json.loads(done.stdout)

@@ -35,8 +35,10 @@ def limited(publish, start_server, tmp_path):
         yield f"http://127.0.0.1:{running.server.rest_port}", limits
 
 
-def test_a_soak_finds_good_requests_whole_and_bad_ones_refused(limited):
+def test_a_soak_finds_good_requests_whole_and_bad_ones_refused(limited, monkeypatch):
     url, limits = limited
+    known = attacks.bodies(limits.max_body_bytes)  # the small model has no limits of its own
+    monkeypatch.setattr(attacks, "bodies", lambda most: {"deep_json": known["deep_json"]})
     found = asyncio.run(load.soak(url, os.getpid(), BODIES, limits, 2, 10.0, 400))
     assert found["good_answered"] > 20 and found["good_lost"] == found["good_changed"] == 0
     kinds = ("malformed", "oversized", "slow_body", "slow_head", "cut_off", "foreign", "deep_json", "idle_socket")
@@ -94,7 +96,8 @@ def test_a_soak_tells_of_losses(limited, monkeypatch):
         return await real(session, base_url, body)
 
     monkeypatch.setattr(load, "_post", sometimes_slow)
-    found = asyncio.run(load.soak(url, os.getpid(), good, limits, 1, 10.0, 60))
+    monkeypatch.setattr(attacks, "bodies", lambda most: {"deep_json": (b"{", 400)})
+    found = asyncio.run(load.soak(url, os.getpid(), good, limits, 1, 10.0, 120))
     assert found["good_lost"] > 0 and found["wrong_code malformed: 200"] == found["bad_malformed"] > 0
 
 
