@@ -209,7 +209,7 @@ async def soak(
         state = _Soak(base_url, limits, time.monotonic() + seconds, max_requests)
         tasks = [_good(state, session, bodies, expected, start) for start in range(workers)]
         tasks += [_malformed(state, session), _oversized(state, session), _cut_off(state, bodies)]
-        tasks += [_slow(state, "slow_body", _head(10_000), 504)]
+        tasks += [_slow(state, "slow_body", _head(min(10_000, limits.max_body_bytes)), 504)]
         tasks += [_slow(state, "slow_head", _head(1)[:-2] + b"X: ", None)]
         tasks += [_attacking(state, session), _foreign(state, session), _idle(state)]
         if publish:

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import gc
 import json
 import re
 
@@ -26,6 +27,8 @@ def parse(body: bytes) -> dict:
     """
     if not body:
         raise invalid("JSON Parse error: The document is empty")
+    collecting = gc.isenabled()
+    gc.disable()  # millions of lists would be gone through again and again for cycles, of which JSON has none
     try:
         found = json.loads(body.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -36,6 +39,9 @@ def parse(body: bytes) -> dict:
         raise invalid("JSON Parse error: nested too deeply") from error
     except ValueError as error:  # a number of thousands of digits
         raise invalid(f"JSON Parse error: {error}") from error
+    finally:
+        if collecting:
+            gc.enable()
     if not isinstance(found, dict):
         raise invalid(f"JSON Value: {_shown(found)} Is not object")
     return found
