@@ -7,6 +7,7 @@ docs/export.md says what clients send and get.
 """
 
 import os
+import signal
 import time
 
 import tensorflow as tf
@@ -31,10 +32,16 @@ _DTYPE = flags.DEFINE_enum("dtype", "float32", save.DTYPES, "Type of the stored 
 _RUN_WARMUP = flags.DEFINE_bool("run_warmup", True, "Answer every warm-up record before the version gets its number.")
 
 
+def _end(number, _):
+    signal.signal(number, signal.SIG_IGN)  # the clearing up is not to be interrupted
+    raise KeyboardInterrupt
+
+
 def main(_):
     logging.set_verbosity(logging.WARNING)  # TensorFlow would name each of a thousand captured weights
     tf.get_logger().setLevel("ERROR")  # it warns that a server's way into a session is old
     start, model_dir = time.monotonic(), _MODEL_DIR.value
+    signal.signal(signal.SIGTERM, _end)  # what is written aside is removed on the way out
     try:
         config.parse(_GIN_FILE.value or [os.path.join(model_dir, "config.gin")], _GIN_PARAM.value)
         run = use_folder(config.configured(experiment.Experiment)(), model_dir)
@@ -44,6 +51,8 @@ def main(_):
         )
     except (config.ConfigError, example.CorpusError, RunError) as error:
         raise SystemExit(f"export.py: {error}") from error
+    except KeyboardInterrupt as error:
+        raise SystemExit("export.py: interrupted; nothing has been left behind.") from error
     print(f"Written to {folder} in {time.monotonic() - start:.0f} s")
     megabytes, seconds = save.size_on_disk(folder) / 1e6, save.load_seconds(folder)
     print(f"Size on disk: {megabytes:.1f} MB; load time, before warm-up: {seconds:.1f} s")

@@ -3,15 +3,19 @@
     python bin/serve.py --export_dir=exports/mini
     curl -d '{"signature_name": "wmt_en_de", "instances": ["The cat sleeps."]}' localhost:8501/v1/models/t2t_mm:predict
 
-then open http://localhost:8501/ for a page to try every problem. In production serve the same folder with TensorFlow
-Serving (docs/serving.md); this server speaks its REST and gRPC interfaces but is not hardened or tuned as it is.
+then open http://localhost:8501/ for a page to try every problem. It listens at once, and answers 503 until the version is
+loaded and warmed up. In production serve the same folder with TensorFlow Serving (docs/serving.md, which also says where
+the two differ); this server speaks its REST and gRPC interfaces but is not hardened or tuned as it is.
 """
 
 import asyncio
+import os
+import sys
 
 import tensorflow as tf
 from absl import app, flags, logging
 
+from t2t_mm.serving import memory
 from t2t_mm.serving import server as serving
 from t2t_mm.serving.batching import BatchSettings
 from t2t_mm.serving.errors import ServingError
@@ -32,8 +36,11 @@ _BATCH_TIMEOUT = flags.DEFINE_float("batch_timeout_ms", 2.0, "How long a batch t
 _ENQUEUED = flags.DEFINE_integer("max_enqueued", 256, "Most examples waiting or running; then 429.", lower_bound=1)
 _THREADS = flags.DEFINE_integer("num_batch_threads", 2, "Batches run at once.", lower_bound=1)
 _BODY = flags.DEFINE_float("max_body_mib", 16.0, "Most MiB of a request.", lower_bound=0.001)
-_CONCURRENT = flags.DEFINE_integer("max_concurrent", 64, "Most requests at once; then 429.", lower_bound=1)
+_CONCURRENT = flags.DEFINE_integer("max_concurrent", 64, "Most requests waiting or answered at once; then 429.", lower_bound=1)
 _TIMEOUT = flags.DEFINE_float("timeout_seconds", 30.0, "Time for a request, then 504; and for its headers.", lower_bound=0.001)
+_ALLOWED = flags.DEFINE_list(
+    "allowed_hosts", [], "Further names this server is asked by, and origins (https://demo.example) of pages that ask it."
+)
 _DRAIN = flags.DEFINE_float("drain_seconds", 30.0, "Time for requests under way at SIGTERM.", lower_bound=0)
 
 
@@ -47,11 +54,15 @@ def labels() -> dict[str, int]:
     return found
 
 
-def announce(server: serving.Server) -> None:
+def listening(server: serving.Server) -> None:
     where = [f"REST and page http://{_HOST.value}:{server.rest_port}/"] if server.rest_port is not None else []
     where += [f"gRPC {_HOST.value}:{server.grpc_port}"] if server.grpc_port is not None else []
-    print(f"Serving {_MODEL_NAME.value} from {_EXPORT_DIR.value}: {', '.join(where)}", flush=True)
+    print(f"Loading {_MODEL_NAME.value} from {_EXPORT_DIR.value}: {', '.join(where)}", flush=True)
     print("For trying an export; in production serve this folder with TensorFlow Serving: docs/serving.md", flush=True)
+
+
+def announce(server: serving.Server) -> None:
+    print(f"Serving {_MODEL_NAME.value}.", flush=True)
 
 
 def main(_):
@@ -63,11 +74,18 @@ def main(_):
     )
     limits = Limits(int(_BODY.value * 2**20), _CONCURRENT.value, _TIMEOUT.value)
     ports = (None if port < 0 else port for port in (_REST_PORT.value, _GRPC_PORT.value))
-    settings = serving.Settings(_HOST.value, *ports, _POLL.value, _DRAIN.value)
+    settings = serving.Settings(_HOST.value, *ports, _POLL.value, _DRAIN.value, tuple(_ALLOWED.value))
+    server = serving.Server(versions, batching, limits, settings)
+    memory.bound()
     try:
-        asyncio.run(serving.Server(versions, batching, limits, settings).serve_until_signalled(announce))
+        asyncio.run(server.serve_until_signalled(announce, listening))
     except ServingError as error:
         raise SystemExit(f"serve.py: {error}") from error
+    if server.loading:  # TensorFlow cannot be interrupted in it, and must not be torn down under it
+        logging.flush()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 if __name__ == "__main__":

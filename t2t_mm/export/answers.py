@@ -7,7 +7,9 @@ import keras
 import tensorflow as tf
 import tensorflow_text
 
-from t2t_mm.export import reading
+from t2t_mm.export import limits, reading
+from t2t_mm.export.limits import held, require
+from t2t_mm.export.sharing import Group, Member
 from t2t_mm.export.trees import bracketed
 from t2t_mm.inference.search import beam_search, weights_read_once
 from t2t_mm.input.buckets import BatchSettings
@@ -37,6 +39,24 @@ class Path:
     modality: str
     kind: str
     labels: str = ""
+
+
+def _paired(command, inputs, what: str):
+    """command [B], inputs [B, ...] -> both when they go together, their count and the rows' numbers."""
+    count = tf.shape(inputs)[0]
+    alike = tf.debugging.Assert(tf.size(command) == count, [f"command and {what} differ in length"])
+    command, inputs = held((command, inputs), alike, limits.require_rows(count, what))
+    return command, inputs, count, tf.range(count)
+
+
+def _widened(ids, length):  # [b, S] -> [b, length]
+    return tf.pad(ids, [[0, 0], [0, length - tf.shape(ids)[1]]], constant_values=PADDING_ID)
+
+
+def _named(function: Callable, specs: dict[str, tf.TensorSpec]) -> Callable:
+    """`function`, which takes inputs by these names, traced."""
+    named = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in specs.items()}
+    return tf.function(function, autograph=False).get_concrete_function(**named)
 
 
 def path_of(problem: Problem) -> Path:
@@ -83,6 +103,7 @@ class Answers(tf.Module):
         """inputs [B] -> {"outputs" [B] text or tree, "scores" [B]}, or {"classes", "scores"} [B, k], best first."""
 
         def answer(inputs):
+            inputs = held(inputs, limits.require_rows(tf.size(inputs), "inputs"))
             rows = tf.range(tf.size(inputs))
             commands = tf.fill([tf.size(inputs)], self._network.command_id(problem.command))
             if problem.targets == "class":
@@ -97,6 +118,7 @@ class Answers(tf.Module):
         feature = EXAMPLE_FEATURES[problem.inputs]
 
         def answer(inputs):
+            inputs = held(inputs, limits.require_rows(tf.size(inputs), "inputs"))
             parsed = tf.io.parse_example(inputs, {feature: tf.io.FixedLenFeature([], tf.string)})[feature]
             commands = tf.fill([tf.size(inputs)], self._network.command_id(problem.command))
             found = self._classes(problem.inputs, problem.name, parsed, tf.range(tf.size(inputs)), commands)
@@ -113,56 +135,145 @@ class Answers(tf.Module):
         places = [[(name, modality) for modality in reading.MODALITIES] for name in names]
         path_table = [[paths.index(routes[p][0]) if p in routes else -1 for p in row] for row in places]
         command_table = [[routes[p][1] if p in routes else 0 for p in row] for row in places]
-        known = f"; this export knows {', '.join(names)}"
+        known = f"; this export knows {', '.join(self._takes(name) for name in names)}"
 
         def answer(command, inputs):
-            count = tf.size(inputs)
-            rows = tf.range(count)
-            tf.debugging.assert_equal(tf.size(command), count, "command and inputs differ in length")
+            command, inputs, count, rows = _paired(command, inputs, "inputs")
             named = command[:, None] == tf.constant(names)[None]
-            message = tf.strings.join(['unknown command "', command, '"', known])
-            reading.require(tf.reduce_any(named, axis=1), rows, "command", message)
+            quoted = tf.strings.join(['"', limits.shown(command), '"'])
+            message = tf.strings.join(["unknown command ", quoted, known])
+            inputs = held(inputs, require(tf.reduce_any(named, axis=1), rows, "command", message))
             places = tf.stack([tf.argmax(named, axis=1, output_type=tf.int32), reading.modality(inputs)], axis=1)
             path, commands = (tf.gather_nd(tf.constant(table), places) for table in (path_table, command_table))
             found = tf.gather(tf.constant(["text", "a picture", "a sound"]), places[:, 1])
-            reading.require(path >= 0, rows, "inputs", tf.strings.join(['"', command, '" does not take ', found]))
+            fits = require(path >= 0, rows, "inputs", tf.strings.join([quoted, " does not take ", found]))
+            inputs, path = held((inputs, path), fits)
             outputs, scores = tf.fill([count], ""), tf.zeros([count])
             for index, one in enumerate(paths):
-                here = tf.where(path == index)
-                part = lambda x: tf.gather_nd(x, here)  # noqa: B023, E731
-                answers, answer_scores = tf.cond(
-                    tf.size(here) > 0,
-                    lambda: self._answer(one, part(inputs), part(rows), part(commands)),  # noqa: B023
-                    lambda: (tf.fill([0], ""), tf.zeros([0])),
-                )
-                outputs = tf.tensor_scatter_nd_update(outputs, here, answers)
-                scores = tf.tensor_scatter_nd_update(scores, here, answer_scores)
+                if one.kind == "class":
+                    here = tf.where(path == index)[:, 0]
+                    best, best_scores = self._best_class(one, inputs, rows, commands, here)
+                    outputs = tf.tensor_scatter_nd_update(outputs, here[:, None], best)
+                    scores = tf.tensor_scatter_nd_update(scores, here[:, None], best_scores)
+            kinds = tf.gather(tf.constant([one.kind for one in paths]), path)
+            written = tf.where(kinds != "class", places[:, 1], -1)
+            texts, text_scores, order = self._texts(written, inputs, rows, commands)
+            outputs = tf.tensor_scatter_nd_update(outputs, order[:, None], texts)
+            scores = tf.tensor_scatter_nd_update(scores, order[:, None], text_scores)
+            if any(one.kind == "tree" for one in paths):
+                here = tf.where(kinds == "tree")
+                sentences, numbers = tf.gather_nd(inputs, here), tf.gather_nd(rows, here)
+                sentences = limits.short_texts(sentences, numbers, self._batches.max_length)
+                trees = bracketed(tf.gather_nd(outputs, here), sentences)
+                outputs = tf.tensor_scatter_nd_update(outputs, here, trees)
             return {"outputs": outputs, "scores": scores}
 
         return self._signature(answer, command=_STRINGS, inputs=_STRINGS)
 
+    def groups(self) -> dict[str, Group]:
+        """Signatures that share a part of the graph (`sharing`): those of text and `tokens`, and those of each class problem
+        with its Classify."""
+        found = {}
+        texts = [one for one in self._problems if one.inputs == "language" and one.targets != "class"]
+        if texts:
+            members = {
+                one.name: Member(
+                    {"inputs": one.name}, {"outputs": "trees" if one.targets == "tree" else "texts", "scores": "scores"}
+                )
+                for one in texts
+            }
+            members["tokens"] = Member(
+                {"command": "tokens_command", "ids": "tokens_ids"}, {"outputs": "ids", "scores": "scores"}
+            )
+            found["shared_texts"] = Group(self._text_group(texts), members)
+        for problem in self._problems:
+            if problem.targets == "class":
+                members = {
+                    name: Member({"inputs": name}, {"classes": "classes", "scores": "scores"})
+                    for name in (problem.name, f"{problem.name}_classify")
+                }
+                found[f"shared_{problem.name}"] = Group(self._class_group(problem), members)
+        return found
+
+    def _text_group(self, problems: Sequence[Problem]) -> Callable:
+        """Each problem's inputs, tokens_command, tokens_ids -> texts, trees (of them), ids, scores; one kind is not empty."""
+        most = self._batches.max_length
+
+        def answer(tokens_command, tokens_ids, **inputs):
+            given = [inputs[problem.name] for problem in problems]
+            sentences = tf.concat(given, axis=0)
+            count = tf.size(sentences) + tf.shape(tokens_ids)[0]
+            sentences, tokens_ids = held((sentences, tokens_ids), limits.require_rows(count, "inputs"))
+            sentences = limits.short_texts(sentences, tf.range(tf.size(sentences)), most)
+            ids, _ = reading.read_texts(sentences, tf.range(tf.size(sentences)), self.sentencepiece, most)
+            other_ids, other_commands = self._checked_tokens(tokens_command, tokens_ids)
+            longest = tf.maximum(tf.shape(ids)[1], tf.shape(other_ids)[1])
+            ids = tf.concat([_widened(ids, longest), _widened(other_ids, longest)], axis=0)
+            named = [tf.fill([tf.size(x)], self._network.command_id(p.command)) for x, p in zip(given, problems)]
+            commands = tf.concat([*named, other_commands], axis=0)
+            encoded, padding = self._encode("language")(ids, ids == PADDING_ID)[:2]
+            found, scores = self._search(encoded, padding, commands)
+            texts = self._detokenize(found)
+            answers = {"texts": texts, "ids": found, "scores": scores}
+            if any(problem.targets == "tree" for problem in problems):
+                answers["trees"] = bracketed(texts[: tf.size(sentences)], sentences)
+            return answers
+
+        specs = {problem.name: _STRINGS for problem in problems}
+        specs |= {"tokens_command": _STRINGS, "tokens_ids": tf.TensorSpec([None, None], tf.int32)}
+        return _named(answer, specs)
+
+    def _class_group(self, problem: Problem) -> Callable:
+        feature, parsed = EXAMPLE_FEATURES[problem.inputs], f"{problem.name}_classify"
+
+        def answer(**given):
+            examples = tf.io.parse_example(given[parsed], {feature: tf.io.FixedLenFeature([], tf.string)})[feature]
+            inputs = tf.concat([given[problem.name], examples], axis=0)
+            inputs = held(inputs, limits.require_rows(tf.size(inputs), "inputs"))
+            commands = tf.fill([tf.size(inputs)], self._network.command_id(problem.command))
+            found = self._classes(problem.inputs, problem.name, inputs, tf.range(tf.size(inputs)), commands)
+            return dict(zip(("classes", "scores"), found))
+
+        return _named(answer, {problem.name: _STRINGS, parsed: _STRINGS})
+
+    def _takes(self, name: str) -> str:
+        """The name with the inputs it takes, as in "To-German (text; never trained from a picture)"; the page reads it."""
+        said = dict(zip(reading.MODALITIES, ("text", "a picture", "a sound")))
+        trained = {p.inputs for p in self._problems if name in (p.command, p.name)}
+        takes = [modality for known, modality in self.routes() if known == name]
+        known, new = ([m for m in reading.MODALITIES if m in takes and (m in trained) == old] for old in (True, False))
+        listed = [", ".join(said[modality] for modality in some) for some in (known, new) if some]
+        return f"{name} ({'; never trained from '.join(listed)})"
+
     def tokens(self) -> Callable:
         """command [B] (a token), ids [B, S] padded with 0 -> {"outputs" [B, max_length], "scores" [B]}."""
-        names = [name for (name, modality), (path, _) in self.routes().items() if self._is_token(name, modality, path)]
-        known = f"; on ids this export knows {', '.join(names)}"
 
         def answer(command, ids):
-            rows = tf.range(tf.shape(ids)[0])
-            named = command[:, None] == tf.constant(names)[None]
-            message = tf.strings.join(['unknown command "', command, '"', known])
-            reading.require(tf.reduce_any(named, axis=1), rows, "command", message)
-            valid = tf.reduce_all(tf.logical_and(ids >= 0, ids < self._vocabulary_size), axis=1)
-            # Asserts do not hold back what needs none of their results: the table is only asked for ids it has.
-            ids = tf.where(valid[:, None], ids, PADDING_ID)
-            reading.require(valid, rows, "ids", f"an id outside 0 to {self._vocabulary_size - 1}")
-            reading.require(tf.reduce_any(ids != PADDING_ID, axis=1), rows, "ids", "nothing but padding")
-            commands = tf.gather(
-                tf.constant([self._network.command_id(name) for name in names]), tf.argmax(named, axis=1)
-            )
+            command, ids = _paired(command, ids, "ids")[:2]
+            ids, commands = self._checked_tokens(command, ids)
             encoded, padding = self._encode("language")(ids, ids == PADDING_ID)[:2]
             return dict(zip(("outputs", "scores"), self._search(encoded, padding, commands)))
 
         return self._signature(answer, command=_STRINGS, ids=tf.TensorSpec([None, None], tf.int32))
+
+    def _checked_tokens(self, command, ids):  # [b], [b, S] -> ids [b, S], ids of the commands [b]
+        names = [name for (name, modality), (path, _) in self.routes().items() if self._is_token(name, modality, path)]
+        known = f"; on ids this export knows {', '.join(names)}"
+        most, rows = self._batches.max_length, tf.range(tf.shape(ids)[0])
+        alike = tf.debugging.Assert(tf.size(command) == tf.size(rows), ["command and ids differ in length"])
+        command, ids = held((command, ids), alike)
+        named = command[:, None] == tf.constant(names)[None]
+        message = tf.strings.join(['unknown command "', limits.shown(command), '"', known])
+        checks = [require(tf.reduce_any(named, axis=1), rows, "command", message)]
+        length = tf.shape(ids)[1]
+        message = tf.strings.join([tf.strings.as_string(length), f" tokens; at most {most} are read"])
+        ids = held(ids, require(tf.fill([tf.size(rows)], length <= most), rows, "ids", message))
+        valid = tf.reduce_all(tf.logical_and(ids >= 0, ids < self._vocabulary_size), axis=1)
+        checks.append(require(valid, rows, "ids", f"an id outside 0 to {self._vocabulary_size - 1}"))
+        said = tf.logical_and(ids != PADDING_ID, ids != END_ID)
+        checks.append(require(tf.reduce_any(said, axis=1), rows, "ids", "no token but padding and end"))
+        commands = [self._network.command_id(name) for name in names]
+        return held(ids, *checks), tf.gather(tf.constant(commands), tf.argmax(named, axis=1))
 
     def _is_token(self, name: str, modality: str, path: Path) -> bool:
         return modality == "language" and path.kind != "class" and name in self._network.commands
@@ -191,11 +302,9 @@ class Answers(tf.Module):
     # Pipelines, traced once, each [b] rows of one kind; `rows` are their numbers in the request.
 
     def _answer(self, path: Path, inputs, rows, commands):  # -> outputs [b], scores [b]
-        if path.kind == "class":
-            classes, scores = self._classes(path.modality, path.labels, inputs, rows, commands)
-            return classes[:, 0], scores[:, 0]
-
         def answer(inputs, rows, commands):
+            if path.kind == "tree":  # they are read once more, for their words
+                inputs = limits.short_texts(inputs, rows, self._batches.max_length)
             encoded, padding = self._encoded(path.modality, inputs, rows)[:2]
             ids, scores = self._search(encoded, padding, commands)
             texts = self._detokenize(ids)
@@ -203,8 +312,47 @@ class Answers(tf.Module):
 
         return self._pipeline(f"{path.kind}_of_{path.modality}", answer)(inputs, rows, commands)
 
+    def _best_class(self, path: Path, inputs, rows, commands, here):  # here [b], which rows -> outputs [b], scores [b]
+        def some():
+            arguments = (tf.gather(tensor, here) for tensor in (inputs, rows, commands))
+            classes, scores = self._classes(path.modality, path.labels, *arguments)
+            return classes[:, 0], scores[:, 0]
+
+        return tf.cond(tf.size(here) > 0, some, lambda: (tf.fill([0], ""), tf.zeros([0])))
+
+    def _texts(self, modalities, inputs, rows, commands):
+        """What the rows of all modalities say, in one search.
+
+        Args:
+          modalities: [B], index in reading.MODALITIES, -1 for a row that is answered otherwise.
+
+        Returns: texts [b], scores [b], and which row each is of [b].
+        """
+        parts = []
+        for index, modality in enumerate(reading.MODALITIES):
+            if modality not in {problem.inputs for problem in self._problems}:
+                continue
+            here = tf.where(modalities == index)[:, 0]
+            given = tf.gather(inputs, here), tf.gather(rows, here)
+            some = lambda: self._encoded(modality, *given)[:2]  # noqa: B023, E731
+            none = lambda: (tf.zeros([0, 1, self._network.depth]), tf.fill([0, 1], True))  # noqa: E731
+            parts.append((*tf.cond(tf.size(here) > 0, some, none), here))
+        longest = tf.reduce_max([tf.shape(padding)[1] for _, padding, _ in parts])
+        room = [[[0, 0], [0, longest - tf.shape(padding)[1]]] for _, padding, _ in parts]
+        encoded = tf.concat([tf.pad(part[0], [*r, [0, 0]]) for part, r in zip(parts, room)], axis=0)
+        padding = tf.concat([tf.pad(part[1], r, constant_values=True) for part, r in zip(parts, room)], axis=0)
+        order = tf.concat([part[2] for part in parts], axis=0)
+
+        def search():
+            ids, scores = self._search(encoded, padding, tf.gather(commands, order))
+            return self._detokenize(ids), scores
+
+        texts, scores = tf.cond(tf.size(order) > 0, search, lambda: (tf.fill([0], ""), tf.zeros([0])))
+        return texts, scores, order
+
     def _encoded(self, modality: str, inputs, rows):  # -> encoded [b, S, D], padding [b, S], grid [2]
         if modality == "language":
+            inputs = limits.short_texts(inputs, rows, self._batches.max_length)
             features = reading.read_texts(inputs, rows, self.sentencepiece, self._batches.max_length)
         elif modality == "image":
             features = (reading.read_pictures(inputs, rows, self._batches.image_size),)
@@ -269,7 +417,7 @@ class Answers(tf.Module):
         return [tf.TensorSpec([None, None, self._network.depth], tf.float32), tf.TensorSpec([None, None], tf.bool)]
 
     def _pipeline(self, name: str, function: Callable) -> Callable:
-        """inputs, rows, commands -> answers. Inlined: a call within a call takes TensorFlow long to start."""
+        """inputs, rows, commands -> answers."""
         return self._once(name, function, [_STRINGS, _NUMBERS, _NUMBERS])
 
     def _part(self, name: str, function: Callable, signature) -> Callable:
@@ -279,12 +427,11 @@ class Answers(tf.Module):
             with self._weights():
                 return function(*arguments)
 
-        # Not inlined into every signature: TensorFlow then optimises it once, not ten times.
-        return self._once(name, scoped, signature, experimental_attributes={"_noinline": True})
+        return self._once(name, scoped, signature)
 
-    def _once(self, name: str, function: Callable, signature, **options) -> Callable:
+    def _once(self, name: str, function: Callable, signature) -> Callable:
         if name not in self._functions:
-            self._functions[name] = tf.function(function, input_signature=signature, autograph=False, **options)
+            self._functions[name] = tf.function(function, input_signature=signature, autograph=False)
         return self._functions[name]
 
     def _weights(self):

@@ -11,52 +11,49 @@ import tensorflow as tf
 from t2t_mm.corpora import sound_files
 from t2t_mm.corpora.resampling import resample
 from t2t_mm.corpora.sounds import SAMPLE_RATES
+from t2t_mm.export import limits
+from t2t_mm.export.byte_strings import number, starts_with, substring
+from t2t_mm.export.limits import MOST_PIXELS, held, require
 from t2t_mm.input.features import AudioFeatures
 
 MODALITIES = ("language", "image", "audio")
 _JPEG, _PNG, _WAVS = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", (b"RIFF", b"RF64", b"BW64")
 _ORIENTATION = 0x0112  # the tag of EXIF that says which way up a camera was held
 _MOST_PARTS = 1000  # segments of a JPEG, chunks of a PNG or tags of EXIF that are looked through
-_MOST_PIXELS = 2**26  # of a picture before it is resized: 800 MB as float32
 
 
 def modality(inputs: tf.Tensor) -> tf.Tensor:
     """[B] strings -> [B] int32, the index in MODALITIES that each one's first bytes tell."""
-    picture = tf.logical_or(_starts_with(inputs, _JPEG), _starts_with(inputs, _PNG))
-    riff = tf.reduce_any([_starts_with(inputs, name) for name in _WAVS], axis=0)
-    sound = tf.logical_and(riff, _substring(inputs, 8, 4) == b"WAVE")
+    picture = tf.logical_or(starts_with(inputs, _JPEG), starts_with(inputs, _PNG))
+    riff = tf.reduce_any([starts_with(inputs, name) for name in _WAVS], axis=0)
+    sound = tf.logical_and(riff, substring(inputs, 8, 4) == b"WAVE")
     return tf.where(picture, 1, tf.where(sound, 2, 0))
 
 
-def require(valid: tf.Tensor, rows: tf.Tensor, what: str, message) -> None:
-    """INVALID_ARGUMENT `what[row]: message` for the first row that is not valid.
+def read_texts(inputs: tf.Tensor, rows: tf.Tensor, tokenizer, max_length: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """[B] UTF-8 -> ids [B, S], padding [B, S]; empty texts and those longer than `max_length` tokens are refused.
 
     Args:
-      valid: [B] boolean. rows: [B] int32, the rows' numbers in the request. message: a string, or strings [B].
+      inputs: as `limits.short_texts` gives them. tokenizer: adds the end token.
     """
-    first = tf.argmin(tf.cast(valid, tf.int32))
-    message = tf.broadcast_to(message, tf.shape(valid))
-    text = lambda: tf.strings.join([what, "[", tf.strings.as_string(rows[first]), "]: ", message[first]])  # noqa: E731
-    whole = tf.reduce_all(valid)
-    tf.debugging.Assert(whole, [tf.cond(whole, lambda: "", text)])
-
-
-def read_texts(inputs: tf.Tensor, rows: tf.Tensor, tokenizer, max_length: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """[B] UTF-8 -> ids [B, S], padding [B, S]; longer texts than `max_length` tokens are refused."""
     kept = tf.strings.unicode_transcode(inputs, "UTF-8", "UTF-8", errors="ignore", replace_control_characters=False)
-    require(kept == inputs, rows, "inputs", "neither a picture nor a sound that is read, nor text in UTF-8")
-    ids = tokenizer.tokenize(inputs)
-    require(ids.row_lengths() <= max_length, rows, "inputs", f"longer than the limit of {max_length} tokens")
+    message = "neither a picture nor a sound that is read, nor text in UTF-8"
+    ids = tokenizer.tokenize(held(inputs, require(kept == inputs, rows, "inputs", message)))
+    lengths = ids.row_lengths()
+    message = ["a text of ", tf.strings.as_string(lengths), f" tokens; at most {max_length} are read"]
+    short = require(lengths <= max_length, rows, "inputs", tf.strings.join(message))
+    ids = held(ids, short, require(lengths > 1, rows, "inputs", "an empty text"))
     return ids.to_tensor(), tf.logical_not(tf.sequence_mask(ids.row_lengths()))
 
 
 def read_pictures(inputs: tf.Tensor, rows: tf.Tensor, size: int) -> tf.Tensor:
     """[B] JPEG or PNG -> [B, size, size, 3] standardised pixels."""
-    require(modality(inputs) == 1, rows, "inputs", "neither a JPEG nor a PNG picture")
+    inputs = held(inputs, require(modality(inputs) == 1, rows, "inputs", "neither a JPEG nor a PNG picture"))
     return tf.map_fn(
         lambda pair: read_picture(pair[0], pair[1], size),
-        (inputs, rows),
+        (limits.small_pictures(inputs, rows), rows),
         fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
+        parallel_iterations=1,  # decoded pictures are large
     )
 
 
@@ -64,28 +61,33 @@ def read_picture(data: tf.Tensor, row: tf.Tensor, size: int) -> tf.Tensor:
     """One picture, [size, size, 3]: what `corpora.pictures.decode_image` and `standardise_image` make of it.
 
     Pillow resizes columns, then rows, and rounds to whole grey levels after each: so does this, and differs by a level
-    at most, where a sum lies at the half.
+    at most, where a sum lies at the half. TensorFlow resizes rows first, and into float32: on its side, the picture is
+    never that large.
     """
-    height, resized = decode_picture(data, row)
-    for shape in ((height, size), (size, size)):
-        resized = tf.image.resize(resized, shape, method="bilinear", antialias=True)
-        resized = tf.floor(tf.clip_by_value(resized, 0.0, 255.0) + 0.5)
+    height, picture = decode_picture(data, row)
+    columns = _resized(tf.transpose(picture, [1, 0, 2]), (size, height))
+    resized = _resized(tf.transpose(columns, [1, 0, 2]), (size, size))
     deviation = tf.maximum(tf.math.reduce_std(resized), (3.0 * size * size) ** -0.5)
     return tf.ensure_shape((resized - tf.reduce_mean(resized)) / deviation, [size, size, 3])
 
 
+def _resized(picture: tf.Tensor, shape: tuple) -> tf.Tensor:
+    resized = tf.image.resize(picture, shape, method="bilinear", antialias=True)
+    return tf.floor(tf.clip_by_value(resized, 0.0, 255.0) + 0.5)
+
+
 def decode_picture(data: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """One JPEG or PNG -> its height, float32 [height, width, 3] in 0..255, as its EXIF orientation says.
+    """One JPEG or PNG -> its height, uint8 [height, width, 3], as its EXIF orientation says.
 
     Damaged and huge ones are refused.
     """
 
     def decode(data):
-        is_jpeg = _starts_with(data, _JPEG)
+        is_jpeg = starts_with(data, _JPEG)
         shape = tf.cond(is_jpeg, lambda: tf.image.extract_jpeg_shape(data)[:2], lambda: _png_shape(data))
         pixels = tf.reduce_prod(tf.cast(shape, tf.int64))
         picture = tf.case(
-            [(pixels > _MOST_PIXELS, lambda: nothing),
+            [(pixels > MOST_PIXELS, lambda: nothing),
              (is_jpeg, lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"))],
             lambda: tf.io.decode_png(data, channels=3),
         )  # fmt: skip
@@ -95,8 +97,8 @@ def decode_picture(data: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tenso
     whole, (pixels, picture) = _attempted(decode, data, (tf.constant(0, tf.int64), nothing))
     message = "a damaged JPEG or PNG picture, or one of a kind that is not read; save it anew as a baseline JPEG or PNG"
     require(whole[None], row[None], "inputs", message)
-    require((pixels <= _MOST_PIXELS)[None], row[None], "inputs", f"a picture of more than {_MOST_PIXELS} pixels")
-    picture = _upright(tf.cast(picture, tf.float32), _orientation(_exif(data)))
+    require((pixels <= MOST_PIXELS)[None], row[None], "inputs", f"a picture of more than {MOST_PIXELS} pixels")
+    picture = _upright(picture, _orientation(_exif(data)))
     return tf.shape(picture)[0], picture
 
 
@@ -118,46 +120,46 @@ def _exif(data: tf.Tensor) -> tf.Tensor:
         """Segments: 0xFF, a kind, and the size of what follows; the pixels come after 0xDA."""
 
         def is_exif(at):
-            return tf.logical_and(_byte(data, at + 1) == 0xE1, _substring(data, at + 4, 6) == b"Exif\0\0")
+            return tf.logical_and(_byte(data, at + 1) == 0xE1, substring(data, at + 4, 6) == b"Exif\0\0")
 
         def before_pixels(at):
             return tf.logical_and(_byte(data, at) == 0xFF, _byte(data, at + 1) != 0xDA)
 
         def step(at):
-            return at + 2 + _number(data, at + 2, 2, True)
+            return at + 2 + number(data, at + 2, 2, True)
 
         at = _walk(2, lambda at: tf.logical_and(before_pixels(at), tf.logical_not(is_exif(at))), step)
-        size = tf.maximum(_number(data, at + 2, 2, True) - 8, 0)
-        return tf.cond(is_exif(at), lambda: _substring(data, at + 10, size), lambda: tf.constant(b""))
+        size = tf.maximum(number(data, at + 2, 2, True) - 8, 0)
+        return tf.cond(is_exif(at), lambda: substring(data, at + 10, size), lambda: tf.constant(b""))
 
     def in_png():
         """Chunks: the size of what follows, a name, that, and a checksum."""
         length = tf.strings.length(data)
 
         def step(at):
-            return tf.minimum(at + 12 + tf.minimum(_number(data, at, 4, True), length), length)
+            return tf.minimum(at + 12 + tf.minimum(number(data, at, 4, True), length), length)
 
         def other(at):
-            return tf.logical_and(at < length, _substring(data, at + 4, 4) != b"eXIf")
+            return tf.logical_and(at < length, substring(data, at + 4, 4) != b"eXIf")
 
         at = _walk(8, other, step)
         found = at < length
-        size = tf.minimum(_number(data, at, 4, True), length)
-        return tf.cond(found, lambda: _substring(data, at + 8, size), lambda: tf.constant(b""))
+        size = tf.minimum(number(data, at, 4, True), length)
+        return tf.cond(found, lambda: substring(data, at + 8, size), lambda: tf.constant(b""))
 
-    return tf.cond(_starts_with(data, _JPEG), in_jpeg, in_png)
+    return tf.cond(starts_with(data, _JPEG), in_jpeg, in_png)
 
 
 def _orientation(exif: tf.Tensor) -> tf.Tensor:
     """The orientation, 1 to 8, in the first directory of a TIFF file: 12 bytes a tag, in either byte order."""
-    big = _starts_with(exif, b"MM")
-    number = lambda at, size: _number(exif, at, size, big)  # noqa: E731
-    is_tiff = tf.logical_and(tf.logical_or(big, _starts_with(exif, b"II")), number(2, 2) == 42)
-    directory = tf.minimum(number(4, 4), tf.strings.length(exif))
-    first, end = directory + 2, directory + 2 + 12 * number(directory, 2)
-    at = _walk(first, lambda at: tf.logical_and(at < end, number(at, 2) != _ORIENTATION), lambda at: at + 12)
-    one = tf.logical_and(number(at + 2, 2) == 3, number(at + 4, 4) == 1)  # 3: of 16 bits
-    value = tf.where(one, number(at + 8, 2), 1)
+    big = starts_with(exif, b"MM")
+    field = lambda at, size: number(exif, at, size, big)  # noqa: E731
+    is_tiff = tf.logical_and(tf.logical_or(big, starts_with(exif, b"II")), field(2, 2) == 42)
+    directory = tf.minimum(field(4, 4), tf.strings.length(exif))
+    first, end = directory + 2, directory + 2 + 12 * field(directory, 2)
+    at = _walk(first, lambda at: tf.logical_and(at < end, field(at, 2) != _ORIENTATION), lambda at: at + 12)
+    one = tf.logical_and(field(at + 2, 2) == 3, field(at + 4, 4) == 1)  # 3: of 16 bits
+    value = tf.where(one, field(at + 8, 2), 1)
     found = tf.reduce_all([is_tiff, at < end, value >= 1, value <= 8])
     return tf.where(found, value, 1)
 
@@ -180,35 +182,37 @@ def _png_shape(data: tf.Tensor) -> tf.Tensor:
 
 def read_sounds(inputs: tf.Tensor, rows: tf.Tensor, audio: AudioFeatures, max_frames: int) -> tuple:
     """[B] WAV -> features [B, time, bins], padding [B, time]; longer than `max_frames` is refused."""
-    require(modality(inputs) == 2, rows, "inputs", "not a WAV sound")
+    inputs = held(inputs, require(modality(inputs) == 2, rows, "inputs", "not a WAV sound"))
     features = tf.map_fn(
-        lambda pair: read_sound(pair[0], pair[1], audio),
-        (inputs, rows),
+        lambda pair: read_sound(pair[0], pair[1], audio, max_frames),
+        (limits.short_sounds(inputs, rows, audio, max_frames, _length), rows),
         fn_output_signature=tf.RaggedTensorSpec([None, audio.bins], tf.float32, ragged_rank=0),
+        parallel_iterations=1,
     )
-    require(features.row_lengths() <= max_frames, rows, "inputs", f"longer than the limit of {max_frames} frames")
     padding = tf.logical_not(tf.sequence_mask(features.row_lengths()))
     return tf.ensure_shape(features.to_tensor(), [None, None, audio.bins]), padding
 
 
-def read_sound(data: tf.Tensor, row: tf.Tensor, audio: AudioFeatures) -> tf.Tensor:
+def read_sound(data: tf.Tensor, row: tf.Tensor, audio: AudioFeatures, max_frames: int) -> tf.Tensor:
     """One sound's features, [time, bins]: what `corpora.sounds.decode_audio` and AudioFeatures make of it."""
     lowest, highest = SAMPLE_RATES
     mono, rate = decode_sound(data, row)
     known = tf.logical_and(rate >= lowest, rate <= highest)
-    require(known[None], row[None], "inputs", f"a sample rate outside {lowest} to {highest} Hz")
+    mono = held(mono, require(known[None], row[None], "inputs", f"a sample rate outside {lowest} to {highest} Hz"))
     rate = tf.clip_by_value(rate, lowest, highest)
+    length = -(-tf.size(mono, tf.int64) * audio.sample_rate // tf.cast(rate, tf.int64))
+    mono = held(mono, limits.require_short(length[None], row[None], audio, max_frames))  # if the header said otherwise
     return audio(tf.cond(rate == audio.sample_rate, lambda: mono, lambda: resample(mono, rate, audio.sample_rate)))
 
 
 def decode_sound(data: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """One WAV -> [samples], the mean of its channels, and its rate in Hz: the rules are those of `plain_wav`."""
     form, begin, size, fits = _find_samples(data)
-    number = lambda at, size: _number(form, at, size, False)  # noqa: E731
-    code, channels, align, bits = number(0, 2), number(2, 2), number(12, 2), number(14, 2)
-    rate = tf.maximum(number(4, 4), 0)
+    field = lambda at, size: number(form, at, size, False)  # noqa: E731
+    code, channels, align, bits = field(0, 2), field(2, 2), field(12, 2), field(14, 2)
+    rate = tf.maximum(field(4, 4), 0)
     described = tf.strings.length(form) >= 16
-    is_extensible = tf.logical_and(code == sound_files.EXTENSIBLE, _substring(form, 25, 15) == sound_files.GUID)
+    is_extensible = tf.logical_and(code == sound_files.EXTENSIBLE, substring(form, 25, 15) == sound_files.GUID)
     code = tf.where(is_extensible, _byte(form, 24), code)
     kinds = [(code, bits) for code, widths in sound_files.CODINGS.items() for bits in widths]
     known = [tf.logical_and(code == a, bits == b) for a, b in kinds]
@@ -236,11 +240,18 @@ def decode_sound(data: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]
     return mono, rate
 
 
+def _length(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Samples of each channel as a WAV's header tells, int64, and the rate; what is damaged is `decode_sound`'s to refuse."""
+    form, _, size, fits = _find_samples(data)
+    block = tf.maximum(number(form, 2, 2, False, tf.int64) * number(form, 14, 2, False, tf.int64) // 8, 1)
+    return tf.where(fits, size, 0) // block, number(form, 4, 4, False, tf.int64)
+
+
 def _find_samples(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """Of a WAV the format chunk; where the samples begin and how many bytes they have; whether the chunks fit the file."""
     length = tf.strings.length(data)
-    name = lambda at: _substring(data, at, 4)  # noqa: E731
-    chunk_size = lambda at: _number(data, at + 4, 4, False, tf.int64)  # noqa: E731
+    name = lambda at: substring(data, at, 4)  # noqa: E731
+    chunk_size = lambda at: number(data, at + 4, 4, False, tf.int64)  # noqa: E731
 
     def more(at, form, wide):
         return tf.logical_and(at + 8 <= length, name(at) != b"data")
@@ -248,9 +259,9 @@ def _find_samples(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.
     def step(at, form, wide):
         begin, size = at + 8, chunk_size(at)
         held = tf.cast(tf.minimum(size, tf.cast(length, tf.int64)), tf.int32)
-        form = tf.cond(name(at) == b"fmt ", lambda: _substring(data, begin, held), lambda: form)
+        form = tf.cond(name(at) == b"fmt ", lambda: substring(data, begin, held), lambda: form)
         is_wide = tf.logical_and(name(at) == b"ds64", size >= 16)
-        wide = tf.where(is_wide, _number(data, begin + 8, 8, False, tf.int64), wide)
+        wide = tf.where(is_wide, number(data, begin + 8, 8, False, tf.int64), wide)
         end = begin + held
         padded = tf.logical_and(held % 2 == 1, tf.reduce_all(name(end) != list(sound_files.UNPADDED)))
         # Of a chunk that reaches beyond the file, a place that no chunk can have.
@@ -300,30 +311,4 @@ def _walk(begin, goes_on: Callable, step: Callable) -> tf.Tensor:
 
 
 def _byte(data: tf.Tensor, position) -> tf.Tensor:
-    return _number(data, position, 1, True)
-
-
-def _number(data: tf.Tensor, position, size: int, big, dtype=tf.int32) -> tf.Tensor:
-    """The unsigned number of `size` bytes at `position` of one string, 0 where it is too short.
-
-    big: whether the highest byte comes first. What the type cannot hold is its largest value.
-    """
-    digits = _substring(data, position, size)
-    whole = tf.strings.length(digits) == size
-    digits = tf.cast(tf.io.decode_raw(tf.where(whole, digits, b"\0" * size), tf.uint8), tf.int64)
-    digits = tf.where(big, digits, digits[::-1])
-    total = tf.zeros([], tf.int64)
-    for place in range(size):
-        total = total * 256 + digits[place]
-    total = tf.where(total < 0, tf.int64.max, total)  # eight bytes with the highest bit set
-    return tf.cast(tf.minimum(total, dtype.max), dtype)
-
-
-def _starts_with(strings: tf.Tensor, prefix: bytes) -> tf.Tensor:
-    return _substring(strings, 0, len(prefix)) == prefix
-
-
-def _substring(strings: tf.Tensor, position, length) -> tf.Tensor:
-    """`strings[position:position + length]` byte by byte, as much of it as there is."""
-    begin = tf.minimum(position, tf.strings.length(strings))
-    return tf.strings.substr(strings, begin, tf.fill(tf.shape(begin), length))
+    return number(data, position, 1, True)

@@ -12,6 +12,7 @@ from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_
 
 from t2t_mm.export.answers import EXAMPLE_FEATURES
 from t2t_mm.problem import Problem
+from t2t_mm.run.errors import RunError
 
 # Where TensorFlow Serving looks for them.
 RECORDS = os.path.join("assets.extra", "tf_serving_warmup_requests")
@@ -62,20 +63,38 @@ def write(folder: str, records: Sequence) -> None:
             writer.write(record.SerializeToString())
 
 
-def answer_all(folder: str) -> None:
-    """Loads an export and answers its records as a server does, which would not serve it after any error."""
-    loaded = tf.saved_model.load(folder)
+def recorded(folder: str) -> list[tuple[str, dict[str, np.ndarray]]]:
+    """(signature, its inputs) of each record of an export."""
+    found = []
     for data in tf.data.TFRecordDataset(os.path.join(folder, RECORDS)):
         record = prediction_log_pb2.PredictionLog.FromString(data.numpy())
         if record.WhichOneof("log_type") == "classify_log":
             request = record.classify_log.request
             examples = [example.SerializeToString() for example in request.input.example_list.examples]
-            inputs = {"inputs": tf.constant(examples)}
+            inputs = {"inputs": np.array(examples, object)}
         else:
             request = record.predict_log.request
-            inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
-        scores = loaded.signatures[request.model_spec.signature_name](**inputs)["scores"]
-        tf.debugging.assert_all_finite(scores, f"{request.model_spec.signature_name}: scores")
+            inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+        found.append((request.model_spec.signature_name, inputs))
+    return found
+
+
+def answer_all(folder: str) -> None:
+    """Loads an export and answers its records as a server does, which would not serve it after any error.
+
+    Raises:
+      RunError: a score that is not finite. OpError: of a signature.
+    """
+    records, settings = recorded(folder), tf.compat.v1.ConfigProto()
+    settings.graph_options.rewrite_options.disable_meta_optimizer = True
+    with tf.compat.v1.Session(graph=tf.Graph(), config=settings) as session:
+        meta = tf.compat.v1.saved_model.loader.load(session, [tf.saved_model.SERVING], folder)
+        for name, inputs in records:
+            signature = meta.signature_def[name]
+            feeds = {signature.inputs[key].name: value for key, value in inputs.items()}
+            found = session.run({key: output.name for key, output in signature.outputs.items()}, feeds)
+            if not np.isfinite(found["scores"]).all():
+                raise RunError(f"{name}: scores are not finite in the answer to its warm-up request.")
 
 
 def _predict(signature: str, **inputs):

@@ -17,6 +17,8 @@ import aiohttp
 import numpy as np
 import psutil
 
+from t2t_mm.lab import attacks
+from t2t_mm.serving import memory
 from t2t_mm.serving.batching import BatchSettings
 from t2t_mm.serving.server import Server, Settings
 from t2t_mm.serving.service import Limits
@@ -27,6 +29,8 @@ _MODEL_NAME = "t2t_mm"
 _PATH = f"/v1/models/{_MODEL_NAME}:predict"
 _BREAK_SECONDS = 0.02  # between bad requests of one kind, so that they disturb rather than displace the good ones
 _REFERENCE_ATTEMPTS = 5  # the first request of a signature that was not warmed up may outlast its time
+_IDLE_SOCKETS = 64
+_IDLE_SECONDS = 2.0  # then others take their place
 _THIRDS = {"after_a_third": 1 / 3, "after_two_thirds": 2 / 3}  # a leak grows from each to the next alike
 
 
@@ -63,6 +67,7 @@ def serving(export_dir: str, batching: BatchSettings, limits: Limits) -> Iterato
 
 
 def _serve(export_dir: str, batching: BatchSettings, limits: Limits, pipe) -> None:
+    memory.bound()
     server = Server(Versions(export_dir, _MODEL_NAME), batching, limits, Settings(rest_port=0, grpc_port=None))
     asyncio.run(server.serve_until_signalled(lambda started: pipe.send(started.rest_port)))
 
@@ -133,14 +138,63 @@ class _Soak:
             self.wrong_codes[f"{kind}: {status}"] = self.wrong_codes.get(f"{kind}: {status}", 0) + 1
 
 
+async def costs(base_url: str, process_id: int, limits: Limits) -> dict[str, dict]:
+    """What each request of `attacks` costs the server when it is sent alone: kind -> figures.
+
+    Args:
+      process_id: of the server. limits: the server's own.
+
+    Returns: for each kind cpu_seconds, the mb by which the resident memory rose at most, and the status; and the
+    dearest of all by either figure, under "dearest".
+    """
+    process, found = psutil.Process(process_id), {}
+    async with _session() as session:
+        for kind, (body, _) in attacks.bodies(limits.max_body_bytes).items():
+            _forget_peak(process_id)
+            before, resident = _cpu_seconds(process), process.memory_info().rss
+            status, _ = await _post(session, base_url, body)
+            peak = max(_peak_bytes(process_id), process.memory_info().rss)
+            found[kind] = {"cpu_seconds": _cpu_seconds(process) - before, "mb": (peak - resident) / 1e6, "status": status}
+    found["dearest"] = {name: max(one[name] for one in found.values()) for name in ("cpu_seconds", "mb")}
+    return found
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+def _forget_peak(process_id: int) -> None:
+    """Linux then counts the peak of the resident memory anew, where it lets us."""
+    with contextlib.suppress(OSError), open(f"/proc/{process_id}/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")
+
+
+def _peak_bytes(process_id: int) -> int:
+    try:
+        with open(f"/proc/{process_id}/status", encoding="ascii") as file:
+            return next(1024 * int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        return 0
+
+
 async def soak(
-    base_url: str, process_id: int, bodies: list[bytes], limits: Limits, workers: int, seconds: float, max_requests: int
+    base_url: str,
+    process_id: int,
+    bodies: list[bytes],
+    limits: Limits,
+    workers: int,
+    seconds: float,
+    max_requests: int,
+    publish=None,
 ) -> dict:
-    """Good requests from `workers`, whose answers are compared, beside malformed, oversized, slow and cut-off ones.
+    """Good requests from `workers`, whose answers are compared, beside malformed, oversized, slow and cut-off ones, those
+    of `attacks`, and idle connections.
 
     Args:
       process_id: of the server, to watch its memory. limits: the server's own, to be overstepped.
       seconds, max_requests: whichever ends first.
+      publish: called at half the time; puts a new version of the same answers into the server's folder.
 
     Returns: good requests answered, lost (no 200) and changed (another answer than alone); bad requests by kind, and
     those that got another code than the documented one; the server's memory, open files and threads at thirds of the
@@ -155,8 +209,11 @@ async def soak(
         state = _Soak(base_url, limits, time.monotonic() + seconds, max_requests)
         tasks = [_good(state, session, bodies, expected, start) for start in range(workers)]
         tasks += [_malformed(state, session), _oversized(state, session), _cut_off(state, bodies)]
-        tasks += [_slow(state, "slow_body", _head(10_000), 504)]
+        tasks += [_slow(state, "slow_body", _head(min(10_000, limits.max_body_bytes)), 504)]
         tasks += [_slow(state, "slow_head", _head(1)[:-2] + b"X: ", None)]
+        tasks += [_attacking(state, session), _foreign(state, session), _idle(state)]
+        if publish:
+            tasks.append(_publish_later(publish, 0.5 * seconds))
         watches = [_watch(process, share * seconds) for share in _THIRDS.values()]
         seen = (await asyncio.gather(*watches, *tasks))[: len(watches)]
         # What was left under way by those who hung up ends within the time of a request.
@@ -296,6 +353,45 @@ async def _oversized(state: _Soak, session) -> None:
         status, _ = await _post(session, state.base_url, body)
         state.note("oversized", 413, status)
         await asyncio.sleep(10 * _BREAK_SECONDS)
+
+
+async def _attacking(state: _Soak, session) -> None:
+    kinds, turn = list(attacks.bodies(state.limits.max_body_bytes).items()), 0
+    while state.more():
+        kind, (body, expected) = kinds[turn % len(kinds)]
+        status, _ = await _post(session, state.base_url, body)
+        state.note(kind, expected, status)
+        turn += 1
+        await asyncio.sleep(5 * _BREAK_SECONDS)
+
+
+async def _foreign(state: _Soak, session) -> None:
+    """Pages of others, by either header that gives them away."""
+    turn, body = 0, request_body("wmt_en_de", "a")
+    while state.more():
+        headers = ({"Host": "evil.example"}, {"Origin": "http://evil.example"})[turn % 2]
+        try:
+            async with session.post(state.base_url + _PATH, data=body, headers=headers) as response:
+                state.note("foreign", 403, response.status)
+        except aiohttp.ClientError:
+            state.note("foreign", 403, None)
+        turn += 1
+        await asyncio.sleep(10 * _BREAK_SECONDS)
+
+
+async def _idle(state: _Soak) -> None:
+    """Connections that announce a body and send none, many at once and all the time."""
+    while state.more():
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(_IDLE_SOCKETS):
+                await stack.enter_async_context(_raw(state.base_url, _head(1000)))
+            state.bad["idle_socket"] = state.bad.get("idle_socket", 0) + _IDLE_SOCKETS
+            await asyncio.sleep(min(_IDLE_SECONDS, max(0.0, state.end - time.monotonic())))
+
+
+async def _publish_later(publish, seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    await asyncio.to_thread(publish)
 
 
 async def _slow(state: _Soak, kind: str, begun: bytes, expected: int | None) -> None:

@@ -1,6 +1,6 @@
 """Requests that arrive together run as one batch; a long one runs in several.
 
-Both are exact: an export's answer to an example does not depend on the batch it landed in.
+An export's answer to an example does not depend on the batch it landed in, and its score only by rounding, to 1e-6.
 """
 
 import asyncio

@@ -42,8 +42,25 @@ def invalid(message: str) -> ServingError:
     return ServingError(StatusCode.INVALID_ARGUMENT, message)
 
 
+# What TensorFlow puts around the words of an assertion: the node's name after them, which tells a client nothing.
+_ASSERTION = re.compile(r"^assertion failed: \[(.*)\]$", re.DOTALL)
+_NODES = re.compile(r"(\s*\[\[[^\n]*\]\])+\s*(\d+ (root error|successful operation|derived error).*)?$", re.DOTALL)
+
+
 def from_tensorflow(error: tf.errors.OpError) -> ServingError:
-    """The error of a run of the graph, without the Python stack of whoever built the graph."""
+    """The error of a run of the graph, without the Python stack of whoever built the graph and the names of its nodes."""
     message = (error.message or type(error).__name__).split("\n\nOriginal stack trace")[0]
-    message = re.sub(r"^(Graph execution error:\s*|\{\{function_node [^}]*\}\}\s*)+", "", message)
+    message = re.sub(r"^(\d+ root error\(s\) found\.\s*|\(\d+\) [A-Z_ ]+: |Graph execution error:\s*)+", "", message)
+    message = re.sub(r"\{\{function_node [^}]*\}\}\s*", "", message)
+    message = _NODES.sub("", message.split("\n\t [[")[0])
+    if match := _ASSERTION.match(message):
+        message = _unescaped(match[1])
     return ServingError(_BY_NUMBER.get(error.error_code, StatusCode.UNKNOWN), message)
+
+
+def _unescaped(text: str) -> str:
+    """An assertion's text without the backslashes that TensorFlow writes for quotes and all that is not ASCII."""
+    try:
+        return text.encode("ascii").decode("unicode_escape").encode("latin-1").decode("utf-8", "replace")
+    except UnicodeError:
+        return text

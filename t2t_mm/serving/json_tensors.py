@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import gc
 import json
 import re
 
@@ -12,6 +13,7 @@ from tensorflow_serving.apis import classification_pb2
 from t2t_mm.serving.errors import ServingError, invalid
 
 _SHOWN = 200  # characters of a wrong value quoted in an error
+_MOST_LEVELS = 16  # of lists in lists; NumPy has at most 32 dimensions
 _INTEGERS = (tf.int8, tf.uint8, tf.int16, tf.int32, tf.uint32, tf.int64, tf.uint64)
 _FLOATS = (tf.float32, tf.float64)
 _BYTES_SUFFIX = "_bytes"
@@ -25,6 +27,8 @@ def parse(body: bytes) -> dict:
     """
     if not body:
         raise invalid("JSON Parse error: The document is empty")
+    collecting = gc.isenabled()
+    gc.disable()  # millions of lists would be gone through again and again for cycles, of which JSON has none
     try:
         found = json.loads(body.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -35,6 +39,9 @@ def parse(body: bytes) -> dict:
         raise invalid("JSON Parse error: nested too deeply") from error
     except ValueError as error:  # a number of thousands of digits
         raise invalid(f"JSON Parse error: {error}") from error
+    finally:
+        if collecting:
+            gc.enable()
     if not isinstance(found, dict):
         raise invalid(f"JSON Value: {_shown(found)} Is not object")
     return found
@@ -135,6 +142,8 @@ def _tensor(name: str, value, signature, where: str) -> np.ndarray:
     inner = value
     while isinstance(inner, list):
         shape.append(len(inner))
+        if len(shape) > _MOST_LEVELS:
+            raise invalid(f"Input {name} of {where}: lists nested deeper than {_MOST_LEVELS} levels")
         inner = inner[0] if inner else None
     flat: list = []
     try:
@@ -315,5 +324,8 @@ def classify_answer(result: classification_pb2.ClassificationResult) -> str:
 
 
 def _shown(value) -> str:
-    text = repr(value) if isinstance(value, float) else json.dumps(value)
+    try:
+        text = repr(value) if isinstance(value, float) else json.dumps(value)
+    except RecursionError:
+        return "lists or objects nested too deeply to show"
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."

@@ -1,9 +1,11 @@
 """TensorFlow Serving's REST paths and the page at the root, on aiohttp."""
 
+import asyncio
 import html
 import importlib.resources
 import json
 import re
+import time
 from urllib.parse import unquote
 
 from absl import logging
@@ -14,6 +16,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, input_pb2, model_pb2
 
 from t2t_mm.serving import json_tensors
 from t2t_mm.serving.errors import ServingError, invalid
+from t2t_mm.serving.names import Names
 from t2t_mm.serving.service import Service, signature_or_default
 
 # As in model_servers/http_rest_api_util.cc, there without regard to case too.
@@ -23,7 +26,7 @@ _GET_PATH = re.compile(_MODEL + r"(?P<metadata>/metadata)?", re.IGNORECASE)
 _MAX_VERSION = 2**63 - 1
 
 
-def application(service: Service) -> web.Application:
+def application(service: Service, names: Names) -> web.Application:
     """The HTTP application; the server calls it, tests may too."""
     page = importlib.resources.files("t2t_mm.serving").joinpath("page.html").read_text("utf-8")
     page = page.replace("{{model_name}}", html.escape(service.versions.model_name, quote=True))
@@ -32,20 +35,20 @@ def application(service: Service) -> web.Application:
         return web.Response(text=page, content_type="text/html", headers={"Cache-Control": "no-store"})
 
     async def api(request: web.Request) -> web.Response:
-        async with service.admitted() as deadline:
-            return _json(await _answer(service, request, deadline))
+        return _json(await _answer(service, request))
 
     limit = service.limits.max_body_bytes
-    app = web.Application(middlewares=[_errors_as_json(limit)], client_max_size=limit)
+    app = web.Application(middlewares=[_errors_as_json(limit, names)], client_max_size=limit)
     app.router.add_get("/", root)
     app.router.add_route("*", "/{path:v1(?:/.*)?}", api)
     return app
 
 
-def _errors_as_json(max_body_bytes: int):
+def _errors_as_json(max_body_bytes: int, names: Names):
     @web.middleware
     async def answer(request: web.Request, handler) -> web.Response:
         try:
+            names.check(request.headers.get("Host"), request.headers.get("Origin"))
             return await handler(request)
         except ServingError as error:
             return _error(error.http_status, error.message)
@@ -70,15 +73,36 @@ def _json(text: str, status: int = 200) -> web.Response:
     return web.Response(text=text, status=status, content_type="application/json")
 
 
-async def _answer(service: Service, request: web.Request, deadline: float) -> str:
+async def _answer(service: Service, request: web.Request) -> str:
     if request.method == "POST":
         if match := _POST_PATH.fullmatch(request.raw_path.partition("?")[0]):
-            body = await request.read()
-            return await _post(service, _model_spec(match), match["method"].lower(), body, deadline)
+            began = time.monotonic()
+            with service.receiving() as count:
+                body = [await _body(service, request, count)]
+                async with service.admitted(since=began) as deadline:
+                    return await _post(service, _model_spec(match), match["method"].lower(), body.pop(), deadline)
     elif request.method == "GET":
         if match := _GET_PATH.fullmatch(request.raw_path.partition("?")[0]):
             return _get(service, _model_spec(match), bool(match["metadata"]))
     raise invalid(f"Malformed request: {request.method} {request.path}")
+
+
+async def _body(service: Service, request: web.Request, count) -> bytes:
+    """The whole body; only then does the request take one of the places at once."""
+    limits, body = service.limits, bytearray()
+    if (request.content_length or 0) > limits.max_body_bytes:
+        raise web.HTTPRequestEntityTooLarge(limits.max_body_bytes, request.content_length)
+    try:
+        async with asyncio.timeout(limits.timeout_seconds):
+            async for part in request.content.iter_any():
+                count(len(part))
+                body += part
+                if len(body) > limits.max_body_bytes:
+                    raise web.HTTPRequestEntityTooLarge(limits.max_body_bytes, len(body))
+    except TimeoutError as error:
+        message = f"The body has not come within {limits.timeout_seconds:.3g} s."
+        raise ServingError(StatusCode.DEADLINE_EXCEEDED, message) from error
+    return bytes(body)
 
 
 def _model_spec(match: re.Match) -> model_pb2.ModelSpec:
@@ -107,6 +131,7 @@ async def _post(service: Service, spec: model_pb2.ModelSpec, method: str, body: 
         signature = servable.signature(name, StatusCode.INVALID_ARGUMENT)
         if method == "predict":
             inputs, row_form = json_tensors.predict_inputs(request, signature)
+            del request, body  # what was made of them may be many times as large, and the answer may take long
             outputs = await service.predict(servable, name, inputs, [], deadline)
             return json_tensors.predict_answer(outputs, row_form)
         if method == "regress":

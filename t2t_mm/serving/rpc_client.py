@@ -45,7 +45,8 @@ class RpcClient:
 
     def _error(self, error: grpc.aio.AioRpcError) -> PredictError:
         code = error.code()
-        if code == grpc.StatusCode.UNAVAILABLE and not self._answered:
+        loading = "is being loaded" in (error.details() or "")
+        if code == grpc.StatusCode.UNAVAILABLE and not self._answered and not loading:
             return PredictError("unreachable", f"{self._address}: {error.details()}. Is it serving?", unreachable=True)
         busy = code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
         return PredictError(code.name, error.details() or code.name, busy=busy)

@@ -1,8 +1,11 @@
 """One version of an export, loaded and run as TensorFlow Serving does: the graph of its MetaGraphDef in a session."""
 
+import contextlib
 import gc
 import itertools
 import os
+import threading
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +19,7 @@ from t2t_mm.serving.errors import ServingError, from_tensorflow, invalid
 
 _WARM_UP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 _MAX_WARM_UP_RECORDS = 1000  # as TensorFlow Serving
+_NICENESS = 10  # of the thread that warms up: requests come first, which have a deadline
 CLASSIFY_METHOD = "tensorflow/serving/classify"
 
 
@@ -51,12 +55,20 @@ class Servable:
             self._session.close()
             raise _unfit(f"{path} has no signature.")
 
-    def run(self, signature_name: str, inputs: dict, output_names: tuple[str, ...], timeout_seconds: float) -> dict:
+    def run(
+        self,
+        signature_name: str,
+        inputs: dict,
+        output_names: tuple[str, ...],
+        timeout_seconds: float,
+        in_this_thread: bool = False,
+    ) -> dict:
         """Runs one signature.
 
         Args:
           inputs: name -> array of the dtype and of a shape that the signature asks for; absent ones have a default.
           output_names: the outputs wanted.
+          in_this_thread: not in TensorFlow's pool, so that the priority is this thread's.
 
         Returns: output name -> array.
 
@@ -69,6 +81,8 @@ class Servable:
             feeds.setdefault(signature.inputs[name].name, tf.make_ndarray(default))
         fetches = {name: signature.outputs[name].name for name in output_names}
         options = tf.compat.v1.RunOptions(timeout_in_ms=max(1, int(1000 * timeout_seconds)))
+        if in_this_thread:
+            options.inter_op_thread_pool = -1
         try:
             return self._session.run(fetches, feeds, options=options)
         except tf.errors.OpError as error:
@@ -77,8 +91,13 @@ class Servable:
             # TensorFlow's message quotes bytes of the input, and Python cannot make text, nor the error, of it.
             raise invalid(error.object.decode("utf-8", "replace")) from error
 
-    def warm_up(self, timeout_seconds: float) -> int:
+    def warm_up(self, timeout_seconds: float, report: Callable[[int, str], bool] = lambda count, name: True) -> int:
         """Runs the export's warm-up requests; as in TensorFlow Serving, one that fails fails the version.
+
+        Args:
+          timeout_seconds: for one record.
+          report: called before each record with how many have been run and the name of the next one's signature; the
+            warming up ends where it returns False.
 
         Returns: how many there were.
 
@@ -92,7 +111,10 @@ class Servable:
         try:
             for record in itertools.islice(tf.data.TFRecordDataset(path).as_numpy_iterator(), _MAX_WARM_UP_RECORDS):
                 count += 1
-                self._replay(prediction_log_pb2.PredictionLog.FromString(record), timeout_seconds)
+                log = prediction_log_pb2.PredictionLog.FromString(record)
+                if not report(count - 1, _signature_of(log)):
+                    break
+                self._replay(log, timeout_seconds)
         except ServingError as error:
             raise _unfit(f"{path}, record {count}: {error.message}") from error
         except tf.errors.OpError as error:
@@ -115,7 +137,8 @@ class Servable:
             raise invalid(f"{kind or 'empty'} record; predict_log and classify_log are served.")
         signature = self.signature(name)
         tensors.check_inputs(signature, inputs)
-        self.run(name, inputs, tuple(signature.outputs), timeout_seconds)
+        # The same outputs as every later request asks for: another set would be set up anew.
+        self.run(name, inputs, tuple(sorted(signature.outputs)), timeout_seconds, in_this_thread=True)
 
     def signature(self, name: str, code: StatusCode = StatusCode.FAILED_PRECONDITION):
         """The SignatureDef of that name.
@@ -144,6 +167,18 @@ def _settings() -> tf.compat.v1.ConfigProto:
     settings = tf.compat.v1.ConfigProto()
     settings.graph_options.rewrite_options.disable_meta_optimizer = True
     return settings
+
+
+def give_way() -> None:
+    """Lowers this thread's priority for good, where the system lets it."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+
+
+def _signature_of(log: prediction_log_pb2.PredictionLog) -> str:
+    kind = log.WhichOneof("log_type")
+    request = getattr(log, kind).request if kind in ("predict_log", "classify_log") else None
+    return request.model_spec.signature_name if request else ""
 
 
 def _unfit(message: str) -> ServingError:

@@ -9,12 +9,16 @@ from absl import logging
 from aiohttp import web
 from grpc import StatusCode
 
-from t2t_mm.serving import rest, rpc
+from t2t_mm.serving import health, memory, rest, rpc
 from t2t_mm.serving.batching import Batcher, BatchSettings
 from t2t_mm.serving.errors import ServingError
+from t2t_mm.serving.names import Names
 from t2t_mm.serving.service import Limits, Service
 from t2t_mm.serving.versions import Versions
 
+_MOST_IDLE_RPCS = 1000  # whose message has not come; those that have theirs are counted by Service
+_MOST_STREAMS = 256  # of one gRPC connection
+_GIVE_BACK_SECONDS = 10.0  # between returns of memory
 _GRPC_FRAMING_BYTES = 64 * 1024  # names, shapes and tags around the values
 
 
@@ -26,6 +30,7 @@ class Settings:
       host: address; loopback keeps it to this machine. rest_port, grpc_port: 0 takes a free one, None leaves it out.
       poll_seconds: between looks for new versions.
       drain_seconds: what is being answered at the end may take so long.
+      allowed_hosts: further names of this server, and origins of pages that may ask it (`names.Names`).
     """
 
     host: str = "127.0.0.1"
@@ -33,12 +38,13 @@ class Settings:
     grpc_port: int | None = 8500
     poll_seconds: float = 1.0
     drain_seconds: float = 30.0
+    allowed_hosts: tuple[str, ...] = ()
 
 
 class Server:
     """Serves `versions` until `stop`.
 
-    Raises (start):
+    Raises (listen, load, start):
       ServingError: no version can be served, or a port is taken.
     """
 
@@ -51,19 +57,33 @@ class Server:
         self._settings = settings
         self._runner: web.AppRunner | None = None
         self._rpc: grpc.aio.Server | None = None
-        self._watch: asyncio.Task | None = None
+        self._tasks: list[asyncio.Task] = []
+
+    @property
+    def loading(self) -> bool:
+        """Whether a version is being loaded; its thread may outlast `stop`, and the process should then end itself."""
+        return self._versions.loading
 
     async def start(self) -> None:
-        await self._versions.start()
+        await self.listen()
+        await self.load()
+
+    async def listen(self) -> None:
+        """Opens the ports: until `load` is done, requests are told what it does (UNAVAILABLE, 503)."""
+        self._versions.check()
         if self._settings.rest_port is not None:
             await self._start_rest()
         if self._settings.grpc_port is not None:
             await self._start_rpc()
-        self._watch = asyncio.create_task(self._versions.watch(self._settings.poll_seconds))
+
+    async def load(self) -> None:
+        await self._versions.start()
+        watch = self._versions.watch(self._settings.poll_seconds)
+        self._tasks += [asyncio.create_task(watch), asyncio.create_task(_give_back_memory())]
 
     async def _start_rest(self) -> None:
         self._runner = web.AppRunner(
-            rest.application(self._service),
+            rest.application(self._service, Names(self._settings.host, self._settings.allowed_hosts)),
             access_log=None,
             handler_cancellation=True,  # a client that has gone frees its place in the queue
             keepalive_timeout=self._service.limits.timeout_seconds,  # also the time for a head to come whole
@@ -83,10 +103,12 @@ class Server:
             ("grpc.max_receive_message_length", limit),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),  # a second server on the port is a mistake to be told of
+            ("grpc.max_concurrent_streams", _MOST_STREAMS),
         ]
-        # Refused before the message is read; Service counts both transports together.
-        self._rpc = grpc.aio.server(options=options, maximum_concurrent_rpcs=self._service.limits.max_concurrent)
+        # A call counts here before its message has come; Service counts, for both transports together, those that have it.
+        self._rpc = grpc.aio.server(options=options, maximum_concurrent_rpcs=_MOST_IDLE_RPCS)
         rpc.add_services(self._rpc, self._service)
+        health.add_service(self._rpc, self._versions)
         try:
             self.grpc_port = self._rpc.add_insecure_port(f"{self._settings.host}:{self._settings.grpc_port}")
         except RuntimeError as error:
@@ -95,8 +117,8 @@ class Server:
 
     async def stop(self) -> None:
         """Takes no new request, answers those under way, then unloads."""
-        if self._watch:
-            self._watch.cancel()
+        for task in self._tasks:
+            task.cancel()
         stopping = []
         if self._runner:
             stopping.append(self._runner.cleanup())
@@ -106,24 +128,37 @@ class Server:
         await self._batcher.close()
         await self._versions.close()
 
-    async def serve_until_signalled(self, announce) -> None:
-        """Starts, calls `announce(self)`, and stops at SIGTERM or SIGINT; either ends a start, which may take minutes.
+    async def serve_until_signalled(self, announce, listening=lambda server: None) -> None:
+        """Listens, calls `listening(self)`, loads, calls `announce(self)`; stops at SIGTERM or SIGINT whatever it does.
 
         Raises:
           ServingError: as `start`.
         """
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)  # nothing to drain yet, and a version being loaded cannot be hurried
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        stop = asyncio.create_task(stopped.wait())
         try:
-            await self.start()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-            announce(self)
-            await stopped.wait()
+            await self.listen()
+            listening(self)
+            load = asyncio.create_task(self.load())
+            await asyncio.wait({load, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if load.done():
+                await load
+                announce(self)
+                await stop
+            else:
+                load.cancel()
             logging.info("Draining: no new requests; up to %.0f s for those under way.", self._settings.drain_seconds)
         finally:
+            stop.cancel()
             await self.stop()
+
+
+async def _give_back_memory() -> None:
+    while True:
+        await asyncio.sleep(_GIVE_BACK_SECONDS)
+        await asyncio.to_thread(memory.give_back)
 
 
 def _taken(host: str, port: int, flag: str, error: Exception) -> ServingError:

@@ -25,13 +25,16 @@ class Limits:
 
     Args:
       max_body_bytes: of a request; also bounds the elements an input may declare.
-      max_concurrent: requests being read, waiting or answered at once; beyond, they are refused.
+      max_concurrent: requests waiting or answered at once; beyond, they are refused. One that is still being read does
+        not count: a client that sends nothing keeps nobody out.
       timeout_seconds: for a request from its headers to its answer; and for its headers, after which HTTP hangs up.
+      max_received_bytes: of all bodies being read or answered at once; beyond, requests are refused.
     """
 
     max_body_bytes: int = 16 * 2**20
     max_concurrent: int = 64
     timeout_seconds: float = 30.0
+    max_received_bytes: int = 128 * 2**20
 
 
 class Service:
@@ -42,13 +45,14 @@ class Service:
         self.limits = limits
         self._batcher = batcher
         self._concurrent = 0
+        self._received = 0
 
     @contextlib.asynccontextmanager
-    async def admitted(self, seconds: float | None = None):
+    async def admitted(self, seconds: float | None = None, since: float | None = None):
         """Counts a request in, bounds its time, and gives its deadline (of time.monotonic).
 
         Args:
-          seconds: the client's own limit, where it has one.
+          seconds: the client's own limit, where it has one. since: when its time began, where not just now.
 
         Raises:
           ServingError: RESOURCE_EXHAUSTED, too many at once; DEADLINE_EXCEEDED, it took too long.
@@ -57,14 +61,36 @@ class Service:
             message = f"{self._concurrent} requests are being answered already; try again later."
             raise ServingError(StatusCode.RESOURCE_EXHAUSTED, message)
         limit = self.limits.timeout_seconds if seconds is None else min(seconds, self.limits.timeout_seconds)
+        deadline = (time.monotonic() if since is None else since) + limit
         self._concurrent += 1
         try:
-            async with asyncio.timeout(limit):
-                yield time.monotonic() + limit
+            async with asyncio.timeout(deadline - time.monotonic()):
+                yield deadline
         except TimeoutError as error:
             raise ServingError(StatusCode.DEADLINE_EXCEEDED, f"No answer within {limit:.3g} s.") from error
         finally:
             self._concurrent -= 1
+
+    @contextlib.contextmanager
+    def receiving(self):
+        """Gives a function to be called with the size of what has come of a body; all is forgotten at the end.
+
+        Raises (the function):
+          ServingError: RESOURCE_EXHAUSTED, the bodies of all requests together are too large.
+        """
+        mine = 0
+
+        def count(size: int) -> None:
+            nonlocal mine
+            if self._received + size > self.limits.max_received_bytes:
+                raise ServingError(StatusCode.RESOURCE_EXHAUSTED, "The bodies under way are too large; try again later.")
+            mine += size
+            self._received += size
+
+        try:
+            yield count
+        finally:
+            self._received -= mine
 
     async def predict(
         self, servable: Servable, signature_name: str, inputs: dict, output_filter: list[str], deadline: float
@@ -88,8 +114,9 @@ class Service:
             )
         if len(set(output_filter)) != len(output_filter):
             raise invalid(f"duplicate output tensor alias in {', '.join(output_filter)}")
-        names = tuple(sorted(output_filter or signature.outputs))
-        return await self._batcher.run(servable, signature_name, inputs, names, deadline)
+        # Always all of them: TensorFlow sets the graph up anew for every set of outputs that it has not seen before.
+        found = await self._batcher.run(servable, signature_name, inputs, tuple(sorted(signature.outputs)), deadline)
+        return {name: found[name] for name in sorted(output_filter or found)}
 
     async def classify(
         self, servable: Servable, signature_name: str, request_input, deadline: float

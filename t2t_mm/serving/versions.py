@@ -4,14 +4,15 @@ import asyncio
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 
 from absl import logging
 from grpc import StatusCode
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
 from t2t_mm.serving.errors import ServingError, invalid
-from t2t_mm.serving.servable import Servable
+from t2t_mm.serving.servable import Servable, give_way
 
 State = get_model_status_pb2.ModelVersionStatus.State
 _WARM_UP_SECONDS = 600.0  # for one record
@@ -26,6 +27,7 @@ class _Entry:
     state: int = State.START
     servable: Servable | None = None
     error: ServingError | None = None
+    progress: str = ""  # of the loading
 
 
 class Versions:
@@ -48,6 +50,19 @@ class Versions:
         self._labels = labels or {}
         self._entries: dict[int, _Entry] = {}
         self._closing: set[asyncio.Task] = set()
+        self._stopping = threading.Event()
+
+    def check(self) -> None:
+        """That there is something to load.
+
+        Raises:
+          ServingError: NOT_FOUND; says where it looked and what should be there.
+        """
+        if not os.path.isdir(self.export_dir):
+            raise ServingError(StatusCode.NOT_FOUND, f"No folder {self.export_dir} (looked from {os.getcwd()}).")
+        if not _find(self.export_dir):
+            message = f"{self.export_dir} holds no version: a folder named by an integer, as bin/export.py writes it."
+            raise ServingError(StatusCode.NOT_FOUND, message)
 
     async def start(self) -> None:
         """Loads what is there.
@@ -55,12 +70,7 @@ class Versions:
         Raises:
           ServingError: nothing can be served; says where it looked and what should be there.
         """
-        if not os.path.isdir(self.export_dir):
-            raise ServingError(StatusCode.NOT_FOUND, f"No folder {self.export_dir} (looked from {os.getcwd()}).")
-        found = _find(self.export_dir)
-        if not found:
-            message = f"{self.export_dir} holds no version: a folder named by an integer, as bin/export.py writes it."
-            raise ServingError(StatusCode.NOT_FOUND, message)
+        self.check()
         await self.poll()
         if not self._available():
             reasons = "; ".join(str(entry.error) for entry in self._entries.values())
@@ -130,8 +140,19 @@ class Versions:
                 added.status.error_message = entry.error.message if entry.error else ""
         return response
 
+    @property
+    def serving(self) -> bool:
+        """Whether any version answers requests."""
+        return bool(self._available())
+
+    @property
+    def loading(self) -> bool:
+        """Whether a version is being loaded, in a thread that nothing can end but the end of the process."""
+        return any(entry.state == State.LOADING for entry in self._entries.values())
+
     async def close(self) -> None:
-        """Closes every version after its last request."""
+        """Closes every version after its last request; one that is being loaded is left to the end of the process."""
+        self._stopping.set()
         for version in self._available():
             self._retire(version)
         await asyncio.gather(*self._closing)
@@ -150,9 +171,16 @@ class Versions:
 
     async def _load(self, version: int, path: str, stamp: tuple) -> None:
         entry = self._entries[version] = _Entry(stamp, State.LOADING)
+        entry.progress = "its graph is being read"
         logging.info("Version %d of %s is being loaded from %s.", version, self.model_name, path)
+
+        def report(count: int, name: str) -> bool:
+            entry.progress = f"{count} signatures are warmed up"
+            logging.info("Version %d of %s: %d signatures warmed up, next %s.", version, self.model_name, count, name)
+            return not self._stopping.is_set()
+
         try:
-            entry.servable, warmed = await asyncio.to_thread(_load_and_warm_up, path, version)
+            entry.servable, warmed = await _in_a_thread(lambda: _load_and_warm_up(path, version, report))
         except ServingError as error:
             entry.error, entry.state = error, State.END
             logging.error("Version %d is not served: %s", version, error)
@@ -188,9 +216,19 @@ class Versions:
         if version is None and available:
             return max(available)
         if version not in available:
+            if spec.name == self.model_name and (waiting := self._being_loaded(version)):
+                raise ServingError(StatusCode.UNAVAILABLE, waiting)
             asked = f"Latest({spec.name})" if version is None else f"Specific({spec.name}, {version})"
             raise ServingError(StatusCode.NOT_FOUND, f"Servable not found for request: {asked}")
         return version
+
+
+    def _being_loaded(self, version: int | None) -> str:
+        """What to tell who asks for a version that is being loaded, or for any while the first is; else ""."""
+        for number, entry in self._entries.items():
+            if entry.state == State.LOADING and version in (None, number):
+                return f"Version {number} of {self.model_name} is being loaded: {entry.progress}. Try again soon."
+        return "" if self._entries or version is not None else f"{self.model_name} is being loaded. Try again soon."
 
 
 def _find(export_dir: str) -> dict[int, tuple[str, tuple]]:
@@ -215,10 +253,36 @@ def _stamp(path: str) -> tuple:
     return tuple(sorted(found))
 
 
-def _load_and_warm_up(path: str, version: int) -> tuple[Servable, int]:
+def _load_and_warm_up(path: str, version: int, report: Callable[[int, str], bool]) -> tuple[Servable, int]:
     servable = Servable(path, version)
     try:
-        return servable, servable.warm_up(_WARM_UP_SECONDS)
+        give_way()  # not before: reading the graph holds Python's lock, for which requests would have to wait longer
+        return servable, servable.warm_up(_WARM_UP_SECONDS, report)
     except ServingError:
         servable.close()
         raise
+
+
+def _in_a_thread(function: Callable) -> asyncio.Future:
+    """`function()` in a thread of its own, which does not keep the process from ending."""
+    loop = asyncio.get_running_loop()
+    answer = loop.create_future()
+
+    def settle(result, error) -> None:
+        if answer.cancelled():
+            return
+        if error is None:
+            answer.set_result(result)
+        else:
+            answer.set_exception(error)
+
+    def run() -> None:
+        try:
+            result, error = function(), None
+        except Exception as caught:  # handed on
+            result, error = None, caught
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and with it who waited
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=run, name="load", daemon=True).start()
+    return answer

@@ -1,10 +1,13 @@
 """Exports as a server meets them: loaded without t2t_mm, and compared with what bin/decode.py answers."""
 
+import errno
 import functools
 import io
 import os
 import pickle
 import re
+import shutil
+import socket
 import subprocess
 import sys
 import textwrap
@@ -131,14 +134,21 @@ CLIENT = """
     import pickle, sys
     sys.modules["t2t_mm"] = None  # importing it fails
     import tensorflow as tf, tensorflow_text
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # as bin/serve.py; starts faster
-    loaded = {folder: tf.saved_model.load(folder) for folder in sys.argv[1:]}
+    tf.compat.v1.disable_eager_execution()
+    settings = tf.compat.v1.ConfigProto()
+    settings.graph_options.rewrite_options.disable_meta_optimizer = True  # as bin/serve.py; starts faster
+    loaded = {}
+    for folder in sys.argv[1:]:  # as servers load it
+        session = tf.compat.v1.Session(graph=tf.Graph(), config=settings)
+        with session.graph.as_default():
+            loaded[folder] = session, tf.compat.v1.saved_model.loader.load(session, ["serve"], folder)
     answers = []
     for folder, signature, inputs in pickle.load(sys.stdin.buffer):
         try:
-            served = loaded[folder].signatures[signature]
-            found = served(**{name: tf.constant(value) for name, value in inputs.items()})
-            answers.append({name: value.numpy() for name, value in found.items()})
+            session, meta = loaded[folder]
+            served = meta.signature_def[signature]
+            feeds = {served.inputs[name].name: value for name, value in inputs.items()}
+            answers.append(session.run({name: found.name for name, found in served.outputs.items()}, feeds))
         except tf.errors.InvalidArgumentError as error:
             answers.append(error.message)
     pickle.dump(answers, sys.stdout.buffer)
@@ -221,6 +231,17 @@ def served(exported):
     requests["ids"] = "tokens", {"command": ["To-German", "To-English"], "ids": ids}
     requests["ids alone"] = "tokens", {"command": ["To-German"], "ids": ids[:1, :4]}
     requests["bad id"] = "tokens", {"command": ["To-German"], "ids": np.array([[9999, 1]], np.int32)}
+    for name, width, last in (("many ids", 50_000, 5), ("no id", 3, 0), ("no ids", 0, 0)):
+        wrong = np.full([2 if name == "no id" else 1, width], 5, np.int32)
+        wrong[-1, :] = last
+        requests[name] = "tokens", {"command": ["To-German"] * len(wrong), "ids": wrong}
+    requests["long command"] = "serving_default", {"command": ["a" * 10**6], "inputs": ["a"]}
+    requests["huge text"] = "wmt_en_de", {"inputs": ["a dog", "a " * 10**6]}
+    requests["huge tree"] = "serving_default", {"command": ["wsj_parsing"], "inputs": ["a " * 10**6]}
+    requests["empty"], requests["blank"] = (("wmt_en_de", {"inputs": ["a dog", text]}) for text in ("", " \t "))
+    requests["many rows"] = "wmt_en_de", {"inputs": ["a"] * 257}
+    requests["no rows"] = "wsj_parsing", {"inputs": tf.zeros([0], tf.string).numpy()}
+    requests["unpaired"] = "serving_default", {"command": ["To-German"], "inputs": ["a", "b"]}
     folders = {name: exported[3 if name.endswith("beam") else 1] for name in requests}
     return dict(zip(requests, serve([(folders[name], *asked) for name, asked in requests.items()])))
 
@@ -271,21 +292,41 @@ def test_one_endpoint_answers_any_problem(served):
 @pytest.mark.parametrize(
     "request_name,message",
     [
-        ("unknown", 'command[1]: unknown command "To-Klingon"; this export knows To-Class, To-English, '),
+        ("unknown", 'command[1]: unknown command "To-Klingon"; this export knows To-Class (a picture), To-English (text, '),
+        ("unknown", "a sound), To-French (text; never trained from a picture, a sound), "),
         ("unfit", 'inputs[0]: "imagenet" does not take text'),
         ("no picture", "inputs[1]: neither a JPEG nor a PNG picture"),
         ("no sound", "inputs[1]: not a WAV sound"),
         ("no text", "inputs[1]: neither a picture nor a sound that is read, nor text in UTF-8"),
-        ("long", "inputs[1]: longer than the limit of 40 tokens"),
-        ("long sound", "inputs[1]: longer than the limit of 120 frames"),
+        ("long", " tokens; at most 40 are read"),
+        ("long sound", "inputs[1]: a sound of 2.00 seconds; at most 1.22 seconds are read"),
         ("rate", "inputs[1]: a sample rate outside 1000 to 192000 Hz"),
         ("cut picture", "inputs[1]: a damaged JPEG or PNG picture, or one of a kind that is not read; save it anew"),
         ("cut sound", "inputs[1]: a damaged WAV sound, or one cut short"),
         ("bad id", "ids[0]: an id outside 0 to 319"),
+        ("many ids", "ids[0]: 50000 tokens; at most 40 are read"),
+        ("no id", "ids[1]: no token but padding and end"),
+        ("no ids", "ids[0]: no token but padding and end"),
+        ("long command", "a..."),
+        ("huge text", "inputs[1]: a text of more than 2560 bytes, which is longer than the limit of 40 tokens"),
+        ("huge tree", "inputs[0]: a text of more than 2560 bytes"),
+        ("empty", "inputs[1]: an empty text"),
+        ("blank", "inputs[1]: an empty text"),
+        ("many rows", "inputs: 257 in one request; 1 to 256 are taken"),
+        ("no rows", "inputs: 0 in one request; 1 to 256 are taken"),
+        ("unpaired", "command and inputs differ in length"),
     ],
 )
 def test_the_row_at_fault_is_named(served, request_name, message):
     assert message in served[request_name].replace('\\"', '"')
+
+
+def test_whom_tf_loads_answers_as_servers_do(exported, served):
+    """`tf.saved_model.load` has functions of its own where signatures share a part of the graph (`sharing`)."""
+    loaded = tf.saved_model.load(exported[1])
+    for name in ("wmt_de_en", "wsj_parsing"):
+        found = loaded.signatures[name](tf.constant(INPUTS["language"]))
+        np.testing.assert_array_equal(found["outputs"], served[f"{name} 3"]["outputs"])
 
 
 def test_a_reduced_model_answers_as_the_whole(run):
@@ -338,6 +379,12 @@ def test_signatures_records_and_operations(exported):
     names = [getattr(r, r.WhichOneof("log_type")).request.model_spec.signature_name for r in records]
     assert sorted(names) == sorted(served)
     assert operations.unknown(operations.operations(saved)) == []
+    # Signatures that share a part of the graph, so that a server holds it once.
+    outputs = {name: signatures[name].outputs["scores"].name for name in served}
+    texts = {p.name for p in PROBLEMS if p.inputs == "language"} | {"tokens"}
+    assert len({outputs[name] for name in texts}) == 1 and len(set(outputs.values())) == 5
+    calls = [node for node in operations.nodes(saved.meta_graphs[0].graph_def) if node.op == "PartitionedCall"]
+    assert calls and all(node.attr["_lower_as_multi_device_function"].b for node in calls)
 
 
 def test_saved_model_cli_shows_what_clients_need(exported, capsys):
@@ -354,6 +401,48 @@ def test_an_operation_that_servers_lack_is_found(tmp_path):
     tf.saved_model.save(module, str(tmp_path))
     saved = saved_model_pb2.SavedModel.FromString((tmp_path / "saved_model.pb").read_bytes())
     assert operations.unknown(operations.operations(saved)) == ["PyFunc"]
+
+
+def in_the_way(folder, _):
+    (folder / "exports").write_text("")
+
+
+def full_before(folder, monkeypatch):
+    usage = shutil.disk_usage(folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10**6))
+
+
+@pytest.mark.parametrize(
+    "hinder, message",
+    [(in_the_way, "exports cannot be written to: File exists"), (full_before, "1 MB are free on its disk")],
+)
+def test_a_folder_that_cannot_be_written_to_is_told_before_the_weights_are_read(tmp_path, monkeypatch, hinder, message):
+    hinder(tmp_path, monkeypatch)
+    monkeypatch.setattr(save, "load_trained", lambda *_: pytest.fail("the weights were read"))
+    made = experiment.Experiment(PROBLEMS, "absent", None, BatchSettings(), AudioFeatures())
+    with pytest.raises(RunError, match=message):
+        save.export(made, "absent", str(tmp_path / "exports"))
+
+
+def test_leftovers_of_a_killed_export_are_removed_and_another_ones_are_not(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    host = socket.gethostname()
+    kept = [f".writing-{os.getpid()}@{host}-abc", f".writing-{gone.pid}@elsewhere-abc", "1", "notes"]
+    for name in (f".writing-{gone.pid}@{host}-abc", ".writing-abcdef", *kept):
+        (tmp_path / name / "variables").mkdir(parents=True)
+    save.prepare(str(tmp_path))
+    assert sorted(os.listdir(tmp_path)) == sorted(kept)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_an_export_that_ends_in_the_middle_leaves_nothing(tmp_path, error):
+    expected = RunError if isinstance(error, OSError) else KeyboardInterrupt
+    with pytest.raises(expected, match="cannot be written: No space left" if expected is RunError else None):
+        with save._writing(str(tmp_path)) as aside:
+            open(os.path.join(aside, "saved_model.pb"), "w").close()
+            raise error
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_failed_export_leaves_nothing(run, tmp_path, monkeypatch):

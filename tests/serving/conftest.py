@@ -51,7 +51,7 @@ class SmallModel(tf.Module):
 
     def _mean_colours(self, pictures):  # [batch] -> [batch, 3]
         def one(pair):
-            return tf.reduce_mean(reading.decode_picture(*pair)[1], (0, 1))
+            return tf.reduce_mean(tf.cast(reading.decode_picture(*pair)[1], tf.float32), (0, 1))
 
         rows = tf.range(tf.size(pictures))
         return tf.map_fn(one, (pictures, rows), fn_output_signature=tf.TensorSpec([3], tf.float32))
@@ -81,6 +81,8 @@ class SmallModel(tf.Module):
 
     @tf.function(input_signature=[STRINGS, STRINGS])
     def serving_default(self, command, inputs):
+        message = "command[0]: unknown command; this export knows To-English (text, a picture; never trained from a sound)"
+        tf.debugging.Assert(tf.reduce_all(command != "?"), [message])
         return self._answer(tf.strings.join([command, inputs], " "))
 
     @tf.function(input_signature=[STRINGS, tf.TensorSpec([None, None], tf.int32)])

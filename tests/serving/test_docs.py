@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 from PIL import Image
+from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 CHECKOUT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
@@ -108,6 +109,20 @@ def test_the_file_of_models_is_one():
     (config,) = found.model_config_list.config
     assert config.name == "t2t_mm" and config.version_labels["stable"] == 1
     assert list(config.model_version_policy.specific.versions) == [1, 2]
+
+
+def test_the_session_configuration_is_one_and_is_mounted():
+    with open(os.path.join(CHECKOUT, "docs", "tensorflow_session.config"), encoding="utf-8") as file:
+        found = text_format.Parse(file.read(), config_pb2.ConfigProto())
+    assert found.graph_options.rewrite_options.disable_meta_optimizer
+    (block,) = blocks("bash", "docker run")
+    assert "docs/tensorflow_session.config:/etc/session.config" in block
+    assert "--tensorflow_session_config_file=/etc/session.config" in block
+
+
+def test_ids_end_with_the_end_token():
+    (ids,) = re.findall(r'"ids": \[([^]]*)\]', "".join(blocks("bash", "curl")))
+    assert ids.split(",")[-1].strip() == "1"
 
 
 def test_the_flags_shown_exist():

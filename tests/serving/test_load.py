@@ -1,11 +1,17 @@
 """The load test counts what it says it counts."""
 
 import asyncio
+import io
 import os
+import wave
 
+import numpy as np
 import pytest
+import tensorflow as tf
+from PIL import Image
+from tensorflow.core.protobuf import saved_model_pb2
 
-from t2t_mm.lab import load
+from t2t_mm.lab import attacks, c_api, load
 from t2t_mm.serving.batching import BatchSettings
 from t2t_mm.serving.service import Limits
 
@@ -29,14 +35,52 @@ def limited(publish, start_server, tmp_path):
         yield f"http://127.0.0.1:{running.server.rest_port}", limits
 
 
-def test_a_soak_finds_good_requests_whole_and_bad_ones_refused(limited):
+def test_a_soak_finds_good_requests_whole_and_bad_ones_refused(limited, monkeypatch):
     url, limits = limited
+    known = attacks.bodies(limits.max_body_bytes)  # the small model has no limits of its own
+    monkeypatch.setattr(attacks, "bodies", lambda most: {"deep_json": known["deep_json"]})
     found = asyncio.run(load.soak(url, os.getpid(), BODIES, limits, 2, 10.0, 400))
     assert found["good_answered"] > 20 and found["good_lost"] == found["good_changed"] == 0
-    assert min(found[f"bad_{kind}"] for kind in ("malformed", "oversized", "slow_body", "slow_head", "cut_off")) > 0
+    kinds = ("malformed", "oversized", "slow_body", "slow_head", "cut_off", "foreign", "deep_json", "idle_socket")
+    assert min(found[f"bad_{kind}"] for kind in kinds) > 0
     assert not {name: count for name, count in found.items() if name.startswith("wrong_code")}
     assert found["open_files_in_the_end"] <= found["open_files_after_a_third"] + 2
     assert min(found[f"resident_mib_{when}"] for when in ("after_a_third", "after_two_thirds", "in_the_end")) > 0
+
+
+def test_what_a_request_costs(limited, monkeypatch):
+    url, limits = limited
+    slow = load.request_body("slow", "300")
+    monkeypatch.setattr(attacks, "bodies", lambda most: {"slow": (slow, 200), "bad": (b"{", 400)})
+    found = asyncio.run(load.costs(url, os.getpid(), limits))
+    assert (found["slow"]["status"], found["bad"]["status"]) == (200, 400)
+    assert found["dearest"]["cpu_seconds"] >= found["slow"]["cpu_seconds"] > found["bad"]["cpu_seconds"]
+
+
+def test_attacks_are_what_they_say():
+    found = attacks.bodies(300_000)
+    assert len(found) >= 12 and max(len(body) for body, _ in found.values()) <= 300_000
+    assert "large_png" in found and "large_png" not in attacks.bodies(4000)  # those that fit
+    with Image.open(io.BytesIO(attacks.png(80, 30))) as picture:
+        assert picture.size == (80, 30) and not np.asarray(picture.convert("L")).any()
+    assert len(attacks.png(8000, 8000)) < 10_000
+    with wave.open(io.BytesIO(attacks.wav(1000, 1044))) as sound:
+        assert (sound.getframerate(), sound.getnframes(), sound.getsampwidth()) == (1000, 500, 2)
+
+
+def test_an_export_by_the_c_api(store):
+    saved = saved_model_pb2.SavedModel.FromString((store / "1" / "saved_model.pb").read_bytes())
+    strings = {"inputs": np.array([b"a", b"b c"], object)}
+    tokens = {"command": np.array([b"a"], object), "ids": np.array([[1, 2]], np.int32)}
+    asked = [("wmt_en_de", strings), ("tokens", tokens), ("coco", strings)]
+    config = tf.compat.v1.ConfigProto(inter_op_parallelism_threads=1).SerializeToString()
+    found = c_api.measure(str(store / "1"), c_api.plan(saved.meta_graphs[0].signature_def, asked), config)
+    assert [one["name"] for one in found["answers"]] == ["wmt_en_de", "tokens", "coco"]
+    assert [bool(one["error"]) for one in found["answers"]] == [False, False, True]
+    assert "a damaged JPEG" in found["answers"][2]["error"]
+    assert found["load"]["cpu_seconds"] > 0 and found["peak_mb"] >= found["answers"][0]["resident_mb"] > 50
+    with pytest.raises(c_api.CApiError, match="absent"):
+        c_api.measure(str(store / "absent"), [])
 
 
 def test_a_soak_tells_of_losses(limited, monkeypatch):
@@ -52,7 +96,8 @@ def test_a_soak_tells_of_losses(limited, monkeypatch):
         return await real(session, base_url, body)
 
     monkeypatch.setattr(load, "_post", sometimes_slow)
-    found = asyncio.run(load.soak(url, os.getpid(), good, limits, 1, 10.0, 60))
+    monkeypatch.setattr(attacks, "bodies", lambda most: {"deep_json": (b"{", 400)})
+    found = asyncio.run(load.soak(url, os.getpid(), good, limits, 1, 10.0, 120))
     assert found["good_lost"] > 0 and found["wrong_code malformed: 200"] == found["bad_malformed"] > 0
 
 

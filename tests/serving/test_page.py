@@ -113,6 +113,108 @@ def test_a_question_in_the_address(page, server):
     assert page.find("#answer .text").text == "v1: A <B>"
 
 
+def test_what_was_written_stays_when_the_problem_changes(page):
+    page.choose("wmt_en_de")
+    examples = page.run("document.getElementById('text').value")
+    page.choose("wsj_parsing")
+    assert page.run("document.getElementById('text').value") != examples  # the page's own sentence goes
+    page.type("my own words")
+    page.choose("wmt_en_de")
+    assert page.run("document.getElementById('text').value") == "my own words"
+    assert page.ask().find_element("css selector", ".text").text == "v1: MY OWN WORDS"
+    assert page.find("#busy").text.endswith(" ms")
+    page.choose("wsj_parsing")
+    assert page.find("#busy").text == "" and page.find("#answer").text == ""  # the time goes with its answer
+
+
+def test_a_tree_can_be_copied_and_is_named(page):
+    page.choose("wsj_parsing")
+    page.type("the dog")
+    answer, tree = page.ask(), "(S (NP (NN the) (NN dog)))"
+    assert answer.find_element("css selector", "code").text == tree
+    assert answer.find_element("css selector", "svg").get_attribute("aria-label") == f"Parse tree {tree}"
+    assert answer.find_element("css selector", ".scroll").get_attribute("tabindex") == "0"
+    answer.find_element("css selector", ".brackets button").click()
+    page.wait("document.querySelector('.brackets button').textContent !== 'Copy'")  # whether the browser lets it or not
+    page.run("navigator.clipboard.writeText = () => Promise.reject(new Error('refused'))")
+    answer.find_element("css selector", ".brackets button").click()
+    page.wait("document.querySelector('.brackets button').textContent === 'Selected'")
+    assert page.run("getSelection().toString()") == tree
+
+
+def test_problems_stand_by_their_input_and_commands_without_training_are_marked(page, tmp_path):
+    groups = {
+        title: page.run(
+            f"[...document.querySelectorAll('#group-{title} button')].map((one) => one.dataset.problem)"
+        )
+        for title in ("text", "picture", "sound")
+    }
+    assert groups["picture"] == ["coco", "imagenet"] and "wmt_en_de" in groups["text"]
+    assert groups["sound"] == ["wsj_speech", "To-English/sound"]
+    assert page.find("[data-problem='To-English/sound'] small").text == "zero-shot"
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setparams((1, 2, 16000, 800, "NONE", ""))
+        file.writeframes(bytes(1600))
+    page.choose("wsj_speech")
+    page.upload(tmp_path / "a.wav")
+    page.find("[data-problem='To-English/sound']").click()  # the sound stays chosen
+    assert page.ask().text.startswith("To-English RIFF")
+
+
+def test_bars_and_names_on_a_narrow_screen(page, tmp_path):
+    Image.new("RGB", (40, 30), (0, 255, 0)).save(tmp_path / "green.png")
+    page.choose("imagenet")
+    page.upload(tmp_path / "green.png")
+    size = page.browser.get_window_size()
+    page.browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 375, "height": 700, "deviceScaleFactor": 1, "mobile": True}
+    )
+    try:
+        page.ask()
+        widths = page.run("[...document.querySelectorAll('.bar span + span')].map((b) => b.getBoundingClientRect().width)")
+        assert min(widths) > 200
+        assert page.run("document.documentElement.scrollWidth") <= 375
+    finally:
+        page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        page.browser.set_window_size(size["width"], size["height"])
+    assert page.run("readable('n02084071 dog, domestic dog')") == "dog, domestic dog"
+    assert page.run("readable('n02084071')") == "n02084071" and page.run("readable('cat')") == "cat"
+
+
+def test_everything_to_press_has_a_name_and_headings_do_not_jump(page):
+    unnamed = page.run(
+        "[...document.querySelectorAll('button, select, textarea, input, [role=img], [role=group]')].filter((one) =>"
+        "!(one.textContent.trim() || one.getAttribute('aria-label') || one.getAttribute('aria-labelledby')"
+        " || (one.labels && one.labels.length))).map((one) => one.outerHTML)"
+    )
+    assert unnamed == []
+    assert page.run("[...document.querySelectorAll('h1, h2')].map((one) => one.tagName)")[:2] == ["H1", "H2"]
+    assert page.run("new Set([...document.querySelectorAll('[id]')].map((one) => one.id)).size") == page.run(
+        "document.querySelectorAll('[id]').length"
+    )
+
+
+def test_axe_finds_nothing(page, tmp_path):
+    """Deque's checks of accessibility, where `pip install axe-selenium-python` has brought them."""
+    axe_selenium_python = pytest.importorskip("axe_selenium_python", reason="axe: pip install axe-selenium-python")
+    Image.new("RGB", (40, 30), (0, 255, 0)).save(tmp_path / "green.png")
+    axe = axe_selenium_python.Axe(page.browser)
+    axe.inject()
+
+    def findings():
+        return [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in axe.run()["violations"]]
+
+    assert findings() == []
+    page.choose("wsj_parsing")
+    page.type("the dog")
+    page.ask()
+    assert findings() == []
+    page.choose("imagenet")
+    page.upload(tmp_path / "green.png")
+    page.ask()
+    assert findings() == []
+
+
 def test_trees_are_told_from_text(page):
     assert page.run("parseTree('(S (NP (DT a)) (VP (VB b)))').children.map((c) => c.label).join()") == "NP,VP"
     for text in ("plain", "(S (NP a)", "(S a))", "(", "", "a (S b)"):

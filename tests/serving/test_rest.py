@@ -1,6 +1,7 @@
 """TensorFlow Serving's REST interface: every path, every form, every error."""
 
 import base64
+import contextlib
 import gzip
 import http.client
 import io
@@ -13,6 +14,8 @@ import pytest
 from PIL import Image
 
 from t2t_mm.serving.batching import BatchSettings
+from t2t_mm.serving.errors import ServingError
+from t2t_mm.serving.names import Names
 from t2t_mm.serving.service import Limits
 
 MODEL = "/v1/models/t2t_mm"
@@ -95,6 +98,7 @@ def test_status_metadata_versions_and_labels(server):
 
 
 PREDICT = f"{MODEL}:predict"
+RAW = b'{"signature_name": "raw", "inputs": '
 WRONG = [
     ("PUT", PREDICT, {}, 400, "Malformed request"),
     ("POST", MODEL, {}, 400, "Malformed request"),
@@ -114,6 +118,10 @@ WRONG = [
     ("POST", PREDICT, b'{"instances": ["a"', 400, "JSON Parse error"),
     ("POST", PREDICT, b'{"instances": ["\xff"]}', 400, "not UTF-8"),
     ("POST", PREDICT, b"[" * 100_000, 400, "JSON Parse error"),
+    ("POST", PREDICT, RAW + b"[" * 40 + b"]" * 40 + b"}", 400, "nested deeper than 16 levels"),
+    ("POST", PREDICT, RAW + b"[" * 900 + b"]" * 900 + b"}", 400, "nested deeper than 16 levels"),
+    ("POST", PREDICT, RAW + b'["a", ' + b"[" * 900 + b"]" * 901 + b"}", 400, "unexpected level"),
+    ("POST", PREDICT, RAW + b'[{"b64": ' + b"[" * 900 + b"]" * 900 + b"}]}", 400, "not formatted correctly for base64"),
     ("POST", PREDICT, b'{"instances": [' + b"9" * 5000 + b"]}", 400, "JSON Parse error"),
     ("POST", PREDICT, ["a"], 400, "Is not object"),
     ("POST", PREDICT, {"signature_name": 3, "instances": ["a"]}, 400, "'signature_name' key must be a string"),
@@ -169,6 +177,7 @@ def test_a_wrong_input_is_told(server, signature, instances, message):
     status, found = server.http("POST", PREDICT, {"signature_name": signature, "instances": instances})
     assert status == 400 and message in found["error"]
     assert "Original stack trace" not in found["error"]
+    assert "{{node" not in found["error"] and "assertion failed" not in found["error"]
 
 
 def test_a_wrong_input_does_not_cost_its_neighbours_their_answers(store, publish, start_server, tmp_path):
@@ -210,7 +219,7 @@ def test_limits_of_body_time_and_concurrency(store, publish, start_server, tmp_p
 def test_slow_and_cut_off_requests_leave_no_trace(store, publish, start_server, tmp_path):
     publish(tmp_path, 1)
     with start_server(tmp_path, limits=Limits(max_concurrent=2, timeout_seconds=0.5)) as running:
-        head = f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n".encode()
+        head = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n".encode()
         for _ in range(3):  # more than may be at once: every place must come free again
             with socket.create_connection(("127.0.0.1", running.server.rest_port)) as connection:
                 connection.sendall(head + b'{"instances"')
@@ -221,6 +230,53 @@ def test_slow_and_cut_off_requests_leave_no_trace(store, publish, start_server, 
                 connection.sendall(head[:-10])
                 assert connection.recv(1000) == b""  # hung up on, since there is no request to answer
         assert running.predict("wmt_en_de", ["a"])[0] == 200
+
+
+def test_idle_sockets_take_no_places(publish, start_server, tmp_path):
+    publish(tmp_path, 1)
+    with start_server(tmp_path, limits=Limits(max_concurrent=2)) as running, contextlib.ExitStack() as open_ones:
+        head = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n".encode()
+        for begun in 32 * [head, head + b'{"instances"']:
+            idle = open_ones.enter_context(socket.create_connection(("127.0.0.1", running.server.rest_port)))
+            idle.sendall(begun)
+        assert running.predict("wmt_en_de", ["a"])[0] == 200
+
+
+def test_bodies_under_way_are_bounded_together(publish, start_server, tmp_path):
+    publish(tmp_path, 1)
+    limits = Limits(max_body_bytes=10_000, max_received_bytes=5000)
+    with start_server(tmp_path, limits=limits) as running:
+        status, found = running.predict("wmt_en_de", ["a" * 8000])
+        assert status == 429 and "too large" in found["error"]
+        assert [running.predict("wmt_en_de", ["a" * 3000])[0] for _ in range(3)] == [200, 200, 200]  # it comes free again
+
+
+def test_pages_and_names_of_others_are_refused(server):
+    body = {"signature_name": "wmt_en_de", "instances": ["a"]}
+    port = server.server.rest_port
+    for headers, status in (
+        ({"Host": "localhost:1"}, 200), ({"Host": f"127.0.0.1:{port}", "Origin": f"http://127.0.0.1:{port}"}, 200),
+        ({"Host": "[::1]:8501"}, 200), ({"Host": "192.168.1.5"}, 200), ({"Host": "evil.example"}, 403),
+        ({"Host": f"evil.example:{port}", "Origin": f"http://evil.example:{port}"}, 403), ({"Host": "["}, 403),
+        ({"Host": f"localhost:{port}", "Origin": "http://evil.example"}, 403),
+        ({"Host": f"localhost:{port}", "Origin": "http://localhost:3000"}, 403),
+        ({"Host": f"localhost:{port}", "Origin": "null"}, 403),
+    ):  # fmt: skip
+        found_status, found = server.http("POST", PREDICT, body, headers)
+        assert found_status == status, headers
+        assert status == 200 or "--allowed_hosts lists others" in found["error"]
+    assert server.http("GET", "/", None, {"Host": "evil.example"})[0] == 403  # nor the page
+
+
+def test_allowed_names_and_origins():
+    names = Names("10.0.0.1", ("demo.example", "https://other.example"))
+    names.check("demo.example:8501", None)
+    names.check("DEMO.example", "https://other.example")
+    names.check("demo.example:8501", "http://demo.example:8501")
+    names.check(None, None)  # no browser leaves it out
+    for host, origin in (("other.example", None), ("demo.example", "https://third.example"), (None, "http://a")):
+        with pytest.raises(ServingError, match="not this server's own"):
+            names.check(host, origin)
 
 
 def test_the_page_is_at_the_root(server):

@@ -1,5 +1,6 @@
 """TensorFlow Serving's gRPC interface, by its own stubs."""
 
+import threading
 import time
 
 import grpc
@@ -17,6 +18,7 @@ from tensorflow_serving.apis import (
 )
 
 from t2t_mm.serving.batching import BatchSettings
+from t2t_mm.serving.servable import Servable
 from t2t_mm.serving.service import Limits
 
 
@@ -64,6 +66,44 @@ def test_output_filter(stubs):
     assert refused(stubs[0].Predict, made)[0] == StatusCode.INVALID_ARGUMENT
     made.output_filter[1] = "score"
     assert "expected to be in the set {outputs,scores}" in refused(stubs[0].Predict, made)[1]
+
+
+def test_a_filter_of_outputs_asks_the_graph_for_no_other_set_than_all(server, stubs, monkeypatch):
+    """TensorFlow sets a graph up anew for each set it has not seen: that took the first filtered request half a minute."""
+    asked, run = [], Servable.run
+
+    def watched(servable, name, inputs, output_names, *more):
+        asked.append(output_names)
+        return run(servable, name, inputs, output_names, *more)
+
+    monkeypatch.setattr(Servable, "run", watched)
+    for outputs in ([], ["scores"], ["outputs"], ["scores", "outputs"]):
+        made = request("wmt_en_de", inputs=["a"])
+        made.output_filter.extend(outputs)
+        assert set(stubs[0].Predict(made).outputs) == set(outputs or ["outputs", "scores"])
+    assert set(asked) == {("outputs", "scores")}
+
+
+def test_streams_without_a_message_take_no_places(publish, start_server, tmp_path):
+    publish(tmp_path, 1)
+    limits = Limits(max_concurrent=2)
+    done = threading.Event()
+
+    def never():
+        done.wait(60)
+        yield from ()
+
+    with start_server(tmp_path, limits=limits) as running, running.stubs() as (stub, _):
+        with grpc.insecure_channel(f"127.0.0.1:{running.server.grpc_port}") as channel:
+            call = channel.stream_unary("/tensorflow.serving.PredictionService/Predict")
+            try:
+                idle = [call.future(never()) for _ in range(64)]
+                time.sleep(0.3)
+                assert stub.Predict(request("wmt_en_de", inputs=["a"]), timeout=30)
+                assert not any(one.done() for one in idle)
+            finally:
+                done.set()
+                [one.cancel() for one in idle]
 
 
 def test_classify_metadata_and_status(stubs):

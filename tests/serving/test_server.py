@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import json
 import os
 import re
 import signal
@@ -12,8 +13,10 @@ import time
 import urllib.error
 import urllib.request
 
+import grpc
 import pytest
 
+from t2t_mm.serving import health
 from t2t_mm.serving.batching import BatchSettings
 from t2t_mm.serving.errors import ServingError
 from t2t_mm.serving.server import Server, Settings
@@ -66,6 +69,7 @@ def test_the_command_serves_says_what_it_is_and_drains(publish, tmp_path):
     try:
         url = re.search(r"http://127\.0\.0\.1:\d+/", first)[0]
         assert "in production serve this folder with TensorFlow Serving" in second
+        assert process.stdout.readline() == "Serving small.\n"
 
         def ask(times):
             body = f'{{"signature_name": "slow", "instances": ["{times}"]}}'.encode()
@@ -88,6 +92,55 @@ def test_the_command_serves_says_what_it_is_and_drains(publish, tmp_path):
     finally:
         process.kill()
         process.communicate()
+
+
+def test_it_listens_while_it_loads_and_ends_at_once(publish, write_warm_up, tmp_path):
+    path = publish(tmp_path, 1)
+    write_warm_up(path, ("wmt_en_de", ["a"]), ("slow", ["100000000"]))
+    process, first, _ = start(tmp_path)
+    try:
+        url = re.search(r"http://127\.0\.0\.1:\d+/", first)[0]
+        deadline = time.monotonic() + 60
+        message = ""
+        while "1 signatures are warmed up" not in message:
+            assert time.monotonic() < deadline, message
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                urllib.request.urlopen(url + "v1/models/t2t_mm/metadata", timeout=60)
+            assert caught.value.code == 503
+            message = json.loads(caught.value.read())["error"]
+            assert "t2t_mm is being loaded" in message
+        states = json.load(urllib.request.urlopen(url + "v1/models/t2t_mm", timeout=60))
+        assert states["model_version_status"][0]["state"] == "LOADING"
+        with grpc.insecure_channel(re.search(r"gRPC (\S+)", first)[1]) as channel:
+            assert check_health(channel, "") == health.NOT_SERVING
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert "1 signatures warmed up, next slow" in process.stderr.read()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def check_health(channel, service):
+    call = channel.unary_unary(
+        "/grpc.health.v1.Health/Check", health.Request.SerializeToString, health.Response.FromString
+    )
+    return call(health.Request(service=service), timeout=60, wait_for_ready=True).status
+
+
+def test_health(server):
+    with grpc.insecure_channel(f"127.0.0.1:{server.server.grpc_port}") as channel:
+        for service in ("", "t2t_mm", "tensorflow.serving.PredictionService"):
+            assert check_health(channel, service) == health.SERVING
+        with pytest.raises(grpc.RpcError) as caught:
+            check_health(channel, "absent")
+        assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+        watch = channel.unary_stream(
+            "/grpc.health.v1.Health/Watch", health.Request.SerializeToString, health.Response.FromString
+        )
+        assert next(iter(watch(health.Request(service=""), timeout=60))).status == health.SERVING
+    assert health.Response(status=health.SERVING).SerializeToString() == b"\x08\x01"  # as health.proto has it
+    assert health.Request(service="a").SerializeToString() == b"\x0a\x01a"
 
 
 def test_what_cannot_be_served_is_told(tmp_path):

@@ -15,9 +15,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from absl import logging
+from google.protobuf import text_format
+from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 
 from t2t_mm.corpora import sounds
 from t2t_mm.corpora.example import Example, Report
+from t2t_mm.export import warmup
+from t2t_mm.lab import c_api as by_c_api
 from t2t_mm.lab import load
 from t2t_mm.problem import Problem
 from t2t_mm.run.errors import RunError
@@ -39,6 +43,8 @@ def run(
     soak_seconds: float = 180.0,
     soak_workers: int = 4,
     switch_seconds: float = 10.0,
+    c_api: bool = True,
+    session_config: str = "",
     max_requests: int = 100_000,
 ) -> dict[str, dict]:
     """Runs all measurements and returns case -> {figure: value}.
@@ -57,6 +63,8 @@ def run(
       soak_workers: number of concurrent valid requests in the soak test and during the change of version.
       switch_seconds: duration of the load before a new version is published, and after it has taken over; 0 skips the
         change of version.
+      c_api: whether to measure the first answer of each signature by TensorFlow's C API, without Python's TensorFlow.
+      session_config: file for TensorFlow Serving's --tensorflow_session_config_file; it is measured with that too.
       max_requests: maximum number of requests of each measurement and of the soak test.
 
     Raises:
@@ -72,6 +80,8 @@ def run(
     every = [body for turn in zip(*bodies.values()) for body in turn]  # the problems alternate
     limits = Limits(max_body_bytes=2 * max(map(len, every)), timeout_seconds=timeout_seconds)
     found = {}
+    if c_api:
+        found |= _first_answers(os.path.join(export_dir, str(max(versions))), session_config)
     with tempfile.TemporaryDirectory() as folder:
 
         def publish(version):  # renamed when complete: the server must never see half a version
@@ -85,14 +95,45 @@ def run(
                 found |= _measured(url, bodies, "one by one", concurrencies, seconds, max_requests)
             with load.serving(folder, BatchSettings(True, max_batch_size), limits) as (url, process):
                 found |= _measured(url, bodies, "batches", concurrencies, seconds, max_requests)
-                if soak_seconds:
-                    soak = load.soak(url, process, every, limits, soak_workers, soak_seconds, max_requests)
-                    found[f"soak of {soak_seconds:.0f} s"] = asyncio.run(soak)
                 if switch_seconds:
                     switch = load.switch(url, every, soak_workers, switch_seconds, 2, lambda: publish(2))
                     found["switch to a new version"] = asyncio.run(switch)
+                if soak_seconds:
+                    for kind, figures in asyncio.run(load.costs(url, process, limits)).items():
+                        found[f"one request alone: {kind}"] = figures
+                    soak = load.soak(
+                        url, process, every, limits, soak_workers, soak_seconds, max_requests, lambda: publish(3)
+                    )
+                    found[f"soak of {soak_seconds:.0f} s"] = asyncio.run(soak)
         except load.LoadError as error:
             raise RunError(str(error)) from error
+    return found
+
+
+def _first_answers(folder: str, session_config: str) -> dict:
+    """What loading a version and the first answer to each of its warm-up requests cost, with and without the file."""
+    saved = saved_model_pb2.SavedModel()
+    with open(os.path.join(folder, "saved_model.pb"), "rb") as file:
+        saved.ParseFromString(file.read())
+    requests = by_c_api.plan(saved.meta_graphs[0].signature_def, warmup.recorded(folder))
+    configs = {"TensorFlow's defaults": b""}
+    if session_config:
+        with open(session_config, encoding="utf-8") as file:
+            config = text_format.Parse(file.read(), config_pb2.ConfigProto())
+        configs[os.path.basename(session_config)] = config.SerializeToString()
+    found = {}
+    for name, config in configs.items():
+        try:
+            measured = by_c_api.measure(folder, 2 * requests, config)
+        except by_c_api.CApiError as error:
+            raise RunError(str(error)) from error
+        steps = [measured["load"], *measured["answers"][: len(requests)]]
+        case = f"C API, {name}"
+        found[case] = {"cpu_seconds": sum(one["cpu_seconds"] for one in steps), "peak_mb": measured["peak_mb"]}
+        for step in steps:
+            found[f"{case}, {step['name']}"] = {key: step[key] for key in ("cpu_seconds", "seconds", "resident_mb")}
+        again = measured["answers"][len(requests) :]
+        found[f"{case}, all signatures once more"] = {"cpu_seconds": sum(one["cpu_seconds"] for one in again)}
     return found
 
 

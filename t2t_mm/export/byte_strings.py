@@ -1,0 +1,39 @@
+"""Bytes and numbers inside a string tensor, read in the graph; what lies beyond a string's end reads as nothing."""
+
+import tensorflow as tf
+
+
+def substring(strings: tf.Tensor, position, length) -> tf.Tensor:
+    """`strings[position:position + length]` byte by byte, as much of it as there is. `strings`: any shape."""
+    begin = tf.minimum(tf.cast(position, tf.int64), tf.cast(tf.strings.length(strings), tf.int64))
+    return tf.strings.substr(strings, begin, tf.fill(tf.shape(begin), tf.cast(length, tf.int64)))
+
+
+def starts_with(strings: tf.Tensor, prefix: bytes) -> tf.Tensor:
+    """Whether each string begins with `prefix`."""
+    return substring(strings, 0, len(prefix)) == prefix
+
+
+def number(data: tf.Tensor, position, size: int, big, dtype=tf.int32) -> tf.Tensor:
+    """The unsigned number of `size` bytes at `position` of one string, 0 where it is too short.
+
+    big: Whether the highest byte comes first, a bool or a boolean tensor. What `dtype` cannot hold is its largest value.
+    """
+    digits = substring(data, position, size)
+    whole = tf.strings.length(digits) == size
+    digits = tf.io.decode_raw(tf.where(whole, digits, b"\0" * size), tf.uint8)
+    digits = tf.cast(tf.ensure_shape(digits, [size]), tf.int64)
+    if not isinstance(big, bool):
+        digits = tf.where(big, digits, digits[::-1])
+    powers = [256**place for place in range(size)]
+    if big is not False:
+        powers = powers[::-1]
+    if size == 8:  # the highest bit would make it negative
+        high = digits[0] if big is not False else digits[7]
+        return tf.where(high > 127, dtype.max, _within(digits, powers, dtype))
+    return _within(digits, powers, dtype)
+
+
+def _within(digits: tf.Tensor, powers: list[int], dtype) -> tf.Tensor:
+    total = tf.reduce_sum(digits * tf.constant(powers, tf.int64))
+    return tf.cast(tf.minimum(total, dtype.max), dtype)

@@ -1,0 +1,203 @@
+"""An export by TensorFlow's C API alone, which is what TensorFlow Serving has: CPU-seconds and memory to its answers.
+
+Run as a script this file is the measuring process: it imports neither TensorFlow's Python nor this package, and knows
+of the export only what the plan on its standard input says.
+"""
+
+import base64
+import ctypes
+import glob
+import json
+import os
+import subprocess
+import sys
+import time
+
+_STRING, _STRING_BYTES = 7, 24  # TF_STRING, and the size of a TF_TString
+_TIMEOUT_SECONDS = 900.0  # for one measuring process
+
+
+class CApiError(Exception):
+    """The measuring process ended without figures."""
+
+
+def measure(folder: str, requests: list[dict], session_config: bytes = b"") -> dict:
+    """Loads a version and answers the requests in order, in a process of its own.
+
+    Args:
+      requests: as `plan` makes them. session_config: a serialised ConfigProto.
+
+    Returns: "load" and "answers": for the loading and each request the name, the CPU-seconds and seconds it took, MB
+    resident after it, and "error", the text of a refusal; "peak_mb": the most MB that were ever resident.
+
+    Raises:
+      CApiError: the process failed; says how.
+    """
+    import tensorflow as tf
+    import tensorflow_text
+
+    where = os.path.dirname(tf.__file__)
+    work = {
+        "libraries": [os.path.join(where, "libtensorflow_framework.so.2"), os.path.join(where, "libtensorflow_cc.so.2")],
+        "operations": glob.glob(
+            os.path.join(os.path.dirname(tensorflow_text.__file__), "python", "ops", "_sentencepiece_tokenizer.so")
+        ),
+        "folder": folder,
+        "config": base64.b64encode(session_config).decode(),
+        "requests": requests,
+    }
+    try:
+        done = subprocess.run(
+            [sys.executable, os.path.abspath(__file__)], input=json.dumps(work), capture_output=True, text=True,
+            timeout=_TIMEOUT_SECONDS, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise CApiError(f"{folder} by the C API: not done within {_TIMEOUT_SECONDS:.0f} s") from error
+    if done.returncode:
+        raise CApiError(f"{folder} by the C API: exit status {done.returncode}: {done.stderr.strip()[-500:]}")
+    return json.loads(done.stdout)
+
+
+def plan(signature_defs: dict, asked: list[tuple[str, dict]]) -> list[dict]:
+    """Requests for `measure`.
+
+    Args:
+      signature_defs: name -> SignatureDef. asked: (signature, {input: array of strings or of int32}) of each.
+    """
+    requests = []
+    for name, inputs in asked:
+        signature = signature_defs[name]
+        feeds = []
+        for key, array in inputs.items():
+            strings = array.dtype == object
+            values = [base64.b64encode(one).decode() for one in array.ravel()] if strings else array.ravel().tolist()
+            feeds.append([signature.inputs[key].name, list(array.shape), "string" if strings else "int32", values])
+        fetches = [one.name for _, one in sorted(signature.outputs.items())]
+        requests.append({"name": name, "feeds": feeds, "fetches": fetches})
+    return requests
+
+
+# ---- What follows runs in the measuring process.
+
+
+class _Output(ctypes.Structure):
+    _fields_ = [("operation", ctypes.c_void_p), ("index", ctypes.c_int)]
+
+
+class _Buffer(ctypes.Structure):
+    _fields_ = [("data", ctypes.c_void_p), ("length", ctypes.c_size_t), ("deallocator", ctypes.c_void_p)]
+
+
+def _api(libraries: list[str]):
+    loaded = [ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL) for path in libraries]
+    pointer, size = ctypes.c_void_p, ctypes.c_size_t
+    for name in (
+        "TF_NewStatus", "TF_NewGraph", "TF_NewSessionOptions", "TF_LoadSessionFromSavedModel", "TF_AllocateTensor",
+        "TF_TensorData", "TF_GraphOperationByName", "TF_LoadLibrary",
+    ):  # fmt: skip
+        getattr(loaded[-1], name).restype = pointer
+    api = loaded[-1]
+    api.TF_Message.restype = ctypes.c_char_p
+    api.TF_GraphOperationByName.argtypes = [pointer, ctypes.c_char_p]
+    api.TF_AllocateTensor.argtypes = [ctypes.c_int, pointer, ctypes.c_int, size]
+    api.TF_StringInit.argtypes = [pointer]
+    api.TF_StringCopy.argtypes = [pointer, ctypes.c_char_p, size]
+    for name in ("TF_TensorData", "TF_DeleteTensor", "TF_GetCode", "TF_Message"):
+        getattr(api, name).argtypes = [pointer]
+    api.TF_SetConfig.argtypes = [pointer, ctypes.c_char_p, size, pointer]
+    api.TF_LoadLibrary.argtypes = [ctypes.c_char_p, pointer]
+    api.TF_LoadSessionFromSavedModel.argtypes = [
+        pointer, pointer, ctypes.c_char_p, pointer, ctypes.c_int, pointer, pointer, pointer
+    ]  # fmt: skip
+    api.TF_SessionRun.argtypes = [
+        pointer, pointer, pointer, pointer, ctypes.c_int, pointer, pointer, ctypes.c_int, pointer, ctypes.c_int,
+        pointer, pointer,
+    ]  # fmt: skip
+    return api
+
+
+def _memory_mb(field: str) -> float:
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) * 1024 / 1e6 for line in file if line.startswith(field))
+
+
+class _Measured:
+    """What a step costs, from its making to `figures`."""
+
+    def __init__(self, name: str):
+        self._name, self._cpu, self._wall = name, time.process_time(), time.monotonic()
+
+    def figures(self, error: str = "") -> dict:
+        return {
+            "name": self._name,
+            "cpu_seconds": time.process_time() - self._cpu,
+            "seconds": time.monotonic() - self._wall,
+            "resident_mb": _memory_mb("VmRSS"),
+            "error": error,
+        }
+
+
+def _tensor(api, shape: list[int], kind: str, values: list):
+    dims = (ctypes.c_int64 * len(shape))(*shape)
+    if kind == "string":
+        tensor = api.TF_AllocateTensor(_STRING, dims, len(shape), _STRING_BYTES * len(values))
+        start = api.TF_TensorData(tensor)
+        for index, value in enumerate(values):
+            data = base64.b64decode(value)
+            api.TF_StringInit(start + _STRING_BYTES * index)
+            api.TF_StringCopy(start + _STRING_BYTES * index, data, len(data))
+        return tensor
+    tensor = api.TF_AllocateTensor(3, dims, len(shape), 4 * len(values))  # TF_INT32
+    ctypes.memmove(api.TF_TensorData(tensor), (ctypes.c_int32 * len(values))(*values), 4 * len(values))
+    return tensor
+
+
+def _output(api, graph, name: str) -> _Output:
+    operation, _, index = name.partition(":")
+    return _Output(api.TF_GraphOperationByName(graph, operation.encode()), int(index or 0))
+
+
+def _answer(api, graph, session, request: dict) -> str:
+    """Runs it once -> the message of the error, or ""."""
+    feeds, fetches, status = request["feeds"], request["fetches"], api.TF_NewStatus()
+    inputs = (_Output * len(feeds))(*[_output(api, graph, name) for name, *_ in feeds])
+    tensors = (ctypes.c_void_p * len(feeds))(*[_tensor(api, *rest) for _, *rest in feeds])
+    outputs = (_Output * len(fetches))(*[_output(api, graph, name) for name in fetches])
+    found = (ctypes.c_void_p * len(fetches))()
+    api.TF_SessionRun(
+        session, None, inputs, tensors, len(feeds), outputs, found, len(fetches), None, 0, None, status
+    )  # fmt: skip
+    for tensor in (*tensors, *found):
+        if tensor:
+            api.TF_DeleteTensor(tensor)
+    return api.TF_Message(status).decode("utf-8", "replace") if api.TF_GetCode(status) else ""
+
+
+def _main() -> None:
+    work = json.load(sys.stdin)
+    api = _api(work["libraries"])
+    status = api.TF_NewStatus()
+    for path in work["operations"]:
+        api.TF_LoadLibrary(path.encode(), status)
+        if api.TF_GetCode(status):
+            raise SystemExit(f"{path}: {api.TF_Message(status).decode()}")
+    options, graph = api.TF_NewSessionOptions(), api.TF_NewGraph()
+    config = base64.b64decode(work["config"])
+    if config:
+        api.TF_SetConfig(options, config, len(config), status)
+    load, tags = _Measured("load"), (ctypes.c_char_p * 1)(b"serve")
+    session = api.TF_LoadSessionFromSavedModel(
+        options, None, work["folder"].encode(), tags, 1, graph, None, status
+    )  # fmt: skip
+    if api.TF_GetCode(status):
+        raise SystemExit(api.TF_Message(status).decode())
+    found = {"load": load.figures(), "answers": []}
+    for request in work["requests"]:
+        one = _Measured(request["name"])
+        found["answers"].append(one.figures(_answer(api, graph, session, request)))
+    found["peak_mb"] = _memory_mb("VmHWM")
+    json.dump(found, sys.stdout)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,68 @@
+"""grpc.health.v1, by which load balancers and orchestrators ask whether a server answers yet.
+
+Its messages have one field each; they are declared here, so that no further package is needed.
+"""
+
+import asyncio
+import contextlib
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from grpc import StatusCode
+
+from t2t_mm.serving.versions import Versions
+
+_NAME = "grpc.health.v1.Health"
+SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
+_LOOK_SECONDS = 0.2
+
+
+def _messages():
+    """HealthCheckRequest, HealthCheckResponse: the wire format of github.com/grpc/grpc-proto, health.proto."""
+    file = descriptor_pb2.FileDescriptorProto(name="t2t_mm/health.proto", package="t2t_mm.health", syntax="proto3")
+    field = descriptor_pb2.FieldDescriptorProto
+    for message, name, kind in (
+        ("Request", "service", field.TYPE_STRING), ("Response", "status", field.TYPE_INT32)
+    ):  # fmt: skip
+        file.message_type.add(name=message).field.add(name=name, number=1, type=kind, label=field.LABEL_OPTIONAL)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return [
+        message_factory.GetMessageClass(pool.FindMessageTypeByName(f"t2t_mm.health.{name}"))
+        for name in ("Request", "Response")
+    ]
+
+
+Request, Response = _messages()
+
+
+def add_service(server: grpc.aio.Server, versions: Versions) -> None:
+    """Registers Check and Watch; a service is the server as a whole (""), the model, or one of TensorFlow Serving's."""
+    known = {"", versions.model_name, "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"}
+
+    def status(service: str) -> int:
+        if service not in known:
+            return SERVICE_UNKNOWN
+        return SERVING if versions.serving else NOT_SERVING
+
+    async def check(request, context):
+        found = status(request.service)
+        if found == SERVICE_UNKNOWN:
+            await context.abort(StatusCode.NOT_FOUND, f"No service {request.service!r}.")
+        return Response(status=found)
+
+    async def watch(request, context):
+        last = None
+        with contextlib.suppress(asyncio.CancelledError):
+            while True:
+                if (found := status(request.service)) != last:
+                    last = found
+                    yield Response(status=found)
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    codec = {"request_deserializer": Request.FromString, "response_serializer": Response.SerializeToString}
+    handlers = {
+        "Check": grpc.unary_unary_rpc_method_handler(check, **codec),
+        "Watch": grpc.unary_stream_rpc_method_handler(watch, **codec),
+    }
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(_NAME, handlers)])
