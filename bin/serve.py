@@ -9,14 +9,9 @@ Serving (docs/serving.md); this server speaks its REST and gRPC interfaces but i
 
 import asyncio
 
-import tensorflow as tf
-from absl import app, flags, logging
+from absl import flags, logging
 
-from t2t_mm.serving import server as serving
-from t2t_mm.serving.batching import BatchSettings
-from t2t_mm.serving.errors import ServingError
-from t2t_mm.serving.service import Limits
-from t2t_mm.serving.versions import Versions
+from t2t_mm.run import command
 
 _EXPORT_DIR = flags.DEFINE_string("export_dir", None, "Folder of the numbered versions.", required=True)
 _MODEL_NAME = flags.DEFINE_string("model_name", "t2t_mm", "The model's name in requests.")
@@ -42,12 +37,12 @@ def labels() -> dict[str, int]:
     for value in _LABEL.value:
         label, _, version = value.rpartition(":")
         if not label or not version.isdecimal():
-            raise SystemExit(f"serve.py: --version_label={value} is not LABEL:VERSION, as in stable:3.")
+            raise SystemExit(f"{command.name()}: --version_label={value} is not LABEL:VERSION, as in stable:3.")
         found[label] = int(version)
     return found
 
 
-def announce(server: serving.Server) -> None:
+def announce(server) -> None:
     where = [f"REST and page http://{_HOST.value}:{server.rest_port}/"] if server.rest_port is not None else []
     where += [f"gRPC {_HOST.value}:{server.grpc_port}"] if server.grpc_port is not None else []
     print(f"Serving {_MODEL_NAME.value} from {_EXPORT_DIR.value}: {', '.join(where)}", flush=True)
@@ -56,8 +51,15 @@ def announce(server: serving.Server) -> None:
 
 def main(_):
     logging.set_verbosity(logging.INFO)
-    tf.get_logger().setLevel("ERROR")  # TensorFlow warns that its own way into a session is old
-    versions = Versions(_EXPORT_DIR.value, _MODEL_NAME.value, _NUM_VERSIONS.value, labels())
+    wanted = labels()
+    command.load_tensorflow()
+    from t2t_mm.serving import server as serving
+    from t2t_mm.serving.batching import BatchSettings
+    from t2t_mm.serving.errors import ServingError
+    from t2t_mm.serving.service import Limits
+    from t2t_mm.serving.versions import Versions
+
+    versions = Versions(_EXPORT_DIR.value, _MODEL_NAME.value, _NUM_VERSIONS.value, wanted)
     batching = BatchSettings(
         _BATCHING.value, _BATCH_SIZE.value, _BATCH_TIMEOUT.value / 1000, _ENQUEUED.value, _THREADS.value
     )
@@ -67,8 +69,8 @@ def main(_):
     try:
         asyncio.run(serving.Server(versions, batching, limits, settings).serve_until_signalled(announce))
     except ServingError as error:
-        raise SystemExit(f"serve.py: {error}") from error
+        raise SystemExit(f"{command.name()}: {error}") from error
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.run(main)

@@ -1,6 +1,7 @@
 """What training, evaluation and decoding share: the problems, the vocabulary and the model."""
 
 import dataclasses
+import difflib
 from collections.abc import Callable, Sequence
 
 from t2t_mm.corpora.subset import Subset
@@ -54,8 +55,10 @@ class Experiment:
         for problem in self.problems:
             if problem.name == name:
                 return problem
-        known = ", ".join(problem.name for problem in self.problems)
-        raise RunError(f"Unknown problem {name!r}; this run has {known}.")
+        known = [problem.name for problem in self.problems]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise RunError(f"Unknown problem {name!r}{hint}; this run has {', '.join(known)}.")
 
     def describe(self) -> dict:
         """What a model for these problems is made of; reads the class names of the corpora."""

@@ -269,7 +269,7 @@ class ShardWriter:
                 except media.MediaError as error:
                     dropped[example.origin] = str(error)
                     continue
-                file.write(self._features.serialize_example(record))
+                file.write(_in_fixed_order(self._features.serialize_example(record)))
                 written += 1
         os.replace(path + ".part", path + ".tfrecord")
         note = {
@@ -278,6 +278,11 @@ class ShardWriter:
         }  # fmt: skip
         write_json(path + ".json", note, indent=1)
         return note
+
+
+def _in_fixed_order(serialized: bytes) -> bytes:
+    """The same tf.train.Example in bytes that do not depend on the process: a protobuf map has no order of its own."""
+    return tf.train.Example.FromString(serialized).SerializeToString(deterministic=True)
 
 
 class RecordMaker:

@@ -362,7 +362,6 @@ def test_karpathys_split(tmp_path, caplog):
     assert len(found) == 4 and len(report.skipped) == 2
     (dev,) = source.examples("dev", Report("x"))
     assert dev.references == ("Caption 3.", "A cat.")
-    assert "images of dev: 1; the full release has 5000" in caplog.text
     assert [e.targets for e in source.examples("test", Report("x"))] == ["Caption 4."]
 
 
@@ -467,7 +466,7 @@ def test_transcripts_stay_clean(text):
     assert "\\" not in once and once == " ".join(once.split())
 
 
-def test_eval93_is_a_test_set_too_and_counts_are_compared(tmp_path, caplog):
+def test_eval93_is_a_test_set_too(tmp_path):
     top = tmp_path / "wsj" / "13-32.1" / "wsj1"
     (top / "doc" / "indices" / "wsj1" / "eval").mkdir(parents=True)
     (top / "doc" / "indices" / "wsj1" / "eval" / "h1_p0.ndx").write_text("13_32_1:wsj1/si_et_h1/4oa/4oac0201.wv1\n")
@@ -476,7 +475,6 @@ def test_eval93_is_a_test_set_too_and_counts_are_compared(tmp_path, caplog):
     (top / "si_et_h1" / "4oa" / "4oac0200.dot").write_text("ten %percent (4oac0201)\n")
     (found,) = WSJSpeech(str(tmp_path), test="eval93").examples("test", Report("x"))
     assert found.targets == "ten percent"
-    assert "h1_p0.ndx: utterances listed: 1; the full release has 213" in caplog.text
     with pytest.raises(ValueError, match="eval92 or eval93"):
         WSJSpeech(str(tmp_path), test="eval94")
 

@@ -5,6 +5,7 @@ import os
 import pytest
 from PIL import Image
 
+from t2t_mm.corpora import corpus_files
 from t2t_mm.corpora.corpus_files import MissingCorpus
 from t2t_mm.corpora.example import Report
 from t2t_mm.problems import paper
@@ -93,10 +94,17 @@ SPLIT = '{"images": [{"cocoid": 1, "filename": "a.jpg", "filepath": "val2014", "
         ),
     ],
 )  # fmt: skip
-def test_a_count_that_differs_is_a_warning_with_both_numbers(declaration, split, files, warning, tmp_path, caplog):
+def test_a_count_that_differs_is_a_warning_with_both_numbers(declaration, split, files, warning, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(corpus_files, "_RELEASE_SHARE", 0)  # one example is no release
     write(tmp_path, files)
     problem = declaration(str(tmp_path))
     assert len(problem.source.examples(split, Report("x", 0))) == 1
     assert warning in caplog.text
     problem.source.examples(split, Report("x", 0))  # once is enough
     assert caplog.text.count(warning) == 1
+
+
+@pytest.mark.parametrize("found, warned", [(39, False), (999, False), (1001, True), (1999, True), (2000, False), (8000, False)])
+def test_only_what_can_be_a_damaged_copy_is_compared_with_the_release(found, warned, caplog):
+    corpus_files.warn_of_count(f"some folder with {found}", found, 2000)
+    assert ("the full release has 2000" in caplog.text) == warned
