@@ -7,8 +7,12 @@ from absl import flags
 
 from t2t_mm.run import command, config
 
-_GIN_FILE = flags.DEFINE_multi_string("gin_file", None, "Configuration files; later ones override earlier ones.", required=True)
-_SIZE = flags.DEFINE_integer("size", 8000, "Number of pieces; padding, end, unknown, 256 bytes and the tree symbols count too.")
+_GIN_FILE = flags.DEFINE_multi_string(
+    "gin_file", None, "Configuration files; later ones override earlier ones.", required=True
+)
+_SIZE = flags.DEFINE_integer(
+    "size", 8000, "Number of pieces; padding, end, unknown, 256 bytes and the tree symbols count too."
+)
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings, which override the files.")
 
 

@@ -19,7 +19,9 @@ from t2t_mm.run import command, config
 from t2t_mm.run.errors import RunError
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
-_PROBLEM = flags.DEFINE_string("problem", None, f"Which problem's answer is wanted; {command.PROBLEM_HELP}.", required=True)
+_PROBLEM = flags.DEFINE_string(
+    "problem", None, f"Which problem's answer is wanted; {command.PROBLEM_HELP}.", required=True
+)
 _INPUT = flags.DEFINE_multi_string(
     "input", [], 'A sentence, or the path of a picture or sound; "-" reads one a line from standard input.'
 )
@@ -104,7 +106,7 @@ def check_media(inputs, description: dict) -> None:
     if description.get("problems", {}).get(_PROBLEM.value) in ("image", "audio"):
         missing = [one.inputs for one in inputs if not os.path.isfile(one.inputs)]
         if len(missing) == len(inputs):
-            raise RunError(f"{', '.join(missing)}: no such file. {_PROBLEM.value} takes the path of a file as its input.")
+            raise RunError(f"{', '.join(missing)}: no such file. The input of {_PROBLEM.value} is the path of a file.")
 
 
 def main(_):

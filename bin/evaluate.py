@@ -34,7 +34,8 @@ def main(_):
     config.parse(gin_files, _GIN_PARAM.value)
     from t2t_mm import experiment
     from t2t_mm.evaluation import curves, evaluate
-    from t2t_mm.lab import results
+    from t2t_mm.lab import results, summary
+    from t2t_mm.run.files import write_whole
     from t2t_mm.run.folder import use_folder
 
     run = use_folder(config.configured(experiment.Experiment)(), model_dir)
@@ -44,7 +45,7 @@ def main(_):
     evaluate.to_tensorboard(found, model_dir, split)
     path = _OUTPUT.value or os.path.join(model_dir, f"evaluation_{split}.json")
     minutes = found.pop("training_minutes")
-    results.write_results(
+    record = results.write_results(
         path,
         _COMMAND.value or command.line(),
         found.pop("seed"),
@@ -56,9 +57,9 @@ def main(_):
         split=split,
         **found,
     )
-    with open(path.removesuffix(".json") + ".md", encoding="utf-8") as file:
-        print(file.read())
-    print(f"Written to {path}")
+    text = summary.summary(record)
+    write_whole(path.removesuffix(".json") + ".txt", text)
+    print(f"{text}\nAll metrics and samples: {path.removesuffix('.json')}.md")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ from t2t_mm.run import command, config
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
 _EXPORT_DIR = flags.DEFINE_string("export_dir", None, "Folder of the export's versions.", required=True)
-_PROBLEMS = flags.DEFINE_list("problems", [], f"Only these problems, and only the nets they use; {command.PROBLEM_HELP}.")
+_PROBLEMS = flags.DEFINE_list(
+    "problems", [], f"Only these problems, and only the nets they use; {command.PROBLEM_HELP}."
+)
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration. Default: the config.gin of the run.")
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings, which override it.")
 _BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Hypotheses kept; 1 is greedy.", lower_bound=1)
@@ -39,7 +41,10 @@ def main(_):
     logging.set_verbosity(logging.WARNING)  # TensorFlow would name each of a thousand captured weights
     run = use_folder(config.configured(experiment.Experiment)(), model_dir)
     decoding = answers.Decoding(_BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value)
-    folder = save.export(run, model_dir, _EXPORT_DIR.value, _PROBLEMS.value, decoding, _DTYPE.value, _RUN_WARMUP.value)
+    folder = save.export(
+        run, model_dir, _EXPORT_DIR.value, _PROBLEMS.value, decoding, _DTYPE.value, _RUN_WARMUP.value,
+        say=lambda line: print(line, flush=True),
+    )  # fmt: skip
     print(f"Written to {folder} in {time.monotonic() - start:.0f} s")
     megabytes, seconds = save.size_on_disk(folder) / 1e6, save.load_seconds(folder)
     print(f"Size on disk: {megabytes:.1f} MB; load time, before warm-up: {seconds:.1f} s")

@@ -16,7 +16,10 @@ from t2t_mm.run.errors import RunError
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration files; later ones override earlier ones.")
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a run, whose config.gin is inspected.")
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings, which override the files.")
-_HARDWARE = flags.DEFINE_enum("hardware", "nvidia-h100-sxm", ["nvidia-a100-80g", "nvidia-h100-sxm", "tpu-v4", "tpu-v5e", "tpu-v5p"], "The chip of each replica.")
+_HARDWARE = flags.DEFINE_enum(
+    "hardware", "nvidia-h100-sxm", ["nvidia-a100-80g", "nvidia-h100-sxm", "tpu-v4", "tpu-v5e", "tpu-v5p"],
+    "The chip of each replica.",
+)  # fmt: skip
 _REPLICAS = flags.DEFINE_integer("replicas", 1, "Chips.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", 250_000, "Joint steps of the estimate.", lower_bound=1)
 _SHARE = flags.DEFINE_float("share", 0.35, "Share of the peak that training reaches.", lower_bound=0.001, upper_bound=1)

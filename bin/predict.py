@@ -29,7 +29,9 @@ _READ_AS = flags.DEFINE_enum(
     "read_as", "auto", ["auto", "text", "path"], "What an input is; auto: a path for pictures and speech, else text."
 )
 _PROTOCOL = flags.DEFINE_enum("protocol", "rest", ["rest", "grpc"], "How to ask.")
-_SERVER = flags.DEFINE_string("server", None, "host:port, or a URL for REST. Default: 127.0.0.1:8501, for gRPC 127.0.0.1:8500.")
+_SERVER = flags.DEFINE_string(
+    "server", None, "host:port, or a URL for REST. Default: 127.0.0.1:8501, for gRPC 127.0.0.1:8500."
+)
 _MODEL_NAME = flags.DEFINE_string("model_name", "t2t_mm", "The model's name on the server.")
 _VERSION = flags.DEFINE_integer("version", None, "Version to ask. Default: the newest.", lower_bound=0)
 _CONCURRENCY = flags.DEFINE_integer("concurrency", 4, "Requests under way at once.", lower_bound=1)

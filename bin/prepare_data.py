@@ -13,15 +13,23 @@ from absl import flags, logging
 from t2t_mm.corpora import corpus_files
 from t2t_mm.run import command, config
 
-_GIN_FILE = flags.DEFINE_multi_string("gin_file", None, "Configuration files of the run; later ones override earlier ones.", required=True)
+_GIN_FILE = flags.DEFINE_multi_string(
+    "gin_file", None, "Configuration files of the run; later ones override earlier ones.", required=True
+)
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings, which override the files.")
-_OUTPUT = flags.DEFINE_string("output", None, "Folder of the records, which gets a folder for each problem.", required=True)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder of the records, which gets a folder for each problem.", required=True
+)
 _PROBLEM = flags.DEFINE_multi_string("problem", [], f"Only these problems; {command.PROBLEM_HELP}.")
 _SPLIT = flags.DEFINE_multi_enum("split", corpus_files.SPLITS, corpus_files.SPLITS, "Which sets.")
 _PROCESSES = flags.DEFINE_integer("processes", os.cpu_count(), "How many work at once.", lower_bound=1)
 _SHARD_EXAMPLES = flags.DEFINE_integer("shard_examples", None, "Examples in one file. Default: by the kind of input.")
-_MAX_BAD = flags.DEFINE_integer("max_bad_examples", 100, "Most unusable examples of a set that are dropped.", lower_bound=0)
-_BEAM = flags.DEFINE_list("beam_pipeline_options", [], "Work on Apache Beam with these options, for instance runner=DirectRunner.")
+_MAX_BAD = flags.DEFINE_integer(
+    "max_bad_examples", 100, "Most unusable examples of a set that are dropped.", lower_bound=0
+)
+_BEAM = flags.DEFINE_list(
+    "beam_pipeline_options", [], "Work on Apache Beam with these options, for instance runner=DirectRunner."
+)
 _VERIFY = flags.DEFINE_bool("verify", False, "Only compare the records in --output with their checksums.")
 
 

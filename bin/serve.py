@@ -28,7 +28,9 @@ _ENQUEUED = flags.DEFINE_integer("max_enqueued", 256, "Most examples waiting or 
 _THREADS = flags.DEFINE_integer("num_batch_threads", 2, "Batches run at once.", lower_bound=1)
 _BODY = flags.DEFINE_float("max_body_mib", 16.0, "Most MiB of a request.", lower_bound=0.001)
 _CONCURRENT = flags.DEFINE_integer("max_concurrent", 64, "Most requests at once; then 429.", lower_bound=1)
-_TIMEOUT = flags.DEFINE_float("timeout_seconds", 30.0, "Time for a request, then 504; and for its headers.", lower_bound=0.001)
+_TIMEOUT = flags.DEFINE_float(
+    "timeout_seconds", 30.0, "Time for a request, then 504; and for its headers.", lower_bound=0.001
+)
 _DRAIN = flags.DEFINE_float("drain_seconds", 30.0, "Time for requests under way at SIGTERM.", lower_bound=0)
 
 

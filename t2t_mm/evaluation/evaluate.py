@@ -17,6 +17,7 @@ from t2t_mm.input.pipeline import load_examples, make_batches
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.losses import cross_entropy, forward, token_weights
 from t2t_mm.problem import Problem
+from t2t_mm.run import progress
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import load_trained
 
@@ -55,7 +56,8 @@ def evaluate(
     network, description, trained = load_trained(experiment, model_dir, best)
     evaluator = Evaluator(experiment, network, description, decoding, max_bad_examples)
     problems = [experiment.problem(name) for name in names] or list(experiment.problems)
-    found = {problem.name: evaluator(problem, split, samples) for problem in problems}
+    shown = progress.shown(problems, f"Evaluation on {split}", len(problems))
+    found = {problem.name: evaluator(problem, split, samples) for problem in shown}
     return {
         "step": trained["step"],
         "training_minutes": trained["seconds"] / 60,

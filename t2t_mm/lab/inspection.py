@@ -195,7 +195,7 @@ def report(
     chip, counts = HARDWARE[hardware], parameters(model)
     total = sum(counts.values())
     lines = ["Parameters", *(f"  {name:16} {count:>15,}" for name, count in counts.items()), f"  {'all':16} {total:>15,}"]
-    lines += ["", f"Forward pass of one example: texts of {lengths.tokens} tokens, sounds of {lengths.frames} frames, pictures of "
+    lines += ["", f"Forward pass of one example: texts of {lengths.tokens} tokens, sounds of {lengths.frames} frames, pictures of "  # noqa: E501
               f"{batches.image_size} pixels a side"]  # fmt: skip
     step = largest = 0.0
     for problem in problems:

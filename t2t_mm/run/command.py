@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from absl import app, logging
 
 from t2t_mm.corpora.example import CorpusError
-from t2t_mm.run.config import ConfigError
+from t2t_mm.run import config
 from t2t_mm.run.errors import RunError
 
 # The paper's problems (t2t_mm/problems/paper.py), for the help of --problem; a run may have others.
@@ -24,7 +24,9 @@ PROBLEMS = ("wsj_speech", "imagenet", "coco", "wsj_parsing", "wmt_en_de", "wmt_d
 PROBLEM_HELP = f"the paper's are {', '.join(PROBLEMS)}"
 
 # Errors of the system that the user can mend: a full disk, a folder that cannot be written to.
-_MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
+_MENDABLE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR,
+)  # fmt: skip
 CONSOLE = "T2T_MM_CONSOLE_COMMAND"  # the name of the console command, where it started this process
 
 
@@ -57,7 +59,7 @@ def run(main: Callable) -> None:
 def load_tensorflow() -> None:
     """Imports TensorFlow without what its native code says about itself; call it when flags and files are checked.
 
-    The messages are kept and shown where the import fails, and TF_CPP_MIN_LOG_LEVEL=0 in the environment shows them all.
+    The messages are shown where the import fails; TF_CPP_MIN_LOG_LEVEL=0 in the environment shows them always.
     """
     if "tensorflow" in sys.modules:
         return
@@ -71,7 +73,7 @@ def load_tensorflow() -> None:
     tf.get_logger().setLevel("ERROR")
     # TensorFlow's own Python modules report to the same log as this package, for instance how long each save took.
     logging.get_absl_handler().addFilter(
-        lambda record: record.levelno >= logging.converter.STANDARD_WARNING or "/tensorflow/" not in record.pathname
+        lambda record: record.levelname != "INFO" or "/tensorflow/" not in record.pathname
     )
 
 
@@ -101,8 +103,8 @@ def errors_in_one_line() -> Iterator[None]:
     """Ends the process with one line and exit code 1 (130 after Ctrl-C) where the error is not a defect."""
     try:
         yield
-    except (ConfigError, CorpusError, RunError) as error:
-        raise SystemExit(f"{name()}: {error}") from error
+    except (config.ConfigError, CorpusError, RunError) as error:
+        raise SystemExit(f"{name()}: {config.without_calls(str(error))}") from error
     except KeyboardInterrupt:
         print(f"\n{name()}: interrupted.", file=sys.stderr)
         raise SystemExit(130) from None

@@ -20,7 +20,6 @@ from collections.abc import Callable, Sequence
 
 import gin
 from gin import config as gin_config
-
 from t2t_mm.run import shipped
 
 _MACRO = "gin.macro"
@@ -188,7 +187,8 @@ def check_macros() -> None:
     Raises:
       ConfigError: lists every such macro, each with the name it may have been meant for.
     """
-    macros, referenced = set(), set()
+    macros: set[str] = set()
+    referenced: set[str] = set()
     for (scope, selector), parameters in gin_config._CONFIG.items():
         if selector == _MACRO:
             macros.add(scope)
@@ -240,9 +240,15 @@ def _near(name: str, names) -> str:
     return f"; near it: {', '.join(near)}" if near else ""
 
 
+def without_calls(text: str) -> str:
+    """A message without the lines that Gin appends to it: in which calls of what it configured the error came up."""
+    return re.sub(r"\n\s*In call to configurable .*", "", text)
+
+
 def without_addresses(text: str) -> str:
     """A message without what Python adds to a function's name: `<function f at 0x7f…>` becomes `f`."""
-    return re.sub(r"<(?:bound )?(?:function|method|class) '?([\w.<>]+?)'?(?: of .*?)?(?: at 0x[0-9a-f]+)?>", r"\1", text)
+    what = r"(?:bound )?(?:function|method|class)"
+    return re.sub(rf"<{what} '?([\w.<>]+?)'?(?: of .*?)?(?: at 0x[0-9a-f]+)?>", r"\1", text)
 
 
 def resolved() -> str:

@@ -22,7 +22,12 @@ from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.run.checkpoints import Checkpoints, checkpoints_folder, newest_sound, only_trainer, saved_text, writing
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import (
-    all_variables, check_folder, describe_from, prepare_folder, restore, restore_weights,
+    all_variables,
+    check_folder,
+    describe_from,
+    prepare_folder,
+    restore,
+    restore_weights,
 )  # fmt: skip
 from t2t_mm.training import strategy as strategies
 from t2t_mm.training.mixing import problems_of_step
@@ -244,7 +249,8 @@ def restore_run(path: str, state: dict, iterators: dict, layout: tf.Variable) ->
         return
     restore(tf.train.Checkpoint(**state), path)
     before, after = json.loads(saved), json.loads(now)
-    changed = [f"{name} was {before.get(name)} and is {value}" for name, value in after.items() if before.get(name) != value]
+    differing = [name for name in after if before.get(name) != after[name]]
+    changed = [f"{name} was {before.get(name)} and is {after[name]}" for name in differing]
     logging.info("Continuing from %s; %s, so every problem's data begins a new pass.", path, ", ".join(changed))
 
 

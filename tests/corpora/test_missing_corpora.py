@@ -23,7 +23,7 @@ TREE = "( (S (NP (DT the) (NN cat)) (VP (VBZ sleeps)) (. .)))\n"
         (paper.imagenet, "imagenet/train", "train/<synset>/*.JPEG", "ILSVRC 2012 (image-net.org)", "imagenet"),
         (paper.coco, "coco/annotations/captions_val2014.json", "a COCO caption file", "cocodataset.org", "coco"),
         (paper.wmt_en_de, "wmt/en-de/dev.en", "dev.en and dev.de, plain, .gz or .sgm", "statmt.org/wmt14", "wmt/en-de or"),
-        (paper.wmt_fr_en, "wmt/en-fr/dev.fr", "dev.fr and dev.en, plain, .gz or .sgm", "statmt.org/wmt14", "wmt/en-de or wmt/en-fr"),
+        (paper.wmt_fr_en, "wmt/en-fr/dev.fr", "dev.fr and dev.en, plain, .gz or .sgm", "statmt.org/wmt14", "wmt/en-de or wmt/en-fr"),  # noqa: E501
         (
             lambda root: paper.wsj_speech(root, "librispeech", splits=LIBRISPEECH),
             "librispeech", "dev-clean/**/*.trans.txt", "LibriSpeech (openslr.org/12)", "wsj",
