@@ -248,7 +248,7 @@ def without_calls(text: str) -> str:
 def without_addresses(text: str) -> str:
     """A message without what Python adds to a function's name: `<function f at 0x7f…>` becomes `f`."""
     what = r"(?:bound )?(?:function|method|class)"
-    return re.sub(rf"<{what} '?([\w.<>]+?)'?(?: of .*?)?(?: at 0x[0-9a-f]+)?>", r"\1", text)
+    return re.sub(rf"<{what} '?((?:[\w.]|<\w+>)+)'?(?: of .*?)?(?: at 0x[0-9a-f]+)?>", r"\1", text)
 
 
 def resolved() -> str:

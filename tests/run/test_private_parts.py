@@ -9,9 +9,9 @@ import os
 
 import keras
 import pytest
-from gin import config as gin_config
 
 import t2t_mm
+from gin import config as gin_config
 
 LIBRARIES = ("gin_config", "gin", "keras")
 
