@@ -83,7 +83,8 @@ def connect():
         server = _SERVER.value or "127.0.0.1:8501"
         url = server if "://" in server else f"http://{server}"
         return clients.RestClient(url, _MODEL_NAME.value, _VERSION.value, _TIMEOUT.value)
-    from t2t_mm.serving.rpc_client import RpcClient  # loads TensorFlow, which takes seconds
+    command.load_tensorflow()  # which takes seconds, and REST does without
+    from t2t_mm.serving.rpc_client import RpcClient
 
     return RpcClient(_SERVER.value or "127.0.0.1:8500", _MODEL_NAME.value, _VERSION.value, _TIMEOUT.value)
 

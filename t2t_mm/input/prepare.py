@@ -27,6 +27,7 @@ from t2t_mm.corpora.example import CorpusError, Example, Report
 from t2t_mm.input import records
 from t2t_mm.input.tokenizer import END_ID, Tokenizer, tree_to_text
 from t2t_mm.problem import Problem
+from t2t_mm.run.command import load_tensorflow
 from t2t_mm.run.files import write_json
 
 _SHARD_EXAMPLES = {"language": 16384, "image": 1024, "audio": 512}  # about a hundred megabytes at most
@@ -227,7 +228,7 @@ class Workers:
         if self.processes > 1:
             # Spawned, not forked: TensorFlow's threads do not survive a fork.
             context = multiprocessing.get_context("spawn")
-            self._pool = concurrent.futures.ProcessPoolExecutor(self.processes, context)
+            self._pool = concurrent.futures.ProcessPoolExecutor(self.processes, context, load_tensorflow)
         return self
 
     def __exit__(self, *_) -> None:

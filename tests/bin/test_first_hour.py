@@ -2,8 +2,10 @@
 
 import os
 import resource
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -100,3 +102,34 @@ def test_make_mini_below_a_file_is_one_line_and_leaves_nothing(tmp_path):
     done = command("make_mini.py", f"--root={tmp_path}/file/mini")
     assert done.returncode == 1 and "Not a directory" in done.stderr and "Traceback" not in done.stderr
     assert os.listdir(tmp_path) == ["file"]
+
+
+SMALL = [
+    f"--gin_param=corpora.Sizes.{binding}"
+    for binding in ("pairs=60", "trees=60", "images=1", "scenes=2", "utterances=2", "speakers=2", "more_trees=5", "few=5")
+]
+
+
+def test_make_mini_on_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
+    """A limit of the size of files stands for the full disk."""
+    done = subprocess.run(
+        [sys.executable, os.path.join(CHECKOUT, "bin", "make_mini.py"), f"--root={tmp_path}/mini", *SMALL],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": CHECKOUT},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+    )  # fmt: skip
+    assert done.returncode == 1 and "File too large" in done.stderr and "Traceback" not in done.stderr
+    assert not os.listdir(tmp_path)
+
+
+def test_ctrl_c_in_make_mini_is_one_line_and_leaves_nothing(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, os.path.join(CHECKOUT, "bin", "make_mini.py"), f"--root={tmp_path}/mini"],
+        stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": CHECKOUT}, start_new_session=True,
+    )  # fmt: skip
+    while not os.listdir(tmp_path):
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it, to the workers too
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130 and "make_mini.py: interrupted." in stderr and "Traceback" not in stderr
+    assert not os.listdir(tmp_path)
