@@ -60,7 +60,7 @@ setup(
         "soundfile>=0.12",  # reads FLAC
         "tensorflow-datasets>=4.9.7",  # its own readers, and the format of prepared records
         "importlib_resources",  # the builders of tensorflow-datasets import it without declaring it
-        "protobuf>=4.25,<8",
+        "protobuf>=4.25,<7",  # what TensorFlow 2.17 needs to what the newest is tested with
         "grpcio>=1.60,<2",
         "absl-py>=2",
         "sentencepiece>=0.2",  # trains the vocabulary

@@ -148,7 +148,7 @@ convolution.ConvBlock.dropout = @own_module.narrow()
 """
 
 
-def test_modules_own_module_are_importable_there_and_from_the_saved_configuration(tmp_path, monkeypatch):
+def test_modules_beside_a_gin_file_are_importable_there_and_from_the_saved_configuration(tmp_path, monkeypatch):
     (tmp_path / "own").mkdir()
     write(tmp_path / "own", own_module_py=MINE, mine_gin=USES_MINE)
     before = list(sys.path)
@@ -159,8 +159,8 @@ def test_modules_own_module_are_importable_there_and_from_the_saved_configuratio
     assert saved.startswith(f"# Modules beside: {tmp_path}/own\n")
     write(tmp_path, config_gin=saved)
     monkeypatch.setattr(sys, "path", list(before))
-    monkeypatch.delitem(sys.modules, "own_module")
     config.parse([str(tmp_path / "config.gin")])
+    assert sys.path == [*before, str(tmp_path / "own")]
     assert config.resolved() == saved
     config.parse(["gin/sizes/mini.gin"])
     assert "Modules beside" not in config.resolved()
