@@ -76,15 +76,18 @@ class Experiment:
         precision: "mixed_bfloat16" multiplies matrices in bfloat16; the weights are float32 in either.
 
         Raises:
-          RunError: another precision.
+          RunError: another precision, or a setting of the model that cannot be meant.
         """
         with layers_of(precision):
-            built = self.model(
-                vocabulary_size=Tokenizer(self.vocabulary).size,
-                commands=tuple(description["commands"]),
-                inputs=tuple(description["inputs"]),
-                num_classes={name: len(classes) for name, classes in description["class_names"].items()},
-                frequency_bins=description["frequency_bins"],
-            )
+            try:
+                built = self.model(
+                    vocabulary_size=Tokenizer(self.vocabulary).size,
+                    commands=tuple(description["commands"]),
+                    inputs=tuple(description["inputs"]),
+                    num_classes={name: len(classes) for name, classes in description["class_names"].items()},
+                    frequency_bins=description["frequency_bins"],
+                )
+            except ValueError as error:  # a layer names the argument that it refuses
+                raise RunError(str(error)) from error
             built.build()
         return built

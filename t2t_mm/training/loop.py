@@ -128,7 +128,10 @@ def train(
     names = [problem.name for problem in experiment.problems]
     problems_of_step(names, mixing, 1, seed)  # a bad mixing stops here
     metric, chief = periodic.Metric(best_metric, names), strategies.is_chief(strategy)
-    learning_rate = schedule()
+    try:
+        learning_rate = schedule()
+    except ValueError as error:
+        raise RunError(str(error)) from error
     for line in strategies.describe(strategy, experiment.problems, batches):
         logging.info("%s", line)
 
@@ -159,7 +162,7 @@ def train(
         done = tf.Variable(0, dtype=tf.int64, trainable=False)
         seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         # The state of the data is that of batches of these sizes.
-        layout = tf.Variable(json.dumps(dataclasses.asdict(batches)), trainable=False)
+        layout = tf.Variable(json.dumps(dataclasses.asdict(batches), default=str), trainable=False)
         logging.info("%d problems, %d parameters", len(names), network.count_params())
         train_step = make_train_step(
             strategy, network, adam, experiment.problems,
