@@ -8,19 +8,16 @@ The measurements are the modules of t2t_mm/lab/benchmarks; each has its settings
 
 import importlib
 import os
-import shlex
-import sys
 import time
 
-from absl import app, flags
+from absl import flags
 
-from t2t_mm.corpora import example
 from t2t_mm.lab import benchmarks, results
-from t2t_mm.run import config
+from t2t_mm.run import command, config
 from t2t_mm.run.errors import RunError
 
-_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration; gin/benchmarks/NAME.gin without.")
-_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings over the files.")
+_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration files. Default: gin/benchmarks/NAME.gin.")
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings, which override the files.")
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write the figures to, with a table (.md) beside it.")
 
 
@@ -32,22 +29,22 @@ def known() -> list[str]:
 def main(arguments):
     start = time.monotonic()
     if len(arguments) != 2 or arguments[1] not in known():
-        raise SystemExit(f"benchmark.py: give one of {', '.join(known())}.")
+        near = command.near(arguments[1], known()) if len(arguments) == 2 else ""
+        raise RunError(f"Give one of {', '.join(known())}{near}.")
     name = arguments[1]
+    gin_files = _GIN_FILE.value or [f"gin/benchmarks/{name}.gin"]
+    config.check_files(gin_files)
+    if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":  # on JAX a machine needs no TensorFlow
+        command.load_tensorflow()
     module = importlib.import_module(f"t2t_mm.lab.benchmarks.{name}")
-    top = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    try:
-        config.parse(_GIN_FILE.value or [os.path.join(top, "gin", "benchmarks", f"{name}.gin")], _GIN_PARAM.value)
-        measured = config.configured(module.run)()
-        print(results.table(measured))
-        if _OUTPUT.value:
-            command = shlex.join(["python", *sys.argv])
-            results.write_results(_OUTPUT.value, command, 0, (time.monotonic() - start) / 60, measured)
-            print(f"Written to {_OUTPUT.value}")
-        config.check_all_used()  # at the end, so that an idle binding does not cost what was measured
-    except (config.ConfigError, example.CorpusError, RunError) as error:
-        raise SystemExit(f"benchmark.py: {error}") from error
+    config.parse(gin_files, _GIN_PARAM.value)
+    measured = config.configured(module.run)()
+    print(results.table(measured))
+    if _OUTPUT.value:
+        results.write_results(_OUTPUT.value, command.line(), 0, (time.monotonic() - start) / 60, measured)
+        print(f"Written to {_OUTPUT.value}")
+    config.check_all_used()  # at the end, so that an idle binding does not cost what was measured
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.run(main)

@@ -1,4 +1,4 @@
-"""Gives a trained model a sentence, a picture or a sound, and prints its answer.
+"""Gives a trained model a sentence, a picture or a recording, and prints its answer.
 
     python bin/decode.py --model_dir=runs/joint_mini --problem=wmt_en_de --input="The cat sleeps."
     python bin/decode.py --model_dir=runs/joint_mini --problem=coco --input=photo.jpg --beam_size=4
@@ -15,25 +15,23 @@ import os
 import re
 import sys
 
-from absl import app, flags
+from absl import flags
 
-from t2t_mm import experiment
 from t2t_mm.corpora import example, plain_text
 from t2t_mm.corpora.treebank import delinearise, to_brackets, to_indented
-from t2t_mm.inference.predictor import Predictor, predict
-from t2t_mm.input.tokenizer import Tokenizer
-from t2t_mm.run import config
+from t2t_mm.run import command, config
 from t2t_mm.run.errors import RunError
-from t2t_mm.run.folder import load_trained, use_folder
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
-_PROBLEM = flags.DEFINE_string("problem", None, "Which problem's answer is wanted.", required=True)
+_PROBLEM = flags.DEFINE_string(
+    "problem", None, f"Which problem's answer is wanted; {command.PROBLEM_HELP}.", required=True
+)
 _INPUT = flags.DEFINE_multi_string(
     "input", [], 'A sentence, or the path of a picture or sound; "-" reads one a line from standard input.'
 )
 _INPUT_FILE = flags.DEFINE_multi_string("input_file", [], "A file of sentences or of paths, one a line.")
-_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration, where not the run's own config.gin.")
-_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings over it.")
+_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration. Default: the config.gin of the run.")
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings, which override it.")
 _BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Hypotheses kept; 1 is greedy.", lower_bound=1)
 _ALPHA = flags.DEFINE_float("alpha", 0.6, "Strength of the length penalty.")
 _MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Most tokens of an answer.", lower_bound=1)
@@ -106,31 +104,45 @@ def show(problem, text: str, answer, class_names) -> str:
     return " ".join(re.split(r"[\r\n]+", answer))  # bytes of a line's end can be drawn like all others
 
 
+def check_media(inputs, description: dict) -> None:
+    """RunError where the problem's inputs are files and none of them is there."""
+    if description.get("problems", {}).get(_PROBLEM.value) in ("image", "audio"):
+        missing = [one.inputs for one in inputs if not os.path.isfile(one.inputs)]
+        if len(missing) == len(inputs):
+            raise RunError(f"{', '.join(missing)}: no such file. The input of {_PROBLEM.value} is the path of a file.")
+
+
 def main(_):
     model_dir = _MODEL_DIR.value
-    try:
-        inputs, drawn = read_inputs(), sampling()
-        config.parse(_GIN_FILE.value or [os.path.join(model_dir, "config.gin")], _GIN_PARAM.value)
-        run = use_folder(config.configured(experiment.Experiment)(), model_dir)
-        problem = run.problem(_PROBLEM.value)
-        if problem.targets == "class":
-            inputs = [dataclasses.replace(one, targets=0) for one in inputs]  # not looked at
-        network, description, _ = load_trained(run, model_dir)
-        tokenizer = Tokenizer(run.vocabulary)
-        predictor = Predictor(
-            network, tokenizer, _BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value, drawn
-        )
-        report = example.Report(problem.name, max_bad=len(inputs))
-        asked = [one for one in inputs if one.inputs]
-        answers = predict(predictor, problem, asked, tokenizer, run.audio, run.batches, report) if asked else []
-    except (config.ConfigError, example.CorpusError, RunError) as error:
-        raise SystemExit(f"decode.py: {error}") from error
+    inputs, drawn = read_inputs(), sampling()
+    trained = command.check_model_dir(model_dir)
+    command.check_problems([_PROBLEM.value], trained)
+    check_media(inputs, trained)
+    gin_files = _GIN_FILE.value or [os.path.join(model_dir, "config.gin")]
+    config.check_files(gin_files)
+    command.load_tensorflow()
+    config.parse(gin_files, _GIN_PARAM.value)
+    from t2t_mm import experiment
+    from t2t_mm.inference.predictor import Predictor, predict
+    from t2t_mm.input.tokenizer import Tokenizer
+    from t2t_mm.run.folder import load_trained, use_folder
+
+    run = use_folder(config.configured(experiment.Experiment)(), model_dir)
+    problem = run.problem(_PROBLEM.value)
+    if problem.targets == "class":
+        inputs = [dataclasses.replace(one, targets=0) for one in inputs]  # not looked at
+    network, description, _ = load_trained(run, model_dir)
+    tokenizer = Tokenizer(run.vocabulary)
+    predictor = Predictor(network, tokenizer, _BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value, drawn)
+    report = example.Report(problem.name, max_bad=len(inputs))
+    asked = [one for one in inputs if one.inputs]
+    answers = predict(predictor, problem, asked, tokenizer, run.audio, run.batches, report) if asked else []
     answered = iter(answers)
     for one in inputs:
         answer = next(answered) if one.inputs else ""
         if answer is None:
             reason = report.skipped.get(one.origin) or report.left_out.get(one.origin)
-            print(f"decode.py: {one.origin}: {one.inputs}: {reason}", file=sys.stderr)
+            print(f"{command.name()}: {one.origin}: {one.inputs}: {reason}", file=sys.stderr)
         known = one.inputs and answer is not None
         print(show(problem, one.inputs, answer, description["class_names"].get(problem.name)) if known else "")
     if any(answer is None for answer in answers):
@@ -138,4 +150,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.run(main)

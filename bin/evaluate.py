@@ -4,53 +4,59 @@
 """
 
 import os
-import shlex
-import sys
 import time
 
-from absl import app, flags, logging
+from absl import flags, logging
 
-from t2t_mm import experiment
-from t2t_mm.corpora import example
-from t2t_mm.evaluation import curves, evaluate
-from t2t_mm.lab import results
-from t2t_mm.run import config
-from t2t_mm.run.errors import RunError
-from t2t_mm.run.folder import use_folder
+from t2t_mm.run import command, config
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "dev", ["dev", "test"], "Which set.")
-_PROBLEM = flags.DEFINE_multi_string("problem", [], "Only these problems.")
-_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration, where not the run's own config.gin.")
-_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings over it.")
+_PROBLEM = flags.DEFINE_multi_string("problem", [], f"Only these problems; {command.PROBLEM_HELP}.")
+_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration. Default: the config.gin of the run.")
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings, which override it.")
 _BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Hypotheses kept in decoding; 1 is greedy.", lower_bound=1)
 _ALPHA = flags.DEFINE_float("alpha", 0.6, "Strength of the length penalty.")
 _MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Most tokens of a decoded answer.", lower_bound=1)
-_BEST = flags.DEFINE_bool("best", False, "The checkpoint of the best evaluation in training, not the newest.")
+_BEST = flags.DEFINE_bool("best", False, "Take the checkpoint of the best evaluation during training, not the newest.")
 _BASELINES = flags.DEFINE_bool("baselines", True, "Score the trivial baselines too.")
-_COMMAND = flags.DEFINE_string("command", None, "The command to record, where another one called this.")
-_OUTPUT = flags.DEFINE_string("output", None, "JSON file; MODEL_DIR/evaluation_SPLIT.json without.")
+_COMMAND = flags.DEFINE_string("command", None, "The command to record, where another command called this one.")
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file to write. Default: MODEL_DIR/evaluation_SPLIT.json.")
 
 
 def main(_):
     start = time.monotonic()
-    model_dir, split, names, baselines = _MODEL_DIR.value, _SPLIT.value, _PROBLEM.value, {}
-    path = _OUTPUT.value or os.path.join(model_dir, f"evaluation_{split}.json")
+    model_dir, split, names = _MODEL_DIR.value, _SPLIT.value, _PROBLEM.value
+    command.check_problems(names, command.check_model_dir(model_dir))
+    gin_files = _GIN_FILE.value or [os.path.join(model_dir, "config.gin")]
+    config.check_files(gin_files)
+    command.load_tensorflow()
+    config.parse(gin_files, _GIN_PARAM.value)
+    from t2t_mm import experiment
+    from t2t_mm.corpora.example import CorpusError
+    from t2t_mm.evaluation import curves, evaluate
+    from t2t_mm.lab import results, summary
+    from t2t_mm.run.files import write_whole
+    from t2t_mm.run.folder import use_folder
 
-    def finished(found: dict) -> None:
+    run = use_folder(config.configured(experiment.Experiment)(), model_dir)
+    decoding = evaluate.Decoding(_BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value)
+    path = _OUTPUT.value or os.path.join(model_dir, f"evaluation_{split}.json")
+    baselines: dict = {}
+
+    def write(found: dict) -> dict:
         """Writes what is found so far: a problem that ends the process costs those before it nothing."""
         if _BASELINES.value:
             for name in found["results"].keys() - baselines.keys():
                 try:
                     baselines.update(evaluate.evaluate_baselines(run, split, [name]))
-                except example.CorpusError as error:
+                except CorpusError as error:
                     logging.error("%s: no baseline: %s", name, error)
                     baselines[name] = {}
-        more = {key: found[key] for key in ("step", "samples", "skipped", "failed")}
         minutes = found["training_minutes"]
-        results.write_results(
+        return results.write_results(
             path,
-            _COMMAND.value or shlex.join(["python", *sys.argv]),
+            _COMMAND.value or command.line(),
             found["seed"],
             minutes + (time.monotonic() - start) / 60,
             found["results"],
@@ -58,23 +64,18 @@ def main(_):
             training_minutes=round(minutes, 1),
             training_loss={name: curves.thinned(steps) for name, steps in curves.curves(model_dir)["train"].items()},
             split=split,
-            **more,
+            **{key: found[key] for key in ("step", "samples", "skipped", "failed")},
         )
 
-    try:
-        config.parse(_GIN_FILE.value or [os.path.join(model_dir, "config.gin")], _GIN_PARAM.value)
-        run = use_folder(config.configured(experiment.Experiment)(), model_dir)
-        decoding = evaluate.Decoding(_BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value)
-        found = evaluate.evaluate(run, model_dir, split, names, decoding, best=_BEST.value, finished=finished)
-    except (config.ConfigError, example.CorpusError, RunError) as error:
-        raise SystemExit(f"evaluate.py: {error}") from error
+    found = evaluate.evaluate(run, model_dir, split, names, decoding, best=_BEST.value, finished=write)
     evaluate.to_tensorboard(found, model_dir, split)
-    with open(path.removesuffix(".json") + ".md", encoding="utf-8") as file:
-        print(file.read())
-    print(f"Written to {path}")
+    text = summary.summary(write(found))
+    write_whole(path.removesuffix(".json") + ".txt", text)
+    print(f"{text}\nAll metrics and samples: {path.removesuffix('.json')}.md")
     if found["failed"]:
-        raise SystemExit("\n".join(f"evaluate.py: {name}: {reason}" for name, reason in found["failed"].items()))
+        lines = (f"{command.name()}: {name}: {reason}" for name, reason in found["failed"].items())
+        raise SystemExit("\n".join(lines))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.run(main)

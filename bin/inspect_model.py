@@ -2,27 +2,29 @@
 
     python bin/inspect_model.py --gin_file=gin/sizes/paper.gin --hardware=tpu-v5p --replicas=8 --steps=1000000
     python bin/inspect_model.py --gin_file=gin/runs/joint_mini.gin --gin_param="model.MultiModel.depth = 256"
+    python bin/inspect_model.py --model_dir=runs/joint_mini
 """
 
-from absl import app, flags
+import os
 
-from t2t_mm.corpora import example
-from t2t_mm.experiment import Experiment
-from t2t_mm.input import buckets
-from t2t_mm.lab import inspection
-from t2t_mm.model import MultiModel
+from absl import flags
+
 from t2t_mm.problems import paper
-from t2t_mm.run import config
+from t2t_mm.run import command, config
 from t2t_mm.run.errors import RunError
 
-_GIN_FILE = flags.DEFINE_multi_string("gin_file", None, "Configuration files, later ones over earlier.", required=True)
-_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings over the files.")
-_HARDWARE = flags.DEFINE_enum("hardware", "nvidia-h100-sxm", list(inspection.HARDWARE), "The chip of each replica.")
+_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration files; later ones override earlier ones.")
+_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a run, whose config.gin is inspected.")
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings, which override the files.")
+_HARDWARE = flags.DEFINE_enum(
+    "hardware", "nvidia-h100-sxm", ["nvidia-a100-80g", "nvidia-h100-sxm", "tpu-v4", "tpu-v5e", "tpu-v5p"],
+    "The chip of each replica.",
+)  # fmt: skip
 _REPLICAS = flags.DEFINE_integer("replicas", 1, "Chips.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", 250_000, "Joint steps of the estimate.", lower_bound=1)
 _SHARE = flags.DEFINE_float("share", 0.35, "Share of the peak that training reaches.", lower_bound=0.001, upper_bound=1)
 _TOKENS = flags.DEFINE_integer("tokens", 32, "Tokens of a typical text.", lower_bound=1)
-_FRAMES = flags.DEFINE_integer("frames", 800, "Frames of a typical sound (10 ms each).", lower_bound=1)
+_FRAMES = flags.DEFINE_integer("frames", 800, "Frames of a typical recording (10 ms each).", lower_bound=1)
 _VOCABULARY = flags.DEFINE_integer("vocabulary_size", 8000, "Pieces of the vocabulary.", lower_bound=2)
 _CLASSES = flags.DEFINE_integer("classes", 1000, "Classes of a classification problem.", lower_bound=2)
 
@@ -33,19 +35,31 @@ _EIGHT = (
 
 
 def main(_):
+    if bool(_GIN_FILE.value) == bool(_MODEL_DIR.value):
+        raise RunError("Give either --gin_file or --model_dir.")
+    if _MODEL_DIR.value:
+        command.check_model_dir(_MODEL_DIR.value)
+    gin_files = _GIN_FILE.value or [os.path.join(_MODEL_DIR.value, "config.gin")]
+    config.check_files(gin_files)
+    command.load_tensorflow()
+    config.parse(gin_files, _GIN_PARAM.value)
+    from t2t_mm.experiment import Experiment
+    from t2t_mm.input import buckets
+    from t2t_mm.lab import inspection
+    from t2t_mm.model import MultiModel
+
     try:
-        config.parse(_GIN_FILE.value, _GIN_PARAM.value)
-        try:
-            run = config.configured(Experiment)()
-            problems, model, batches, bins = run.problems, run.model, run.batches, run.audio.bins
-        except config.ConfigError:  # a size alone: for the paper's eight problems
-            problems = [problem("corpora") for problem in _EIGHT]
-            model, batches, bins = config.configured(MultiModel), buckets.BatchSettings(), 80
-        classes = {problem.name: _CLASSES.value for problem in problems if problem.targets == "class"}
-        commands = sorted({problem.command for problem in problems})
+        run = config.configured(Experiment)()
+        problems, model, batches, bins = run.problems, run.model, run.batches, run.audio.bins
+    except config.ConfigError:  # a size alone: for the paper's eight problems
+        problems = [problem("corpora") for problem in _EIGHT]
+        model, batches, bins = config.configured(MultiModel), buckets.BatchSettings(), 80
+    classes = {problem.name: _CLASSES.value for problem in problems if problem.targets == "class"}
+    commands = sorted({problem.command for problem in problems})
+    try:
         network = inspection.build_without_weights(model, _VOCABULARY.value, commands, classes, bins)
-    except (config.ConfigError, example.CorpusError, RunError, ValueError) as error:
-        raise SystemExit(f"inspect_model.py: {error}") from error
+    except ValueError as error:  # a layer refuses its size
+        raise RunError(str(error)) from error
     lengths = inspection.Lengths(_TOKENS.value, _FRAMES.value)
     print(
         inspection.report(
@@ -55,4 +69,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.run(main)

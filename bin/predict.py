@@ -15,25 +15,30 @@ import sys
 import time
 from collections.abc import Iterator
 
-from absl import app, flags
+from absl import flags
 
 from t2t_mm.corpora import plain_text
+from t2t_mm.run import command
 from t2t_mm.serving import client as clients
 
-_PROBLEM = flags.DEFINE_string("problem", None, "Problem to answer: the name of its signature.", required=True)
+_PROBLEM = flags.DEFINE_string(
+    "problem", None, f"Problem to answer, by the name of its signature; {command.PROBLEM_HELP}.", required=True
+)
 _INPUT = flags.DEFINE_multi_string("input", [], 'A sentence or a path; "-" reads one a line from standard input.')
 _INPUT_FILE = flags.DEFINE_multi_string("input_file", [], "A file of sentences or of paths, one a line.")
 _READ_AS = flags.DEFINE_enum(
     "read_as", "auto", ["auto", "text", "path"], "What an input is; auto: a path for pictures and speech, else text."
 )
 _PROTOCOL = flags.DEFINE_enum("protocol", "rest", ["rest", "grpc"], "How to ask.")
-_SERVER = flags.DEFINE_string("server", None, "host:port, or a URL for REST; 127.0.0.1:8501, for gRPC 8500, without.")
+_SERVER = flags.DEFINE_string(
+    "server", None, "host:port, or a URL for REST. Default: 127.0.0.1:8501, for gRPC 127.0.0.1:8500."
+)
 _MODEL_NAME = flags.DEFINE_string("model_name", "t2t_mm", "The model's name on the server.")
-_VERSION = flags.DEFINE_integer("version", None, "Version to ask; the newest without.", lower_bound=0)
+_VERSION = flags.DEFINE_integer("version", None, "Version to ask. Default: the newest.", lower_bound=0)
 _CONCURRENCY = flags.DEFINE_integer("concurrency", 4, "Requests under way at once.", lower_bound=1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Inputs in one request.", lower_bound=1)
 _TIMEOUT = flags.DEFINE_float("timeout_seconds", 60.0, "Time for one request.", lower_bound=0.001)
-_PROGRESS = flags.DEFINE_boolean("progress", None, "Whether to count on standard error; on a terminal without.")
+_PROGRESS = flags.DEFINE_boolean("progress", None, "Whether to count on standard error. Default: on a terminal.")
 
 _MEDIA = ("coco", "imagenet", "wsj_speech")  # the paper's problems whose inputs are files
 
@@ -53,7 +58,7 @@ def _file_lines(path: str) -> Iterator[str]:
         with open(path, "rb") as file:
             yield from _lines(file, path)
     except OSError as error:
-        raise SystemExit(f"predict.py: {path}: {error.strerror}") from error
+        raise SystemExit(f"{command.name()}: {path}: {error.strerror}") from error
 
 
 def _lines(file, origin: str) -> Iterator[str]:
@@ -62,7 +67,7 @@ def _lines(file, origin: str) -> Iterator[str]:
             line = plain_text.first_line(line, line.endswith(b"\n")) if number == 1 else line
             text = plain_text.decode_line(line.removesuffix(b"\n")).strip()
         except plain_text.TextError as error:
-            raise SystemExit(f"predict.py: {origin}:{number}: {error}") from error
+            raise SystemExit(f"{command.name()}: {origin}:{number}: {error}") from error
         if text:
             yield text
 
@@ -80,7 +85,8 @@ def connect():
         server = _SERVER.value or "127.0.0.1:8501"
         url = server if "://" in server else f"http://{server}"
         return clients.RestClient(url, _MODEL_NAME.value, _VERSION.value, _TIMEOUT.value)
-    from t2t_mm.serving.rpc_client import RpcClient  # loads TensorFlow, which takes seconds
+    command.load_tensorflow()  # which takes seconds, and REST does without
+    from t2t_mm.serving.rpc_client import RpcClient
 
     return RpcClient(_SERVER.value or "127.0.0.1:8500", _MODEL_NAME.value, _VERSION.value, _TIMEOUT.value)
 
@@ -107,16 +113,16 @@ async def ask() -> tuple[int, int]:
 
 def main(_):
     if not _INPUT.value and not _INPUT_FILE.value:
-        raise SystemExit("predict.py: no input; give --input=..., --input=- or --input_file=...")
+        raise SystemExit(f"{command.name()}: no input; give --input=..., --input=- or --input_file=...")
     try:
         count, failed = asyncio.run(ask())
     except clients.PredictError as error:
-        raise SystemExit(f"predict.py: {error.message}") from error
+        raise SystemExit(f"{command.name()}: {error.message}") from error
     if not count:
-        raise SystemExit("predict.py: the input holds no line.")
+        raise SystemExit(f"{command.name()}: the input holds no line.")
     if failed:
         raise SystemExit(1)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.run(main)

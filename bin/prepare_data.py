@@ -8,27 +8,34 @@ With --beam_pipeline_options=runner=... an Apache Beam runner does the work, on 
 
 import os
 
-from absl import app, flags, logging
+from absl import flags, logging
 
-from t2t_mm import experiment
-from t2t_mm.corpora import corpus_files, example
-from t2t_mm.input import prepare
-from t2t_mm.run import config
-from t2t_mm.run.errors import RunError
+from t2t_mm.corpora import corpus_files
+from t2t_mm.run import command, config
 
-_GIN_FILE = flags.DEFINE_multi_string("gin_file", None, "The run's files, later ones over earlier.", required=True)
-_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings over the files.")
-_OUTPUT = flags.DEFINE_string("output", None, "Folder of the records; a folder in it for each problem.", required=True)
-_PROBLEM = flags.DEFINE_multi_string("problem", [], "Only these problems.")
+_GIN_FILE = flags.DEFINE_multi_string(
+    "gin_file", None, "Configuration files of the run; later ones override earlier ones.", required=True
+)
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings, which override the files.")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder of the records, which gets a folder for each problem.", required=True
+)
+_PROBLEM = flags.DEFINE_multi_string("problem", [], f"Only these problems; {command.PROBLEM_HELP}.")
 _SPLIT = flags.DEFINE_multi_enum("split", corpus_files.SPLITS, corpus_files.SPLITS, "Which sets.")
 _PROCESSES = flags.DEFINE_integer("processes", os.cpu_count(), "How many work at once.", lower_bound=1)
-_SHARD_EXAMPLES = flags.DEFINE_integer("shard_examples", None, "Examples of a file; by the kind of input without.")
-_MAX_BAD = flags.DEFINE_integer("max_bad_examples", 100, "Unusable examples of a set that are dropped.", lower_bound=0)
-_BEAM = flags.DEFINE_list("beam_pipeline_options", [], "Work on Apache Beam so, for instance runner=DirectRunner.")
+_SHARD_EXAMPLES = flags.DEFINE_integer("shard_examples", None, "Examples in one file. Default: by the kind of input.")
+_MAX_BAD = flags.DEFINE_integer(
+    "max_bad_examples", 100, "Most unusable examples of a set that are dropped.", lower_bound=0
+)
+_BEAM = flags.DEFINE_list(
+    "beam_pipeline_options", [], "Work on Apache Beam with these options, for instance runner=DirectRunner."
+)
 _VERIFY = flags.DEFINE_bool("verify", False, "Only compare the records in --output with their checksums.")
 
 
 def prepare_or_verify(run, problem, workers) -> dict:
+    from t2t_mm.input import prepare
+
     if _VERIFY.value:
         return prepare.verify(_OUTPUT.value, problem.name)
     arguments = (problem, run.vocabulary, _OUTPUT.value, run.batches.image_size, run.audio.sample_rate)
@@ -43,7 +50,7 @@ def with_beam():
         from t2t_mm.input import prepare_beam
     except ImportError as error:
         raise SystemExit(
-            f"prepare_data.py: --beam_pipeline_options needs Apache Beam ({error}): pip install -e '.[beam]'."
+            f"{command.name()}: --beam_pipeline_options needs Apache Beam ({error}): pip install -e '.[beam]'."
         ) from error
     return prepare_beam
 
@@ -57,15 +64,18 @@ def show(name: str, description: dict) -> None:
 
 def main(_):
     logging.set_verbosity(logging.WARNING)  # TFDS has much to say of every shard
-    try:
-        config.parse(_GIN_FILE.value, _GIN_PARAM.value)
-        run = config.configured(experiment.Experiment)()
-        with prepare.Workers(_PROCESSES.value) as workers:
-            for problem in [run.problem(name) for name in _PROBLEM.value] or run.problems:
-                show(problem.name, prepare_or_verify(run, problem, workers))
-    except (config.ConfigError, example.CorpusError, RunError) as error:
-        raise SystemExit(f"prepare_data.py: {error}") from error
+    config.check_files(_GIN_FILE.value)
+    command.load_tensorflow()
+    config.parse(_GIN_FILE.value, _GIN_PARAM.value)
+    from t2t_mm import experiment
+    from t2t_mm.input import prepare
+
+    run = config.configured(experiment.Experiment)()
+    problems = [run.problem(name) for name in _PROBLEM.value] or run.problems
+    with prepare.Workers(_PROCESSES.value) as workers:
+        for problem in problems:
+            show(problem.name, prepare_or_verify(run, problem, workers))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.run(main)

@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # Sets everything up and runs the main job on the mini corpora: corpora, vocabulary, joint training of all eight
-# problems, evaluation, samples, an export. What is done already is skipped, and an interrupted training goes on.
+# problems, evaluation, samples, an export. What is done already is skipped, and an interrupted training continues.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export TF_CPP_MIN_LOG_LEVEL=2
 run=runs/quickstart
 gin=(--gin_file=gin/runs/joint_mini.gin --gin_file=gin/runs/quickstart.gin)
 
@@ -13,28 +12,27 @@ say "1/6 Environment"
 bin/setup_env.sh
 python=.venv/bin/python
 
-say "2/6 Mini corpora"
+say "2/6 Mini corpora (about a minute)"
 $python bin/make_mini.py --root=corpora/mini
 
-say "3/6 Vocabulary"
+say "3/6 Vocabulary (seconds)"
 if [ -e corpora/mini.model ]; then
   echo "corpora/mini.model is there already."
 else
   $python bin/build_vocabulary.py --gin_file=gin/runs/joint_mini.gin --size=1200
 fi
 
-say "4/6 Joint training of eight problems"
+say "4/6 Joint training of eight problems (about ten minutes; each line says how many are left)"
 $python bin/train.py "${gin[@]}" --model_dir="$run"
 
-say "5/6 Evaluation"
-if [ $# -eq 0 ] && [ "$run/evaluation_test.json" -nt "$run/checkpoints" ]; then
-  echo "$run/evaluation_test.json is there already:"
-  cat "$run/evaluation_test.md"
+say "5/6 Evaluation (a few minutes)"
+if [ $# -eq 0 ] && [ "$run/evaluation_test.txt" -nt "$run/checkpoints" ]; then
+  echo "$run/evaluation_test.txt is there already."
 else
-  $python bin/evaluate.py --model_dir="$run" --split=test --command="bash bin/quickstart.sh" "$@"
+  $python bin/evaluate.py --model_dir="$run" --split=test --command="bash bin/quickstart.sh" "$@" >/dev/null
 fi
 
-say "6/6 Export"
+say "6/6 Export (a minute or two)"
 newest=$(ls -dt "$run"/export/[1-9]* 2>/dev/null | head -n 1 || true)
 if [ -n "$newest" ] && [ "$newest" -nt "$run/checkpoints" ]; then
   echo "$newest is there already."
@@ -42,5 +40,23 @@ else
   $python bin/export.py --model_dir="$run" --export_dir="$run/export" --norun_warmup
 fi
 
-say "Done. Try your own:"
-echo "$python bin/decode.py --model_dir=$run --problem=wmt_en_de --input=\"The small cat sleeps in the garden.\""
+say "Results on the test sets (all metrics and samples: $run/evaluation_test.md)"
+cat "$run/evaluation_test.txt"
+
+# What the longer run costs, from what a step of this one took.
+longer=$(sed -n 's/^steps = //p' gin/runs/joint_mini.gin)
+minutes=$($python - "$run/evaluation_test.json" "$longer" <<'PYTHON'
+import json, sys
+record = json.load(open(sys.argv[1]))
+print(round(record["training_minutes"] / max(record["step"], 1) * int(sys.argv[2])))
+PYTHON
+)
+say "What next"
+cat <<TEXT
+Ask the model something:
+  $python bin/decode.py --model_dir=$run --problem=wmt_en_de --input="The small cat sleeps in the garden."
+Try every problem on a page in the browser, at http://localhost:8501/:
+  bin/setup_env.sh serve && $python bin/serve.py --export_dir=$run/export
+Train a better model: $longer steps, about $minutes minutes on this machine.
+  $python bin/train.py --gin_file=gin/runs/joint_mini.gin --model_dir=runs/joint_mini
+TEXT

@@ -9,21 +9,17 @@ command resumes. See docs/reproduce.md.
 """
 
 import os
-import shlex
 import signal
 import sys
 
-from absl import app, flags
+from absl import flags
 
-from t2t_mm.corpora import example
-from t2t_mm.lab.tables import reproduce
-from t2t_mm.run import config
-from t2t_mm.run.errors import RunError
+from t2t_mm.run import command, config, shipped
 
 _TABLE = flags.DEFINE_multi_string(
     "table", [], "Table to reproduce: 1, 2, 3, 4, curve or zero_shot. Default: all tables."
 )
-_CORPORA = flags.DEFINE_enum("corpora", "mini", list(reproduce.CORPORA), "Corpora to train on.")
+_CORPORA = flags.DEFINE_enum("corpora", "mini", ["mini", "real"], "Corpora to train on.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds of each run.", lower_bound=1)
 _RUNS = flags.DEFINE_string("runs", None, "Folder of all runs. Default: runs/tables/CORPORA.")
 _OUTPUT = flags.DEFINE_string(
@@ -47,10 +43,14 @@ _PLAN = flags.DEFINE_bool("plan", False, "Print all runs, the steps done and the
 
 def main(_: list[str]) -> None:
     runs = _RUNS.value or os.path.join("runs", "tables", _CORPORA.value)
-    bin_folder = os.path.dirname(os.path.abspath(__file__))
+    config.check_files(_GIN_FILE.value)
+    command.load_tensorflow()
+    from t2t_mm.lab.tables import reproduce
+
     try:
         study = reproduce.Study(
-            _CORPORA.value, _TABLE.value, _SEEDS.value, runs, bin_folder, _GIN_FILE.value, _GIN_PARAM.value, _SIZE.value
+            _CORPORA.value, _TABLE.value, _SEEDS.value, runs, shipped.bin_folder(), _GIN_FILE.value, _GIN_PARAM.value,
+            _SIZE.value,
         )
         for path in _KEEP.value:
             print(f"Scores reused from {path}: {', '.join(study.keep(path)) or 'none'}")
@@ -61,17 +61,15 @@ def main(_: list[str]) -> None:
         if _TRAIN.value:
             study.prepare()
             failed = study.run(_JOBS.value, _RUN.value)
-        written = study.report(_OUTPUT.value or os.path.join(runs, "tables"), shlex.join(["python", *sys.argv]))
-    except (config.ConfigError, example.CorpusError, RunError) as error:
-        raise SystemExit(f"reproduce.py: {error}") from error
+        written = study.report(_OUTPUT.value or os.path.join(runs, "tables"), command.line())
     except reproduce.Stopped as error:
-        print(f"reproduce.py: {error}", file=sys.stderr)
+        print(f"{command.name()}: {error}", file=sys.stderr)
         sys.exit(os.EX_TEMPFAIL if error.number == signal.SIGTERM else 130)
     print(f"Written to {', '.join(written)}")
     if failed:
         lines = "\n  ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise SystemExit(f"reproduce.py: {len(failed)} jobs failed; run the same command to retry them:\n  {lines}")
+        raise SystemExit(f"{command.name()}: {len(failed)} jobs failed; run the same command to retry them:\n  {lines}")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.run(main)

@@ -12,15 +12,9 @@ import asyncio
 import os
 import sys
 
-import tensorflow as tf
-from absl import app, flags, logging
+from absl import flags, logging
 
-from t2t_mm.serving import memory
-from t2t_mm.serving import server as serving
-from t2t_mm.serving.batching import BatchSettings
-from t2t_mm.serving.errors import ServingError
-from t2t_mm.serving.service import Limits
-from t2t_mm.serving.versions import Versions
+from t2t_mm.run import command
 
 _EXPORT_DIR = flags.DEFINE_string("export_dir", None, "Folder of the numbered versions.", required=True)
 _MODEL_NAME = flags.DEFINE_string("model_name", "t2t_mm", "The model's name in requests.")
@@ -49,26 +43,34 @@ def labels() -> dict[str, int]:
     for value in _LABEL.value:
         label, _, version = value.rpartition(":")
         if not label or not version.isdecimal():
-            raise SystemExit(f"serve.py: --version_label={value} is not LABEL:VERSION, as in stable:3.")
+            raise SystemExit(f"{command.name()}: --version_label={value} is not LABEL:VERSION, as in stable:3.")
         found[label] = int(version)
     return found
 
 
-def listening(server: serving.Server) -> None:
+def listening(server) -> None:
     where = [f"REST and page http://{_HOST.value}:{server.rest_port}/"] if server.rest_port is not None else []
     where += [f"gRPC {_HOST.value}:{server.grpc_port}"] if server.grpc_port is not None else []
     print(f"Loading {_MODEL_NAME.value} from {_EXPORT_DIR.value}: {', '.join(where)}", flush=True)
     print("For trying an export; in production serve this folder with TensorFlow Serving: docs/serving.md", flush=True)
 
 
-def announce(server: serving.Server) -> None:
+def announce(server) -> None:
     print(f"Serving {_MODEL_NAME.value}.", flush=True)
 
 
 def main(_):
     logging.set_verbosity(logging.INFO)
-    tf.get_logger().setLevel("ERROR")  # TensorFlow warns that its own way into a session is old
-    versions = Versions(_EXPORT_DIR.value, _MODEL_NAME.value, _NUM_VERSIONS.value, labels())
+    wanted = labels()
+    command.load_tensorflow()
+    from t2t_mm.serving import memory
+    from t2t_mm.serving import server as serving
+    from t2t_mm.serving.batching import BatchSettings
+    from t2t_mm.serving.errors import ServingError
+    from t2t_mm.serving.service import Limits
+    from t2t_mm.serving.versions import Versions
+
+    versions = Versions(_EXPORT_DIR.value, _MODEL_NAME.value, _NUM_VERSIONS.value, wanted)
     batching = BatchSettings(
         _BATCHING.value, _BATCH_SIZE.value, _BATCH_TIMEOUT.value / 1000, _ENQUEUED.value, _THREADS.value
     )
@@ -80,7 +82,7 @@ def main(_):
     try:
         asyncio.run(server.serve_until_signalled(announce, listening))
     except ServingError as error:
-        raise SystemExit(f"serve.py: {error}") from error
+        raise SystemExit(f"{command.name()}: {error}") from error
     if server.loading:  # TensorFlow cannot be interrupted in it, and must not be torn down under it
         logging.flush()
         sys.stdout.flush()
@@ -89,4 +91,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.run(main)

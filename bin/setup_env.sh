@@ -1,28 +1,63 @@
 #!/usr/bin/env bash
-# Makes .venv at the top of the checkout and installs the package into it; does nothing when that is done.
-# Usage: bin/setup_env.sh [extra], for instance `bin/setup_env.sh test`.
+# Makes a virtual environment at the top of the checkout and installs the package into it; does nothing when that has
+# been done before.
+#
+#   bin/setup_env.sh [extra] [--python=X.Y] [--tensorflow=X.Y]
+#
+# extra: one of setup.py's, for instance `test`. Without --python the newest supported Python is taken, without
+# --tensorflow the newest TensorFlow. The environment is .venv, or for a chosen pair a folder of its own, such as
+# .venv-3.11-2.17. The last line of the output is that folder when --print is given.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-extra=${1:-}
+extra= version= tensorflow= print=
+for argument in "$@"; do
+  case $argument in
+    --python=*) version=${argument#*=} ;;
+    --tensorflow=*) tensorflow=${argument#*=} ;;
+    --print) print=yes ;;
+    -*) echo "setup_env.sh: unknown argument $argument; there are --python=X.Y, --tensorflow=X.Y and --print." >&2; exit 2 ;;
+    *) extra=$argument ;;
+  esac
+done
+
 python=
-for candidate in python3.12 python3.11 python3; do
-  if "$candidate" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then
+candidates=(python3.13 python3.12 python3.11 python3)
+[ -z "$version" ] || candidates=("python$version" "$version")
+for candidate in "${candidates[@]}"; do
+  if "$candidate" -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
     python=$candidate
     break
   fi
 done
 if [ -z "$python" ]; then
-  echo "setup_env.sh: no Python 3.11 or 3.12 with the venv module on PATH; install one (TensorFlow 2.17 needs it)." >&2
+  echo "setup_env.sh: no Python ${version:-3.11, 3.12 or 3.13} with the venv module on PATH; install one." >&2
   exit 1
 fi
-if ! .venv/bin/python -c 'import pip' 2>/dev/null; then
-  echo "Making .venv with $python"
-  "$python" -m venv --clear .venv
+environment=.venv
+if [ -n "$version$tensorflow" ]; then
+  environment=.venv-$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')${tensorflow:+-$tensorflow}
 fi
-stamp=".venv/installed${extra:+-$extra}"
+if ! "$environment/bin/python" -c 'import pip' 2>/dev/null; then
+  echo "Making $environment with $python"
+  "$python" -m venv --clear "$environment"
+fi
+
+# Without these pip tries many releases of each package before it finds those that fit an older TensorFlow.
+constraints=()
+if [ -n "$tensorflow" ]; then
+  file=.ci/tensorflow-$tensorflow.txt
+  if [ ! -e "$file" ]; then
+    file=$environment/constraints.txt
+    printf '%s\n' {tensorflow,tensorflow-text,tensorflow-serving-api,tensorboard}"==$tensorflow.*" >"$file"
+  fi
+  constraints=(--constraint "$file")
+fi
+stamp="$environment/installed${extra:+-$extra}"
 if [ "$(cat "$stamp" 2>/dev/null)" != "$(cksum <setup.py)" ]; then
-  echo "Installing t2t_mm${extra:+ [$extra]} and its dependencies (one to three minutes, 3 GB)"
+  echo "Installing t2t_mm${extra:+ [$extra]} and its dependencies into $environment (one to three minutes, 3 GB)"
   # Most modules are never imported; those that are get compiled then.
-  .venv/bin/python -m pip install --no-compile --quiet --disable-pip-version-check -e ".${extra:+[$extra]}"
+  "$environment/bin/python" -m pip install --no-compile --quiet --disable-pip-version-check \
+    "${constraints[@]}" -e ".${extra:+[$extra]}"
   cksum <setup.py >"$stamp"
 fi
+[ -z "$print" ] || echo "$environment"

@@ -1,6 +1,7 @@
 """What training, evaluation and decoding share: the problems, the vocabulary and the model."""
 
 import dataclasses
+import difflib
 from collections.abc import Callable, Sequence
 
 from t2t_mm.corpora.subset import Subset
@@ -55,8 +56,10 @@ class Experiment:
         for problem in self.problems:
             if problem.name == name:
                 return problem
-        known = ", ".join(problem.name for problem in self.problems)
-        raise RunError(f"Unknown problem {name!r}; this run has {known}.")
+        known = [problem.name for problem in self.problems]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise RunError(f"Unknown problem {name!r}{hint}; this run has {', '.join(known)}.")
 
     def describe(self) -> dict:
         """What a model for these problems is made of; reads the class names of the corpora."""
@@ -74,16 +77,19 @@ class Experiment:
         precision: "mixed_bfloat16" multiplies matrices in bfloat16; the weights are float32 in either.
 
         Raises:
-          RunError: another precision.
+          RunError: another precision, or a setting of the model that cannot be meant.
         """
         share_traces()
         with layers_of(precision):
-            built = self.model(
-                vocabulary_size=Tokenizer(self.vocabulary).size,
-                commands=tuple(description["commands"]),
-                inputs=tuple(description["inputs"]),
-                num_classes={name: len(classes) for name, classes in description["class_names"].items()},
-                frequency_bins=description["frequency_bins"],
-            )
+            try:
+                built = self.model(
+                    vocabulary_size=Tokenizer(self.vocabulary).size,
+                    commands=tuple(description["commands"]),
+                    inputs=tuple(description["inputs"]),
+                    num_classes={name: len(classes) for name, classes in description["class_names"].items()},
+                    frequency_bins=description["frequency_bins"],
+                )
+            except ValueError as error:  # a layer names the argument that it refuses
+                raise RunError(str(error)) from error
             built.build()
         return built

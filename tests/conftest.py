@@ -20,9 +20,23 @@ if keras.backend.backend() == "tensorflow":
 
 # Minutes each: begun last, one of them would keep a worker busy while the other has nothing left.
 LONGEST = ("test_unbroken.py", "test_export.py", "test_end_to_end.py", "test_step.py", "test_loop.py")
+# Files and folders that `bin/test.sh --quick` leaves out, besides those: they train, export, serve, start processes, or
+# trace many graphs. Single slow tests are marked where they stand.
+SLOW = (
+    "lab/benchmarks/", "lab/tables/test_init_from.py", "lab/tables/test_runner.py", "serving/",
+    "input/test_prepare.py", "input/test_prepare_beam.py", "input/test_pipeline.py", "corpora/test_tfds.py",
+    "training/test_static_shapes.py", "inference/test_search.py", "mini/test_corpora.py", "test_bfloat16.py",
+    "test_model.py", "test_wheel.py", "layers/test_moe.py", "layers/test_convolution.py", "modalities/",
+    "lab/test_inspection.py", "lab/tables/test_tables.py", "export/test_imports.py", "corpora/test_real_samples.py",
+    "test_sizes.py", "input/test_augmentation.py", "run/test_checkpoints.py",
+)  # fmt: skip
+TESTS = os.path.dirname(__file__)
 
 
 def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.name in LONGEST or os.path.relpath(item.path, TESTS).startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 

@@ -23,7 +23,21 @@ def test_schedule_rises_falls_and_ends():
     assert float(rate(20)) == 0.0
 
 
-@pytest.mark.parametrize("settings", [{"peak": 0.0}, {"warmup_steps": 0}, {"total_steps": 5, "decay_steps": 6}])
+@pytest.mark.parametrize("steps", [2, 3, 7, 500])
+def test_a_run_of_any_length_warms_up_and_decays_without_further_settings(steps):
+    rate = InverseSquareRoot(peak=1.0, total_steps=steps)
+    rates = [float(rate(step)) for step in range(steps)]
+    assert max(rates) <= 1.0 and min(rates) > 0.0
+    assert rates[-1] == min(rates) and float(rate(steps)) == 0.0
+    assert (rate.warmup_steps, rate.decay_steps) == (max(round(0.2 * steps), 1), round(0.4 * steps))
+
+
+def test_a_run_shorter_than_its_decay_decays_from_the_first_step():
+    rate = InverseSquareRoot(peak=1.0, warmup_steps=1, total_steps=2, decay_steps=450)
+    np.testing.assert_allclose([float(rate(s)) for s in (0, 1, 2)], [1.0, 0.5 * math.sqrt(0.5), 0.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{"peak": 0.0}, {"warmup_steps": 0}, {"decay_steps": 6}, {"decay_share": 2.0}])
 def test_bad_schedules_are_refused(settings):
     with pytest.raises(ValueError, match=list(settings)[-1]):
         InverseSquareRoot(**settings)

@@ -48,10 +48,13 @@ def check_split(split: str) -> None:
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}.")
 
 
+_RELEASE_SHARE = 0.5  # a folder with less of it than this is no damaged copy of a release
+
+
 @functools.cache  # a split is read more than once, and one warning of it is enough
 def warn_of_count(what: str, found: int, expected: int) -> None:
-    """A corpus that is not the full release is used all the same, but not in silence."""
-    if found != expected:
+    """Names a release of which a part seems to be missing; far fewer or more examples are another corpus, not a loss."""
+    if found != expected and _RELEASE_SHARE * expected < found < 2 * expected:
         logging.warning("%s: %d; the full release has %d.", what, found, expected)
 
 

@@ -63,7 +63,7 @@ class ParallelText:
             raise CorpusError(f"{self.folder}: `names` has no files for {split}.")
         found = 0
         for name in self.names[split]:
-            for found, example in enumerate(self._pairs(name, split == "train", report), start=found + 1):
+            for found, example in enumerate(self._pairs(name, split == "train", report), start=found + 1):  # noqa: B007, B020
                 yield example
         if not found:
             raise CorpusError(f"{self.folder}: split {split} ({', '.join(self.names[split])}) holds no sentence pair.")

@@ -17,6 +17,7 @@ from t2t_mm.input.pipeline import batches_of, load_examples, make_batches
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.losses import cross_entropy, forward, token_weights
 from t2t_mm.problem import Problem
+from t2t_mm.run import progress
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import load_trained
 
@@ -65,7 +66,7 @@ def evaluate(
         "step": trained["step"], "training_minutes": trained["seconds"] / 60, "seed": description["seed"],
         "results": {}, "samples": {}, "skipped": {}, "failed": {},
     }  # fmt: skip
-    for problem in problems:
+    for problem in progress.shown(problems, f"Evaluation on {split}", len(problems)):
         try:
             evaluated = evaluator(problem, split, samples)
         except (CorpusError, RunError) as error:

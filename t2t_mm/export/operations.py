@@ -22,8 +22,8 @@ ParseExampleV2 PartitionedCall Placeholder PlaceholderWithDefault Pow Prod RFFT 
 RaggedTensorFromVariant RaggedTensorToTensor RaggedTensorToVariant Range Rank ReadVariableOp Real RealDiv Reciprocal
 ReduceJoin Relu Reshape RestoreV2 ReverseV2 Rsqrt SaveV2 ScaleAndTranslate ScatterNd SegmentSum SegmentSumV2 Select
 SelectV2 Shape ShapeN ShardedFilename Sigmoid Sin Size Slice Softmax Softplus SpaceToBatchND Split SplitV Sqrt Square
-SquaredDifference Squeeze StatefulPartitionedCall StatelessCase StatelessIf StatelessWhile StaticRegexFullMatch StaticRegexReplace
-StopGradient StridedSlice StringJoin StringLength StringSplitV2 Sub Substr Sum TakeDataset Tanh TensorDataset
+SquaredDifference Squeeze StatefulPartitionedCall StatelessCase StatelessIf StatelessWhile StaticRegexFullMatch
+StaticRegexReplace StopGradient StridedSlice StringJoin StringLength StringSplitV2 Sub Substr Sum TakeDataset Tanh TensorDataset
 TensorListFromTensor TensorListGetItem TensorListLength TensorListReserve TensorListSetItem TensorListStack
 TensorScatterUpdate Tile TopKV2 Transpose UnicodeTranscode Unpack UnsortedSegmentJoin UnsortedSegmentSum VarHandleOp
 VarIsInitializedOp Where While ZerosLike

@@ -6,7 +6,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import tensorflow as tf
@@ -39,6 +39,7 @@ def export(
     decoding: Decoding = Decoding(),
     dtype: str = "float32",
     run_warmup: bool = True,
+    say: Callable[[str], None] = lambda line: None,
 ) -> str:
     """Writes the newest checkpoint of `model_dir` as the next version below `export_dir`; returns its folder.
 
@@ -46,6 +47,7 @@ def export(
       only: problems to serve; all of the run without. Only the nets and embeddings they use are kept.
       dtype: of the stored weights, "float32" or "bfloat16".
       run_warmup: load the version and answer its warm-up records before it gets its number.
+      say: takes a line on each stage.
 
     Raises:
       RunError: an unknown problem, no checkpoint, a folder that cannot be written to, or an operation that TensorFlow
@@ -63,9 +65,12 @@ def export(
     )  # fmt: skip
     signatures = make_signatures(answers, problems)
     with _writing(export_dir) as aside:
+        say(f"1/3 Tracing and saving {len(signatures)} signatures: {', '.join(signatures)}")
         _save(answers, signatures, answers.groups(), aside)
+        say("2/3 Writing the warm-up records")
         warmup.write(aside, warmup.requests(list(signatures), problems, experiment.audio.sample_rate))
         if run_warmup:
+            say("3/3 Answering the warm-up records")
             warmup.answer_all(aside)
         os.chmod(aside, 0o755)
         folder = os.path.join(export_dir, str(_next_version(export_dir)))

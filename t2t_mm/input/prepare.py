@@ -30,6 +30,7 @@ from t2t_mm.corpora.tars import state_of
 from t2t_mm.input import records
 from t2t_mm.input.tokenizer import END_ID, Tokenizer, tree_to_text
 from t2t_mm.problem import Problem
+from t2t_mm.run.command import load_tensorflow
 from t2t_mm.run.files import write_json
 
 _SHARD_EXAMPLES = {"language": 16384, "image": 1024, "audio": 512}  # about a hundred megabytes at most
@@ -246,7 +247,7 @@ class Workers:
         if self.processes > 1:
             # Spawned, not forked: TensorFlow's threads do not survive a fork.
             context = multiprocessing.get_context("spawn")
-            self._pool = concurrent.futures.ProcessPoolExecutor(self.processes, context)
+            self._pool = concurrent.futures.ProcessPoolExecutor(self.processes, context, load_tensorflow)
         return self
 
     def __exit__(self, *_) -> None:
@@ -288,8 +289,7 @@ class ShardWriter:
                 except MediaError as error:
                     dropped[example.origin] = str(error)
                     continue
-                data = tf.train.Example.FromString(self._features.serialize_example(record))
-                file.write(data.SerializeToString(deterministic=True))  # else a process has its own order of the fields
+                file.write(_in_fixed_order(self._features.serialize_example(record)))
                 written += 1
         os.replace(path + ".part", path + ".tfrecord")
         note = {
@@ -298,6 +298,11 @@ class ShardWriter:
         }  # fmt: skip
         write_json(path + ".json", note, indent=1)
         return note
+
+
+def _in_fixed_order(serialized: bytes) -> bytes:
+    """The same tf.train.Example in bytes that do not depend on the process: a protobuf map has no order of its own."""
+    return tf.train.Example.FromString(serialized).SerializeToString(deterministic=True)
 
 
 class RecordMaker:

@@ -145,7 +145,7 @@ class PreparedExamples:
 
 
 def _only(names: Iterable[str], decoders: dict | None = None) -> tfds.decode.PartialDecoding:
-    return tfds.decode.PartialDecoding({name: True for name in names}, decoders or None)
+    return tfds.decode.PartialDecoding(dict.fromkeys(names, True), decoders or None)
 
 
 def _reading(training: bool, seed: int = 0) -> tfds.ReadConfig:

@@ -3,10 +3,13 @@
 import random
 from collections.abc import Sequence
 
+from absl import logging
+
 from t2t_mm.corpora.corpus_files import stream
 from t2t_mm.corpora.example import Report
 from t2t_mm.input.tokenizer import train_vocabulary, tree_to_text
 from t2t_mm.problem import Problem
+from t2t_mm.run import progress
 
 
 def build_vocabulary(problems: Sequence[Problem], path: str, size: int = 8000, most: int = 1_000_000) -> None:
@@ -18,8 +21,9 @@ def build_vocabulary(problems: Sequence[Problem], path: str, size: int = 8000, m
       most: examples of one problem whose text is used, a uniform sample where there are more: SentencePiece holds all
         text in memory, and more of it changes few pieces.
     """
-    texts, symbols = set(), set()
-    for problem in problems:
+    texts: set[str] = set()
+    symbols: set[str] = set()
+    for problem in progress.shown(problems, "Reading training text", len(problems)):
         examples = stream(problem.source, "train", Report(problem.name))
         if problem.targets == "tree":  # every symbol counts, the rarest too
             examples = list(examples)
@@ -29,6 +33,7 @@ def build_vocabulary(problems: Sequence[Problem], path: str, size: int = 8000, m
                 texts.add(example.inputs)
             if problem.targets == "text":
                 texts.add(example.targets)
+    logging.info("Training %d pieces on %d sentences", size, len(texts))
     train_vocabulary(sorted(texts), sorted(symbols), path, size)
 
 

@@ -177,7 +177,10 @@ def _smaller(a, b):
 class ConvStep(keras.layers.Layer):
     """`ConvStep_{d,1,f}(W^{k×1}, x) = LayerNorm(SepConv(W, ReLU(x)))` (paper, 2.1)."""
 
-    def __init__(self, filters: int, kernel_size: int, dilation: int = 1, causal: bool = False, kernel_scale=1.0, scale=1.0, **kwargs):
+    def __init__(
+        self, filters: int, kernel_size: int, dilation: int = 1, causal: bool = False, kernel_scale: float = 1.0,
+        scale: float = 1.0, **kwargs,
+    ):  # fmt: skip
         super().__init__(**kwargs)
         self.conv = SeparableConv1D(filters, kernel_size, dilation, causal, kernel_scale, name="conv")
         self.norm = LayerNorm(scale, name="norm")

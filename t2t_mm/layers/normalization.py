@@ -78,7 +78,8 @@ class LayerNorm(keras.layers.Layer):
 
     def build(self, input_shape):
         depth = input_shape[-1:]
-        self.gamma = self.add_weight(name="gamma", shape=depth, initializer=keras.initializers.Constant(self.scale), autocast=False)
+        start = keras.initializers.Constant(self.scale)
+        self.gamma = self.add_weight(name="gamma", shape=depth, initializer=start, autocast=False)
         self.beta = self.add_weight(name="beta", shape=depth, initializer="zeros", autocast=False)
 
     def call(self, x):

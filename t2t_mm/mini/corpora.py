@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import time
 from collections.abc import Sequence
 
@@ -19,6 +20,7 @@ from t2t_mm.corpora.sphere import encode_sphere
 from t2t_mm.corpora.treebank import clean, linearise, parse_tree
 from t2t_mm.mini import grammar, images, speech, world
 from t2t_mm.mini.sentence import Sentence
+from t2t_mm.run import progress
 
 _RECORD = "mini.json"  # records the seed and sizes at the top of finished corpora
 _CHUNK = 64  # images or utterances per task of a worker process
@@ -90,36 +92,53 @@ def make_mini(root: str, seed: int = 0, sizes: Sizes = Sizes(), processes: int |
         return
     start, part = time.monotonic(), root.rstrip("/") + ".part"
     shutil.rmtree(part, ignore_errors=True)
-    with concurrent.futures.ProcessPoolExecutor(processes or os.cpu_count()) as pool:
-        seen: set[str] = set()  # English sentences used so far; none may occur in two corpora or two splits
-        rng = np.random.default_rng([seed, _TEXT])
-        media = {
-            _read_aloud: _plan_speech(part, seed, rng, seen, sizes),
-            _draw_objects: _plan_images(part, seed, sizes),
-            _draw_scenes: _plan_scenes(part, seed, sizes),
-        }
-        futures = [
-            pool.submit(function, tasks[first : first + _CHUNK])
-            for function, tasks in media.items()
-            for first in range(0, len(tasks), _CHUNK)
-        ]
-        _write_treebank(part, rng, seen, sizes)
-        for language in ("de", "fr"):
-            _write_pairs(part, "en", language, _held_out(sizes, "pairs"), rng, seen, sizes)
-        # These parts were added later. They have their own random numbers, so that the older parts did not change.
-        rng = np.random.default_rng([seed, _MORE])
-        _write_trees(part, _MORE_SECTIONS, sizes.more_trees, rng, seen, sizes)
-        _write_pairs(part, "de", "fr", _held_out(sizes, "pairs") | {"train": sizes.few}, rng, seen, sizes)
-        for number, future in enumerate(concurrent.futures.as_completed(futures), start=1):
-            future.result()
-            if number % 50 == 0:
-                logging.info("%d%% of images and audio written", 100 * number // len(futures))
-    with open(os.path.join(part, _RECORD), "w") as file:
-        json.dump(record, file, indent=1)
-    if os.path.isdir(root):
-        os.rmdir(root)  # _already_made has checked that it is empty
-    os.replace(part, root)
+    try:
+        _write_all(part, seed, sizes, processes or os.cpu_count() or 1)
+        with open(os.path.join(part, _RECORD), "w") as file:
+            json.dump(record, file, indent=1)
+        if os.path.isdir(root):
+            os.rmdir(root)  # empty, as _already_made saw
+        os.replace(part, root)
+    except BaseException:  # Ctrl-C, a full disk
+        shutil.rmtree(part, ignore_errors=True)
+        raise
     logging.info("%s: written in %.0f s", root, time.monotonic() - start)
+
+
+def _write_all(part: str, seed: int, sizes: Sizes, processes: int) -> None:
+    # Ctrl-C reaches every process of a terminal; the workers leave it to this one.
+    with concurrent.futures.ProcessPoolExecutor(
+        processes, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
+    ) as pool:
+        try:
+            _write_with(pool, part, seed, sizes)
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _write_with(pool, part: str, seed: int, sizes: Sizes) -> None:
+    seen: set[str] = set()  # no English sentence occurs in two corpora or two splits
+    rng = np.random.default_rng([seed, _TEXT])
+    media = {
+        _read_aloud: _plan_speech(part, seed, rng, seen, sizes),
+        _draw_objects: _plan_images(part, seed, sizes),
+        _draw_scenes: _plan_scenes(part, seed, sizes),
+    }
+    futures = [
+        pool.submit(function, tasks[first : first + _CHUNK])
+        for function, tasks in media.items()
+        for first in range(0, len(tasks), _CHUNK)
+    ]
+    _write_treebank(part, rng, seen, sizes)
+    for language in ("de", "fr"):
+        _write_pairs(part, "en", language, _held_out(sizes, "pairs"), rng, seen, sizes)
+    # What was added to the corpora later has numbers of its own, so that they stayed as they were.
+    rng = np.random.default_rng([seed, _MORE])
+    _write_trees(part, _MORE_SECTIONS, sizes.more_trees, rng, seen, sizes)
+    _write_pairs(part, "de", "fr", _held_out(sizes, "pairs") | {"train": sizes.few}, rng, seen, sizes)
+    for future in progress.shown(concurrent.futures.as_completed(futures), "Pictures and speech", len(futures)):
+        future.result()
 
 
 def _already_made(root: str, record: dict) -> bool:

@@ -63,6 +63,12 @@ def newest_sound(folder: str) -> str | None:
     return None
 
 
+def saved_text(path: str, name: str) -> str | None:
+    """The text of a variable in a checkpoint; None where the checkpoint has no variable of that name."""
+    reader, key = tf.train.load_checkpoint(path), f"{name}/.ATTRIBUTES/VARIABLE_VALUE"
+    return reader.get_tensor(key).decode() if reader.has_tensor(key) else None
+
+
 class Checkpoints:
     """Writes the checkpoints of one run.
 
@@ -176,7 +182,7 @@ def only_trainer(model_dir: str):
     if "://" in model_dir:
         yield
         return
-    path = os.path.join(model_dir, "lock")
+    path, made = os.path.join(model_dir, "lock"), _missing_folders(model_dir)
     try:
         os.makedirs(model_dir, exist_ok=True)
         file = open(path, "ab+", buffering=0)
@@ -184,7 +190,7 @@ def only_trainer(model_dir: str):
         raise RunError(
             f"{model_dir}: cannot be written to ({error.strerror}). Mend its permissions, or give another model_dir."
         ) from error
-    with file:
+    with file, _removed_if_empty(path, made):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -199,3 +205,25 @@ def only_trainer(model_dir: str):
             since = f"since {datetime.datetime.now():%Y-%m-%d %H:%M}"
             file.write(f"process {os.getpid()} on {socket.gethostname()}, {since}\n".encode())
         yield
+
+
+def _missing_folders(path: str) -> list[str]:
+    """The folders of a path that are not there yet, the innermost first."""
+    missing, folder = [], os.path.abspath(path)
+    while not os.path.isdir(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    return missing
+
+
+@contextlib.contextmanager
+def _removed_if_empty(lock: str, made: list[str]):
+    """Takes the lock and the folders made for it away again where nothing else was written: a refused start."""
+    try:
+        yield
+    finally:
+        if made and os.listdir(made[0]) == [os.path.basename(lock)]:
+            os.remove(lock)
+            for folder in made:
+                with contextlib.suppress(OSError):  # another process has written into it meanwhile
+                    os.rmdir(folder)

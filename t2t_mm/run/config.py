@@ -2,12 +2,18 @@
 
 The .gin files register what they configure themselves (`from __gin__ import dynamic_registration`), so that layers,
 problems and training know nothing of gin.
+
+Gin has no public way to ask what is bound and what was read, so this module looks into `gin.config._CONFIG`,
+`_OPERATIVE_CONFIG`, `_REGISTRY` and `_FILE_READERS`. setup.py bounds gin-config for that reason, and
+tests/run/test_private_parts.py names the one that a new release has changed.
 """
 
 import difflib
 import inspect
 import io
 import os
+import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -15,27 +21,12 @@ from collections.abc import Callable, Sequence
 import gin
 from gin import config as gin_config
 from t2t_mm.corpora.plain_text import TextError, decode
+from t2t_mm.run import shipped
 
 _MACRO = "gin.macro"
+_MODULES_BESIDE = "# Modules beside: "  # a line of a saved configuration: a folder whose modules it imports
+_IMPORT = re.compile(r"^\s*(?:import|from)\s+(\w+)", re.MULTILINE)
 _KERAS_ARGUMENTS = ("name", "dtype", "trainable")  # what every layer takes through its **kwargs
-
-
-def _open_text(path: str) -> io.StringIO:
-    """A .gin file by the rule of all text that comes in; Gin's own reader takes a byte order mark for a name."""
-    with open(path, "rb") as file:
-        try:
-            text = io.StringIO(decode(file.read()))
-        except TextError as error:
-            raise ValueError(f"{path}: {error}") from error
-    text.name = path  # Gin's errors name it
-    return text
-
-
-gin_config._FILE_READERS[:] = [(_open_text, os.path.isfile)]
-
-
-class ConfigError(Exception):
-    """A configuration that cannot be meant; the message names the binding and what is near it."""
 
 
 def parse(gin_files: Sequence[str], bindings: Sequence[str] = (), last: str = "") -> None:
@@ -45,14 +36,16 @@ def parse(gin_files: Sequence[str], bindings: Sequence[str] = (), last: str = ""
       ConfigError: a file is missing, or a line does not parse or names an unknown module, configurable or parameter.
     """
     gin.clear_config()
-    for path in gin_files:
-        if not os.path.isfile(path):
-            raise ConfigError(f"No configuration file {path} (looked from {os.getcwd()}).")
+    _beside.clear()
+    gin_config._FILE_READERS[:] = [(_open, os.path.isfile)]
+    if shipped.folder() not in gin_config._LOCATION_PREFIXES:
+        gin.add_config_file_search_path(shipped.folder())
+    check_files(gin_files)
     try:
         gin.parse_config_files_and_bindings(list(gin_files), list(bindings), finalize_config=False)
         gin.parse_config(last)
     except (SyntaxError, ValueError, ImportError, AttributeError, NameError, TypeError, OSError) as error:
-        raise ConfigError(" ".join(str(error).split())) from error
+        raise ConfigError(without_addresses(" ".join(str(error).split()))) from error
     macros = {scope for scope, selector in gin_config._CONFIG if selector == _MACRO}
     for (scope, selector), parameters in gin_config._CONFIG.items():
         for name, value in parameters.items():
@@ -61,6 +54,52 @@ def parse(gin_files: Sequence[str], bindings: Sequence[str] = (), last: str = ""
             if selector != _MACRO:
                 _check_parameter(selector, name)
                 _check_type(what, selector, name, value)
+
+
+def check_files(gin_files: Sequence[str]) -> None:
+    """ConfigError where one of the files is neither in the current folder nor among those of the package."""
+    for path in gin_files:
+        if not any(os.path.isfile(os.path.join(folder, path)) for folder in ("", shipped.folder())):
+            raise ConfigError(f"No configuration file {path} (looked from {os.getcwd()}{_similar_file(path)}).")
+
+
+def _similar_file(path: str) -> str:
+    known = []
+    for where, _, names in os.walk(os.path.join(shipped.folder(), "gin")):
+        known += [os.path.relpath(os.path.join(where, name), shipped.folder()) for name in names]
+    return _near(path, [name for name in known if name.endswith(".gin")])
+
+
+class _File(io.StringIO):
+    """The text of a .gin file; Gin's messages give its name."""
+
+    def __init__(self, text: str, name: str):
+        super().__init__(text)
+        self.name = name
+
+
+def _open(path: str) -> _File:
+    """Reads a .gin file by the rule of all text that comes in, and makes the modules beside it importable.
+
+    Gin's own reader takes a byte order mark for a name.
+    """
+    with open(path, "rb") as file:
+        try:
+            text = decode(file.read())
+        except TextError as error:
+            raise ValueError(f"{path}: {error}") from error
+    beside = [os.path.dirname(os.path.abspath(path))]
+    beside += [line.removeprefix(_MODULES_BESIDE) for line in text.splitlines() if line.startswith(_MODULES_BESIDE)]
+    imported = set(_IMPORT.findall(text)) - {"t2t_mm", "__gin__"}
+    for folder in beside:
+        if any(os.path.exists(os.path.join(folder, name)) for module in imported for name in (module, f"{module}.py")):
+            _beside.add(folder)
+            if folder not in sys.path:
+                sys.path.append(folder)  # last, so that no file of the user hides a module of the system
+    return _File(text, path)
+
+
+_beside: set[str] = set()  # the folders whose modules the files of the last `parse` import
 
 
 def _check_references(what: str, value, macros: set[str]) -> None:
@@ -125,7 +164,8 @@ def configured(function: Callable) -> Callable:
         return gin.get_configurable(function)
     except ValueError as error:
         raise ConfigError(
-            f"No .gin file imports {function.__module__}, so {function.__name__} has no configuration: {error}"
+            f"No .gin file imports {function.__module__}, so {function.__name__} has no configuration: "
+            f"{without_addresses(str(error))}"
         ) from error
 
 
@@ -142,6 +182,25 @@ def value_of(name: str):
     if isinstance(value, gin_config.ConfigurableReference) and value.config_key[1] == _MACRO:
         return value_of(f"%{value.config_key[0]}")
     return value
+
+
+def check_macros() -> None:
+    """Call after `parse`, before anything is built: a macro that no binding refers to is a mistake.
+
+    Raises:
+      ConfigError: lists every such macro, each with the name it may have been meant for.
+    """
+    macros: set[str] = set()
+    referenced: set[str] = set()
+    for (scope, selector), parameters in gin_config._CONFIG.items():
+        if selector == _MACRO:
+            macros.add(scope)
+        for value in parameters.values():
+            keys = (reference.config_key for reference in gin_config.iterate_references(value))
+            referenced.update(name for name, of in keys if of == _MACRO)
+    unused = [f"macro {name} is used by no binding{_near(name, referenced)}" for name in sorted(macros - referenced)]
+    if unused:
+        raise ConfigError("Unused configuration:\n  " + "\n  ".join(unused))
 
 
 def check_all_used() -> None:
@@ -180,10 +239,21 @@ def _applies(scope: str, called: str) -> bool:
 
 
 def _near(name: str, names) -> str:
-    near = difflib.get_close_matches(name, names, n=3)
+    near = difflib.get_close_matches(name, list(names), n=3)
     return f"; near it: {', '.join(near)}" if near else ""
+
+
+def without_calls(text: str) -> str:
+    """A message without the lines that Gin appends to it: in which calls of what it configured the error came up."""
+    return re.sub(r"\n\s*In call to configurable .*", "", text)
+
+
+def without_addresses(text: str) -> str:
+    """A message without what Python adds to a function's name: `<function f at 0x7f…>` becomes `f`."""
+    what = r"(?:bound )?(?:function|method|class)"
+    return re.sub(rf"<{what} '?((?:[\w.]|<\w+>)+)'?(?: of .*?)?(?: at 0x[0-9a-f]+)?>", r"\1", text)
 
 
 def resolved() -> str:
     """The whole configuration as text that parses to the same again; saved beside checkpoints."""
-    return gin.config_str()
+    return "".join(f"{_MODULES_BESIDE}{folder}\n" for folder in sorted(_beside)) + gin.config_str()

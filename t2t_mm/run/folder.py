@@ -7,7 +7,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import shutil
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
@@ -26,23 +25,45 @@ if TYPE_CHECKING:  # an experiment knows nothing of the folder that its run is k
 _PACKAGES = ("tensorflow", "keras", "tensorflow-text", "numpy", "sentencepiece", "sacrebleu", "jiwer")
 
 
-def prepare_folder(model_dir: str, experiment: Experiment, description: dict, configuration: str, seed: int) -> None:
-    """Makes the folder of a run, or checks that it is of the same run.
-
-    It holds `model.json` (the model's description, seed and package versions), `vocabulary.model` and `config.gin`, so
-    that later commands need neither the corpora nor the flags of the training.
+def check_folder(model_dir: str, description: dict) -> None:
+    """Checks that a folder, where there is one, is of a run with this model; changes nothing.
 
     Raises:
       RunError: the folder's model was made with another vocabulary, other problems or other classes.
     """
-    path = os.path.join(model_dir, "model.json")
-    if os.path.exists(path):
+    if os.path.exists(os.path.join(model_dir, "model.json")):
         _check_same(load_description(model_dir), description, model_dir)
+
+
+def prepare_folder(
+    model_dir: str, experiment: Experiment, description: dict, configuration: str, seed: int, step: int = 0
+) -> None:
+    """Makes the folder of a run, or brings that of a resumed run up to date; call it when everything has been checked.
+
+    It holds `model.json` (the model's description, its problems, seed and package versions), `vocabulary.model` and
+    `config.gin`, so that later commands need neither the corpora nor the flags of the training. A configuration that
+    differs from the one before keeps that one as `config_until_step_<step>.gin`.
+
+    Raises:
+      RunError: as `check_folder`.
+    """
+    check_folder(model_dir, description)
     os.makedirs(model_dir, exist_ok=True)
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES} | {"python": platform.python_version()}
-    write_json(path, description | {"seed": seed, "versions": versions}, indent=1)
-    write_whole(os.path.join(model_dir, "config.gin"), configuration)
-    shutil.copyfile(experiment.vocabulary, os.path.join(model_dir, "vocabulary.model"))
+    problems = {problem.name: problem.inputs for problem in experiment.problems}
+    whole = description | {"problems": problems, "seed": seed, "versions": versions}
+    write_json(os.path.join(model_dir, "model.json"), whole, indent=1)
+    path = os.path.join(model_dir, "config.gin")
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            before = file.read()
+        if before != configuration:
+            write_whole(os.path.join(model_dir, f"config_until_step_{step}.gin"), before)
+    write_whole(path, configuration)
+    vocabulary = os.path.join(model_dir, "vocabulary.model")
+    if not (os.path.exists(vocabulary) and os.path.samefile(experiment.vocabulary, vocabulary)):
+        with open(experiment.vocabulary, "rb") as file:
+            write_whole(vocabulary, file.read())
 
 
 def seed_of(model_dir: str, seed: int) -> int:

@@ -96,7 +96,7 @@ def _rows(instances, signature) -> dict[str, np.ndarray]:
         if _is_named(instance) != named:
             expected, got = ("object", "list") if named else ("value/list", "object")
             raise invalid(f"Expecting {expected} but got {got} at item {number} of input list")
-        row = instance if named else {name: instance for name in columns}
+        row = instance if named else dict.fromkeys(columns, instance)
         if set(row) != set(columns) or set(row) - set(signature.inputs) or _missing(row, signature):
             raise invalid(
                 f"Failed to process element: {number} of 'instances' list. JSON object: {_shown(row)} keys must be "

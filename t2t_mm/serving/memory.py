@@ -23,7 +23,8 @@ def bound() -> bool:
     if library is None:
         return False
     wishes = ((_ARENA_MAX, 2), (_MMAP_THRESHOLD, _MEBIBYTE), (_TRIM_THRESHOLD, 16 * _MEBIBYTE))
-    return all([library.mallopt(name, value) for name, value in wishes])
+    done = [library.mallopt(name, value) for name, value in wishes]  # all of them, also after one that is refused
+    return all(done)
 
 
 def give_back() -> None:

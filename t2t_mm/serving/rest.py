@@ -3,6 +3,7 @@
 import asyncio
 import html
 import importlib.resources
+import inspect
 import json
 import re
 import time
@@ -24,6 +25,12 @@ _MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<
 _POST_PATH = re.compile(_MODEL + r":(?P<method>classify|regress|predict)", re.IGNORECASE)
 _GET_PATH = re.compile(_MODEL + r"(?P<metadata>/metadata)?", re.IGNORECASE)
 _MAX_VERSION = 2**63 - 1
+# TensorFlow Serving writes fields that have their default value too. protobuf 5 gave the option another name.
+_WITH_DEFAULTS = {
+    name: True
+    for name in ("always_print_fields_with_no_presence", "including_default_value_fields")
+    if name in inspect.signature(json_format.MessageToDict).parameters
+}
 
 
 def application(service: Service, names: Names) -> web.Application:
@@ -144,7 +151,7 @@ async def _post(service: Service, spec: model_pb2.ModelSpec, method: str, body: 
 def _get(service: Service, spec: model_pb2.ModelSpec, metadata: bool) -> str:
     if not metadata:
         status = service.versions.status(spec)
-        return json.dumps(json_format.MessageToDict(status, including_default_value_fields=True), indent=1)
+        return json.dumps(json_format.MessageToDict(status, **_WITH_DEFAULTS), indent=1)
     response = service.metadata(spec, ["signature_def"])
     signatures = get_model_metadata_pb2.SignatureDefMap()
     response.metadata["signature_def"].Unpack(signatures)
@@ -156,4 +163,4 @@ def _get(service: Service, spec: model_pb2.ModelSpec, metadata: bool) -> str:
 
 
 def _with_names(message) -> dict:
-    return json_format.MessageToDict(message, including_default_value_fields=True, preserving_proto_field_name=True)
+    return json_format.MessageToDict(message, preserving_proto_field_name=True, **_WITH_DEFAULTS)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import math
 import os
 import signal
@@ -18,10 +19,11 @@ from t2t_mm.evaluation import periodic
 from t2t_mm.experiment import Experiment
 from t2t_mm.input.pipeline import load_examples, make_batches, next_batch
 from t2t_mm.input.tokenizer import Tokenizer
-from t2t_mm.run.checkpoints import Checkpoints, checkpoints_folder, newest_sound, only_trainer, writing
+from t2t_mm.run.checkpoints import Checkpoints, checkpoints_folder, newest_sound, only_trainer, saved_text, writing
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import (  # fmt: skip
     all_variables,
+    check_folder,
     describe_from,
     prepare_folder,
     restore,
@@ -129,12 +131,18 @@ def train(
     names = [problem.name for problem in experiment.problems]
     problems_of_step(names, mixing, 1, seed)  # a bad mixing stops here
     metric, chief = periodic.Metric(best_metric, names), strategies.is_chief(strategy)
+    try:
+        learning_rate = schedule()
+    except ValueError as error:
+        raise RunError(str(error)) from error
     for line in strategies.describe(strategy, experiment.problems, batches):
         logging.info("%s", line)
 
     with contextlib.ExitStack() as stack:
         if chief:
             stack.enter_context(only_trainer(model_dir))
+        description = describe_from(experiment, init_from) if init_from else experiment.describe()
+        check_folder(model_dir, description)
 
         # Data.
         tokenizer = Tokenizer(experiment.vocabulary)
@@ -150,17 +158,15 @@ def train(
         iterators = {name: iter(stream) for name, stream in streams.items()}
 
         # Model and optimizer.
-        description = describe_from(experiment, init_from) if init_from else experiment.describe()
         with strategy.scope():
             network = experiment.build_model(description, precision)
-            adam = optimizer.adam(schedule())
+            adam = optimizer.adam(learning_rate)
             adam.build(network.trainable_variables)
         done = tf.Variable(0, dtype=tf.int64, trainable=False)
         seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
-        logging.info(
-            "%d problems, %d parameters; the first step takes longer, it traces the graph",
-            len(names), network.count_params(),
-        )  # fmt: skip
+        # The state of the data is that of batches of these sizes.
+        layout = tf.Variable(json.dumps(dataclasses.asdict(batches), default=str), trainable=False)
+        logging.info("%d problems, %d parameters", len(names), network.count_params())
         train_step = make_train_step(
             strategy, network, adam, experiment.problems,
             {name: (loss_weights or {}).get(name, 1.0) for name in names},
@@ -173,18 +179,18 @@ def train(
             dev_set = periodic.DevSet(experiment, network, eval_examples, eval_samples, max_bad_examples)
 
         # Restore.
+        state = {"variables": all_variables(network), "optimizer": adam, "done": done, "seconds": seconds}
+        if newest := newest_sound(checkpoints_folder(model_dir)):
+            restore_run(newest, state, iterators, layout)
+        elif init_from:
+            logging.info("Starting from the weights of %s", restore_weights(network, init_from))
+
+        # Write, now that nothing can be refused any more.
         if chief:
             text = configuration()
             with writing(model_dir):
-                prepare_folder(model_dir, experiment, description, text, seed)
-        checkpoint = tf.train.Checkpoint(
-            variables=all_variables(network), optimizer=adam, done=done, seconds=seconds, iterators=iterators
-        )
-        if newest := newest_sound(checkpoints_folder(model_dir)):
-            restore(checkpoint, newest)
-            logging.info("Going on from %s", newest)
-        elif init_from:
-            logging.info("Starting from the weights of %s", restore_weights(network, init_from))
+                prepare_folder(model_dir, experiment, description, text, seed, int(done))
+        checkpoint = tf.train.Checkpoint(**state, iterators=iterators, layout=layout)
         checkpoints = Checkpoints(checkpoint, model_dir, keep_checkpoints, metric.name) if chief else None
         writer = tf.summary.create_file_writer(os.path.join(model_dir, "events")) if chief else None
         progress = Progress(steps, int(done), float(seconds), writer, adam)
@@ -198,6 +204,8 @@ def train(
 
         # Step, log, evaluate, save.
         stop = stack.enter_context(StopSignals())
+        if not progress.finished():
+            trace(train_step, stop)
         while not progress.finished():
             step = int(done) + 1
             batch = {
@@ -231,6 +239,51 @@ def train(
     return network
 
 
+def restore_run(path: str, state: dict, iterators: dict, layout: tf.Variable) -> None:
+    """Restores the state of a run, and that of its data where its batches are still of the same sizes.
+
+    A batch's size is usually changed because the memory ran out, so it must not cost the run: the data then begins a
+    new pass, and everything else is as it was.
+
+    Raises:
+      RunError: the checkpoint does not fit.
+    """
+    saved, now = saved_text(path, "layout"), layout.numpy().decode()
+    if saved in (None, now):  # None: written before checkpoints held it
+        restore(tf.train.Checkpoint(**state, iterators=iterators), path)
+        logging.info("Continuing from %s", path)
+        return
+    restore(tf.train.Checkpoint(**state), path)
+    before, after = json.loads(saved), json.loads(now)
+    differing = [name for name in after if before.get(name) != after[name]]
+    changed = [f"{name} was {before.get(name)} and is {after[name]}" for name in differing]
+    logging.info("Continuing from %s; %s, so every problem's data begins a new pass.", path, ", ".join(changed))
+
+
+def trace(train_step, stop: "StopSignals") -> None:
+    """Traces the graphs of a step one by one, since the first step would take minutes without a word.
+
+    On several replicas and with static shapes the graphs depend on the batches, and only their number is said.
+
+    Raises:
+      KeyboardInterrupt, Preempted: a signal arrived; there is no step to be saved yet.
+    """
+    functions = list(dict.fromkeys(train_step.functions.values()))
+    if tf.config.functions_run_eagerly():
+        return
+    if any(function.input_signature is None for function in functions):
+        logging.info("The first steps take longer: they trace %d graphs or more.", len(functions) + 1)
+        return
+    for number, function in enumerate(functions, start=1):
+        logging.info("Tracing graph %d of %d, which happens once", number, len(functions) + 1)
+        function.get_concrete_function()
+        if stop.requested == signal.SIGINT:
+            raise KeyboardInterrupt
+        if stop.requested:
+            raise Preempted("stopped by SIGTERM before the first step; the same command begins again.")
+    logging.info("Tracing graph %d of %d with the first step", len(functions) + 1, len(functions) + 1)
+
+
 class StopSignals:
     """Turns the first Ctrl-C or SIGTERM into a request, met between two steps; a second one ends at once.
 
@@ -252,7 +305,7 @@ class StopSignals:
     def _request(self, number, _):
         self.requested = number
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-        logging.info("%s: saving after this step; once more to stop at once", signal.Signals(number).name)
+        logging.info("%s: stopping after this step; send it once more to stop at once", signal.Signals(number).name)
 
 
 class Progress:
@@ -260,7 +313,7 @@ class Progress:
 
     def __init__(self, steps: int, first: int, seconds: float, writer, optimizer):
         self._steps, self._writer, self._optimizer = steps, writer, optimizer
-        self.step, self._before, self._start = first, seconds, time.monotonic()
+        self.step, self._first, self._before, self._start = first, first, seconds, time.monotonic()
         self._since, self._steps_since, self._examples = self._start, 0, 0
         self._skipped: dict[str, int] = {}
 
@@ -297,19 +350,23 @@ class Progress:
 
     def count(self, step: int, batch: dict) -> None:
         self.step = step
+        if step == self._first + 1:  # it traced graphs, and says nothing about the steps to come
+            self._since = time.monotonic()
+            return
         self._steps_since += 1
         self._examples += sum(int(part["targets"].shape[0]) for part in batch.values())
 
     def log(self, figures: dict, norm) -> None:
         """One line on the screen and, where there is a writer, the figures for TensorBoard."""
         now = time.monotonic()
-        per_step = (now - self._since) / max(self._steps_since, 1)
-        left = (self._steps - self.step) * per_step / 60
-        logging.info(
-            "step %d/%d  %s  | %.2f s/step, %.0f examples/s, %.0f min left", self.step, self._steps,
-            "  ".join(f"{name} {float(values['loss']):.3f}" for name, values in figures.items()),
-            per_step, self._examples / max(now - self._since, 1e-9), left,
-        )  # fmt: skip
+        losses = "  ".join(f"{name} {float(values['loss']):.3f}" for name, values in figures.items())
+        speed = f"{now - self._start:.0f} s until here, most of it for tracing"
+        if self._steps_since:
+            per_step = (now - self._since) / self._steps_since
+            left = (self._steps - self.step) * per_step / 60
+            speed = f"{per_step:.2f} s/step, {self._examples / (now - self._since):.0f} examples/s, {left:.0f} min left"
+        bar = ("#" * round(20 * self.step / self._steps)).ljust(20, "-")
+        logging.info("step %d/%d  %s  | [%s] %s", self.step, self._steps, losses, bar, speed)
         self._since, self._steps_since, self._examples = now, 0, 0
         if self._writer is None:
             return

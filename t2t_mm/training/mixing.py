@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from t2t_mm.run.errors import RunError
 
-class MixingError(ValueError):
+
+class MixingError(RunError):
     """Raised for an invalid `mixing`."""
 
 

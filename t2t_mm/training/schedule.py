@@ -1,21 +1,48 @@
 """The learning rate over the steps."""
 
 import keras
+from absl import logging
 from keras import ops
 
 
 @keras.saving.register_keras_serializable("t2t_mm")
 class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly to `peak` over `warmup_steps`, then falls as 1/√step (the 2017 release: 4,000 steps).
+    """Rises linearly to `peak` during the warm-up, then falls as 1/√step, and ends linearly at zero.
 
-    With `decay_steps`, the last of them end linearly at zero from wherever the curve then is.
+    Args:
+      peak: the rate at the end of the warm-up.
+      warmup_steps: length of the warm-up. Default: `warmup_share` of the run, or the 4,000 steps of the 2017 release where
+        the length of the run is not known.
+      total_steps: length of the run; 0 says that it is not known.
+      decay_steps: how many of the last steps take the rate down to zero from wherever the curve then is; 0 for none.
+        Default: `decay_share` of the run. A run that is shorter than its decay falls from its first step on.
+      warmup_share, decay_share: parts of the run, so that a run of any length needs no further setting.
     """
 
-    def __init__(self, peak: float = 1e-3, warmup_steps: int = 4000, total_steps: int = 0, decay_steps: int = 0):
+    def __init__(
+        self,
+        peak: float = 1e-3,
+        warmup_steps: int | None = None,
+        total_steps: int = 0,
+        decay_steps: int | None = None,
+        warmup_share: float = 0.2,
+        decay_share: float = 0.4,
+    ):
+        if not 0 <= warmup_share <= 1 or not 0 <= decay_share <= 1:
+            raise ValueError(
+                f"InverseSquareRoot: warmup_share {warmup_share} and decay_share {decay_share} must be from 0 to 1."
+            )
+        if warmup_steps is None:
+            warmup_steps = max(round(warmup_share * total_steps), 1) if total_steps else 4000
+        if decay_steps is None:
+            decay_steps = round(decay_share * total_steps)
         if peak <= 0 or warmup_steps < 1:
             raise ValueError(f"InverseSquareRoot: peak {peak} and warmup_steps {warmup_steps} must be positive.")
-        if decay_steps and decay_steps > total_steps:
-            raise ValueError(f"InverseSquareRoot: decay_steps {decay_steps} is more than total_steps {total_steps}.")
+        if decay_steps < 0 or (decay_steps and not total_steps):
+            raise ValueError(f"InverseSquareRoot: decay_steps {decay_steps} needs total_steps, and must not be negative.")
+        if decay_steps > total_steps:
+            logging.info("The learning rate decays over all %d steps, not over %d.", total_steps, decay_steps)
+            decay_steps = total_steps
         self.peak, self.warmup_steps, self.total_steps, self.decay_steps = peak, warmup_steps, total_steps, decay_steps
 
     def __call__(self, step):

@@ -67,7 +67,7 @@ def test_sounds(data, where, junk, end):
     [
         (b"sample_count -i 100", b"sample_count -i " + b"9" * 14, "truncated: 9+ samples declared, 100 present"),
         (b"sample_count -i 100", b"sample_count -i " + b"9" * 500, "no number sample_count"),
-        ("channel_count -i 1".encode(), "channel_count -i \xb2".encode("latin-1"), "no number channel_count"),
+        (b"channel_count -i 1", "channel_count -i \xb2".encode("latin-1"), "no number channel_count"),
         (b"channel_count -i 1", b"channel_count -i 0", "channel_count 0"),
         (b"sample_rate -i 16000", b"sample_rate -i 4000000000", "4000000000 samples a second"),
         (b"sample_rate -i 16000", b"sample_rate -i 0", "0 samples a second"),
@@ -249,7 +249,7 @@ def test_parallel_text(tmp_path, one, two):
 
 @pytest.mark.parametrize("ending", [".sgm", ".sgm.gz"])
 def test_sgm(tmp_path, ending):
-    text = '<srcset setid="x" srclang="any">\n<doc>\n<seg id="1">A  cat &amp; a dog.</seg>\n<SEG id="2">Two\nlines</SEG>\n</doc>'
+    text = '<srcset setid="x" srclang="any">\n<doc>\n<seg id="1">A  cat &amp; a dog.</seg>\n<SEG id="2">Two\nlines</SEG>\n</doc>'  # noqa: E501
     for language in ("en", "de"):
         data = text.encode()
         (tmp_path / f"test.{language}{ending}").write_bytes(gzip.compress(data) if ending.endswith("gz") else data)
@@ -266,8 +266,8 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=5,
 )
-images = st.fixed_dictionaries({"id": st.integers(0, 2) | values, "file_name": st.sampled_from(["a.jpg", "../a.jpg", "\x00", "/etc/passwd", "..", "\ud800"]) | values})  # fmt: skip
-annotations = st.fixed_dictionaries({"id": st.integers(0, 9), "image_id": st.integers(0, 2), "caption": st.sampled_from(["A cat.", " ", "\udc00 x"]) | values})  # fmt: skip
+images = st.fixed_dictionaries({"id": st.integers(0, 2) | values, "file_name": st.sampled_from(["a.jpg", "../a.jpg", "\x00", "/etc/passwd", "..", "\ud800"]) | values})  # fmt: skip  # noqa: E501
+annotations = st.fixed_dictionaries({"id": st.integers(0, 9), "image_id": st.integers(0, 2), "caption": st.sampled_from(["A cat.", " ", "\udc00 x"]) | values})  # fmt: skip  # noqa: E501
 
 
 @given(st.lists(images, max_size=3) | values, st.lists(annotations, max_size=4) | values)
@@ -320,7 +320,6 @@ def test_karpathys_split(tmp_path, caplog):
     assert len(found) == 4 and len(report.skipped) == 2
     (dev,) = source.examples("dev", Report("x"))
     assert dev.references == ("Caption 3.", "A cat.")
-    assert "images of dev: 1; the full release has 5000" in caplog.text
     assert [e.targets for e in source.examples("test", Report("x"))] == ["Caption 4."]
 
 
@@ -425,7 +424,7 @@ def test_transcripts_stay_clean(text):
     assert "\\" not in once and once == " ".join(once.split())
 
 
-def test_eval93_is_a_test_set_too_and_counts_are_compared(tmp_path, caplog):
+def test_eval93_is_a_test_set_too(tmp_path):
     top = tmp_path / "wsj" / "13-32.1" / "wsj1"
     (top / "doc" / "indices" / "wsj1" / "eval").mkdir(parents=True)
     (top / "doc" / "indices" / "wsj1" / "eval" / "h1_p0.ndx").write_text("13_32_1:wsj1/si_et_h1/4oa/4oac0201.wv1\n")
@@ -434,7 +433,6 @@ def test_eval93_is_a_test_set_too_and_counts_are_compared(tmp_path, caplog):
     (top / "si_et_h1" / "4oa" / "4oac0200.dot").write_text("ten %percent (4oac0201)\n")
     (found,) = WSJSpeech(str(tmp_path), test="eval93").examples("test", Report("x"))
     assert found.targets == "ten percent"
-    assert "h1_p0.ndx: utterances listed: 1; the full release has 213" in caplog.text
     with pytest.raises(ValueError, match="eval92 or eval93"):
         WSJSpeech(str(tmp_path), test="eval94")
 

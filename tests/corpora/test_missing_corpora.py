@@ -5,6 +5,7 @@ import os
 import pytest
 from PIL import Image
 
+from t2t_mm.corpora import corpus_files
 from t2t_mm.corpora.corpus_files import MissingCorpus
 from t2t_mm.corpora.example import Report
 from t2t_mm.problems import paper
@@ -22,7 +23,7 @@ TREE = "( (S (NP (DT the) (NN cat)) (VP (VBZ sleeps)) (. .)))\n"
         (paper.imagenet, "imagenet/train", "train/<synset>/*.JPEG", "ILSVRC 2012 (image-net.org)", "imagenet"),
         (paper.coco, "coco/annotations/captions_val2014.json", "a COCO caption file", "cocodataset.org", "coco"),
         (paper.wmt_en_de, "wmt/en-de/dev.en", "dev.en and dev.de, plain, .gz or .sgm", "statmt.org/wmt14", "wmt/en-de or"),
-        (paper.wmt_fr_en, "wmt/en-fr/dev.fr", "dev.fr and dev.en, plain, .gz or .sgm", "statmt.org/wmt14", "wmt/en-de or wmt/en-fr"),
+        (paper.wmt_fr_en, "wmt/en-fr/dev.fr", "dev.fr and dev.en, plain, .gz or .sgm", "statmt.org/wmt14", "wmt/en-de or wmt/en-fr"),  # noqa: E501
         (
             lambda root: paper.wsj_speech(root, "librispeech", splits=LIBRISPEECH),
             "librispeech", "dev-clean/**/*.trans.txt", "LibriSpeech (openslr.org/12)", "wsj",
@@ -93,10 +94,17 @@ SPLIT = '{"images": [{"cocoid": 1, "filename": "a.jpg", "filepath": "val2014", "
         ),
     ],
 )  # fmt: skip
-def test_a_count_that_differs_is_a_warning_with_both_numbers(declaration, split, files, warning, tmp_path, caplog):
+def test_a_count_that_differs_is_a_warning_with_both_numbers(declaration, split, files, warning, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(corpus_files, "_RELEASE_SHARE", 0)  # one example is no release
     write(tmp_path, files)
     problem = declaration(str(tmp_path))
     assert len(problem.source.examples(split, Report("x", 0))) == 1
     assert warning in caplog.text
     problem.source.examples(split, Report("x", 0))  # once is enough
     assert caplog.text.count(warning) == 1
+
+
+@pytest.mark.parametrize("found, warned", [(39, False), (999, False), (1001, True), (1999, True), (2000, False), (8000, False)])
+def test_only_what_can_be_a_damaged_copy_is_compared_with_the_release(found, warned, caplog):
+    corpus_files.warn_of_count(f"some folder with {found}", found, 2000)
+    assert ("the full release has 2000" in caplog.text) == warned

@@ -26,7 +26,7 @@ def pairs(tmp_path, english, german):
 
 
 def test_parallel_text(tmp_path):
-    source = pairs(tmp_path, "A cat.\n\nA dog\u2028runs.\n".encode(), "Eine Katze.\nLeer.\nEin Hund rennt.\n".encode())
+    source = pairs(tmp_path, "A cat.\n\nA dog\u2028runs.\n".encode(), b"Eine Katze.\nLeer.\nEin Hund rennt.\n")
     train = source.examples("train", Report("x"))
     assert [(e.inputs, e.targets) for e in train] == [
         ("A cat.", "Eine Katze."),

@@ -20,7 +20,7 @@ def write_events(model_dir, steps, loss):
 
 
 def test_losses_of_each_problem_at_places_spread_evenly(tmp_path):
-    write_events(tmp_path, range(0, 100), lambda step: 10.0 - step / 10)
+    write_events(tmp_path, range(100), lambda step: 10.0 - step / 10)
     found = curves.curves(str(tmp_path))
     assert list(found["train"]) == ["wmt_en_de"] and found["dev"] == {}
     few = curves.thinned(found["train"]["wmt_en_de"], points=4)

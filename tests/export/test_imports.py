@@ -16,10 +16,15 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 def test_export_needs_no_server(tmp_path):
     """The quickstart exports; only bin/serve.py and bin/predict.py need the extra."""
-    flags = [f"--model_dir={tmp_path / 'absent'}", f"--export_dir={tmp_path}"]
+    (tmp_path / "model.json").write_text("{}")
+    (tmp_path / "config.gin").write_text(
+        "from __gin__ import dynamic_registration\nfrom t2t_mm import experiment\nexperiment.Experiment.problems = ()\n"
+        "experiment.Experiment.vocabulary = 'absent'\n"
+    )
+    flags = [f"--model_dir={tmp_path}", f"--export_dir={tmp_path}"]
     run = subprocess.run(
         [sys.executable, "-c", WITHOUT_SERVING, os.path.join(TOP, "bin", "export.py"), *flags],
         env=os.environ | {"PYTHONPATH": TOP}, capture_output=True, text=True,
     )  # fmt: skip
     assert run.returncode == 1
-    assert run.stderr.strip().splitlines()[-1].startswith("export.py: ") and "config.gin" in run.stderr
+    assert run.stderr.strip().splitlines()[-1].startswith("export.py: ") and "No problem to work on" in run.stderr

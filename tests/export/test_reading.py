@@ -160,7 +160,10 @@ REFUSED_PICTURES = {
     "cut PNG": (PICTURES["PNG"][:-100], DAMAGED),
     "PNG's first bytes": (PICTURES["PNG"][:8], DAMAGED),
     "PNG with a wrong byte": (changed(PICTURES["PNG"], 60, PICTURES["PNG"][60] ^ 1), DAMAGED),
-    "huge PNG": (PICTURES["PNG"][:16] + b"\0\1\0\0" * 2 + PICTURES["PNG"][24:], "a picture of 4294967296 pixels; at most 33554432 are read"),
+    "huge PNG": (
+        PICTURES["PNG"][:16] + b"\0\1\0\0" * 2 + PICTURES["PNG"][24:],
+        "a picture of 4294967296 pixels; at most 33554432 are read",
+    ),
     "GIF": (encoded("L", "GIF", (9, 9)), "neither a JPEG nor a PNG picture"),
 }
 CUT = "a damaged WAV sound, or one cut short"

@@ -213,7 +213,7 @@ def test_masks_are_those_of_tensorflow_io(monkeypatch):
         tfio = pytest.importorskip("tensorflow_io", reason="tensorflow-io, which has no wheel for Python 3.13, is absent")
     rng = np.random.default_rng(0)
     spectrogram = tf.constant(rng.normal(size=(30, 12)), tf.float32)
-    for number in range(20):
+    for _ in range(20):
         width, begin = int(rng.integers(0, 6)), int(rng.integers(0, 7))
         for name, theirs in (("frequency", tfio.audio.freq_mask), ("time", tfio.audio.time_mask)):
             draws = iter([width, begin])

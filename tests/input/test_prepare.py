@@ -57,7 +57,7 @@ def corpora(tmp_path_factory):
         (root / "ptb").mkdir(exist_ok=True)
         (root / "ptb" / f"{split}.mrg").write_text("( (S (NP (DT the) (NN cat)) (VP (VBZ sleeps)) (. .)))\n" * count)
         folder = root / "imagenet" / {"dev": "val"}.get(split, split)
-        for number, synset in enumerate(("n01", "n02")):
+        for synset in ("n01", "n02"):
             (folder / synset).mkdir(parents=True)
             for i in range(3):
                 pixels = rng.integers(0, 255, (20, 30, 3), np.uint8)

@@ -10,6 +10,7 @@ from t2t_mm.corpora.example import CorpusError, Report
 from t2t_mm.corpora.pictures import load_image
 from t2t_mm.corpora.sounds import load_audio
 from t2t_mm.corpora.treebank import Treebank
+from t2t_mm.mini import corpora
 from t2t_mm.mini.corpora import Sizes, make_mini
 from t2t_mm.problems import paper
 
@@ -95,3 +96,14 @@ def test_a_folder_with_something_else_is_left_alone(root, tmp_path):
     with pytest.raises(CorpusError, match="contains files other than mini corpora"):
         make_mini(str(tmp_path), 3, SIZES)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_an_interrupted_making_leaves_nothing(error, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise error
+
+    monkeypatch.setattr(corpora, "_write_trees", interrupted)
+    with pytest.raises(error):
+        make_mini(str(tmp_path / "deep" / "mini"), 3, SIZES, processes=1)
+    assert not list(tmp_path.rglob("*mini*"))

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import sys
 
 import pytest
 
@@ -142,3 +143,78 @@ def test_a_byte_order_mark_before_a_file_or_an_included_one_is_ignored(tmp_path)
     outer.write_text("b = 2\n", encoding="utf-16")
     with pytest.raises(config.ConfigError, match="outer.gin: not UTF-8 text but UTF-16"):
         config.parse([str(outer)])
+
+
+def write(folder, **files):
+    for name, text in files.items():
+        (folder / name.replace("_gin", ".gin").replace("_py", ".py")).write_text(text)
+
+
+MINE = "from t2t_mm.layers.convolution import ConvBlock\n\ndef narrow():\n    return 0.125\n"
+USES_MINE = """
+from __gin__ import dynamic_registration
+import own_module
+from t2t_mm.layers import convolution
+convolution.ConvBlock.dropout = @own_module.narrow()
+"""
+
+
+def test_modules_beside_a_gin_file_are_importable_there_and_from_the_saved_configuration(tmp_path, monkeypatch):
+    (tmp_path / "own").mkdir()
+    write(tmp_path / "own", own_module_py=MINE, mine_gin=USES_MINE)
+    before = list(sys.path)
+    monkeypatch.setattr(sys, "path", list(before))
+    config.parse([str(tmp_path / "own" / "mine.gin")])
+    assert sys.path == [*before, str(tmp_path / "own")]  # last: it hides no module
+    saved = config.resolved()
+    assert saved.startswith(f"# Modules beside: {tmp_path}/own\n")
+    write(tmp_path, config_gin=saved)
+    monkeypatch.setattr(sys, "path", list(before))
+    config.parse([str(tmp_path / "config.gin")])
+    assert sys.path == [*before, str(tmp_path / "own")]
+    assert config.resolved() == saved
+    config.parse(["gin/sizes/mini.gin"])
+    assert "Modules beside" not in config.resolved()
+
+
+def test_files_of_the_package_are_found_from_any_folder_and_ones_own_come_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config.parse(["gin/sizes/mini.gin"])
+    assert config.value_of("model.MultiModel.depth") == 128
+    write(tmp_path, mine_gin="include 'gin/sizes/mini.gin'\nmodel.MultiModel.depth = 64\n")
+    config.parse(["mine.gin"])
+    assert config.value_of("model.MultiModel.depth") == 64
+    (tmp_path / "gin" / "sizes").mkdir(parents=True)
+    write(tmp_path / "gin" / "sizes", mini_gin="depth = 32\n")
+    config.parse(["gin/sizes/mini.gin"])
+    assert config.value_of("%depth") == 32
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
+    (tmp_path / "windows.gin").write_bytes(b"\xef\xbb\xbfdepth = 32\r\n")
+    config.parse([str(tmp_path / "windows.gin")])
+    assert config.value_of("%depth") == 32
+
+
+def test_an_unused_macro_is_found_before_anything_is_built(tmp_path):
+    text = "from __gin__ import dynamic_registration\nfrom t2t_mm.layers import convolution\n"
+    write(tmp_path, mine_gin=text + "dropout = 0.1\ndropuot = 0.2\nconvolution.ConvBlock.dropout = %dropout\n")
+    config.parse([str(tmp_path / "mine.gin")])
+    with pytest.raises(config.ConfigError, match="macro dropuot is used by no binding; near it: dropout"):
+        config.check_macros()
+
+
+@pytest.mark.parametrize("files", [["gin/runs/joint_mini.gin"], ["gin/runs/joint_mini.gin", "gin/runs/quickstart.gin"]])
+def test_no_macro_of_the_runs_is_unused(files):
+    config.parse(files)
+    config.check_macros()
+
+
+def test_messages_have_no_addresses():
+    def inner():
+        pass
+
+    message = config.without_addresses(f"{inner} and {dict.get} and {int}, {config.parse}")
+    assert " at 0x" not in message and "parse" in message and message.endswith("int, parse")
+    calls = "No problem.\n  In call to configurable 'train' (<function train at 0x7f0>)\n  In call to configurable 'x' (x)"
+    assert config.without_calls(calls) == "No problem."

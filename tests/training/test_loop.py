@@ -75,13 +75,13 @@ def small_model(depth, **settings):
     )
 
 
-def train(corpora, name, steps, problems=None, depth=16, **settings):
+def train(corpora, name, steps, problems=None, depth=16, positions=128, **settings):
     problems = problems or problems_of(corpora)
     vocabulary = corpora / "vocabulary.model"
     if not vocabulary.exists():
         build_vocabulary(problems, str(vocabulary), size=310)
     model = functools.partial(small_model, depth)
-    batches = BatchSettings(positions=128, shuffle=8, max_length=32)
+    batches = BatchSettings(positions=positions, shuffle=8, max_length=32)
     return loop.train(
         Experiment(problems, str(vocabulary), model, batches),
         str(corpora / name),
@@ -237,3 +237,83 @@ def test_a_run_goes_on_with_the_seed_it_was_begun_with(corpora, caplog):
     assert "was begun with seed 1, and goes on with it; seed 2 is ignored" in caplog.text
     assert load_description(str(corpora / "stopped"))["seed"] == 1
     np.testing.assert_array_equal(weights(resumed), weights(whole))
+
+
+def everything(folder):
+    """Name of each file below a folder -> what it holds; the lock names the process that held it last."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "lock"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize(
+    "settings, error",
+    [
+        ({"depth": 8}, "does not fit this configuration"),
+        ({"not_finite": "go on"}, "not_finite"),
+        ({"mixing": "roundrobin"}, "roundrobin"),
+        ({"schedule": functools.partial(InverseSquareRoot, -1.0)}, "peak"),
+        ({"init_from": "nowhere"}, "nowhere"),
+    ],
+)
+def test_a_refused_start_changes_nothing(corpora, settings, error):
+    train(corpora, "run", 2, configuration=lambda: "first")
+    before = everything(corpora / "run")
+    with pytest.raises(RunError, match=error):
+        train(corpora, "run", 4, **{"configuration": lambda: "second", **settings})
+    assert everything(corpora / "run") == before and before["config.gin"] == b"first"
+
+
+def refuse():
+    raise RunError("an unused binding")
+
+
+def test_a_refused_first_start_leaves_no_folder(corpora):
+    with pytest.raises(RunError, match="an unused binding"):
+        train(corpora, "runs/deep/run", 2, configuration=refuse)
+    assert not (corpora / "runs").exists()
+
+
+def test_a_changed_configuration_keeps_the_one_before(corpora):
+    train(corpora, "run", 2, configuration=lambda: "first")
+    train(corpora, "run", 3, configuration=lambda: "second")
+    assert (corpora / "run" / "config.gin").read_text() == "second"
+    assert (corpora / "run" / "config_until_step_2.gin").read_text() == "first"
+
+
+def test_a_run_goes_on_with_another_batch_size(corpora, caplog):
+    caplog.set_level("INFO", logger="absl")
+    train(corpora, "run", 2)
+    train(corpora, "run", 4, positions=64)
+    assert "positions was 128 and is 64, so every problem's data begins a new pass" in caplog.text
+    assert re.search(r"step 4/4 ", caplog.text)
+    caplog.clear()
+    train(corpora, "run", 5, positions=64)  # the state of the new batches is in the checkpoint
+    assert "new pass" not in caplog.text
+
+
+def test_the_first_step_says_what_it_traces_and_stops_between_two_graphs(caplog):
+    caplog.set_level("INFO", logger="absl")
+    traced = []
+
+    class Function:
+        input_signature = ()
+
+        def __init__(self, name):
+            self.get_concrete_function = lambda: traced.append(name)
+
+    shared = Function("text")
+    step = SimpleNamespace(functions={"a": shared, "b": shared, "c": Function("image")})
+    stop = SimpleNamespace(requested=0)
+    tf.config.run_functions_eagerly(False)
+    try:
+        loop.trace(step, stop)
+        assert traced == ["text", "image"] and "Tracing graph 2 of 3" in caplog.text
+        stop.requested = 2  # Ctrl-C
+        with pytest.raises(KeyboardInterrupt):
+            loop.trace(step, stop)
+        stop.requested = 15
+        with pytest.raises(loop.Preempted, match="before the first step"):
+            loop.trace(step, stop)
+        assert traced == ["text", "image", "text", "text"]
+    finally:
+        tf.config.run_functions_eagerly(True)

@@ -60,7 +60,7 @@ SIGNATURE = {
 
 def step_of(strategy, model, optimizer, problems=PROBLEMS, weights=None, clip_norm=1e9):
     return make_train_step(
-        strategy, model, optimizer, problems, weights or {"one": 1.0, "two": 1.0}, clip_norm, 0.0, 0.0, {"one": SIGNATURE, "two": SIGNATURE}
+        strategy, model, optimizer, problems, weights or {"one": 1.0, "two": 1.0}, clip_norm, 0.0, 0.0, {"one": SIGNATURE, "two": SIGNATURE}  # noqa: E501
     )
 
 

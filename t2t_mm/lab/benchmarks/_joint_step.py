@@ -69,7 +69,8 @@ def main(corpora: str, vocabulary: str, count: int) -> None:
         joint = [timed(lambda batch=batch: step(batch)) for batch in batches]
         alone = [timed(lambda batch=batch: step({TRANSLATION: batch[TRANSLATION]})) for batch in batches]
         medians = {"joint step": joint, "translation step": alone}
-        answer({name: {key: float(np.median([one[key] for one in found])) for key in found[0]} for name, found in medians.items()})
+        middle = lambda found: {key: float(np.median([one[key] for one in found])) for key in found[0]}  # noqa: E731
+        answer({name: middle(found) for name, found in medians.items()})
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def _experiment(experiment: Experiment, steps: int, peak: float) -> dict[str, di
     for problem in experiment.problems:
         batches = [next(iterators[problem.name]) for _ in range(steps + 1)]
         flops = [_flops(network, problem, experiment.batches, one) for one in batches]
-        times = _times([lambda one=one: step({problem.name: one}) for one in batches])
+        times = _times([lambda one=one, name=problem.name: step({name: one}) for one in batches])
         found[problem.name] = {
             "milliseconds": 1e3 * float(np.median(times)),
             "target_tokens_per_second": sum(_target_tokens(one) for one in batches[1:]) / sum(times),

@@ -1,0 +1,50 @@
+"""The console command `t2t-mm`: `t2t-mm train --gin_file=…` does what `python bin/train.py --gin_file=…` does."""
+
+import ast
+import os
+import runpy
+import sys
+
+import t2t_mm
+from t2t_mm.run import command, shipped
+
+
+def commands() -> dict[str, str]:
+    """Name of each command -> the first line of its description."""
+    found = {}
+    for file in sorted(os.listdir(shipped.bin_folder())):
+        if file.endswith(".py") and not file.startswith("_"):
+            with open(os.path.join(shipped.bin_folder(), file), encoding="utf-8") as source:
+                described = ast.get_docstring(ast.parse(source.read())) or ""
+            found[file.removesuffix(".py")] = described.partition("\n")[0]
+    return found
+
+
+def usage() -> str:
+    """What `t2t-mm --help` prints."""
+    known = commands()
+    width = max(map(len, known))
+    lines = [f"  {name:{width}}  {described}" for name, described in known.items()]
+    return "\n".join(
+        ["Usage: t2t-mm COMMAND [FLAGS]", "", *lines, "", "t2t-mm COMMAND --help lists the flags of a command."]
+    )
+
+
+def main() -> None:
+    """Runs the command that the first argument names, in this process."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return
+    if arguments[0] == "--version":
+        print(f"t2t_mm {t2t_mm.__version__}")
+        return
+    name, known = arguments[0], commands()
+    if name not in known:
+        raise SystemExit(
+            f"t2t-mm: unknown command {name!r}{command.near(name, list(known))}; there are {', '.join(known)}."
+        )
+    script = os.path.join(shipped.bin_folder(), f"{name}.py")
+    os.environ[command.CONSOLE] = "t2t-mm"
+    sys.argv = [script, *arguments[1:]]
+    runpy.run_path(script, run_name="__main__")

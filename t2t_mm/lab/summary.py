@@ -1,0 +1,68 @@
+"""What to see first of an evaluation: a row for each problem, a verdict, and an answer to each kind of input."""
+
+# The figure that a problem is usually judged by, and whether more of it is better; the first that it has is taken.
+_JUDGED_BY = (
+    ("wer", False), ("f1", True), ("cider", True), ("top5", True), ("bleu", True), ("exact_match", True),
+)  # fmt: skip
+_KINDS = (
+    ("wsj_speech", "A recording, transcribed"), ("imagenet", "A picture, classified"),
+    ("coco", "A picture, described"), ("wsj_parsing", "A sentence, parsed"), ("wmt_en_de", "A sentence, translated"),
+)  # fmt: skip
+
+
+def judged(metrics: dict) -> tuple[str, bool]:
+    """The metric that a problem is judged by, and whether higher is better."""
+    for name, higher in _JUDGED_BY:
+        if name in metrics:
+            return name, higher
+    return "log_perplexity", False
+
+
+def rows(record: dict) -> list[tuple[str, str, float, float | None, bool | None]]:
+    """(problem, metric, value, baseline, whether the value is better) of each problem."""
+    found = []
+    for problem, metrics in record["results"].items():
+        metric, higher = judged(metrics)
+        value, baseline = metrics[metric], record.get("baselines", {}).get(problem, {}).get(metric)
+        better = None if baseline is None else (value > baseline if higher else value < baseline)
+        found.append((problem, metric, value, baseline, better))
+    return found
+
+
+def table(record: dict) -> str:
+    """The rows as aligned text."""
+    verdicts = {True: "better", False: "not yet better", None: ""}
+    lines = [f"{'problem':14} {'metric':16} {'model':>8} {'baseline':>9}  verdict"]
+    for problem, metric, value, baseline, better in rows(record):
+        direction = "higher is better" if dict(_JUDGED_BY).get(metric) else "lower is better"
+        other = "" if baseline is None else f"{baseline:.2f}"
+        line = f"{problem:14} {metric:16} {value:8.2f} {other:>9}  {verdicts[better]}"
+        lines.append(f"{line.rstrip()} ({direction})")
+    return "\n".join(lines)
+
+
+def verdict(record: dict) -> str:
+    """One sentence: on how many problems the model beats an answer that does not look at its input."""
+    compared = [row for row in rows(record) if row[4] is not None]
+    if not compared:
+        return "No baselines were computed, so there is nothing to compare these figures with."
+    better = sum(bool(row[4]) for row in compared)
+    return (
+        f"Trained for {record['step']} steps ({record['training_minutes']:.0f} minutes), the model beats the trivial "
+        f"baseline on {better} of {len(compared)} problems."
+    )
+
+
+def answers(record: dict) -> str:
+    """One sample for each kind of input, with the path of its file where it is one."""
+    blocks = []
+    for problem, title in _KINDS:
+        for sample in record.get("samples", {}).get(problem, ())[:1]:
+            lines = [f"{title} ({problem})", *(f"  {key + ':':8} {value}" for key, value in sample.items())]
+            blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+def summary(record: dict) -> str:
+    """Table, verdict and answers."""
+    return "\n\n".join(part for part in (table(record), verdict(record), answers(record)) if part) + "\n"

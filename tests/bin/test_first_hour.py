@@ -1,0 +1,135 @@
+"""What someone meets first: help, misspelt flags, missing files. Nothing of it may wait for TensorFlow."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+CHECKOUT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+COMMANDS = sorted(name for name in os.listdir(os.path.join(CHECKOUT, "bin")) if name.endswith(".py"))
+MODEL = '{"problems": {"wsj_parsing": "language", "coco": "image"}}'
+
+# Runs a command where TensorFlow and Keras cannot be imported.
+WITHOUT_TENSORFLOW = """
+import runpy, sys
+for name in ("tensorflow", "keras", "jax"):
+    sys.modules[name] = None
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def command(name, *flags, cwd=CHECKOUT):
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_TENSORFLOW, os.path.join(CHECKOUT, "bin", name), *flags],
+        capture_output=True, text=True, cwd=cwd, env={**os.environ, "PYTHONPATH": CHECKOUT},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A folder that looks like one of a run."""
+    (tmp_path / "model.json").write_text(MODEL)
+    (tmp_path / "config.gin").write_text("")
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_needs_no_tensorflow(name):
+    done = command(name, "--help")
+    assert "flags:" in done.stdout and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_misspelt_flag_needs_no_tensorflow(name):
+    done = command(name, "--gin_fiel=x", "--model_dri=x")
+    assert done.returncode == 1 and "Unknown command line flag" in done.stderr
+
+
+def test_help_is_quick():
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command("train.py", "--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2.0
+
+
+@pytest.mark.parametrize(
+    "name, flags, message",
+    [
+        ("train.py", ["--gin_file=gin/runs/joint_mimi.gin", "--model_dir=x"], "near it: gin/runs/joint_mini.gin"),
+        ("evaluate.py", ["--model_dir=nowhere"], "nowhere holds no trained model"),
+        ("decode.py", ["--model_dir=nowhere", "--problem=coco", "--input=x"], "nowhere holds no trained model"),
+        ("export.py", ["--model_dir=nowhere", "--export_dir=x"], "nowhere holds no trained model"),
+        ("inspect_model.py", ["--model_dir=nowhere"], "nowhere holds no trained model"),
+        ("inspect_model.py", [], "Give either --gin_file or --model_dir."),
+        ("benchmark.py", ["meo"], "did you mean moe"),
+        ("build_vocabulary.py", ["--gin_file=nowhere.gin"], "No configuration file nowhere.gin"),
+        ("make_mini.py", ["--root=x", "--gin_param=corpora.Sizes.piars=3"], "piars"),
+    ],
+)
+def test_missing_files_and_wrong_names_need_no_tensorflow(name, flags, message, tmp_path):
+    done = command(name, *flags)
+    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+    assert done.stderr.startswith(f"{name}: ") and not os.path.exists(os.path.join(CHECKOUT, "x"))
+
+
+@pytest.mark.parametrize(
+    "name, flags, message",
+    [
+        ("decode.py", ["--problem=wsj_pasring", "--input=x"], "did you mean wsj_parsing?"),
+        ("decode.py", ["--problem=coco", "--input=absent.jpg"], "absent.jpg: no such file."),
+        ("evaluate.py", ["--problem=wsj_pasring"], "did you mean wsj_parsing?"),
+        ("export.py", ["--export_dir=x", "--problems=cooc"], "did you mean coco?"),
+    ],
+)
+def test_a_runs_problems_and_a_users_files_are_checked_first(name, flags, message, run):
+    done = command(name, f"--model_dir={run}", *flags)
+    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["decode.py", "evaluate.py", "export.py", "predict.py", "prepare_data.py"])
+def test_the_help_of_problem_lists_the_names(name):
+    text = " ".join(command(name, "--help").stdout.split())
+    assert "wsj_speech, imagenet, coco, wsj_parsing, wmt_en_de, wmt_de_en, wmt_en_fr, wmt_fr_en" in text
+
+
+def test_make_mini_below_a_file_is_one_line_and_leaves_nothing(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = command("make_mini.py", f"--root={tmp_path}/file/mini")
+    assert done.returncode == 1 and "Not a directory" in done.stderr and "Traceback" not in done.stderr
+    assert os.listdir(tmp_path) == ["file"]
+
+
+SMALL = [
+    f"--gin_param=corpora.Sizes.{binding}"
+    for binding in ("pairs=60", "trees=60", "images=1", "scenes=2", "utterances=2", "speakers=2", "more_trees=5", "few=5")
+]
+
+
+def test_make_mini_on_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
+    """A limit of the size of files stands for the full disk."""
+    done = subprocess.run(
+        [sys.executable, os.path.join(CHECKOUT, "bin", "make_mini.py"), f"--root={tmp_path}/mini", *SMALL],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": CHECKOUT},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+    )  # fmt: skip
+    assert done.returncode == 1 and "File too large" in done.stderr and "Traceback" not in done.stderr
+    assert not os.listdir(tmp_path)
+
+
+def test_ctrl_c_in_make_mini_is_one_line_and_leaves_nothing(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, os.path.join(CHECKOUT, "bin", "make_mini.py"), f"--root={tmp_path}/mini"],
+        stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": CHECKOUT}, start_new_session=True,
+    )  # fmt: skip
+    while not os.listdir(tmp_path):
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it, to the workers too
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130 and "make_mini.py: interrupted." in stderr and "Traceback" not in stderr
+    assert not os.listdir(tmp_path)

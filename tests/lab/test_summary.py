@@ -1,0 +1,34 @@
+"""The summary of an evaluation: a row a problem, a verdict, an answer to each kind of input."""
+
+from t2t_mm.lab import summary
+
+RECORD = {
+    "step": 240,
+    "training_minutes": 6.4,
+    "results": {
+        "wsj_speech": {"log_perplexity": 3.0, "wer": 101.5, "examples": 20},
+        "wmt_en_de": {"log_perplexity": 2.0, "bleu": 3.25},
+        "mine": {"log_perplexity": 1.5},
+    },
+    "baselines": {"wsj_speech": {"baseline": "empty", "wer": 100.0}, "wmt_en_de": {"bleu": 0.5}},
+    "samples": {
+        "wsj_speech": [{"input": "/mini/a.wv1", "target": "a cat", "output": "the cat"}, {"input": "second"}],
+        "wmt_en_de": [{"input": "A cat.", "target": "Eine Katze.", "output": "Die Katze."}],
+    },
+}
+
+
+def test_each_problem_has_its_metric_its_baseline_and_whether_it_is_better():
+    assert summary.rows(RECORD) == [
+        ("wsj_speech", "wer", 101.5, 100.0, False),  # an error rate: lower is better
+        ("wmt_en_de", "bleu", 3.25, 0.5, True),
+        ("mine", "log_perplexity", 1.5, None, None),
+    ]
+    assert len(summary.table(RECORD).splitlines()) == 4 and "not yet better (lower is better)" in summary.table(RECORD)
+
+
+def test_verdict_and_answers():
+    text = summary.summary(RECORD)
+    assert "Trained for 240 steps (6 minutes), the model beats the trivial baseline on 1 of 2 problems." in text
+    assert "/mini/a.wv1" in text and "second" not in text and "Die Katze." in text
+    assert "nothing to compare" in summary.verdict(RECORD | {"baselines": {}})
