@@ -29,6 +29,10 @@ _IMPORT = re.compile(r"^\s*(?:import|from)\s+(\w+)", re.MULTILINE)
 _KERAS_ARGUMENTS = ("name", "dtype", "trainable")  # what every layer takes through its **kwargs
 
 
+class ConfigError(Exception):
+    """A configuration that cannot be meant; the message names the binding and what is near it."""
+
+
 def parse(gin_files: Sequence[str], bindings: Sequence[str] = (), last: str = "") -> None:
     """Reads .gin files, then single bindings over them, then the text of a `last` file; forgets what was read before.
 
