@@ -175,6 +175,7 @@ def test_sounds_beyond_any_use_are_refused_before_they_fill_the_memory(monkeypat
         (wav(SAMPLES)[:20] + b"\x02" + wav(SAMPLES)[21:], "16 bits a sample in format 2"),
         (sound_file("WAV", "FLOAT", np.array([0, np.nan])), "no numbers"),
     ],
+    ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",  # bytes hold the time they were made at
 )
 def test_bad_sound_is_named(data, message, tmp_path):
     path = tmp_path / "bad.wav"
