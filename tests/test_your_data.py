@@ -1,0 +1,85 @@
+"""docs/your_data.md: its .gin file and its commands, on a folder of made data as the page describes it."""
+
+import os
+import re
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from t2t_mm.evaluation import evaluate
+from t2t_mm.experiment import Experiment
+from t2t_mm.input import vocabulary
+from t2t_mm.run import config
+from t2t_mm.run.folder import use_folder
+from t2t_mm.training import loop
+
+PAGE = os.path.join(os.path.dirname(__file__), "..", "docs", "your_data.md")
+SMALL = """
+from t2t_mm import model
+from t2t_mm.layers import moe
+steps = 2
+model.MultiModel:
+  depth = 16
+  encoder_blocks = 2
+  mixer_blocks = 1
+  decoder_blocks = 1
+moe.MixtureOfExperts.hidden = 8
+buckets.BatchSettings.images = 2
+buckets.BatchSettings.image_size = 32
+buckets.BatchSettings.positions = 128
+loop.train.save_steps = 2
+"""
+
+
+def write(folder):
+    rng = np.random.default_rng(0)
+    for name in ("it-en", "reviews", "voice/clips", *(f"pets/{s}/{c}" for s in ("train", "val", "test") for c in ("cat", "dog"))):
+        (folder / name).mkdir(parents=True)
+    for split in ("train", "dev", "test"):
+        (folder / "it-en" / f"{split}.it").write_text("il gatto dorme\nil cane corre\n" * 3)
+        (folder / "it-en" / f"{split}.en").write_text("the cat sleeps\nthe dog runs\n" * 3)
+    for split in ("train", "val", "test"):
+        for animal in ("cat", "dog"):
+            for i in range(2):
+                picture = rng.integers(0, 255, (40, 40, 3), "uint8")
+                Image.fromarray(picture).save(folder / "pets" / split / animal / f"{i}.jpg")
+    rows = [f'{i},"It was {word}, number {i}.",{stars}' for i in range(30) for word, stars in (("good", 5), ("bad", 1))]
+    (folder / "reviews" / "all.csv").write_text("id,text,stars\n" + "\n".join(rows) + "\n")
+    lines = ["client_id\tpath\tsentence\tup_votes"]
+    for i in range(30):
+        soundfile.write(folder / "voice" / "clips" / f"{i}.mp3", rng.normal(0, 0.1, 8000), 16000)
+        lines.append(f"x{i}\t{i}.mp3\tIl gatto numero {i}.\t2")
+    (folder / "voice" / "validated.tsv").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def configured(tmp_path, monkeypatch):
+    with open(PAGE, encoding="utf-8") as file:
+        page = file.read()
+    block = re.search(r"(?:    .*\n|\n)*", page[page.index("    # mine.gin") :])[0]
+    (tmp_path / "mine.gin").write_text(re.sub(r"^    ", "", block, flags=re.M))
+    (tmp_path / "mydata").mkdir()
+    write(tmp_path / "mydata")
+    monkeypatch.chdir(tmp_path)
+    config.parse(["mine.gin"], [], "from __gin__ import dynamic_registration\nfrom t2t_mm.training import loop\n" + SMALL)
+
+
+def test_the_page_trains_and_evaluates_every_kind_of_problem(configured):
+    run = config.configured(Experiment)()
+    vocabulary.build_vocabulary(run.problems, run.vocabulary, 330)
+
+    def saved():
+        config.check_all_used()  # the page's file binds nothing in vain
+        return config.resolved()
+
+    config.configured(loop.train)(model_dir="runs/mine", configuration=saved)
+    config.parse(["runs/mine/config.gin"])
+    run = use_folder(config.configured(Experiment)(), "runs/mine")
+    found = evaluate.evaluate(run, "runs/mine", "test", [], evaluate.Decoding(max_length=4))
+    assert not found["failed"]
+    figures = {name: set(values) for name, values in found["results"].items()}
+    assert {"it_en": "bleu", "pets": "top1", "reviews": "top1", "voice": "wer"}.items() <= {
+        (name, metric) for name, metrics in figures.items() for metric in metrics
+    }
