@@ -35,7 +35,8 @@ loop.train.save_steps = 2
 
 def write(folder):
     rng = np.random.default_rng(0)
-    for name in ("it-en", "reviews", "voice/clips", *(f"pets/{s}/{c}" for s in ("train", "val", "test") for c in ("cat", "dog"))):
+    pets = [f"pets/{split}/{animal}" for split in ("train", "val", "test") for animal in ("cat", "dog")]
+    for name in ("it-en", "reviews", "voice/clips", *pets):
         (folder / name).mkdir(parents=True)
     for split in ("train", "dev", "test"):
         (folder / "it-en" / f"{split}.it").write_text("il gatto dorme\nil cane corre\n" * 3)

@@ -6,7 +6,6 @@ import numpy as np
 import soundfile
 
 from t2t_mm.corpora.example import MediaError
-from t2t_mm.corpora.resampling import resampler
 from t2t_mm.corpora.sound_files import SoundFileError, check_mp3, check_ogg, flac_of_any_length, plain_wav, without_tags
 from t2t_mm.corpora.sphere import decode_sphere
 from t2t_mm.corpora.tars import read_file
@@ -43,7 +42,13 @@ def decode_audio(data: bytes, origin: str, sample_rate: int) -> np.ndarray:
     mono = samples.mean(axis=1, dtype=np.float32)
     if not np.isfinite(mono).all():
         raise MediaError(f"{origin}: some of its samples are no numbers (infinite or NaN).")
-    return mono if rate == sample_rate else resampler(sample_rate)(mono, rate).numpy()
+    if rate == sample_rate:
+        return mono
+    from t2t_mm.corpora.resampling import (
+        resampler,  # it imports TensorFlow, which most callers of this module do not need
+    )
+
+    return resampler(sample_rate)(mono, rate).numpy()
 
 
 def _decode(data: bytes, origin: str) -> tuple[np.ndarray, int]:  # -> float32 [samples, channels], Hz

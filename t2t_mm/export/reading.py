@@ -42,7 +42,9 @@ def read_texts(inputs: tf.Tensor, rows: tf.Tensor, tokenizer, max_length: int) -
     lengths = ids.row_lengths()
     message = ["a text of ", tf.strings.as_string(lengths), f" tokens; at most {max_length} are read"]
     short = require(lengths <= max_length, rows, "inputs", tf.strings.join(message))
-    ids = held(ids, short, require(lengths > 1, rows, "inputs", "an empty text"))
+    blank = tf.strings.regex_full_match(inputs, r"[\s\pZ\pC]*")  # spaces of all kinds, and what prints nothing
+    said = tf.logical_and(lengths > 1, tf.logical_not(blank))
+    ids = held(ids, short, require(said, rows, "inputs", "an empty text"))
     return ids.to_tensor(), tf.logical_not(tf.sequence_mask(ids.row_lengths()))
 
 

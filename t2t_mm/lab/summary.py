@@ -2,7 +2,7 @@
 
 # The figure that a problem is usually judged by, and whether more of it is better; the first that it has is taken.
 _JUDGED_BY = (
-    ("wer", False), ("f1", True), ("cider", True), ("top5", True), ("bleu", True), ("exact_match", True),
+    ("wer", False), ("f1", True), ("cider", True), ("top1", True), ("bleu", True), ("exact_match", True),
 )  # fmt: skip
 _KINDS = (
     ("wsj_speech", "A recording, transcribed"), ("imagenet", "A picture, classified"),
@@ -19,10 +19,12 @@ def judged(metrics: dict) -> tuple[str, bool]:
 
 
 def rows(record: dict) -> list[tuple[str, str, float, float | None, bool | None]]:
-    """(problem, metric, value, baseline, whether the value is better) of each problem."""
+    """(problem, metric, value, baseline, whether the value is better) of each problem that has figures."""
     found = []
     for problem, metrics in record["results"].items():
         metric, higher = judged(metrics)
+        if metric not in metrics:  # none of its examples is usable
+            continue
         value, baseline = metrics[metric], record.get("baselines", {}).get(problem, {}).get(metric)
         better = None if baseline is None else (value > baseline if higher else value < baseline)
         found.append((problem, metric, value, baseline, better))
@@ -38,6 +40,7 @@ def table(record: dict) -> str:
         other = "" if baseline is None else f"{baseline:.2f}"
         line = f"{problem:14} {metric:16} {value:8.2f} {other:>9}  {verdicts[better]}"
         lines.append(f"{line.rstrip()} ({direction})")
+    lines += [f"{problem:14} not evaluated: {reason}" for problem, reason in record.get("failed", {}).items()]
     return "\n".join(lines)
 
 

@@ -96,7 +96,7 @@ def mean_free_initializer(taps=None, scale: float = 1.0) -> Callable:
         constant = ops.ones([flat.shape[0]], flat.dtype)
         if taps is not None:  # summed over the taps: [C]
             constant = ops.cast(ops.sum(ops.reshape(ops.convert_to_tensor(taps), [-1, shape[0]]), axis=0), flat.dtype)
-        along = ops.matmul(constant[None], flat) / ops.sum(ops.square(constant))
+        along = ops.sum(constant[:, None] * flat, axis=0) / ops.sum(ops.square(constant))
         return ops.reshape(flat - constant[:, None] * along, shape)
 
     return initial
