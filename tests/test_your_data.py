@@ -18,6 +18,7 @@ from t2t_mm.training import loop
 PAGE = os.path.join(os.path.dirname(__file__), "..", "docs", "your_data.md")
 SMALL = """
 from t2t_mm import model
+from t2t_mm.input import buckets
 from t2t_mm.layers import moe
 steps = 2
 model.MultiModel:
