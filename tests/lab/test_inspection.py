@@ -10,6 +10,7 @@ import tensorflow as tf
 import gin
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.lab import inspection
+from t2t_mm.layers import sharing
 from t2t_mm.layers.attention import AttentionBlock
 from t2t_mm.losses import forward
 from t2t_mm.model import MultiModel
@@ -60,8 +61,9 @@ def test_the_report_shows_its_arithmetic(paper):
 
 
 @pytest.mark.parametrize("problem", [TRANSLATION, PICTURES, SPEECH], ids=lambda problem: problem.name)
-def test_operations_against_the_graph(problem):
+def test_operations_against_the_graph(problem, monkeypatch):
     """Without mixture, whose blocks are padded, and attention."""
+    monkeypatch.setattr(sharing, "_share", None)  # which another test may have set: all operations are in one graph
     attention = functools.partial(AttentionBlock, attend=False)
     make = functools.partial(
         MultiModel, depth=16, encoder_blocks=1, mixer_blocks=1, decoder_blocks=1, mixtures=False, attention_block=attention
