@@ -43,6 +43,7 @@ def main(_):
     decoding = evaluate.Decoding(_BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value)
     path = _OUTPUT.value or os.path.join(model_dir, f"evaluation_{split}.json")
     baselines: dict = {}
+    training_loss = {name: curves.thinned(steps) for name, steps in curves.curves(model_dir)["train"].items()}
 
     def write(found: dict) -> dict:
         """Writes what is found so far: a problem that ends the process costs those before it nothing."""
@@ -62,7 +63,7 @@ def main(_):
             found["results"],
             baselines=baselines,
             training_minutes=round(minutes, 1),
-            training_loss={name: curves.thinned(steps) for name, steps in curves.curves(model_dir)["train"].items()},
+            training_loss=training_loss,
             split=split,
             **{key: found[key] for key in ("step", "samples", "skipped", "failed")},
         )
