@@ -47,8 +47,10 @@ def main(_):
     command.load_tensorflow()
     config.parse(_GIN_FILE.value, _GIN_PARAM.value, chosen_by_flags())
     config.check_macros()
-    from t2t_mm.training import loop
+    from t2t_mm.training import loop, strategy
 
+    if _STRATEGY.value in (None, "one"):
+        strategy.divide_cores()
     try:
         config.configured(loop.train)(model_dir=_MODEL_DIR.value, configuration=checked_configuration)
     except loop.Preempted as error:

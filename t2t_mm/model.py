@@ -169,6 +169,12 @@ class MultiModel(keras.Model):
         each by its own bindings.
       mixtures: False leaves both mixtures out, their settings being checked all the same (Table 4; without attention:
         `AttentionBlock.attend`).
+      classes_from: which part's output a class is read from. "decoder" sends the encoded input and the command through
+        mixer and decoder first, which is how we read the paper. "encoder" is what the 2017 release does: nothing is
+        generated, so that the categorical net follows the encoder directly. It is half the work, and a small model
+        begins to learn pictures several hundred updates earlier, because attention's averages bury what
+        distinguishes them (docs/learning.md). The command and Table 4's ablation of attention then have no effect on
+        classification.
     """
 
     def __init__(
@@ -186,6 +192,7 @@ class MultiModel(keras.Model):
         attention_block=AttentionBlock,
         mixture=MixtureOfExperts,
         mixtures: bool = True,
+        classes_from: str = "decoder",
         image=ImageInput,
         audio=AudioInput,
         categorical=CategoricalOutput,
@@ -193,6 +200,9 @@ class MultiModel(keras.Model):
     ):
         super().__init__(**kwargs)
         at_least(2, depth, "depth")
+        if classes_from not in ("decoder", "encoder"):
+            raise ValueError(f'MultiModel: classes_from is {classes_from!r}; it must be "decoder" or "encoder".')
+        self.classes_from = classes_from
         attention_block = functools.partial(attention_block, conv_block=conv_block)  # one ConvBlock for the whole body
         self.vocabulary_size, self.depth = at_least(2, vocabulary_size, "vocabulary_size"), depth
         self.commands, self.frequency_bins = tuple(commands), frequency_bins
@@ -281,12 +291,14 @@ class MultiModel(keras.Model):
         return self.language_out(x), balance
 
     def decode_classes(self, encoded, padding, grid, command, labels: str, training=False):
-        """Logits over a label set, [B, classes], and balance.
+        """Logits over a label set, [B, classes], and the decoder's balance, None where it has no part in them.
 
-        The mixer's target stream is the encoded input itself together with the command: the exit flow needs the
-        input's two dimensions back, and Table 4's ablation without attention concerns classification too. It is not
-        autoregressive, so its self-attention is not masked.
+        With `classes_from="decoder"` the mixer's target stream is the encoded input itself together with the command:
+        the exit flow needs the input's two dimensions back, and Table 4's ablation without attention concerns
+        classification too. It is not autoregressive, so its self-attention is not masked.
         """
+        if self.classes_from == "encoder":
+            return self.categorical_out(encoded, padding, grid=grid, labels=labels, training=training), None
         x = encoded + self.command(command, ops.shape(encoded)[0])[:, None]
         positions = Positions.of(padding, x)
         both = {"source_padding": positions, "padding": positions, "causal": False, "training": training}

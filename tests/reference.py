@@ -187,6 +187,8 @@ class Reference:
         return self.mixer_and_decoder(encoded, x, True) @ self.w("language_out/kernel")
 
     def classes(self, encoded, grid, command, labels):
+        if self.model.classes_from == "encoder":
+            return self.exit_flow(encoded, grid, labels)
         x = encoded + self.embedding("command_in", [command])
         return self.exit_flow(self.mixer_and_decoder(encoded, x, False), grid, labels)
 

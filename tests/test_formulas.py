@@ -27,11 +27,14 @@ LENGTHS = {"language": (9, 6, 1), "image": (1, 1, 1), "audio": (22, 13, 5)}
 
 
 @functools.cache
-def make(gate_noise=True, source_timing=True, full_stem=False, first_relu=False, frequencies="channels", batch_norm=True):
+def make(
+    gate_noise=True, source_timing=True, full_stem=False, first_relu=False, frequencies="channels", batch_norm=True,
+    classes_from="decoder",
+):  # fmt: skip
     keras.utils.set_random_seed(1)
     model = MultiModel(
         VOCABULARY, COMMANDS, num_classes={"labels": 7, "others": 3}, frequency_bins=BINS, depth=DEPTH,
-        encoder_blocks=3, mixer_blocks=1, decoder_blocks=3,  # odd numbers tell where the middle is
+        classes_from=classes_from, encoder_blocks=3, mixer_blocks=1, decoder_blocks=3,  # odd numbers tell where the middle is
         conv_block=functools.partial(ConvBlock, dropout=0.0),
         attention_block=functools.partial(AttentionBlock, heads=4, source_timing=source_timing),
         mixture=functools.partial(
@@ -115,7 +118,10 @@ def test_classes_from_every_modality(modality, labels):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"source_timing": False}, {"full_stem": True}, {"first_relu": True}, {"frequencies": "positions"}, {"batch_norm": False}],
+    [
+        {"source_timing": False}, {"full_stem": True}, {"first_relu": True}, {"frequencies": "positions"},
+        {"batch_norm": False}, {"classes_from": "encoder"},
+    ],  # fmt: skip
     ids=lambda settings: next(iter(settings)),
 )
 def test_every_choice_where_the_paper_is_silent(settings):

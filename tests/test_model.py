@@ -201,3 +201,15 @@ def test_ablations_are_pure_removals():
     ):
         ablated = {w.path.split("/", 1)[-1]: tuple(w.shape) for w in tiny(**settings).trainable_weights}
         assert ablated.items() < full.items(), part
+
+
+def test_classes_read_from_the_encoder_need_no_decoder():
+    model, rng = tiny(classes_from="encoder"), np.random.default_rng(3)
+    inputs, padding = some_input("image", rng)
+    encoded, padding, grid, _ = model.encode("image", inputs, padding)
+    logits, balance = model.decode_classes(encoded, padding, grid, "To-Class", "imagenet")
+    direct = model.categorical_out(encoded, padding, grid=grid, labels="imagenet")
+    assert balance is None
+    np.testing.assert_array_equal(logits, direct)
+    with pytest.raises(ValueError, match="classes_from is 'mixer'; it must be"):
+        tiny(classes_from="mixer")

@@ -13,6 +13,8 @@ class BatchSettings:
     Attributes:
       positions: budget of a text batch, in positions of the longer of input and target, including padding.
       images: number of images in a batch.
+      class_images: number of images in a batch whose targets are classes; None takes `images`. A class is one target
+        for an image where a caption is a dozen, so that the gradient of as many images is noisier.
       audio_frames: budget of a speech batch, in spectrogram frames.
       max_length: maximum length of a text, in tokens including the end token. Longer texts are reported and skipped.
       max_frames: maximum length of an audio clip, in frames. Longer clips are reported and skipped.
@@ -28,6 +30,7 @@ class BatchSettings:
 
     positions: int = 1024
     images: int = 32
+    class_images: int | None = None
     audio_frames: int = 8000
     max_length: int = 128
     max_frames: int = 1600
@@ -59,7 +62,10 @@ def bucket_shapes(
         return batch // replicas * replicas if training else batch
 
     if problem.inputs == "image":
-        return [(settings.image_size, max(settings.images, replicas) // replicas * replicas)]
+        images = settings.images
+        if problem.targets == "class" and settings.class_images is not None:
+            images = settings.class_images
+        return [(settings.image_size, max(images, replicas) // replicas * replicas)]
     longest, budget = settings.max_length, settings.positions
     if problem.inputs == "audio":
         longest, budget = settings.max_frames, settings.audio_frames

@@ -198,10 +198,13 @@ def example_cost(model: MultiModel, problem: Problem, batches: BatchSettings, le
     source = grid[0] * grid[1]
     target = source if problem.targets == "class" else lengths.tokens
     found["encoder"] = _summed([*(_layer(block, source) for block in model.encoder.blocks), _mixture(model.encoder, source)])
-    mixer = _attention(model.mixer.attention, source, target)
-    found["mixer"] = _summed([mixer, *(_layer(block, target) for block in model.mixer.blocks)])
-    decoder = [_attention(block, source, target) for block in model.decoder.blocks]
-    found["decoder"] = _summed([*decoder, _mixture(model.decoder, target)])
+    if problem.targets == "class" and model.classes_from == "encoder":
+        found["mixer"] = found["decoder"] = (0.0, 0.0)
+    else:
+        mixer = _attention(model.mixer.attention, source, target)
+        found["mixer"] = _summed([mixer, *(_layer(block, target) for block in model.mixer.blocks)])
+        decoder = [_attention(block, source, target) for block in model.decoder.blocks]
+        found["decoder"] = _summed([*decoder, _mixture(model.decoder, target)])
     if problem.targets == "class":
         found["categorical_out"] = _categorical(model.categorical_out, problem.name, grid)
     else:

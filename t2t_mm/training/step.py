@@ -10,6 +10,7 @@ from t2t_mm.layers.randomness import Draws, of_replica
 from t2t_mm.losses import problem_loss
 from t2t_mm.problem import Problem
 from t2t_mm.traces import share_traces
+from t2t_mm.training.strategy import problems_at_once
 
 
 def make_train_step(
@@ -25,13 +26,14 @@ def make_train_step(
     static_shapes: bool = False,
     jit_compile: bool = False,
     seed: int = 0,
-    at_once: int = 2,
+    at_once: int | None = None,
+    clip_each: bool = False,
 ) -> Callable:
     """A compiled function: problem name -> batch (per replica) in, figures out, after one Adam update.
 
     The gradients of the weighted losses of the problems in the step (all, or any of them) are summed, averaged over
-    the replicas and clipped together to `clip_norm`. Each replica takes its share of every global batch. Where a
-    loss or a gradient is not finite nothing is updated, whatever the others are.
+    the replicas and clipped to `clip_norm`, together or, with `clip_each`, each problem's by itself. Each replica takes
+    its share of every global batch. Where a loss or a gradient is not finite nothing is updated, whatever the others are.
 
     Args:
       optimizer: on several replicas one that takes gradients as they are, see `optimizer.OfWholeBatch`.
@@ -40,13 +42,16 @@ def make_train_step(
       static_shapes: trace each problem kind once for each shape of batch, instead of once for all.
       jit_compile: compile with XLA, on one replica; a TPU compiles always.
       seed: of all that a step draws; with the number of the update it says what is drawn.
-      at_once: problems whose gradients are computed at the same time, on one replica. Each is a chain of small
-        operations, which leaves one of two cores waiting half of the time.
+      at_once: number of problems whose gradients are computed at the same time, on one replica. Each is a chain of
+        small operations, which leaves one of two cores waiting half of the time. None: `strategy.problems_at_once`.
+
+      clip_each: see `loop.OptimizerSettings.clip`.
 
     Returns: the function; its result is a dict problem -> {"loss", "accuracy", …, "finite"}, and the gradients' global
       norm. "finite" is 1 where the problem's loss and gradients are.
     """
     share_traces()
+    at_once = problems_at_once() if at_once is None else at_once
     # TensorFlow's graph optimizers find next to nothing in these graphs, and take longer over them than tracing does.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     variables = model.trainable_variables
@@ -76,16 +81,23 @@ def make_train_step(
         traced.update(calls)
         return [results[name][0] for name in batches], {name: results[name][1] for name in batches}
 
+    def exchanged(gradients):  # a list of tensors -> their means over the replicas
+        if replicas == 1:
+            return gradients
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
+
     def total(found):
         totals = {}  # arguments of a graph lie on no device: what is exchanged must be computed here
         for of_problem in found:
+            if clip_each:
+                own, _ = tf.clip_by_global_norm(exchanged([tf.identity(x) for x in of_problem.values()]), clip_norm)
+                of_problem = dict(zip(of_problem, own))
             for index, gradient in of_problem.items():
                 totals[index] = totals[index] + gradient if index in totals else tf.identity(gradient)
         totals = [totals[i] if i in totals else tf.zeros_like(v.value) for i, v in enumerate(variables)]
-        if replicas > 1:
-            context = tf.distribute.get_replica_context()
-            totals = context.all_reduce(tf.distribute.ReduceOp.MEAN, totals)
-        return tf.clip_by_global_norm(totals, clip_norm)
+        if clip_each:
+            return totals, tf.linalg.global_norm(totals)
+        return tf.clip_by_global_norm(exchanged(totals), clip_norm)
 
     def apply(totals):
         optimizer.apply_gradients(zip(totals, variables))

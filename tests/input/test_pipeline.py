@@ -7,7 +7,7 @@ from PIL import Image
 
 from t2t_mm.corpora.example import Example, Report, TooManyBadExamples
 from t2t_mm.corpora.sphere import encode_sphere
-from t2t_mm.input.buckets import BatchSettings
+from t2t_mm.input.buckets import BatchSettings, bucket_shapes
 from t2t_mm.input.features import AudioFeatures, standardise_image
 from t2t_mm.input.pipeline import make_batches, next_batch
 from t2t_mm.input.tokenizer import Tokenizer, train_vocabulary
@@ -48,6 +48,15 @@ def test_every_example_once_within_the_budget_and_masked(tokenizer):
             assert tokenizer.detokenize(ids).split() == ["a"] * lengths[index] and ids[-1] == 1
             seen.append(index)
     assert sorted(seen) == list(range(len(lengths)))
+
+
+def test_pictures_of_classes_may_have_a_batch_size_of_their_own():
+    settings = BatchSettings(images=6, class_images=9)
+    captions = Problem("captions", None, "image", "text", "To-English")
+    classes = Problem("classes", None, "image", "class", "To-Class")
+    assert bucket_shapes(captions, settings, replicas=4) == [(299, 4)]
+    assert bucket_shapes(classes, settings, replicas=4) == [(299, 8)]
+    assert bucket_shapes(classes, BatchSettings(images=6)) == [(299, 6)]
 
 
 def test_what_is_longer_than_the_limit_is_left_out_and_counted(tokenizer):

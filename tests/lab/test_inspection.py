@@ -49,6 +49,14 @@ def test_the_papers_size_by_hand(paper):
     assert cost.flops["language_out"] == tokens * 2 * d * 8000
 
 
+def test_classes_read_from_the_encoder_cost_no_decoder(paper, monkeypatch):
+    whole = inspection.example_cost(paper, PICTURES, BatchSettings()).flops
+    monkeypatch.setattr(paper, "classes_from", "encoder")
+    short = inspection.example_cost(paper, PICTURES, BatchSettings()).flops
+    assert whole["decoder"] > whole["encoder"]
+    assert short == whole | {"mixer": 0.0, "decoder": 0.0}
+
+
 def test_the_report_shows_its_arithmetic(paper):
     text = inspection.report(
         paper, [TRANSLATION, PICTURES, SPEECH], BatchSettings(), inspection.Lengths(), "tpu-v5p", 8, 1000, 0.5

@@ -3,9 +3,11 @@
     python -P _joint_step.py CORPORA VOCABULARY BATCHES
 
 It answers every line it reads with a line of JSON: first what starting cost, then what a round of steps did. It uses
-what both checkouts have, and nothing else of this one.
+what both checkouts have, and nothing else of this one: a checkout from before the package was divided into rooms has
+the same modules in other places, and trains with TensorFlow's own division of the cores.
 """
 
+import importlib
 import json
 import resource
 import sys
@@ -15,11 +17,25 @@ import keras
 import numpy as np
 
 from t2t_mm.experiment import Experiment
-from t2t_mm.lab.benchmarks.timing import wait
-from t2t_mm.lab.benchmarks.train import open_streams, train_step
-from t2t_mm.run import config
 
 TRANSLATION = "wmt_en_de"
+
+
+def module(*names: str):
+    """The first of these modules that the checkout has."""
+    for name in names[:-1]:
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if not name.startswith(error.name or ""):
+                raise
+    return importlib.import_module(names[-1])
+
+
+config = module("t2t_mm.run.config", "t2t_mm.config")
+timing = module("t2t_mm.lab.benchmarks.timing", "t2t_mm.benchmarks.timing")
+benchmark = module("t2t_mm.lab.benchmarks.train", "t2t_mm.benchmarks.train")
+strategy = importlib.import_module("t2t_mm.training.strategy")
 
 
 def cpu_seconds() -> float:
@@ -29,7 +45,7 @@ def cpu_seconds() -> float:
 
 def timed(call) -> dict[str, float]:
     start, used = time.perf_counter(), cpu_seconds()
-    wait(call())
+    timing.wait(call())
     return {"milliseconds": 1e3 * (time.perf_counter() - start), "cpu_milliseconds": 1e3 * (cpu_seconds() - used)}
 
 
@@ -46,13 +62,15 @@ def main(corpora: str, vocabulary: str, count: int) -> None:
         print(json.dumps(found), file=answers, flush=True)
 
     imported = cpu_seconds()
+    if hasattr(strategy, "divide_cores"):
+        strategy.divide_cores()
     bindings = [f"corpora = {corpora!r}", f"vocabulary_file = {vocabulary!r}"]
     config.parse(["gin/runs/joint_mini.gin"], bindings)
     experiment = config.configured(Experiment)()
     keras.utils.set_random_seed(0)
-    streams, _ = open_streams(experiment.problems, experiment)
+    streams, _ = benchmark.open_streams(experiment.problems, experiment)
     network = experiment.build_model(experiment.describe())
-    step = train_step(network, experiment.problems, {name: stream.element_spec for name, stream in streams.items()})
+    step = benchmark.train_step(network, experiment.problems, {name: stream.element_spec for name, stream in streams.items()})
     iterators = {name: iter(stream) for name, stream in streams.items()}
     batches = [{name: next(iterator) for name, iterator in iterators.items()} for _ in range(count)]
     first = timed(lambda: step(batches[0]))
@@ -60,9 +78,11 @@ def main(corpora: str, vocabulary: str, count: int) -> None:
         "import_cpu_seconds": imported,
         "first_step_cpu_seconds": first["cpu_milliseconds"] / 1e3,
         "first_step_seconds": first["milliseconds"] / 1e3,
-    } | graph_nodes(step.functions[TRANSLATION])
+    }
+    if hasattr(step, "functions"):
+        started |= graph_nodes(step.functions[TRANSLATION])
     for batch in batches:  # sizes of buffers, threads
-        wait(step(batch))
+        timing.wait(step(batch))
     sys.stdin.readline()
     answer(started)
     for _ in sys.stdin:

@@ -214,11 +214,13 @@ class _Passes:
         run_decoder = lambda *x: decoder(*x, causal=causal, training=True)[0]  # noqa: E731
         both = source, source_padding, target, target_padding
         made["encoder"] = encoder, run_encoder, (source, source_padding)
-        made["mixer"], made["decoder"] = (mixer, run_mixer, both), (decoder, run_decoder, both)
+        decoded = not classes or network.classes_from == "decoder"
+        if decoded:
+            made["mixer"], made["decoder"] = (mixer, run_mixer, both), (decoder, run_decoder, both)
         for name, side, x, x_padding in (
             ("encoder", encoder, source, source_padding), ("decoder", decoder, target, target_padding)
         ):  # fmt: skip
-            if side.mixture:
+            if side.mixture and (decoded or name == "encoder"):
                 run = lambda x, padding, side=side: side.mixture(x, padding, training=True)[0]  # noqa: E731
                 made[f"{name}_mixture"] = side.mixture, run, (x, x_padding)
         if classes:
