@@ -82,7 +82,7 @@ class Checkpoints:
 
     def __init__(self, checkpoint: tf.train.Checkpoint, model_dir: str, keep: int = 2, metric: str = ""):
         if keep < 1:
-            raise RunError(f"keep_checkpoints is {keep}; at least 1 must be kept.")
+            raise RunError(f"keep is {keep}; at least 1 checkpoint must be kept.")
         self._checkpoint, self._keep, self._metric = checkpoint, keep, metric
         self._folder, self._best_folder = checkpoints_folder(model_dir), best_folder(model_dir)
         for folder in (self._folder, self._best_folder):

@@ -175,7 +175,7 @@ def load_trained(experiment: Experiment, model_dir: str, best: bool = False) -> 
     folder = best_folder(model_dir) if best else checkpoints_folder(model_dir)
     path = newest_sound(folder)
     if path is None:
-        how = " with loop.train.eval_steps above 0" if best else ""
+        how = " with settings.Evaluation.every_steps above 0" if best else ""
         raise RunError(f"{folder}: no checkpoint yet. Train first with bin/train.py{how}.")
     network = experiment.build_model(description)
     done, seconds = tf.Variable(0, dtype=tf.int64), tf.Variable(0.0, dtype=tf.float64)

@@ -32,8 +32,8 @@ from t2t_mm.run.folder import (  # fmt: skip
 )
 from t2t_mm.training import strategy as strategies
 from t2t_mm.training.mixing import problems_of_step
-from t2t_mm.training.optimizer import FusedAdam
 from t2t_mm.training.schedule import InverseSquareRoot
+from t2t_mm.training.settings import Checkpointing, Evaluation, Numerics, Objective, Optimizer
 from t2t_mm.training.step import make_train_step, split_batch
 
 
@@ -41,45 +41,20 @@ class Preempted(Exception):
     """SIGTERM arrived; the run is saved and goes on with the same command."""
 
 
-@dataclasses.dataclass(frozen=True)
-class OptimizerSettings:
-    """Adam's constants; the paper names none, these are the 2017 release's.
-
-    label_smoothing is left out of every reported figure; balance_weight multiplies the mixtures' two losses.
-    """
-
-    beta_1: float = 0.85
-    beta_2: float = 0.997
-    epsilon: float = 1e-6
-    clip_norm: float = 2.0
-    label_smoothing: float = 0.1
-    balance_weight: float = 0.01
-
-    def adam(self, learning_rate) -> FusedAdam:
-        """The optimizer; `learning_rate` is a number or a schedule."""
-        return FusedAdam(learning_rate, beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon)
-
-
 def train(
     experiment: Experiment,
     model_dir: str,
     steps: int,
     schedule: Callable = InverseSquareRoot,
-    optimizer: OptimizerSettings = OptimizerSettings(),
-    loss_weights: dict[str, float] | None = None,
+    optimizer: Optimizer = Optimizer(),
+    objective: Objective = Objective(),
+    evaluation: Evaluation = Evaluation(),
+    checkpointing: Checkpointing = Checkpointing(),
+    numerics: Numerics = Numerics(),
     mixing: str | dict[str, float] = "joint",
     strategy: Callable = strategies.one,
-    jit_compile: bool = False,
-    precision: str = "float32",
     seed: int = 0,
     log_steps: int = 20,
-    save_steps: int = 500,
-    keep_checkpoints: int = 2,
-    eval_steps: int = 0,
-    eval_examples: int = 256,
-    eval_samples: int = 2,
-    best_metric: str = "log_perplexity",
-    not_finite: str = "stop",
     max_bad_examples: int = 100,
     init_from: str | None = None,
     configuration: Callable[[], str] = lambda: "",
@@ -91,22 +66,15 @@ def train(
     saved. Of several workers the first ("chief") writes and all read, from a `model_dir` that they share.
 
     Args:
+      schedule: makes the learning rate's schedule.
+      optimizer, objective, evaluation, checkpointing, numerics: groups of settings, see `t2t_mm.training.settings`.
       mixing: which problems a step takes, see `problems_of_step`.
       strategy: makes the tf.distribute strategy; one of `t2t_mm.training.strategy`.
-      jit_compile: compile the step with XLA (on one device; a TPU does always). Set `static_shapes` of the batches too.
-      precision: "mixed_bfloat16" multiplies matrices in bfloat16, Keras's mixed precision; gates, softmax, norms,
-        depthwise convolutions, embeddings' gradients and the loss stay float32. So do weights and checkpoints: evaluation
-        and export compute in float32 after either, only the evaluation during training as the training does.
-      log_steps, save_steps: steps between two lines of progress, between two checkpoints.
-      keep_checkpoints: how many of the last are kept, besides the best.
-      eval_steps: steps between two evaluations on the dev sets, 0 for none; `eval_examples` of each problem, of which
-        `eval_samples` are decoded too.
-      best_metric: what the best checkpoint goes by, see `periodic.Metric`.
-      not_finite: what a loss or gradient that is not finite does: "stop", or "skip" the step's update, which is
-        counted and logged with the problem's name.
+      seed: of data order, weights and all that is drawn. A run goes on with the seed it was begun with.
+      log_steps: steps between two lines of progress.
+      max_bad_examples: how many unusable examples of one problem are left out; one more ends the run.
       init_from: the folder of another run, whose newest sound checkpoint gives a new run its weights; the optimizer
         starts anew. The model is then that run's, with all its commands and modality nets.
-      seed: of data order, weights and all that is drawn. A run goes on with the seed it was begun with.
       configuration: called once all is built; its text is saved as `config.gin`. An error it raises stops the run.
 
     Raises:
@@ -124,13 +92,12 @@ def train(
         raise RunError(
             f"batches.images is {batches.images}, less than the {replicas} replicas; each needs an example. Raise it."
         )
-    if not_finite not in ("stop", "skip"):
-        raise RunError(f'not_finite is {not_finite!r}; it must be "stop" or "skip".')
-    if jit_compile and replicas > 1:
+    if numerics.jit_compile and replicas > 1:
         raise RunError("jit_compile is for one device: XLA cannot compile what replicas exchange inside a step.")
     names = [problem.name for problem in experiment.problems]
     problems_of_step(names, mixing, 1, seed)  # a bad mixing stops here
-    metric, chief = periodic.Metric(best_metric, names), strategies.is_chief(strategy)
+    weights = objective.weights(names)
+    metric, chief = periodic.Metric(evaluation.best_metric, names), strategies.is_chief(strategy)
     try:
         learning_rate = schedule()
     except ValueError as error:
@@ -159,7 +126,7 @@ def train(
 
         # Model and optimizer.
         with strategy.scope():
-            network = experiment.build_model(description, precision)
+            network = experiment.build_model(description, numerics.precision)
             adam = optimizer.adam(learning_rate)
             adam.build(network.trainable_variables)
         done = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -168,15 +135,14 @@ def train(
         layout = tf.Variable(json.dumps(dataclasses.asdict(batches), default=str), trainable=False)
         logging.info("%d problems, %d parameters", len(names), network.count_params())
         train_step = make_train_step(
-            strategy, network, adam, experiment.problems,
-            {name: (loss_weights or {}).get(name, 1.0) for name in names},
-            optimizer.clip_norm, optimizer.label_smoothing, optimizer.balance_weight,
+            strategy, network, adam, experiment.problems, weights,
+            optimizer.clip_norm, objective.label_smoothing, objective.balance_weight,
             {name: stream.element_spec for name, stream in streams.items()},
-            batches.static_shapes, jit_compile, seed,
+            batches.static_shapes, numerics.jit_compile, seed,
         )  # fmt: skip
         dev_set = None
-        if eval_steps:
-            dev_set = periodic.DevSet(experiment, network, eval_examples, eval_samples, max_bad_examples)
+        if evaluation.every_steps:
+            dev_set = periodic.DevSet(experiment, network, evaluation.examples, evaluation.samples, max_bad_examples)
 
         # Restore.
         state = {"variables": all_variables(network), "optimizer": adam, "done": done, "seconds": seconds}
@@ -191,7 +157,7 @@ def train(
             with writing(model_dir):
                 prepare_folder(model_dir, experiment, description, text, seed, int(done))
         checkpoint = tf.train.Checkpoint(**state, iterators=iterators, layout=layout)
-        checkpoints = Checkpoints(checkpoint, model_dir, keep_checkpoints, metric.name) if chief else None
+        checkpoints = Checkpoints(checkpoint, model_dir, checkpointing.keep, metric.name) if chief else None
         writer = tf.summary.create_file_writer(os.path.join(model_dir, "events")) if chief else None
         progress = Progress(steps, int(done), float(seconds), writer, adam)
         workers = strategies.Workers(strategy)
@@ -214,13 +180,13 @@ def train(
             }
             with workers.named_if_gone():
                 figures, norm = train_step(split_batch(strategy, batch))
-                progress.check(step, figures, norm, not_finite)
+                progress.check(step, figures, norm, numerics.not_finite)
                 stopped = workers.any(stop.requested)
             done.assign(step)
             progress.count(step, batch)
             if step % log_steps == 0 or step == 1 or progress.finished():
                 progress.log(figures, norm)
-            if dev_set and step % eval_steps == 0:
+            if dev_set and step % evaluation.every_steps == 0:
                 found = dev_set.evaluate(step)
                 value = metric(found["results"])
                 if chief:
@@ -229,7 +195,7 @@ def train(
                     seconds.assign(progress.seconds())
                     if math.isfinite(value) and checkpoints.keep_best(step, value, metric.higher_is_better):
                         logging.info("step %d is the best so far by %s: %.4f", step, metric.name, value)
-            if step % save_steps == 0 or progress.finished() or stopped:
+            if step % checkpointing.every_steps == 0 or progress.finished() or stopped:
                 save()
             if stopped and not progress.finished():
                 logging.info("Stopped and saved at step %d; the same command goes on from here.", step)
@@ -332,7 +298,7 @@ class Progress:
             raise RunError(
                 f"{losses}: the loss or its gradient is not finite at step {step}. The last checkpoint is from before; "
                 "lower the schedule's peak learning rate or clip_norm and start the same command again, or set "
-                'loop.train.not_finite = "skip".'
+                'settings.Numerics.not_finite = "skip".'
             )
         for name in broken:
             self._skipped[name] = self._skipped.get(name, 0) + 1

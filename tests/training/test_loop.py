@@ -24,6 +24,7 @@ from t2t_mm.run.folder import load_description, load_trained
 from t2t_mm.training import loop
 from t2t_mm.training.mixing import MixingError, problems_of_step
 from t2t_mm.training.schedule import InverseSquareRoot
+from t2t_mm.training.settings import Checkpointing, Evaluation, Numerics, Objective
 from tests.training import tiny_run
 
 
@@ -35,6 +36,7 @@ def eagerly():
     tf.config.run_functions_eagerly(False)
 
 
+EVERY_2 = Checkpointing(every_steps=2)
 ENGLISH = [f"the {a} {b} sees a {c}" for a in ("old", "red") for b in ("cat", "dog", "bird") for c in ("car", "tree")]
 
 
@@ -86,7 +88,7 @@ def train(corpora, name, steps, problems=None, depth=16, positions=128, **settin
         Experiment(problems, str(vocabulary), model, batches),
         str(corpora / name),
         steps,
-        **{"schedule": functools.partial(InverseSquareRoot, 1e-2, 5), "save_steps": 2, **settings},
+        **{"schedule": functools.partial(InverseSquareRoot, 1e-2, 5), "checkpointing": EVERY_2, **settings},
     )
 
 
@@ -104,17 +106,17 @@ def test_a_step_that_is_not_finite_is_skipped_counted_and_named(corpora, caplog)
     caplog.set_level("INFO", logger="absl")
     huge = functools.partial(InverseSquareRoot, 1e38, 1)
     once = weights(train(corpora, "once", 1, schedule=huge))
-    thrice = weights(train(corpora, "thrice", 3, schedule=huge, not_finite="skip"))
+    thrice = weights(train(corpora, "thrice", 3, schedule=huge, numerics=Numerics(not_finite="skip")))
     np.testing.assert_array_equal(thrice, once)
     assert re.search(r"step 3 updates nothing: .*So far: (wmt_en_de|reversal) 2", caplog.text)
     with pytest.raises(RunError, match="not_finite is 'go on'"):
-        train(corpora, "other", 1, not_finite="go on")
+        train(corpora, "other", 1, numerics=Numerics(not_finite="go on"))
 
 
 def test_the_dev_set_is_evaluated_and_the_best_kept(corpora, caplog):
     caplog.set_level("INFO", logger="absl")
-    settings = {"eval_steps": 2, "eval_examples": 5, "eval_samples": 1, "best_metric": "reversal/token_accuracy"}
-    last = train(corpora, "run", 3, **settings)
+    evaluation = Evaluation(every_steps=2, examples=5, samples=1, best_metric="reversal/token_accuracy")
+    last = train(corpora, "run", 3, evaluation=evaluation)
     assert "wmt_en_de: evaluated on the first 5 of 12 dev examples" in caplog.text
     assert re.search(r"step 2, log-perplexity on dev:  wmt_en_de \d\.\d+  reversal \d", caplog.text)
     assert "step 2 is the best so far by reversal/token_accuracy" in caplog.text
@@ -125,7 +127,7 @@ def test_the_dev_set_is_evaluated_and_the_best_kept(corpora, caplog):
     tags = {value.tag for event in tf.compat.v1.train.summary_iterator(str(path)) for value in event.summary.value}
     assert {"wmt_en_de/log_perplexity", "wmt_en_de/sample_1", "reversal/sample_1"} <= tags
     with pytest.raises(RunError, match="best_metric is 'bleu'; it must be one of log_perplexity"):
-        train(corpora, "other", 1, best_metric="bleu")
+        train(corpora, "other", 1, evaluation=Evaluation(best_metric="bleu"))
 
 
 def test_bad_lines_beyond_the_threshold_stop_the_run(corpora):
@@ -153,8 +155,11 @@ def test_a_trained_model_is_loaded_whole(corpora):
 
 def test_a_run_in_bfloat16_learns_and_leaves_a_float32_model(corpora, caplog):
     caplog.set_level("INFO", logger="absl")
-    settings = {"precision": "mixed_bfloat16", "log_steps": 1, "eval_steps": 12, "eval_examples": 4, "eval_samples": 1}
-    train(corpora, "run", 12, schedule=functools.partial(InverseSquareRoot, 1e-2, 3), save_steps=12, **settings)
+    train(
+        corpora, "run", 12, schedule=functools.partial(InverseSquareRoot, 1e-2, 3), log_steps=1,
+        numerics=Numerics(precision="mixed_bfloat16"), checkpointing=Checkpointing(every_steps=12),
+        evaluation=Evaluation(every_steps=12, examples=4, samples=1),
+    )  # fmt: skip
     losses = [float(loss) for loss in re.findall(r"step \d+/12  .*reversal (\d\.\d+)", caplog.text)]
     assert len(losses) == 12 and max(losses[-2:]) < losses[0] - 0.5
     assert re.search(r"step 12, log-perplexity on dev:  wmt_en_de \d", caplog.text)
@@ -162,7 +167,7 @@ def test_a_run_in_bfloat16_learns_and_leaves_a_float32_model(corpora, caplog):
     loaded, _, _ = load_trained(experiment, str(corpora / "run"))
     assert loaded.encoder.compute_dtype == loaded.decoder.blocks[0].compute_dtype == "float32"
     with pytest.raises(RunError, match="precision is 'float16'; it must be one of float32, mixed_bfloat16"):
-        train(corpora, "other", 1, precision="float16")
+        train(corpora, "other", 1, numerics=Numerics(precision="float16"))
 
 
 def test_another_vocabulary_than_the_checkpoints_is_refused(corpora):
@@ -249,7 +254,7 @@ def everything(folder):
     "settings, error",
     [
         ({"depth": 8}, "does not fit this configuration"),
-        ({"not_finite": "go on"}, "not_finite"),
+        ({"objective": Objective({"wmt_de_en": 2.0})}, "loss_weights names wmt_de_en; the problems"),
         ({"mixing": "roundrobin"}, "roundrobin"),
         ({"schedule": functools.partial(InverseSquareRoot, -1.0)}, "peak"),
         ({"init_from": "nowhere"}, "nowhere"),
