@@ -102,41 +102,6 @@ def _check_same(old: dict, new: dict, model_dir: str) -> None:
             )
 
 
-def describe_from(experiment: Experiment, model_dir: str) -> dict:
-    """The description of the model in `model_dir`, for an experiment that starts from its weights.
-
-    Raises:
-      RunError: the model has another vocabulary, or lacks a command, an input or a label set of the experiment.
-    """
-    old, new = load_description(model_dir), experiment.describe()
-    _check_same(old, old | {"vocabulary": new["vocabulary"]}, model_dir)
-    lacking = [f"{name} {value}" for name in ("commands", "inputs") for value in new[name] if value not in old[name]]
-    for name, classes in new["class_names"].items():
-        if old["class_names"].get(name) != classes:
-            lacking.append(f"the {len(classes)} classes of {name}")
-    if new["frequency_bins"] != old["frequency_bins"]:
-        lacking.append(f"{new['frequency_bins']} frequency bins (it has {old['frequency_bins']})")
-    if lacking:
-        raise RunError(
-            f"{model_dir}: its model knows nothing of {', '.join(lacking)}, so this run cannot start from it. Train one on "
-            "problems that have them all."
-        )
-    return {name: old[name] for name in new}
-
-
-def restore_weights(network: MultiModel, model_dir: str) -> str:
-    """The weights and random state of the newest sound checkpoint of another run -> its path.
-
-    Raises:
-      RunError: there is none, or it does not fit the model.
-    """
-    path = newest_sound(checkpoints_folder(model_dir))
-    if path is None:
-        raise RunError(f"{model_dir}: no checkpoint to start from. Train that run first.")
-    restore(tf.train.Checkpoint(variables=all_variables(network)), path)
-    return path
-
-
 def all_variables(network) -> list[tf.Variable]:
     """Every weight and every state of random numbers, in the model's own order, to be saved and restored.
 

@@ -24,12 +24,12 @@ from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import (  # fmt: skip
     all_variables,
     check_folder,
-    describe_from,
     prepare_folder,
     restore,
-    restore_weights,
     seed_of,
 )
+from t2t_mm.run.transfer import joined_description, transfer
+from t2t_mm.training import parts
 from t2t_mm.training import strategy as strategies
 from t2t_mm.training.mixing import problems_of_step
 from t2t_mm.training.schedule import InverseSquareRoot
@@ -73,8 +73,9 @@ def train(
       seed: of data order, weights and all that is drawn. A run goes on with the seed it was begun with.
       log_steps: steps between two lines of progress.
       max_bad_examples: how many unusable examples of one problem are left out; one more ends the run.
-      init_from: the folder of another run, whose newest sound checkpoint gives a new run its weights; the optimizer
-        starts anew. The model is then that run's, with all its commands and modality nets.
+      init_from: the folder of another run, whose newest sound checkpoint gives a new run its weights, as far as there
+        are any (see `t2t_mm.run.transfer`); the optimizer starts anew. The model then has the commands, inputs and label
+        sets of both runs.
       configuration: called once all is built; its text is saved as `config.gin`. An error it raises stops the run.
 
     Raises:
@@ -108,7 +109,7 @@ def train(
     with contextlib.ExitStack() as stack:
         if chief:
             stack.enter_context(only_trainer(model_dir))
-        description = describe_from(experiment, init_from) if init_from else experiment.describe()
+        description = joined_description(experiment, init_from) if init_from else experiment.describe()
         check_folder(model_dir, description)
 
         # Data.
@@ -127,13 +128,19 @@ def train(
         # Model and optimizer.
         with strategy.scope():
             network = experiment.build_model(description, numerics.precision)
-            adam = optimizer.adam(learning_rate)
-            adam.build(network.trainable_variables)
+            factors = parts.rate_factors(network, optimizer.rates)
+            # What is frozen gets no gradient, no part in the norm that is clipped, and no moments.
+            frozen = tf.Variable(json.dumps(parts.freeze(network, factors)), trainable=False)
+            trained = network.trainable_variables
+            adam = optimizer.adam(learning_rate, [factors[v.path.split("/", 1)[1]] for v in trained])
+            adam.build(trained)
         done = tf.Variable(0, dtype=tf.int64, trainable=False)
         seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         # The state of the data is that of batches of these sizes.
         layout = tf.Variable(json.dumps(dataclasses.asdict(batches), default=str), trainable=False)
         logging.info("%d problems, %d parameters", len(names), network.count_params())
+        for line in parts.describe(network, factors):
+            logging.info("%s", line)
         train_step = make_train_step(
             strategy, network, adam, experiment.problems, weights,
             optimizer.clip_norm, objective.label_smoothing, objective.balance_weight,
@@ -147,16 +154,18 @@ def train(
         # Restore.
         state = {"variables": all_variables(network), "optimizer": adam, "done": done, "seconds": seconds}
         if newest := newest_sound(checkpoints_folder(model_dir)):
+            check_frozen(newest, frozen)
             restore_run(newest, state, iterators, layout)
         elif init_from:
-            logging.info("Starting from the weights of %s", restore_weights(network, init_from))
+            for line in transfer(network, description, experiment, init_from).lines():
+                logging.info("%s", line)
 
         # Write, now that nothing can be refused any more.
         if chief:
             text = configuration()
             with writing(model_dir):
                 prepare_folder(model_dir, experiment, description, text, seed, int(done))
-        checkpoint = tf.train.Checkpoint(**state, iterators=iterators, layout=layout)
+        checkpoint = tf.train.Checkpoint(**state, iterators=iterators, layout=layout, frozen=frozen)
         checkpoints = Checkpoints(checkpoint, model_dir, checkpointing.keep, metric.name) if chief else None
         writer = tf.summary.create_file_writer(os.path.join(model_dir, "events")) if chief else None
         progress = Progress(steps, int(done), float(seconds), writer, adam)
@@ -203,6 +212,17 @@ def train(
                     raise Preempted(f"stopped by SIGTERM and saved at step {step}; the same command goes on from here.")
                 break
     return network
+
+
+def check_frozen(path: str, frozen: tf.Variable) -> None:
+    """RunError where a run is to go on with other parts frozen: Adam would lack the moments of those that are set free."""
+    saved, now = json.loads(saved_text(path, "frozen") or "[]"), json.loads(frozen.numpy().decode())
+    if saved != now:
+        count = len(set(saved) ^ set(now))
+        raise RunError(
+            f"{path}: {count} weights were frozen and are not now, or the other way round. A run keeps what it froze; "
+            "start a new one from it with --init_from, or set Optimizer.rates back."
+        )
 
 
 def restore_run(path: str, state: dict, iterators: dict, layout: tf.Variable) -> None:

@@ -1,5 +1,7 @@
 """Adam with TensorFlow's fused kernel, for gradients that have already been summed over all replicas."""
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
@@ -21,7 +23,21 @@ class FusedAdam(OfWholeBatch, keras.optimizers.Adam):
     Keras itself uses about twenty small operations per variable, so that tracing the optimizer of a model with hundreds
     of variables takes longer than tracing the model. The results are the same: both add epsilon to the square root of
     the uncorrected second moment (Kingma and Ba 2015, end of section 2).
+
+    Args:
+      factors: what the learning rate is multiplied with for each of the variables that the optimizer is built for; 1
+        without.
     """
+
+    def __init__(self, learning_rate, factors: Sequence[float] | None = None, **settings):
+        super().__init__(learning_rate, **settings)
+        # A tuple: Keras would track a list, and make it a part of the checkpoint.
+        self._factors = None if factors is None else tuple(factors)
+
+    def build(self, variables):
+        if self._factors is not None and len(self._factors) != len(variables):
+            raise ValueError(f"There are {len(self._factors)} factors for {len(variables)} variables.")
+        super().build(variables)
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         step = tf.cast(self.iterations.value + 1, tf.float32)
@@ -31,6 +47,8 @@ class FusedAdam(OfWholeBatch, keras.optimizers.Adam):
     def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor) -> None:
         """Updates one variable. `learning_rate` already includes the bias correction of the moments."""
         index = self._get_variable_index(variable)
+        if self._factors is not None and self._factors[index] != 1:
+            learning_rate = learning_rate * self._factors[index]
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,

@@ -5,6 +5,7 @@
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.precision import PRECISIONS
@@ -27,6 +28,9 @@ class Optimizer:
       beta_1, beta_2, epsilon: Adam's decay rates of the two moments, and what is added to the root of the second
         (Kingma and Ba 2015).
       clip_norm: the gradients of all weights together are scaled down to this norm where theirs is greater.
+      rates: part of the model -> what the learning rate is multiplied with there, for instance
+        {"all": 0.1, "encoder": 0, "categorical_out": 1}. 0 freezes a part: its weights, moving statistics and Adam's
+        moments stay as they are. `t2t_mm.training.parts.rate_factors` lists the names.
 
     Raises:
       RunError: a rate is not from 0 to below 1, or another value is not positive.
@@ -36,6 +40,7 @@ class Optimizer:
     beta_2: float = 0.997
     epsilon: float = 1e-6
     clip_norm: float = 2.0
+    rates: dict[str, float] | None = None
 
     def __post_init__(self):
         for name in ("beta_1", "beta_2"):
@@ -45,9 +50,16 @@ class Optimizer:
             if not getattr(self, name) > 0:
                 raise RunError(f"Optimizer.{name} is {getattr(self, name)!r}; it must be above 0.")
 
-    def adam(self, learning_rate) -> FusedAdam:
-        """The optimizer; `learning_rate` is a number or a schedule."""
-        return FusedAdam(learning_rate, beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon)
+    def adam(self, learning_rate, factors: Sequence[float] | None = None) -> FusedAdam:
+        """The optimizer.
+
+        Args:
+          learning_rate: a number or a schedule.
+          factors: what it is multiplied with for each variable; 1 without.
+        """
+        return FusedAdam(
+            learning_rate, beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon, factors=factors
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,7 @@ from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.layers.attention import AttentionBlock
 from t2t_mm.layers.convolution import ConvBlock
 from t2t_mm.layers.moe import MixtureOfExperts
+from t2t_mm.modalities.categorical import CategoricalOutput
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 from t2t_mm.run.errors import RunError
@@ -50,14 +51,17 @@ PROBLEMS = (
 
 def tiny_model(noise=True, **settings):
     return MultiModel(
-        depth=8,
-        encoder_blocks=1,
-        mixer_blocks=0,
-        decoder_blocks=1,
-        conv_block=functools.partial(ConvBlock, dropout=0.1 if noise else 0.0),
-        attention_block=functools.partial(AttentionBlock, heads=2, convs=1),
-        mixture=functools.partial(MixtureOfExperts, num_experts=3, chosen=2, hidden=8, gate_noise=noise),
-        **settings,
+        **{
+            "depth": 8,
+            "encoder_blocks": 1,
+            "mixer_blocks": 0,
+            "decoder_blocks": 1,
+            "conv_block": functools.partial(ConvBlock, dropout=0.1 if noise else 0.0),
+            "attention_block": functools.partial(AttentionBlock, heads=2, convs=1),
+            "mixture": functools.partial(MixtureOfExperts, num_experts=3, chosen=2, hidden=8, gate_noise=noise),
+            "categorical": functools.partial(CategoricalOutput, widths=(8, 8)),
+            **settings,
+        }
     )
 
 
