@@ -42,10 +42,9 @@ def evaluate(
     decoding: Decoding = Decoding(),
     samples: int = 3,
     max_bad_examples: int = 100,
-    best: bool = False,
     finished: Callable[[dict], None] = lambda found: None,
 ) -> dict:
-    """Evaluates the newest (or the `best`) checkpoint of `model_dir` on each problem (or on those in `names`).
+    """Evaluates the checkpoint of `model_dir` that `experiment.weights` chooses on each problem (or on those in `names`).
 
     A problem whose corpus cannot be read, or has no usable example, costs the others nothing: it has "failed".
 
@@ -59,7 +58,7 @@ def evaluate(
     Raises:
       RunError: an unknown problem, no checkpoint, or one that does not fit.
     """
-    network, description, trained = load_trained(experiment, model_dir, best)
+    network, description, trained = load_trained(experiment, model_dir)
     evaluator = Evaluator(experiment, network, description, decoding, max_bad_examples)
     problems = [experiment.problem(name) for name in names] or list(experiment.problems)
     found = {

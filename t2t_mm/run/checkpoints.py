@@ -63,6 +63,23 @@ def newest_sound(folder: str) -> str | None:
     return None
 
 
+def of_step(model_dir: str, step: int) -> str:
+    """The checkpoint of a step, among the last and the best of a run.
+
+    Raises:
+      RunError: there is none, or it is damaged.
+    """
+    found = {}
+    for folder in (best_folder(model_dir), checkpoints_folder(model_dir)):
+        found |= {int(path.rsplit("-", 1)[1]): path for path in newest_first(folder)}
+    if step not in found:
+        known = ", ".join(map(str, sorted(found))) or "none"
+        raise RunError(f"{model_dir}: no checkpoint of step {step}; those that are kept are of the steps {known}.")
+    if reason := damage(found[step]):
+        raise RunError(f"{found[step]} is damaged ({reason}). Take another step.")
+    return found[step]
+
+
 def saved_text(path: str, name: str) -> str | None:
     """The text of a variable in a checkpoint; None where the checkpoint has no variable of that name."""
     reader, key = tf.train.load_checkpoint(path), f"{name}/.ATTRIBUTES/VARIABLE_VALUE"

@@ -14,9 +14,10 @@ from absl import logging
 
 from t2t_mm.corpora.example import CorpusError
 from t2t_mm.input.tokenizer import Tokenizer
-from t2t_mm.run.checkpoints import best_folder, checkpoints_folder, newest_sound
+from t2t_mm.run.checkpoints import best_folder, checkpoints_folder, newest_sound, of_step
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.files import write_json, write_whole
+from t2t_mm.run.weights import Weights
 
 if TYPE_CHECKING:  # an experiment knows nothing of the folder that its run is kept in
     from t2t_mm.experiment import Experiment
@@ -125,10 +126,10 @@ def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
         ) from error
 
 
-def load_trained(experiment: Experiment, model_dir: str, best: bool = False) -> tuple[MultiModel, dict, dict]:
-    """The newest sound checkpoint's model -> model, description, and {"step", "seconds"} of its training.
+def load_trained(experiment: Experiment, model_dir: str) -> tuple[MultiModel, dict, dict]:
+    """The model of the checkpoint that `experiment.weights` chooses.
 
-    best: take the checkpoint of the best evaluation instead.
+    Returns: the model, its description, and {"step", "seconds"} of its training.
 
     Raises:
       RunError: no checkpoint, or one that does not fit the experiment's vocabulary or model.
@@ -137,15 +138,27 @@ def load_trained(experiment: Experiment, model_dir: str, best: bool = False) -> 
     fingerprint = Tokenizer(experiment.vocabulary).fingerprint
     if fingerprint != description["vocabulary"]:
         _check_same(description, {"vocabulary": fingerprint}, model_dir)
-    folder = best_folder(model_dir) if best else checkpoints_folder(model_dir)
-    path = newest_sound(folder)
-    if path is None:
-        how = " with settings.Evaluation.every_steps above 0" if best else ""
-        raise RunError(f"{folder}: no checkpoint yet. Train first with bin/train.py{how}.")
+    path = chosen_checkpoint(model_dir, experiment.weights)
     network = experiment.build_model(description)
     done, seconds = tf.Variable(0, dtype=tf.int64), tf.Variable(0.0, dtype=tf.float64)
     restore(tf.train.Checkpoint(variables=all_variables(network), done=done, seconds=seconds), path)
     return network, description, {"step": int(done), "seconds": float(seconds)}
+
+
+def chosen_checkpoint(model_dir: str, weights: Weights) -> str:
+    """The path of the sound checkpoint that is chosen; of damaged ones, the one before.
+
+    Raises:
+      RunError: there is none.
+    """
+    if weights.step is not None:
+        return of_step(model_dir, weights.step)
+    folder = best_folder(model_dir) if weights.best else checkpoints_folder(model_dir)
+    path = newest_sound(folder)
+    if path is None:
+        how = " with settings.Evaluation.every_steps above 0" if weights.best else ""
+        raise RunError(f"{folder}: no checkpoint yet. Train first with bin/train.py{how}.")
+    return path
 
 
 def use_folder(experiment: Experiment, model_dir: str) -> Experiment:

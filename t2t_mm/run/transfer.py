@@ -199,9 +199,9 @@ def _report(
 
     kept = [part for part in network.parts() if below(part, assigned)]
     new = [part for part in network.parts() if not below(part, assigned)]
-    heads = {re.match(r"categorical_out/(.+)/kernel", name) for name in below("categorical_out", untouched)}
-    if "categorical_out" in kept:  # the exit flow is there; label sets of their own may still be new
-        new += sorted(f"label set {found[1]}" for found in heads if found and found[1] in network.categorical_out.num_classes)
+    if "categorical_out" in kept:  # the exit flow is there; label sets may still be new
+        heads = [labels for labels in network.categorical_out.num_classes if f"categorical_out/{labels}/kernel" in untouched]
+        new += [f"label set {labels}" for labels in heads]
     kept += [f"{count:,} of {total:,} {what}" for what, (count, total) in changes.kept.items() if count < total]
     new += [spelled(what, names) for what, names in changes.new.items() if names]
     dropped = [spelled(what, names) for what, names in changes.dropped.items() if names]

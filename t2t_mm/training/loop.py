@@ -98,7 +98,8 @@ def train(
     names = [problem.name for problem in experiment.problems]
     problems_of_step(names, mixing, 1, seed)  # a bad mixing stops here
     weights = objective.weights(names)
-    metric, chief = periodic.Metric(evaluation.best_metric, names), strategies.is_chief(strategy)
+    metric = periodic.Metric(evaluation.best_metric, names, evaluation.lower_is_better)
+    chief = strategies.is_chief(strategy)
     try:
         learning_rate = schedule()
     except ValueError as error:
@@ -149,7 +150,9 @@ def train(
         )  # fmt: skip
         dev_set = None
         if evaluation.every_steps:
-            dev_set = periodic.DevSet(experiment, network, evaluation.examples, evaluation.samples, max_bad_examples)
+            dev_set = periodic.DevSet(
+                experiment, network, evaluation.examples, evaluation.samples, max_bad_examples, metric
+            )
 
         # Restore.
         state = {"variables": all_variables(network), "optimizer": adam, "done": done, "seconds": seconds}
@@ -172,6 +175,12 @@ def train(
         workers = strategies.Workers(strategy)
         workers.check_same(int(done), "the step of the newest checkpoint (they must share model_dir)")
 
+        def exhausted() -> bool:
+            """Whether the last `patience` evaluations brought nothing better; all workers say the same."""
+            best = checkpoints.best() if chief and evaluation.patience else None
+            too_long = best is not None and int(done) - best["step"] >= evaluation.patience * evaluation.every_steps
+            return bool(evaluation.patience) and bool(workers.any(int(too_long)))
+
         def save():
             seconds.assign(progress.seconds())
             if chief:
@@ -179,9 +188,10 @@ def train(
 
         # Step, log, evaluate, save.
         stop = stack.enter_context(StopSignals())
-        if not progress.finished():
+        ended = exhausted()  # an earlier start of this run ended so
+        if not progress.finished() and not ended:
             trace(train_step, stop)
-        while not progress.finished():
+        while not progress.finished() and not ended:
             step = int(done) + 1
             batch = {
                 name: next_batch(iterators[name], reports[name])
@@ -204,18 +214,24 @@ def train(
                     seconds.assign(progress.seconds())
                     if math.isfinite(value) and checkpoints.keep_best(step, value, metric.higher_is_better):
                         logging.info("step %d is the best so far by %s: %.4f", step, metric.name, value)
-            if step % checkpointing.every_steps == 0 or progress.finished() or stopped:
+                ended = exhausted()
+            if step % checkpointing.every_steps == 0 or progress.finished() or stopped or ended:
                 save()
             if stopped and not progress.finished():
                 logging.info("Stopped and saved at step %d; the same command goes on from here.", step)
                 if stop.requested != signal.SIGINT:
                     raise Preempted(f"stopped by SIGTERM and saved at step {step}; the same command goes on from here.")
                 break
+        if ended and not progress.finished():
+            logging.info(
+                "Ended at step %d of %d: nothing better by %s in the last %d evaluations. The best checkpoint is kept "
+                "(--best).", int(done), steps, metric.name, evaluation.patience,
+            )  # fmt: skip
     return network
 
 
 def check_frozen(path: str, frozen: tf.Variable) -> None:
-    """RunError where a run is to go on with other parts frozen: Adam would lack the moments of those that are set free."""
+    """RunError where a run is to go on with other parts frozen: Adam has no moments of those that were."""
     saved, now = json.loads(saved_text(path, "frozen") or "[]"), json.loads(frozen.numpy().decode())
     if saved != now:
         count = len(set(saved) ^ set(now))

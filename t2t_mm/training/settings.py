@@ -110,19 +110,29 @@ class Evaluation:
       every_steps: steps between two evaluations; 0 for none.
       examples: how many examples of each problem are evaluated, the first of its dev set.
       samples: how many of these are decoded too and shown in TensorBoard.
-      best_metric: what the best checkpoint goes by, see `t2t_mm.evaluation.periodic.Metric`.
+      best_metric: what the best checkpoint goes by: a teacher-forced figure ("log_perplexity", "token_accuracy",
+        "sequence_accuracy") as the mean of all problems, one of a problem ("coco/log_perplexity"), or a metric of decoded
+        answers of a problem ("wmt_en_de/bleu"), of which then all `examples` are decoded greedily.
+      lower_is_better: of `best_metric`; None knows the package's own metrics, and takes any other for one whose higher
+        values are better.
+      patience: how many evaluations in a row may bring nothing better before the run ends; 0 for any number. The
+        schedule of the learning rate knows nothing of it: what ends early does not come to its decay.
 
     Raises:
-      RunError: a number is negative.
+      RunError: a number is negative, or `patience` is without evaluations.
     """
 
     every_steps: int = 0
     examples: int = 256
     samples: int = 2
     best_metric: str = "log_perplexity"
+    lower_is_better: bool | None = None
+    patience: int = 0
 
     def __post_init__(self):
-        _at_least(0, self, "every_steps", "samples")
+        _at_least(0, self, "every_steps", "samples", "patience")
+        if self.patience and not self.every_steps:
+            raise RunError(f"Evaluation.patience is {self.patience}, without evaluations; set Evaluation.every_steps.")
         _at_least(1, self, "examples")
 
 

@@ -1,6 +1,7 @@
 """What someone meets first: help, misspelt flags, missing files. Nothing of it may wait for TensorFlow."""
 
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -89,6 +90,24 @@ def test_missing_files_and_wrong_names_need_no_tensorflow(name, flags, message, 
 def test_a_runs_problems_and_a_users_files_are_checked_first(name, flags, message, run):
     done = command(name, f"--model_dir={run}", *flags)
     assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+
+
+LOADING = {
+    "decode.py": ["--problem=coco", "--input=x"], "evaluate.py": [], "export.py": ["--export_dir=x"],
+    "score.py": ["--output=x"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name, flags", LOADING.items())
+def test_every_command_that_loads_a_model_takes_best_and_step(name, flags, run):
+    text = command(name, "--help").stdout
+    assert "--[no]best: Take the checkpoint of the best evaluation" in text and "--step: Take the checkpoint of" in text
+    text = " ".join(text.split())
+    assert re.search(r"--step: .*?\(a non-negative integer\)", text)
+    done = command(name, f"--model_dir={run}", *flags, "--best", "--step=3")
+    assert done.returncode == 1 and done.stderr.startswith(f"{name}: ") and "Traceback" not in done.stderr
+    if name != "decode.py":  # which looks for its input first
+        assert "Either --best or --step, not both." in done.stderr
 
 
 @pytest.mark.parametrize("name", ["decode.py", "evaluate.py", "export.py", "predict.py", "prepare_data.py"])

@@ -1,5 +1,6 @@
 """The joint loop on a corpus of a few lines: same seed same run, killed and resumed the same run, bad input named."""
 
+import dataclasses
 import functools
 import os
 import re
@@ -10,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from t2t_mm.corpora.example import CorpusError, Example, TooManyBadExamples
+from t2t_mm.evaluation.periodic import Metric
 from t2t_mm.experiment import Experiment
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.vocabulary import build_vocabulary
@@ -21,6 +23,7 @@ from t2t_mm.problem import Problem
 from t2t_mm.problems import paper
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import load_description, load_trained
+from t2t_mm.run.weights import Weights
 from t2t_mm.training import loop
 from t2t_mm.training.mixing import MixingError, problems_of_step
 from t2t_mm.training.schedule import InverseSquareRoot
@@ -120,14 +123,71 @@ def test_the_dev_set_is_evaluated_and_the_best_kept(corpora, caplog):
     assert "wmt_en_de: evaluated on the first 5 of 12 dev examples" in caplog.text
     assert re.search(r"step 2, log-perplexity on dev:  wmt_en_de \d\.\d+  reversal \d", caplog.text)
     assert "step 2 is the best so far by reversal/token_accuracy" in caplog.text
-    experiment = Experiment(problems_of(corpora), str(corpora / "vocabulary.model"), functools.partial(small_model, 16))
-    best, _, state = load_trained(experiment, str(corpora / "run"), best=True)
+    best, _, state = load_trained(experiment_of(corpora, best=True), str(corpora / "run"))
     assert state["step"] == 2 and not np.array_equal(weights(best), weights(last))
     (path,) = (corpora / "run" / "events" / "dev_in_training").iterdir()
     tags = {value.tag for event in tf.compat.v1.train.summary_iterator(str(path)) for value in event.summary.value}
     assert {"wmt_en_de/log_perplexity", "wmt_en_de/sample_1", "reversal/sample_1"} <= tags
     with pytest.raises(RunError, match="best_metric is 'bleu'; it must be one of log_perplexity"):
         train(corpora, "other", 1, evaluation=Evaluation(best_metric="bleu"))
+
+
+def experiment_of(corpora, **weights):
+    model = functools.partial(small_model, 16)
+    return Experiment(problems_of(corpora), str(corpora / "vocabulary.model"), model, weights=Weights(**weights))
+
+
+def test_best_by_a_metric_of_decoded_answers(corpora, caplog):
+    caplog.set_level("INFO", logger="absl")
+    evaluation = Evaluation(every_steps=1, examples=3, samples=1, best_metric="wmt_en_de/bleu")
+    train(corpora, "run", 2, evaluation=evaluation)
+    assert re.search(r"step 1 is the best so far by wmt_en_de/bleu: \d", caplog.text)
+    tags = []
+    for path in (corpora / "run" / "events" / "dev_in_training").iterdir():
+        tags += [value.tag for event in tf.compat.v1.train.summary_iterator(str(path)) for value in event.summary.value]
+    assert tags.count("wmt_en_de/bleu") == 2 and "wmt_en_de/sample_1" in tags and "wmt_en_de/sample_2" not in tags
+    assert "reversal/exact_match" not in tags  # decoded only where it is asked for
+    evaluation = Evaluation(every_steps=1, examples=3, best_metric="wmt_en_de/blue")
+    with pytest.raises(RunError, match="best_metric is 'wmt_en_de/blue'; wmt_en_de has the metrics bleu, log_perplexity"):
+        train(corpora, "other", 1, evaluation=evaluation)
+    assert not (corpora / "other").exists()
+
+
+def test_a_metric_knows_which_way_is_better():
+    ways = {"log_perplexity": False, "a/wer": False, "a/bleu": True, "a/own": True}
+    assert {name: Metric(name, ["a"]).higher_is_better for name in ways} == ways
+    assert not Metric("a/own", ["a"], lower_is_better=True).higher_is_better
+    assert Metric("a/bleu", ["a"]).decoded == ("a", "bleu") and Metric("a/token_accuracy", ["a"]).decoded is None
+
+
+def test_a_run_ends_early_when_nothing_gets_better(corpora, caplog):
+    """An untrained model has no answer right, in the first evaluation and in all others."""
+    caplog.set_level("INFO", logger="absl")
+    evaluation = Evaluation(every_steps=1, examples=2, samples=0, best_metric="reversal/exact_match", patience=2)
+    settings = {"evaluation": evaluation, "checkpointing": Checkpointing(every_steps=100)}
+    train(corpora, "run", 9, **settings)
+    assert "Ended at step 3 of 9: nothing better by reversal/exact_match in the last 2 evaluations" in caplog.text
+    _, _, state = load_trained(experiment_of(corpora), str(corpora / "run"))
+    assert state["step"] == 3
+    caplog.clear()
+    train(corpora, "run", 9, **settings)  # the same command again
+    assert "Ended at step 3 of 9" in caplog.text and "step 4/9" not in caplog.text
+    train(corpora, "run", 9, **{**settings, "evaluation": dataclasses.replace(evaluation, patience=3)})
+    assert "Ended at step 4 of 9" in caplog.text
+    with pytest.raises(RunError, match="patience is 2, without evaluations"):
+        Evaluation(patience=2)
+
+
+def test_the_checkpoint_of_a_step_is_loaded_or_those_that_are_there_are_named(corpora):
+    train(corpora, "run", 4)
+    for step in (2, 4):
+        assert load_trained(experiment_of(corpora, step=step), str(corpora / "run"))[2]["step"] == step
+    with pytest.raises(RunError, match="run: no checkpoint of step 3; those that are kept are of the steps 2, 4."):
+        load_trained(experiment_of(corpora, step=3), str(corpora / "run"))
+    with pytest.raises(RunError, match="best: no checkpoint yet.*settings.Evaluation.every_steps above 0"):
+        load_trained(experiment_of(corpora, best=True), str(corpora / "run"))
+    with pytest.raises(RunError, match="Either the best checkpoint or that of step 2"):
+        Weights(best=True, step=2)
 
 
 def test_bad_lines_beyond_the_threshold_stop_the_run(corpora):
