@@ -35,7 +35,7 @@ def chosen(experiment: "Experiment") -> "Experiment":
     if flags.FLAGS.best is not None:
         weights = dataclasses.replace(weights, best=flags.FLAGS.best, step=None)
     if flags.FLAGS.step is not None:
-        weights = dataclasses.replace(weights, best=False, step=flags.FLAGS.step)
+        weights = dataclasses.replace(weights, best=False, step=flags.FLAGS.step, average=1)
     return dataclasses.replace(experiment, weights=weights)
 
 

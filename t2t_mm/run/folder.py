@@ -7,14 +7,16 @@ import importlib.metadata
 import json
 import os
 import platform
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from t2t_mm.corpora.example import CorpusError
 from t2t_mm.input.tokenizer import Tokenizer
-from t2t_mm.run.checkpoints import best_folder, checkpoints_folder, newest_sound, of_step
+from t2t_mm.run.checkpoints import best_first, best_folder, checkpoints_folder, newest_first, of_step, sound
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.files import write_json, write_whole
 from t2t_mm.run.weights import Weights
@@ -23,6 +25,7 @@ if TYPE_CHECKING:  # an experiment knows nothing of the folder that its run is k
     from t2t_mm.experiment import Experiment
     from t2t_mm.model import MultiModel
 
+MOVING_AVERAGES = "averages"  # in a checkpoint: place among all variables -> the weight's moving average
 _PACKAGES = ("tensorflow", "keras", "tensorflow-text", "numpy", "sentencepiece", "sacrebleu", "jiwer")
 
 
@@ -138,27 +141,62 @@ def load_trained(experiment: Experiment, model_dir: str) -> tuple[MultiModel, di
     fingerprint = Tokenizer(experiment.vocabulary).fingerprint
     if fingerprint != description["vocabulary"]:
         _check_same(description, {"vocabulary": fingerprint}, model_dir)
-    path = chosen_checkpoint(model_dir, experiment.weights)
+    paths = chosen_checkpoints(model_dir, experiment.weights)
     network = experiment.build_model(description)
     done, seconds = tf.Variable(0, dtype=tf.int64), tf.Variable(0.0, dtype=tf.float64)
-    restore(tf.train.Checkpoint(variables=all_variables(network), done=done, seconds=seconds), path)
+    restore(tf.train.Checkpoint(variables=all_variables(network), done=done, seconds=seconds), paths[0])
+    if len(paths) > 1 or experiment.weights.moving_average:
+        _assign_means(network, paths, experiment.weights.moving_average)
     return network, description, {"step": int(done), "seconds": float(seconds)}
 
 
-def chosen_checkpoint(model_dir: str, weights: Weights) -> str:
-    """The path of the sound checkpoint that is chosen; of damaged ones, the one before.
+def chosen_checkpoints(model_dir: str, weights: Weights) -> list[str]:
+    """The paths of the sound checkpoints that are chosen, `weights.average` of them; damaged ones are passed over.
 
     Raises:
-      RunError: there is none.
+      RunError: there is none, or there are fewer.
     """
     if weights.step is not None:
-        return of_step(model_dir, weights.step)
+        return [of_step(model_dir, weights.step)]
     folder = best_folder(model_dir) if weights.best else checkpoints_folder(model_dir)
-    path = newest_sound(folder)
-    if path is None:
+    paths = sound(best_first(model_dir) if weights.best else newest_first(folder), weights.average)
+    if not paths:
         how = " with settings.Evaluation.every_steps above 0" if weights.best else ""
         raise RunError(f"{folder}: no checkpoint yet. Train first with bin/train.py{how}.")
-    return path
+    if len(paths) < weights.average:
+        how = "keep_best" if weights.best else "keep"
+        raise RunError(
+            f"{folder}: {weights.average} checkpoints are to be averaged (weights.Weights.average), and {len(paths)} are "
+            f"there. Average fewer, or train with settings.Checkpointing.{how} = {weights.average}."
+        )
+    return paths
+
+
+def _assign_means(network: MultiModel, paths: Sequence[str], moving_average: bool) -> None:
+    """Gives each weight its mean over checkpoints, or the mean of its moving averages; what is no float stays as it is.
+
+    Raises:
+      RunError: moving averages are wanted of a checkpoint that has none.
+    """
+    readers = [tf.train.load_checkpoint(path) for path in paths]
+    suffix = ".ATTRIBUTES/VARIABLE_VALUE"
+    if moving_average:
+        for path, reader in zip(paths, readers):
+            if not any(name.startswith(f"{MOVING_AVERAGES}/") for name in reader.get_variable_to_shape_map()):
+                raise RunError(
+                    f"{path}: holds no moving averages (weights.Weights.moving_average). Train with settings.Optimizer.ema, "
+                    "for instance 0.999."
+                )
+    for place, variable in enumerate(all_variables(network)):
+        if not variable.dtype.is_floating:
+            continue
+        total = np.zeros(variable.shape, np.float64)
+        for reader in readers:
+            averaged = f"{MOVING_AVERAGES}/{place}/{suffix}"
+            # What is not trained, the moving statistics of batch norm say, has no moving average.
+            use = averaged if moving_average and reader.has_tensor(averaged) else f"variables/{place}/{suffix}"
+            total += reader.get_tensor(use)
+        variable.assign((total / len(readers)).astype(variable.dtype.as_numpy_dtype))
 
 
 def use_folder(experiment: Experiment, model_dir: str) -> Experiment:

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -22,6 +22,7 @@ from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.run.checkpoints import Checkpoints, checkpoints_folder, newest_sound, only_trainer, saved_text, writing
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import (  # fmt: skip
+    MOVING_AVERAGES,
     all_variables,
     check_folder,
     prepare_folder,
@@ -32,6 +33,7 @@ from t2t_mm.run.transfer import joined_description, transfer
 from t2t_mm.training import parts
 from t2t_mm.training import strategy as strategies
 from t2t_mm.training.mixing import problems_of_step
+from t2t_mm.training.optimizer import FusedAdam
 from t2t_mm.training.schedule import InverseSquareRoot
 from t2t_mm.training.settings import Checkpointing, Evaluation, Numerics, Objective, Optimizer
 from t2t_mm.training.step import make_train_step, split_batch
@@ -104,6 +106,11 @@ def train(
         learning_rate = schedule()
     except ValueError as error:
         raise RunError(str(error)) from error
+    if experiment.weights.moving_average and not optimizer.ema:
+        raise RunError(
+            "weights.Weights.moving_average is True, but no moving average is kept; set settings.Optimizer.ema, for "
+            "instance to 0.999."
+        )
     for line in strategies.describe(strategy, experiment.problems, batches):
         logging.info("%s", line)
 
@@ -146,7 +153,7 @@ def train(
             strategy, network, adam, experiment.problems, weights,
             optimizer.clip_norm, objective.label_smoothing, objective.balance_weight,
             {name: stream.element_spec for name, stream in streams.items()},
-            batches.static_shapes, numerics.jit_compile, seed,
+            batches.static_shapes, numerics.jit_compile, seed, accumulate=optimizer.accumulate,
         )  # fmt: skip
         dev_set = None
         if evaluation.every_steps:
@@ -156,8 +163,11 @@ def train(
 
         # Restore.
         state = {"variables": all_variables(network), "optimizer": adam, "done": done, "seconds": seconds}
+        places = {id(variable.value): str(place) for place, variable in enumerate(network.variables)}
+        averages = {places[id(v.value)]: average.value for v, average in zip(trained, adam.averages())}
+        state |= {MOVING_AVERAGES: averages} if averages else {}
         if newest := newest_sound(checkpoints_folder(model_dir)):
-            check_frozen(newest, frozen)
+            check_optimizer(newest, frozen, averages)
             restore_run(newest, state, iterators, layout)
         elif init_from:
             for line in transfer(network, description, experiment, init_from).lines():
@@ -169,7 +179,10 @@ def train(
             with writing(model_dir):
                 prepare_folder(model_dir, experiment, description, text, seed, int(done))
         checkpoint = tf.train.Checkpoint(**state, iterators=iterators, layout=layout, frozen=frozen)
-        checkpoints = Checkpoints(checkpoint, model_dir, checkpointing.keep, metric.name) if chief else None
+        checkpoints = None
+        if chief:
+            keep, keep_best = checkpointing.keep, checkpointing.keep_best
+            checkpoints = Checkpoints(checkpoint, model_dir, keep, metric.name, keep_best)
         writer = tf.summary.create_file_writer(os.path.join(model_dir, "events")) if chief else None
         progress = Progress(steps, int(done), float(seconds), writer, adam)
         workers = strategies.Workers(strategy)
@@ -193,20 +206,25 @@ def train(
             trace(train_step, stop)
         while not progress.finished() and not ended:
             step = int(done) + 1
-            batch = {
-                name: next_batch(iterators[name], reports[name])
-                for name in problems_of_step(names, mixing, step, seed)
-            }
+            micro_batches = [
+                {
+                    name: next_batch(iterators[name], reports[name])
+                    for name in problems_of_step(names, mixing, (step - 1) * optimizer.accumulate + number, seed)
+                }
+                for number in range(1, optimizer.accumulate + 1)
+            ]
             with workers.named_if_gone():
-                figures, norm = train_step(split_batch(strategy, batch))
+                shares = [split_batch(strategy, batch) for batch in micro_batches]
+                figures, norm = train_step(shares if optimizer.accumulate > 1 else shares[0])
                 progress.check(step, figures, norm, numerics.not_finite)
                 stopped = workers.any(stop.requested)
             done.assign(step)
-            progress.count(step, batch)
+            progress.count(step, micro_batches)
             if step % log_steps == 0 or step == 1 or progress.finished():
                 progress.log(figures, norm)
             if dev_set and step % evaluation.every_steps == 0:
-                found = dev_set.evaluate(step)
+                with averaged(trained, adam) if experiment.weights.moving_average else contextlib.nullcontext():
+                    found = dev_set.evaluate(step)
                 value = metric(found["results"])
                 if chief:
                     with writing("the events for TensorBoard"):
@@ -230,8 +248,31 @@ def train(
     return network
 
 
-def check_frozen(path: str, frozen: tf.Variable) -> None:
-    """RunError where a run is to go on with other parts frozen: Adam has no moments of those that were."""
+@contextlib.contextmanager
+def averaged(trained: Sequence[keras.Variable], adam: FusedAdam):
+    """The weights are their moving averages within."""
+    before = [variable.numpy() for variable in trained]
+    for variable, average in zip(trained, adam.averages()):
+        variable.assign(average.numpy())
+    try:
+        yield
+    finally:
+        for variable, value in zip(trained, before):
+            variable.assign(value)
+
+
+def check_optimizer(path: str, frozen: tf.Variable, averages: dict) -> None:
+    """Checks that a run goes on with what Adam has kept of each weight.
+
+    Raises:
+      RunError: other parts are frozen now, whose moments Adam lacks, or the moving averages came or went.
+    """
+    had = any(name.startswith(f"{MOVING_AVERAGES}/") for name, _ in tf.train.list_variables(path))
+    if had != bool(averages):
+        raise RunError(
+            f"{path}: was written {'with' if had else 'without'} moving averages of the weights. Set Optimizer.ema as it "
+            "was, or start a new run from it with --init_from."
+        )
     saved, now = json.loads(saved_text(path, "frozen") or "[]"), json.loads(frozen.numpy().decode())
     if saved != now:
         count = len(set(saved) ^ set(now))
@@ -350,13 +391,13 @@ class Progress:
     def finished(self) -> bool:
         return self.step >= self._steps
 
-    def count(self, step: int, batch: dict) -> None:
+    def count(self, step: int, micro_batches: Sequence[dict]) -> None:
         self.step = step
         if step == self._first + 1:  # it traced graphs, and says nothing about the steps to come
             self._since = time.monotonic()
             return
         self._steps_since += 1
-        self._examples += sum(int(part["targets"].shape[0]) for part in batch.values())
+        self._examples += sum(int(part["targets"].shape[0]) for batch in micro_batches for part in batch.values())
 
     def log(self, figures: dict, norm) -> None:
         """One line on the screen and, where there is a writer, the figures for TensorBoard."""

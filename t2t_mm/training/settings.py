@@ -31,6 +31,13 @@ class Optimizer:
       rates: part of the model -> what the learning rate is multiplied with there, for instance
         {"all": 0.1, "encoder": 0, "categorical_out": 1}. 0 freezes a part: its weights, moving statistics and Adam's
         moments stay as they are. `t2t_mm.training.parts.rate_factors` lists the names.
+      weight_decay: the share of each matrix, times the learning rate, that an update takes away (Loshchilov and Hutter
+        2019); vectors (gains, biases) are left out. 0 for none.
+      accumulate: how many micro-batches make an update: their gradients are averaged. A step is then so many batches of
+        its problems one after the other, in the memory of one.
+      ema: decay rate of an exponential moving average of the weights, kept in the checkpoints beside them, for instance
+        0.999; 0 for none. After t updates it is at most t / (t + 9), so that the beginning is soon forgotten.
+        `weights.Weights.moving_average` evaluates and exports it.
 
     Raises:
       RunError: a rate is not from 0 to below 1, or another value is not positive.
@@ -41,9 +48,14 @@ class Optimizer:
     epsilon: float = 1e-6
     clip_norm: float = 2.0
     rates: dict[str, float] | None = None
+    weight_decay: float = 0.0
+    accumulate: int = 1
+    ema: float = 0.0
 
     def __post_init__(self):
-        for name in ("beta_1", "beta_2"):
+        _at_least(0, self, "weight_decay")
+        _at_least(1, self, "accumulate")
+        for name in ("beta_1", "beta_2", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise RunError(f"Optimizer.{name} is {getattr(self, name)!r}; it must be from 0 to below 1.")
         for name in ("epsilon", "clip_norm"):
@@ -58,8 +70,9 @@ class Optimizer:
           factors: what it is multiplied with for each variable; 1 without.
         """
         return FusedAdam(
-            learning_rate, beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon, factors=factors
-        )
+            learning_rate, beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon, factors=factors,
+            decay=self.weight_decay, ema=self.ema,
+        )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +156,7 @@ class Checkpointing:
     Attributes:
       every_steps: steps between two checkpoints; there is one at the end of the run besides.
       keep: how many of the last checkpoints are kept, besides the best.
+      keep_best: how many of the best are kept.
 
     Raises:
       RunError: a number is below 1.
@@ -150,9 +164,10 @@ class Checkpointing:
 
     every_steps: int = 500
     keep: int = 2
+    keep_best: int = 1
 
     def __post_init__(self):
-        _at_least(1, self, "every_steps", "keep")
+        _at_least(1, self, "every_steps", "keep", "keep_best")
 
 
 @dataclasses.dataclass(frozen=True)

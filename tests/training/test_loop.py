@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from t2t_mm.corpora.example import CorpusError, Example, TooManyBadExamples
+from t2t_mm.evaluation import periodic
 from t2t_mm.evaluation.periodic import Metric
 from t2t_mm.experiment import Experiment
 from t2t_mm.input.buckets import BatchSettings
@@ -21,13 +22,14 @@ from t2t_mm.layers.moe import MixtureOfExperts
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 from t2t_mm.problems import paper
+from t2t_mm.run.checkpoints import best_first
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import load_description, load_trained
 from t2t_mm.run.weights import Weights
 from t2t_mm.training import loop
 from t2t_mm.training.mixing import MixingError, problems_of_step
 from t2t_mm.training.schedule import InverseSquareRoot
-from t2t_mm.training.settings import Checkpointing, Evaluation, Numerics, Objective
+from t2t_mm.training.settings import Checkpointing, Evaluation, Numerics, Objective, Optimizer
 from tests.training import tiny_run
 
 
@@ -80,7 +82,7 @@ def small_model(depth, **settings):
     )
 
 
-def train(corpora, name, steps, problems=None, depth=16, positions=128, **settings):
+def train(corpora, name, steps, problems=None, depth=16, positions=128, moving_average=False, **settings):
     problems = problems or problems_of(corpora)
     vocabulary = corpora / "vocabulary.model"
     if not vocabulary.exists():
@@ -88,7 +90,7 @@ def train(corpora, name, steps, problems=None, depth=16, positions=128, **settin
     model = functools.partial(small_model, depth)
     batches = BatchSettings(positions=positions, shuffle=8, max_length=32)
     return loop.train(
-        Experiment(problems, str(vocabulary), model, batches),
+        Experiment(problems, str(vocabulary), model, batches, weights=Weights(moving_average=moving_average)),
         str(corpora / name),
         steps,
         **{"schedule": functools.partial(InverseSquareRoot, 1e-2, 5), "checkpointing": EVERY_2, **settings},
@@ -188,6 +190,59 @@ def test_the_checkpoint_of_a_step_is_loaded_or_those_that_are_there_are_named(co
         load_trained(experiment_of(corpora, best=True), str(corpora / "run"))
     with pytest.raises(RunError, match="Either the best checkpoint or that of step 2"):
         Weights(best=True, step=2)
+
+
+def test_the_mean_of_checkpoints_and_of_the_best(corpora):
+    evaluation = Evaluation(every_steps=2, examples=2, samples=0)
+    checkpointing = Checkpointing(every_steps=2, keep=2, keep_best=2)
+    train(corpora, "run", 6, evaluation=evaluation, checkpointing=checkpointing)
+    folder = str(corpora / "run")
+    load = lambda **chosen: weights(load_trained(experiment_of(corpora, **chosen), folder)[0])  # noqa: E731
+    four, six = load(step=4), load(step=6)
+    np.testing.assert_allclose(load(average=2), (four + six) / 2, atol=1e-7)
+    assert not np.allclose(four, six, atol=1e-4)
+    kept = [int(path.rsplit("-", 1)[1]) for path in best_first(folder)]
+    assert len(kept) == 2
+    np.testing.assert_allclose(load(best=True, average=2), (load(step=kept[0]) + load(step=kept[1])) / 2, atol=1e-7)
+    np.testing.assert_array_equal(load(best=True), load(step=kept[0]))
+    with pytest.raises(RunError, match="3 checkpoints are to be averaged .* and 2 are there.*Checkpointing.keep = 3"):
+        load(average=3)
+    with pytest.raises(RunError, match="holds no moving averages .*settings.Optimizer.ema"):
+        load(moving_average=True)
+    with pytest.raises(RunError, match="Weights.average is 2, but step 4 is one checkpoint"):
+        Weights(average=2, step=4)
+
+
+def test_the_moving_average_is_evaluated_saved_and_goes_on(corpora, caplog):
+    """With decay, an update from two batches, a frozen part: the average of what moves, the weights of what does not."""
+    caplog.set_level("INFO", logger="absl")
+    optimizer = Optimizer(ema=0.9, weight_decay=0.01, accumulate=2, rates={"language_in": 0})
+    settings = {
+        "optimizer": optimizer, "mixing": {"wmt_en_de": 1, "reversal": 1}, "log_steps": 1,
+        "evaluation": Evaluation(every_steps=4, examples=3, samples=0),
+    }  # fmt: skip
+    whole = train(corpora, "whole", 4, moving_average=True, **settings)
+    evaluated = re.search(r"step 4, log-perplexity on dev:  (.*)", caplog.text)[1]
+    train(corpora, "parts", 2, moving_average=True, **settings)
+    parts = train(corpora, "parts", 4, moving_average=True, **settings)
+    np.testing.assert_array_equal(weights(parts), weights(whole))
+    folder = str(corpora / "parts")
+    load = lambda **chosen: load_trained(experiment_of(corpora, **chosen), folder)[0]  # noqa: E731
+    plain, moving = load(), load(moving_average=True)
+    np.testing.assert_array_equal(weights(load_trained(experiment_of(corpora, moving_average=True), str(corpora / "whole"))[0]),
+                                  weights(moving))  # fmt: skip
+    assert not np.allclose(weights(plain), weights(moving), atol=1e-4)
+    np.testing.assert_array_equal(plain.language_in.embedding.numpy(), moving.language_in.embedding.numpy())
+    caplog.clear()
+    # The figures during training were those of the moving average.
+    for model, same in ((moving, True), (plain, False)):
+        found = periodic.DevSet(experiment_of(corpora), model, 3, 0, 9).evaluate(4)["results"]
+        shown = "  ".join(f"{name} {figures['log_perplexity']:.3f}" for name, figures in found.items())
+        assert (shown == evaluated) == same
+    with pytest.raises(RunError, match="ckpt-4: was written with moving averages"):
+        train(corpora, "parts", 6, **{**settings, "optimizer": dataclasses.replace(optimizer, ema=0.0)})
+    with pytest.raises(RunError, match="no moving average is kept; set settings.Optimizer.ema"):
+        train(corpora, "parts", 6, moving_average=True)
 
 
 def test_bad_lines_beyond_the_threshold_stop_the_run(corpora):
