@@ -1,6 +1,8 @@
 """Evaluates a trained model on all its problems: a table on the screen, JSON on disk.
 
     python bin/evaluate.py --model_dir=runs/joint_mini --split=test
+
+Every answer is written beside its input and reference, as answers/PROBLEM.jsonl; bin/score.py --answers scores such a file.
 """
 
 import os
@@ -22,6 +24,9 @@ _MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Most tokens of a decoded 
 _BASELINES = flags.DEFINE_bool("baselines", True, "Score the trivial baselines too.")
 _COMMAND = flags.DEFINE_string("command", None, "The command to record, where another command called this one.")
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write. Default: MODEL_DIR/evaluation_SPLIT.json.")
+_ANSWERS = flags.DEFINE_string(
+    "answers", None, 'Folder for every answer, PROBLEM.jsonl; "" for none. Default: answers, beside the JSON file.'
+)
 
 
 def main(_):
@@ -43,6 +48,7 @@ def main(_):
     run = checkpoint_flags.chosen(use_folder(config.configured(experiment.Experiment)(), model_dir))
     decoding = evaluate.Decoding(_BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value)
     path = _OUTPUT.value or os.path.join(model_dir, f"evaluation_{split}.json")
+    answers = os.path.join(os.path.dirname(path), "answers") if _ANSWERS.value is None else _ANSWERS.value or None
     baselines: dict = {}
     training_loss = {name: curves.thinned(steps) for name, steps in curves.curves(model_dir)["train"].items()}
 
@@ -69,11 +75,13 @@ def main(_):
             **{key: found[key] for key in ("step", "samples", "skipped", "failed")},
         )
 
-    found = evaluate.evaluate(run, model_dir, split, names, decoding, finished=write)
+    found = evaluate.evaluate(run, model_dir, split, names, decoding, finished=write, answers_folder=answers)
     evaluate.to_tensorboard(found, model_dir, split)
     text = summary.summary(write(found))
     write_whole(path.removesuffix(".json") + ".txt", text)
     print(f"{text}\nAll metrics and samples: {path.removesuffix('.json')}.md")
+    if answers:
+        print(f"Every answer: {os.path.join(answers, 'PROBLEM.jsonl')}")
     if found["failed"]:
         lines = (f"{command.name()}: {name}: {reason}" for name, reason in found["failed"].items())
         raise SystemExit("\n".join(lines))

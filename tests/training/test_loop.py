@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import os
 import re
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from t2t_mm.corpora.example import CorpusError, Example, TooManyBadExamples
-from t2t_mm.evaluation import periodic
+from t2t_mm.evaluation import answers, evaluate, periodic
 from t2t_mm.evaluation.periodic import Metric
 from t2t_mm.experiment import Experiment
 from t2t_mm.input.buckets import BatchSettings
@@ -153,6 +154,24 @@ def test_best_by_a_metric_of_decoded_answers(corpora, caplog):
     with pytest.raises(RunError, match="best_metric is 'wmt_en_de/blue'; wmt_en_de has the metrics bleu, log_perplexity"):
         train(corpora, "other", 1, evaluation=evaluation)
     assert not (corpora / "other").exists()
+
+
+def test_an_evaluation_writes_every_answer_and_the_file_has_its_score(corpora):
+    train(corpora, "run", 1)
+    folder = str(corpora / "answers")
+    found = evaluate.evaluate(
+        experiment_of(corpora), str(corpora / "run"), decoding=evaluate.Decoding(max_length=6), answers_folder=folder
+    )
+    assert set(os.listdir(folder)) == {"wmt_en_de.jsonl", "reversal.jsonl"}
+    for problem in problems_of(corpora):
+        file = answers.read(os.path.join(folder, f"{problem.name}.jsonl"))
+        assert file.problem == problem.name and len(file.examples) == len(ENGLISH)
+        assert [example.inputs for example in file.examples] == ENGLISH
+        scores = answers.score(problem.metrics, file.predictions, file.examples)
+        assert scores and scores.items() <= found["results"][problem.name].items()
+    with open(os.path.join(folder, "reversal.jsonl"), encoding="utf-8") as lines:
+        nats = [json.loads(line)["log_perplexity"] for line in lines]
+    assert np.mean(nats) == pytest.approx(found["results"]["reversal"]["log_perplexity"], rel=0.1)
 
 
 def test_a_metric_knows_which_way_is_better():
