@@ -32,7 +32,8 @@ from t2t_mm.run.folder import (  # fmt: skip
 from t2t_mm.run.transfer import joined_description, transfer
 from t2t_mm.training import parts
 from t2t_mm.training import strategy as strategies
-from t2t_mm.training.mixing import problems_of_step
+from t2t_mm.training.mixing import BySize, problems_of_step
+from t2t_mm.training.mixing import describe as describe_mixing
 from t2t_mm.training.optimizer import FusedAdam
 from t2t_mm.training.schedule import InverseSquareRoot
 from t2t_mm.training.settings import Checkpointing, Evaluation, Numerics, Objective, Optimizer
@@ -53,7 +54,7 @@ def train(
     evaluation: Evaluation = Evaluation(),
     checkpointing: Checkpointing = Checkpointing(),
     numerics: Numerics = Numerics(),
-    mixing: str | dict[str, float] = "joint",
+    mixing: str | dict[str, float] | BySize = "joint",
     strategy: Callable = strategies.one,
     seed: int = 0,
     log_steps: int = 20,
@@ -70,7 +71,7 @@ def train(
     Args:
       schedule: makes the learning rate's schedule.
       optimizer, objective, evaluation, checkpointing, numerics: groups of settings, see `t2t_mm.training.settings`.
-      mixing: which problems a step takes, see `problems_of_step`.
+      mixing: which problems a step takes, see `problems_of_step`; `BySize` takes rates from the number of examples.
       strategy: makes the tf.distribute strategy; one of `t2t_mm.training.strategy`.
       seed: of data order, weights and all that is drawn. A run goes on with the seed it was begun with.
       log_steps: steps between two lines of progress.
@@ -98,7 +99,8 @@ def train(
     if numerics.jit_compile and replicas > 1:
         raise RunError("jit_compile is for one device: XLA cannot compile what replicas exchange inside a step.")
     names = [problem.name for problem in experiment.problems]
-    problems_of_step(names, mixing, 1, seed)  # a bad mixing stops here
+    if not isinstance(mixing, BySize):
+        problems_of_step(names, mixing, 1, seed)  # a bad mixing stops here
     weights = objective.weights(names)
     metric = periodic.Metric(evaluation.best_metric, names, evaluation.lower_is_better)
     chief = strategies.is_chief(strategy)
@@ -122,16 +124,20 @@ def train(
 
         # Data.
         tokenizer = Tokenizer(experiment.vocabulary)
-        streams, reports = {}, {}
+        streams, reports, sizes = {}, {}, {}
         for problem in experiment.problems:
             report = reports[problem.name] = Report(problem.name, max_bad_examples)
             examples = load_examples(problem, "train", report)
             logging.info("%s: %d training examples", problem.name, len(examples))
+            sizes[problem.name] = len(examples)
             streams[problem.name] = make_batches(
                 problem, examples, tokenizer, experiment.audio, batches, report,
                 training=True, seed=seed, replicas=replicas,
             )  # fmt: skip
         iterators = {name: iter(stream) for name, stream in streams.items()}
+        for line in describe_mixing(mixing, sizes, steps * optimizer.accumulate):
+            logging.info("%s", line)
+        drawn_by = mixing.rates(sizes) if isinstance(mixing, BySize) else mixing
 
         # Model and optimizer.
         with strategy.scope():
@@ -209,7 +215,7 @@ def train(
             micro_batches = [
                 {
                     name: next_batch(iterators[name], reports[name])
-                    for name in problems_of_step(names, mixing, (step - 1) * optimizer.accumulate + number, seed)
+                    for name in problems_of_step(names, drawn_by, (step - 1) * optimizer.accumulate + number, seed)
                 }
                 for number in range(1, optimizer.accumulate + 1)
             ]

@@ -10,6 +10,7 @@ import gin
 from t2t_mm.model import MultiModel
 from t2t_mm.run import config
 from t2t_mm.run.renamed import RENAMED
+from t2t_mm.training import mixing
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 HEADER = """from __gin__ import dynamic_registration
@@ -228,6 +229,21 @@ def test_an_old_name_says_what_it_is_called_now(tmp_path, before, now):
         config.parse([str(tmp_path / "new.gin")])
     except config.ConfigError as error:  # some take no number; all are known
         assert f"{now} is 1; it must be" in str(error).replace("t2t_mm.training.", "")
+
+
+def test_mixing_by_size_is_reached_from_gin(tmp_path):
+    write(tmp_path, mine_gin="""
+from __gin__ import dynamic_registration
+from t2t_mm.training import loop
+from t2t_mm.training import mixing
+include 'gin/runs/joint_mini.gin'
+loop.train.mixing = @mixing.BySize()
+mixing.BySize.temperature = 2.0
+""")
+    config.parse([str(tmp_path / "mine.gin")])
+    assert config.configured(mixing.BySize)() == mixing.BySize(temperature=2.0)
+    with pytest.raises(config.ConfigError, match="near it: temperature"):
+        config.parse([str(tmp_path / "mine.gin")], ["mixing.BySize.temprature = 2.0"])
 
 
 def test_a_misspelt_setting_of_a_group_names_what_is_near_and_a_value_out_of_range_is_refused():

@@ -28,7 +28,7 @@ from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import load_description, load_trained
 from t2t_mm.run.weights import Weights
 from t2t_mm.training import loop
-from t2t_mm.training.mixing import MixingError, problems_of_step
+from t2t_mm.training.mixing import BySize, MixingError, problems_of_step
 from t2t_mm.training.schedule import InverseSquareRoot
 from t2t_mm.training.settings import Checkpointing, Evaluation, Numerics, Objective, Optimizer
 from tests.training import tiny_run
@@ -348,6 +348,13 @@ def test_round_robin_and_rates():
 
 def test_one_problem_a_step_trains(corpora):
     train(corpora, "robin", 3, mixing="round_robin", log_steps=1)
+
+
+def test_mixing_by_size_tells_the_counts_and_is_drawn(corpora, caplog):
+    caplog.set_level("INFO", logger="absl")
+    train(corpora, "sized", 3, mixing=BySize(temperature=2.0), log_steps=1)
+    assert "Mixing: reversal, 12 examples, rate 50.0%, about 2 of 3 batches" in caplog.text
+    assert len(re.findall(r"step \d/3  (?:reversal|wmt_en_de) \d\.\d+  \|", caplog.text)) == 3
 
 
 def test_a_problem_named_twice_is_refused(corpora):
