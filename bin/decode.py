@@ -19,7 +19,7 @@ from absl import flags
 
 from t2t_mm.corpora import example, plain_text
 from t2t_mm.corpora.treebank import delinearise, to_brackets, to_indented
-from t2t_mm.run import command, config
+from t2t_mm.run import checkpoint_flags, command, config
 from t2t_mm.run.errors import RunError
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
@@ -32,6 +32,7 @@ _INPUT = flags.DEFINE_multi_string(
 _INPUT_FILE = flags.DEFINE_multi_string("input_file", [], "A file of sentences or of paths, one a line.")
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration. Default: the config.gin of the run.")
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings, which override it.")
+checkpoint_flags.define()
 _BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Hypotheses kept; 1 is greedy.", lower_bound=1)
 _ALPHA = flags.DEFINE_float("alpha", 0.6, "Strength of the length penalty.")
 _MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Most tokens of an answer.", lower_bound=1)
@@ -118,6 +119,7 @@ def main(_):
     trained = command.check_model_dir(model_dir)
     command.check_problems([_PROBLEM.value], trained)
     check_media(inputs, trained)
+    checkpoint_flags.check()
     gin_files = _GIN_FILE.value or [os.path.join(model_dir, "config.gin")]
     config.check_files(gin_files)
     command.load_tensorflow()
@@ -127,7 +129,7 @@ def main(_):
     from t2t_mm.input.tokenizer import Tokenizer
     from t2t_mm.run.folder import load_trained, use_folder
 
-    run = use_folder(config.configured(experiment.Experiment)(), model_dir)
+    run = checkpoint_flags.chosen(use_folder(config.configured(experiment.Experiment)(), model_dir))
     problem = run.problem(_PROBLEM.value)
     if problem.targets == "class":
         inputs = [dataclasses.replace(one, targets=0) for one in inputs]  # not looked at

@@ -1,6 +1,8 @@
 """Evaluates a trained model on all its problems: a table on the screen, JSON on disk.
 
     python bin/evaluate.py --model_dir=runs/joint_mini --split=test
+
+Every answer is written beside its input and reference, as answers/PROBLEM.jsonl; bin/score.py --answers scores such a file.
 """
 
 import os
@@ -8,26 +10,30 @@ import time
 
 from absl import flags, logging
 
-from t2t_mm.run import command, config
+from t2t_mm.run import checkpoint_flags, command, config
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "dev", ["dev", "test"], "Which set.")
 _PROBLEM = flags.DEFINE_multi_string("problem", [], f"Only these problems; {command.PROBLEM_HELP}.")
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration. Default: the config.gin of the run.")
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings, which override it.")
+checkpoint_flags.define()
 _BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Hypotheses kept in decoding; 1 is greedy.", lower_bound=1)
 _ALPHA = flags.DEFINE_float("alpha", 0.6, "Strength of the length penalty.")
 _MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Most tokens of a decoded answer.", lower_bound=1)
-_BEST = flags.DEFINE_bool("best", False, "Take the checkpoint of the best evaluation during training, not the newest.")
 _BASELINES = flags.DEFINE_bool("baselines", True, "Score the trivial baselines too.")
 _COMMAND = flags.DEFINE_string("command", None, "The command to record, where another command called this one.")
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write. Default: MODEL_DIR/evaluation_SPLIT.json.")
+_ANSWERS = flags.DEFINE_string(
+    "answers", None, 'Folder for every answer, PROBLEM.jsonl; "" for none. Default: answers, beside the JSON file.'
+)
 
 
 def main(_):
     start = time.monotonic()
     model_dir, split, names = _MODEL_DIR.value, _SPLIT.value, _PROBLEM.value
     command.check_problems(names, command.check_model_dir(model_dir))
+    checkpoint_flags.check()
     gin_files = _GIN_FILE.value or [os.path.join(model_dir, "config.gin")]
     config.check_files(gin_files)
     command.load_tensorflow()
@@ -39,9 +45,10 @@ def main(_):
     from t2t_mm.run.files import write_whole
     from t2t_mm.run.folder import use_folder
 
-    run = use_folder(config.configured(experiment.Experiment)(), model_dir)
+    run = checkpoint_flags.chosen(use_folder(config.configured(experiment.Experiment)(), model_dir))
     decoding = evaluate.Decoding(_BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value)
     path = _OUTPUT.value or os.path.join(model_dir, f"evaluation_{split}.json")
+    answers = os.path.join(os.path.dirname(path), "answers") if _ANSWERS.value is None else _ANSWERS.value or None
     baselines: dict = {}
     training_loss = {name: curves.thinned(steps) for name, steps in curves.curves(model_dir)["train"].items()}
 
@@ -68,11 +75,13 @@ def main(_):
             **{key: found[key] for key in ("step", "samples", "skipped", "failed")},
         )
 
-    found = evaluate.evaluate(run, model_dir, split, names, decoding, best=_BEST.value, finished=write)
+    found = evaluate.evaluate(run, model_dir, split, names, decoding, finished=write, answers_folder=answers)
     evaluate.to_tensorboard(found, model_dir, split)
     text = summary.summary(write(found))
     write_whole(path.removesuffix(".json") + ".txt", text)
     print(f"{text}\nAll metrics and samples: {path.removesuffix('.json')}.md")
+    if answers:
+        print(f"Every answer: {os.path.join(answers, 'PROBLEM.jsonl')}")
     if found["failed"]:
         lines = (f"{command.name()}: {name}: {reason}" for name, reason in found["failed"].items())
         raise SystemExit("\n".join(lines))

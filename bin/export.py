@@ -12,7 +12,7 @@ import time
 
 from absl import flags, logging
 
-from t2t_mm.run import command, config
+from t2t_mm.run import checkpoint_flags, command, config
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
 _EXPORT_DIR = flags.DEFINE_string("export_dir", None, "Folder of the export's versions.", required=True)
@@ -21,6 +21,7 @@ _PROBLEMS = flags.DEFINE_list(
 )
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration. Default: the config.gin of the run.")
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings, which override it.")
+checkpoint_flags.define()
 _BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Hypotheses kept; 1 is greedy.", lower_bound=1)
 _ALPHA = flags.DEFINE_float("alpha", 0.6, "Strength of the length penalty.")
 _MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Most tokens of an answer.", lower_bound=1)
@@ -36,6 +37,7 @@ def _end(number, _):
 def main(_):
     start, model_dir = time.monotonic(), _MODEL_DIR.value
     command.check_problems(_PROBLEMS.value, command.check_model_dir(model_dir))
+    checkpoint_flags.check()
     gin_files = _GIN_FILE.value or [os.path.join(model_dir, "config.gin")]
     config.check_files(gin_files)
     command.load_tensorflow()
@@ -46,7 +48,7 @@ def main(_):
 
     logging.set_verbosity(logging.WARNING)  # TensorFlow would name each of a thousand captured weights
     signal.signal(signal.SIGTERM, _end)  # what is written aside is removed on the way out
-    run = use_folder(config.configured(experiment.Experiment)(), model_dir)
+    run = checkpoint_flags.chosen(use_folder(config.configured(experiment.Experiment)(), model_dir))
     decoding = answers.Decoding(_BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value)
     try:
         folder = save.export(

@@ -2,25 +2,74 @@
 
     python bin/score.py --model_dir=runs/joint_mini --output=runs/joint_mini/scores.json
 
-bin/reproduce.py calls it for each of its runs; bin/evaluate.py is what one reads.
+bin/reproduce.py calls it for each of its runs; bin/evaluate.py is what one reads. Or scores a file of answers, as
+bin/evaluate.py writes it or another system does (an object a line with "reference" and "answer"):
+
+    python bin/score.py --answers=runs/joint_mini/answers/wmt_en_de.jsonl
+    python bin/score.py --answers=theirs.jsonl --metric=bleu
 """
 
 import os
 
 from absl import flags
 
-from t2t_mm.run import command, config
+from t2t_mm.run import checkpoint_flags, command, config
+from t2t_mm.run.errors import RunError
 
-_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "JSON file to write.", required=True)
+_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.")
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file to write.")
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration. Default: the config.gin of the run.")
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings, which override it.")
+checkpoint_flags.define()
 _DECODE = flags.DEFINE_bool("decode", True, "Decode answers too, and score them.")
 _BASELINES = flags.DEFINE_bool("baselines", False, "Score the trivial baselines too.")
+_ANSWERS = flags.DEFINE_string("answers", None, "File of answers to score, instead of a run.")
+_METRIC = flags.DEFINE_multi_enum(
+    "metric", [], ["bleu", "wer", "captions", "brackets", "classes", "exact_match"],
+    "What the answers are scored by. Default: the metrics of the problem that the file names.",
+)  # fmt: skip
 
 
-def main(_):
+def score_answers() -> None:
+    """Prints the figures of --answers, and writes them to --output where it is given."""
+    from t2t_mm.evaluation import answers
+
+    if _METRIC.value:
+        metrics = [answers.METRICS[name] for name in _METRIC.value]
+        found = answers.read(_ANSWERS.value, "classes" in _METRIC.value or None)
+    else:
+        found = answers.read(_ANSWERS.value)
+        metrics = metrics_of(found.problem)
+    figures = answers.score(metrics, found.predictions, found.examples)
+    figures |= {"examples": len(found.examples)} | ({"skipped": found.skipped} if found.skipped else {})
+    for name, value in figures.items():
+        print(f"{name}\t{value:.2f}" if isinstance(value, float) else f"{name}\t{value}")
+    if _OUTPUT.value:
+        from t2t_mm.run.files import write_json
+
+        write_json(_OUTPUT.value, figures, indent=1)
+
+
+def metrics_of(name: str):
+    """The metrics of a problem by its name: of the run or the .gin files that are given, or of the run around the file."""
+    around = os.path.dirname(os.path.dirname(os.path.abspath(_ANSWERS.value)))
+    gin_files = _GIN_FILE.value or [os.path.join(_MODEL_DIR.value or around, "config.gin")]
+    if not name or not os.path.isfile(gin_files[0]) and not _GIN_FILE.value:
+        raise RunError(
+            f"{_ANSWERS.value}: lies in no run and names no problem whose metrics are known. Give --metric, for instance "
+            "--metric=bleu, or the --model_dir or --gin_file of its problem."
+        )
+    config.check_files(gin_files)
+    command.load_tensorflow()
+    config.parse(gin_files, _GIN_PARAM.value)
+    from t2t_mm import experiment
+
+    return config.configured(experiment.Experiment)().problem(name).metrics
+
+
+def score_run() -> None:
     model_dir = _MODEL_DIR.value
+    command.check_model_dir(model_dir)
     gin_files = _GIN_FILE.value or [os.path.join(model_dir, "config.gin")]
     config.check_files(gin_files)
     command.load_tensorflow()
@@ -30,9 +79,20 @@ def main(_):
     from t2t_mm.lab.tables import scores
     from t2t_mm.run.folder import use_folder
 
-    run = use_folder(config.configured(experiment.Experiment)(), model_dir)
+    run = checkpoint_flags.chosen(use_folder(config.configured(experiment.Experiment)(), model_dir))
     decoding = evaluate.Decoding() if _DECODE.value else None
     scores.write(_OUTPUT.value, scores.score(run, model_dir, decoding, _BASELINES.value))
+
+
+def main(_):
+    checkpoint_flags.check()
+    if _ANSWERS.value:
+        if not os.path.isfile(_ANSWERS.value):
+            raise RunError(f"{_ANSWERS.value}: no such file.")
+        return score_answers()
+    if not _MODEL_DIR.value or not _OUTPUT.value:
+        raise RunError("Give --model_dir and --output to score a run, or --answers to score a file of answers.")
+    return score_run()
 
 
 if __name__ == "__main__":

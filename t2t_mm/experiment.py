@@ -12,6 +12,7 @@ from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.precision import layers_of
+from t2t_mm.run.weights import Weights
 from t2t_mm.traces import share_traces
 
 
@@ -22,6 +23,7 @@ class Experiment:
     more: problems besides. only: names of the problems to take part, in their order; all when empty. Both are for a run
       that differs from another by its problems.
     limits: problem -> how many of its training examples are used, a part that a larger number contains (see `Subset`).
+    weights: which of a run's checkpoints is evaluated, decoded with and exported.
     model: MultiModel or a configured constructor of it. batches, audio: sizes of batches, features of sounds.
     """
 
@@ -33,6 +35,7 @@ class Experiment:
     more: Sequence[Problem] = ()
     only: Sequence[str] = ()
     limits: dict[str, int] | None = None
+    weights: Weights = Weights()
 
     def __post_init__(self):
         problems = [*self.problems, *self.more]

@@ -109,6 +109,15 @@ def test_evaluation_of_all_eight(root):
         assert 0 < found["log_perplexity"] < 8
     assert record["results"]["imagenet"]["examples"] == 24 and len(record["samples"]["coco"]) == 2
     assert "| wsj_parsing | f1 |" in (root / "run" / "evaluation_test.md").read_text()
+    # Every answer lies beside its reference, and the file has the evaluation's score.
+    written = root / "run" / "answers"
+    assert {path.name for path in written.iterdir()} == {f"{problem}.jsonl" for problem in expected}
+    for problem in ("wsj_parsing", "imagenet"):
+        done = command("score.py", f"--answers={written}/{problem}.jsonl", f"--output={root}/scores.json")
+        assert done.returncode == 0, done.stderr[-3000:]
+        found, figures = json.loads((root / "scores.json").read_text()), record["results"][problem]
+        assert found == pytest.approx({name: figures[name] for name in found})
+        assert expected[problem] in found
 
 
 def test_a_problem_without_usable_examples_costs_the_others_nothing(root, tmp_path):

@@ -20,6 +20,7 @@ SMALL = """
 from t2t_mm import model
 from t2t_mm.input import buckets
 from t2t_mm.layers import moe
+from t2t_mm.training import settings
 steps = 2
 model.MultiModel:
   depth = 16
@@ -30,7 +31,7 @@ moe.MixtureOfExperts.hidden = 8
 buckets.BatchSettings.images = 2
 buckets.BatchSettings.image_size = 32
 buckets.BatchSettings.positions = 128
-loop.train.save_steps = 2
+settings.Checkpointing.every_steps = 2
 """
 
 

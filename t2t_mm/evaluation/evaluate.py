@@ -10,6 +10,7 @@ import tensorflow as tf
 from absl import logging
 
 from t2t_mm.corpora.example import CorpusError, Report
+from t2t_mm.evaluation import answers as answers_files
 from t2t_mm.evaluation.baselines import baseline
 from t2t_mm.experiment import Experiment
 from t2t_mm.inference.predictor import Predictor, predict
@@ -42,15 +43,16 @@ def evaluate(
     decoding: Decoding = Decoding(),
     samples: int = 3,
     max_bad_examples: int = 100,
-    best: bool = False,
     finished: Callable[[dict], None] = lambda found: None,
+    answers_folder: str | None = None,
 ) -> dict:
-    """Evaluates the newest (or the `best`) checkpoint of `model_dir` on each problem (or on those in `names`).
+    """Evaluates the checkpoint of `model_dir` that `experiment.weights` chooses on each problem (or on those in `names`).
 
     A problem whose corpus cannot be read, or has no usable example, costs the others nothing: it has "failed".
 
     Args:
       finished: called with what is found so far, after each problem.
+      answers_folder: where every answer is written, PROBLEM.jsonl (see `t2t_mm.evaluation.answers`); None for nowhere.
 
     Returns: {"step", "training_minutes", "seed", "results", "samples", "skipped", "failed"}; results is problem ->
       {metric: value}, samples is problem -> [{"input", "target", "output"}], skipped is problem -> {origin: reason},
@@ -59,7 +61,7 @@ def evaluate(
     Raises:
       RunError: an unknown problem, no checkpoint, or one that does not fit.
     """
-    network, description, trained = load_trained(experiment, model_dir, best)
+    network, description, trained = load_trained(experiment, model_dir)
     evaluator = Evaluator(experiment, network, description, decoding, max_bad_examples)
     problems = [experiment.problem(name) for name in names] or list(experiment.problems)
     found = {
@@ -69,6 +71,8 @@ def evaluate(
     for problem in progress.shown(problems, f"Evaluation on {split}", len(problems)):
         try:
             evaluated = evaluator(problem, split, samples)
+            if answers_folder is not None and evaluated.answers:
+                answers_files.write(os.path.join(answers_folder, f"{problem.name}.jsonl"), evaluated.answers)
         except (CorpusError, RunError) as error:
             logging.error("%s: not evaluated: %s", problem.name, error)
             found["failed"][problem.name] = str(error)
@@ -117,13 +121,15 @@ class Measured:
 class Evaluated:
     """One problem's split. figures: metric -> value. samples: [{"input", "target", "output"}]. skipped: origin -> reason.
 
-    measured: what the teacher-forced figures were computed from.
+    measured: what the teacher-forced figures were computed from. answers: every answer, see `t2t_mm.evaluation.answers`;
+      empty where none was decoded.
     """
 
     figures: dict
     samples: list[dict]
     skipped: dict[str, str]
     measured: Measured
+    answers: list[dict] = dataclasses.field(default_factory=list)
 
 
 class Evaluator:
@@ -150,16 +156,19 @@ class Evaluator:
         tools = self._tokenizer, self._audio, self._settings, report
         batches = batches_of(make_batches(problem, examples, *tools, training=False), report)
         measured = self._teacher_forced.measure(problem, batches)
-        figures, shown = measured.figures(), []
+        figures, shown, lines = measured.figures(), [], []
         if self._decodes or problem.targets == "class":
             answers = predict(self._predictor, problem, examples, *tools)
             answered = [(answer, example) for answer, example in zip(answers, examples) if answer is not None]
             figures |= score(problem, [answer for answer, _ in answered], [example for _, example in answered])
             class_names = self._description["class_names"].get(problem.name)
             shown = [sample_of(problem, *pair, class_names) for pair in answered[:samples]]
+            nats = dict(zip(measured.index.tolist(), (measured.nats / measured.tokens).tolist()))
+            reasons = report.left_out | report.skipped
+            lines = answers_files.lines(problem, split, answers, examples, class_names, reasons, nats)
         figures["examples"] = len(measured.index)
         logging.info("%s: %d examples in %.0f s", problem.name, figures["examples"], time.monotonic() - start)
-        return Evaluated(figures, shown, report.skipped, measured)
+        return Evaluated(figures, shown, report.skipped, measured, lines)
 
 
 def to_tensorboard(found: dict, model_dir: str, split: str) -> None:
@@ -189,12 +198,7 @@ def evaluate_baselines(experiment: Experiment, split: str = "dev", names: Sequen
 
 def score(problem: Problem, predictions, examples) -> dict:
     """All metrics of a problem over decoded answers; without any, none."""
-    if not len(examples):
-        return {}
-    if not problem.metrics:
-        right = [p == e.targets for p, e in zip(predictions, examples)]
-        return {"exact_match": 100 * float(np.mean(right))}
-    return {key: value for metric in problem.metrics for key, value in metric(predictions, examples).items()}
+    return answers_files.score(problem.metrics, predictions, examples)
 
 
 class TeacherForced:

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from absl import logging
 
 from t2t_mm.corpora.example import Report, first
-from t2t_mm.evaluation.evaluate import TeacherForced, sample_of, to_tensorboard
+from t2t_mm.evaluation.evaluate import TeacherForced, sample_of, score, to_tensorboard
 from t2t_mm.experiment import Experiment
-from t2t_mm.inference.predictor import Predictor
+from t2t_mm.inference.predictor import Answer, Predictor
 from t2t_mm.input.pipeline import batches_of, load_examples, make_batches
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.model import MultiModel
@@ -16,6 +17,7 @@ from t2t_mm.problem import Problem
 from t2t_mm.run.errors import RunError
 
 _FIGURES = {"log_perplexity": False, "token_accuracy": True, "sequence_accuracy": True}  # whether higher is better
+_LOWER_IS_BETTER = ("log_perplexity", "wer", "substitutions", "deletions", "insertions", "repaired")
 
 
 class Metric:
@@ -23,22 +25,27 @@ class Metric:
 
     Args:
       name: a teacher-forced figure, either averaged over all problems ("log_perplexity") or that of one problem
-        ("wsj_parsing/sequence_accuracy").
+        ("wsj_parsing/sequence_accuracy"), or a metric of one problem's decoded answers ("wmt_en_de/bleu").
       problems: names of the problems.
+      lower_is_better: whether it is; None goes by the name.
+
+    Attributes:
+      decoded: the problem whose answers must be decoded for it, and the metric's name; None for a teacher-forced figure.
 
     Raises:
-      RunError: the figure or the problem does not exist.
+      RunError: the figure or the problem does not exist. Which metrics a problem has only its answers show: `DevSet`.
     """
 
-    def __init__(self, name: str, problems: Sequence[str]):
+    def __init__(self, name: str, problems: Sequence[str], lower_is_better: bool | None = None):
         *problem, figure = name.split("/", 1)
-        if figure not in _FIGURES or not set(problem) <= set(problems):
+        if (figure not in _FIGURES and not problem) or not set(problem) <= set(problems):
             raise RunError(
-                f"best_metric is {name!r}; it must be one of {', '.join(_FIGURES)}, or PROBLEM/FIGURE for one of the "
+                f"best_metric is {name!r}; it must be one of {', '.join(_FIGURES)}, or PROBLEM/METRIC for one of the "
                 f"problems {', '.join(problems)}."
             )
         self.name, self._figure, self._problems = name, figure, problem or list(problems)
-        self.higher_is_better = _FIGURES[figure]
+        self.decoded = None if figure in _FIGURES else (problem[0], figure)
+        self.higher_is_better = figure not in _LOWER_IS_BETTER if lower_is_better is None else not lower_is_better
 
     def __call__(self, results: dict[str, dict[str, float]]) -> float:
         """Returns the metric of an evaluation's results, problem -> {figure: value}.
@@ -55,16 +62,24 @@ class DevSet:
     Args:
       examples: number of examples per problem, the first of each dev set.
       samples: number of these examples that are decoded greedily and shown.
+      metric: what the best checkpoint goes by; where it is one of decoded answers, all `examples` are decoded.
       max_bad_examples: maximum number of unusable examples per problem before the run stops.
 
     Raises:
       CorpusError: a corpus is missing.
+      RunError: the problem that `metric` names has no such metric.
     """
 
     def __init__(
-        self, experiment: Experiment, network: MultiModel, examples: int, samples: int, max_bad_examples: int
+        self,
+        experiment: Experiment,
+        network: MultiModel,
+        examples: int,
+        samples: int,
+        max_bad_examples: int,
+        metric: Metric | None = None,
     ):
-        self._experiment, self._samples = experiment, samples
+        self._experiment, self._samples, self._metric = experiment, samples, metric
         tokenizer = Tokenizer(experiment.vocabulary)
         self._teacher_forced = TeacherForced(network)
         self._predictor = Predictor(network, tokenizer, max_length=experiment.batches.max_length)
@@ -81,6 +96,24 @@ class DevSet:
                 if len(part)
             ]
             self._batches[problem.name], self._shown[problem.name] = batches[0], batches[1:]
+            if self._is_decoded(problem):
+                self._check_metric(problem)
+
+    def _is_decoded(self, problem: Problem) -> bool:
+        return self._metric is not None and self._metric.decoded is not None and self._metric.decoded[0] == problem.name
+
+    def _check_metric(self, problem: Problem) -> None:
+        """RunError where the metric is not among those that the right answers get."""
+        examples, (_, name) = self._examples[problem.name], self._metric.decoded
+        answers = [example.targets for example in examples]
+        if problem.targets == "class":
+            answers = list(np.eye(len(problem.source.class_names()))[answers])
+        numbers = [key for key, value in score(problem, answers, examples).items() if isinstance(value, int | float)]
+        if name not in numbers:
+            raise RunError(
+                f"best_metric is {self._metric.name!r}; {problem.name} has the metrics "
+                f"{', '.join([*numbers, *_FIGURES])}."
+            )
 
     def evaluate(self, step: int) -> dict:
         """Evaluates all problems.
@@ -93,18 +126,31 @@ class DevSet:
             results[problem.name] = self._teacher_forced(
                 problem, batches_of(self._batches[problem.name], self._reports[problem.name])
             )
-            samples[problem.name] = self._decode(problem)
+            decoded = self._decode(problem, all_of_them=self._is_decoded(problem))
+            if self._is_decoded(problem):
+                examples = self._examples[problem.name]
+                answered = sorted(decoded)  # an example whose picture or sound is unreadable has no answer
+                results[problem.name] |= score(
+                    problem, [decoded[index] for index in answered], [examples[index] for index in answered]
+                )
+            samples[problem.name] = self._samples_of(problem, decoded)
         return {"step": step, "results": results, "samples": samples}
 
-    def _decode(self, problem: Problem) -> list[dict]:
-        class_names = problem.source.class_names() if problem.targets == "class" else None
-        examples, found = self._examples[problem.name], {}
-        for data in self._shown[problem.name]:
+    def _decode(self, problem: Problem, all_of_them: bool) -> dict[int, Answer]:
+        """The place of an example among those evaluated -> its greedy answer."""
+        found = {}
+        for data in [self._batches[problem.name]] if all_of_them else self._shown[problem.name]:
             for batch in batches_of(data, self._reports[problem.name]):
                 for index, answer in zip(batch["index"].numpy(), self._predictor.answers(problem, batch)):
                     if index >= 0:  # rows that only fill the batch have a negative index
-                        found[int(index)] = sample_of(problem, answer, examples[int(index)], class_names)
-        return [found[index] for index in sorted(found)]
+                        found[int(index)] = answer
+        return found
+
+    def _samples_of(self, problem: Problem, decoded: dict[int, Answer]) -> list[dict]:
+        class_names = problem.source.class_names() if problem.targets == "class" else None
+        examples = self._examples[problem.name]
+        shown = [index for index in sorted(decoded) if index < self._samples]
+        return [sample_of(problem, decoded[index], examples[index], class_names) for index in shown]
 
 
 def report(found: dict, model_dir: str) -> None:

@@ -41,7 +41,7 @@ def export(
     run_warmup: bool = True,
     say: Callable[[str], None] = lambda line: None,
 ) -> str:
-    """Writes the newest checkpoint of `model_dir` as the next version below `export_dir`; returns its folder.
+    """Writes what `experiment.weights` chooses of `model_dir` as the next version below `export_dir`; returns its folder.
 
     Args:
       only: problems to serve; all of the run without. Only the nets and embeddings they use are kept.

@@ -7,16 +7,14 @@ memory is an estimate: every layer with weights keeps its input and its output, 
 head.
 """
 
-import concurrent.futures
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
-import keras
-
 from t2t_mm.input.buckets import BatchSettings, bucket_shapes
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
+from t2t_mm.run.shapes import without_values
 
 FLOAT = 4  # bytes of a float32
 
@@ -86,18 +84,13 @@ def build_without_weights(
     """
 
     def build():
-        with keras.StatelessScope(initialize_variables=False):
-            built = model(
-                vocabulary_size=vocabulary_size, commands=tuple(commands), num_classes=num_classes, frequency_bins=bins
-            )
-            built.build()
+        built = model(
+            vocabulary_size=vocabulary_size, commands=tuple(commands), num_classes=num_classes, frequency_bins=bins
+        )
+        built.build()
         return built
 
-    # Keras keeps one list per thread of variables without values and initializes all of them when that thread leaves
-    # its next StatelessScope (decoding opens one). For a paper-size model that would allocate gigabytes, so the model
-    # is built in a thread that ends right away.
-    with concurrent.futures.ThreadPoolExecutor(1) as thread:
-        return thread.submit(build).result()
+    return without_values(build)
 
 
 def parameters(model: MultiModel) -> dict[str, int]:

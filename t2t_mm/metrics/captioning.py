@@ -37,6 +37,17 @@ def captions(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
     return {"cider": cider_d(candidates, references), "bleu4": bleu4(candidates, references)}
 
 
+def captions_of_each(predictions: Sequence[str], examples: Sequence[Example]) -> list[dict]:
+    """CIDEr-D of each caption by itself, its n-grams weighed over the whole set; of an image without references nothing."""
+    places = [place for place, example in enumerate(examples) if example.references]
+    candidates = [tokens(predictions[place] or "") for place in places]
+    references = [[tokens(reference) for reference in examples[place].references] for place in places]
+    found: list[dict] = [{} for _ in examples]
+    for place, value in zip(places, cider_d_of_each(candidates, references)):
+        found[place] = {"cider": value}
+    return found
+
+
 def bleu4(candidates: list[list[str]], references: list[list[list[str]]]) -> float:
     """Corpus BLEU-4 (closest reference length) over tokens, in percent."""
     most = max(len(group) for group in references)
@@ -50,6 +61,14 @@ def cider_d(candidates: list[list[str]], references: list[list[list[str]]]) -> f
 
     Document frequencies are counted over the references of this set: in how many images an n-gram occurs.
     """
+    scores = cider_d_of_each(candidates, references)
+    return sum(scores) / len(scores)
+
+
+def cider_d_of_each(candidates: list[list[str]], references: list[list[list[str]]]) -> list[float]:
+    """The summands of `cider_d`, one an image."""
+    if not references:
+        return []
     documents = Counter(
         gram for group in references for gram in {gram for reference in group for gram in _grams(reference)}
     )
@@ -60,7 +79,7 @@ def cider_d(candidates: list[list[str]], references: list[list[list[str]]]) -> f
         mine, length = weigh(candidate), len(candidate)
         similar = [_similarity(mine, weigh(reference), length - len(reference)) for reference in group]
         scores.append(10 * sum(similar) / len(similar))
-    return sum(scores) / len(scores)
+    return scores
 
 
 def _grams(caption: list[str]) -> Counter:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import socket
+from collections.abc import Sequence
 
 import tensorflow as tf
 from absl import logging
@@ -49,18 +50,71 @@ def newest_sound(folder: str) -> str | None:
     Raises:
       RunError: there are checkpoints, and all are damaged.
     """
-    found, damaged = newest_first(folder), []
-    for path in found:
+    found = sound(newest_first(folder))
+    return found[0] if found else None
+
+
+def sound(paths: Sequence[str], count: int = 1) -> list[str]:
+    """The first `count` of the checkpoints that are whole; fewer where there are fewer. Damaged ones are named in the log.
+
+    Raises:
+      RunError: there are checkpoints, and all are damaged.
+    """
+    whole: list[str] = []
+    damaged = []
+    for path in paths:
+        if len(whole) == count:
+            break
         reason = damage(path)
         if reason is None:
-            return path
+            whole.append(path)
+            continue
         damaged.append(f"{path} ({reason})")
         logging.warning("%s is damaged (%s); taking the one before it.", path, reason)
-    if damaged:
+    if damaged and not whole:
         raise RunError(
-            f"Every checkpoint is damaged: {'; '.join(damaged)}. Restore a copy, or move {folder} away to start again."
+            f"Every checkpoint is damaged: {'; '.join(damaged)}. Restore a copy, or move {os.path.dirname(paths[0])} away "
+            "to start again."
         )
-    return None
+    return whole
+
+
+def best_first(model_dir: str) -> list[str]:
+    """Paths of the checkpoints of the best evaluations, the best first."""
+    there = newest_first(best_folder(model_dir))
+    record = _read_best(best_folder(model_dir))
+    if record is None:
+        return there
+    order = [os.path.join(best_folder(model_dir), f"ckpt-{one['step']}") for one in record["kept"]]
+    return [path for path in order if path in there]
+
+
+def _read_best(folder: str) -> dict | None:
+    """What best.json says of the best checkpoints; None where there is none."""
+    try:
+        with tf.io.gfile.GFile(os.path.join(folder, "best.json")) as file:
+            record = json.load(file)
+    except tf.errors.NotFoundError:
+        return None
+    record.setdefault("kept", [{"step": record["step"], "value": record["value"]}])  # one was kept before
+    return record
+
+
+def of_step(model_dir: str, step: int) -> str:
+    """The checkpoint of a step, among the last and the best of a run.
+
+    Raises:
+      RunError: there is none, or it is damaged.
+    """
+    found = {}
+    for folder in (best_folder(model_dir), checkpoints_folder(model_dir)):
+        found |= {int(path.rsplit("-", 1)[1]): path for path in newest_first(folder)}
+    if step not in found:
+        known = ", ".join(map(str, sorted(found))) or "none"
+        raise RunError(f"{model_dir}: no checkpoint of step {step}; those that are kept are of the steps {known}.")
+    if reason := damage(found[step]):
+        raise RunError(f"{found[step]} is damaged ({reason}). Take another step.")
+    return found[step]
 
 
 def saved_text(path: str, name: str) -> str | None:
@@ -78,12 +132,15 @@ class Checkpoints:
     Args:
       keep: how many of the last are kept, besides the best.
       metric: what "best" goes by; see `keep_best`.
+      best: how many of the best are kept.
     """
 
-    def __init__(self, checkpoint: tf.train.Checkpoint, model_dir: str, keep: int = 2, metric: str = ""):
-        if keep < 1:
-            raise RunError(f"keep_checkpoints is {keep}; at least 1 must be kept.")
-        self._checkpoint, self._keep, self._metric = checkpoint, keep, metric
+    def __init__(
+        self, checkpoint: tf.train.Checkpoint, model_dir: str, keep: int = 2, metric: str = "", best: int = 1
+    ):
+        if keep < 1 or best < 1:
+            raise RunError(f"keep is {keep}, keep_best {best}; at least 1 checkpoint must be kept.")
+        self._checkpoint, self._keep, self._metric, self._most = checkpoint, keep, metric, best
         self._folder, self._best_folder = checkpoints_folder(model_dir), best_folder(model_dir)
         for folder in (self._folder, self._best_folder):
             _remove_tree(os.path.join(folder, "part"))  # of a process that was killed
@@ -100,27 +157,33 @@ class Checkpoints:
 
     def best(self) -> dict | None:
         """{"metric", "value", "step"} of the best checkpoint, where there is one by this metric."""
-        try:
-            with tf.io.gfile.GFile(os.path.join(self._best_folder, "best.json")) as file:
-                best = json.load(file)
-        except tf.errors.NotFoundError:
+        best = _read_best(self._best_folder)
+        if best is None or best["metric"] != self._metric:
             return None
-        return best if best["metric"] == self._metric else None
+        return {name: best[name] for name in ("metric", "value", "step")}
 
     def keep_best(self, step: int, value: float, higher_is_better: bool) -> bool:
-        """Writes the checkpoint of `step` as the best one if `value` beats that one's -> whether it did."""
-        best = self.best()
-        if best and (value <= best["value"] if higher_is_better else value >= best["value"]):
+        """Writes the checkpoint of `step` if it is among the best ones -> whether it is the very best.
+
+        Of equal values the earlier one is the better.
+        """
+        before = _read_best(self._best_folder)
+        kept = before["kept"] if before and before["metric"] == self._metric else []
+        # The sort is stable, so that the new one comes after its equals.
+        kept = [one for one in kept if one["step"] != step] + [{"step": step, "value": value}]
+        kept = sorted(kept, key=lambda one: one["value"], reverse=higher_is_better)[: self._most]
+        if step not in [one["step"] for one in kept]:
             return False
         _write(self._checkpoint, self._best_folder, step)
         path = os.path.join(self._best_folder, "best.json")
         with tf.io.gfile.GFile(path + ".part", "w") as file:
-            json.dump({"metric": self._metric, "value": value, "step": step}, file)
+            json.dump({"metric": self._metric, **kept[0], "kept": kept}, file)
         tf.io.gfile.rename(path + ".part", path, overwrite=True)
+        names = {os.path.join(self._best_folder, f"ckpt-{one['step']}") for one in kept}
         for other in newest_first(self._best_folder):
-            if other != os.path.join(self._best_folder, f"ckpt-{step}"):
+            if other not in names:
                 _remove(other)
-        return True
+        return kept[0]["step"] == step
 
 
 def _write(checkpoint: tf.train.Checkpoint, folder: str, step: int) -> None:

@@ -22,6 +22,7 @@ import gin
 from gin import config as gin_config
 from t2t_mm.corpora.plain_text import TextError, decode
 from t2t_mm.run import shipped
+from t2t_mm.run.renamed import RENAMED
 
 _MACRO = "gin.macro"
 _MODULES_BESIDE = "# Modules beside: "  # a line of a saved configuration: a folder whose modules it imports
@@ -49,7 +50,8 @@ def parse(gin_files: Sequence[str], bindings: Sequence[str] = (), last: str = ""
         gin.parse_config_files_and_bindings(list(gin_files), list(bindings), finalize_config=False)
         gin.parse_config(last)
     except (SyntaxError, ValueError, ImportError, AttributeError, NameError, TypeError, OSError) as error:
-        raise ConfigError(without_addresses(" ".join(str(error).split()))) from error
+        message = without_addresses(" ".join(str(error).split()))
+        raise ConfigError(message + _called_now(message)) from error
     macros = {scope for scope, selector in gin_config._CONFIG if selector == _MACRO}
     for (scope, selector), parameters in gin_config._CONFIG.items():
         for name, value in parameters.items():
@@ -121,6 +123,21 @@ def _check_parameter(selector: str, name: str) -> None:
     known = [p.name for p in parameters.values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     if name not in known and name not in _KERAS_ARGUMENTS:
         raise ConfigError(f"{selector} has no parameter {name}{_near(name, known)}")
+
+
+def _called_now(message: str) -> str:
+    """What a binding that Gin refuses may have been meant for: the name that it has now, or one that is near it."""
+    if found := re.search(r"Configurable '([\w.]+)' doesn't have a parameter named '(\w+)'", message):
+        selector, name = found.groups()
+        for before, now in RENAMED.items():
+            if f"{selector}.{name}".endswith(before):
+                return f" It is called {now} now."
+        parameters = inspect.signature(gin_config._REGISTRY.get_match(selector).wrapped).parameters
+        return _near(name, parameters)
+    for before, now in RENAMED.items():
+        if re.search(rf"\b{re.escape(before)}\b", message):
+            return f" It is called {now} now."
+    return ""
 
 
 def _check_type(what: str, selector: str, name: str, value) -> None:

@@ -7,21 +7,25 @@ import importlib.metadata
 import json
 import os
 import platform
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from t2t_mm.corpora.example import CorpusError
 from t2t_mm.input.tokenizer import Tokenizer
-from t2t_mm.run.checkpoints import best_folder, checkpoints_folder, newest_sound
+from t2t_mm.run.checkpoints import best_first, best_folder, checkpoints_folder, newest_first, of_step, sound
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.files import write_json, write_whole
+from t2t_mm.run.weights import Weights
 
 if TYPE_CHECKING:  # an experiment knows nothing of the folder that its run is kept in
     from t2t_mm.experiment import Experiment
     from t2t_mm.model import MultiModel
 
+MOVING_AVERAGES = "averages"  # in a checkpoint: place among all variables -> the weight's moving average
 _PACKAGES = ("tensorflow", "keras", "tensorflow-text", "numpy", "sentencepiece", "sacrebleu", "jiwer")
 
 
@@ -102,41 +106,6 @@ def _check_same(old: dict, new: dict, model_dir: str) -> None:
             )
 
 
-def describe_from(experiment: Experiment, model_dir: str) -> dict:
-    """The description of the model in `model_dir`, for an experiment that starts from its weights.
-
-    Raises:
-      RunError: the model has another vocabulary, or lacks a command, an input or a label set of the experiment.
-    """
-    old, new = load_description(model_dir), experiment.describe()
-    _check_same(old, old | {"vocabulary": new["vocabulary"]}, model_dir)
-    lacking = [f"{name} {value}" for name in ("commands", "inputs") for value in new[name] if value not in old[name]]
-    for name, classes in new["class_names"].items():
-        if old["class_names"].get(name) != classes:
-            lacking.append(f"the {len(classes)} classes of {name}")
-    if new["frequency_bins"] != old["frequency_bins"]:
-        lacking.append(f"{new['frequency_bins']} frequency bins (it has {old['frequency_bins']})")
-    if lacking:
-        raise RunError(
-            f"{model_dir}: its model knows nothing of {', '.join(lacking)}, so this run cannot start from it. Train one on "
-            "problems that have them all."
-        )
-    return {name: old[name] for name in new}
-
-
-def restore_weights(network: MultiModel, model_dir: str) -> str:
-    """The weights and random state of the newest sound checkpoint of another run -> its path.
-
-    Raises:
-      RunError: there is none, or it does not fit the model.
-    """
-    path = newest_sound(checkpoints_folder(model_dir))
-    if path is None:
-        raise RunError(f"{model_dir}: no checkpoint to start from. Train that run first.")
-    restore(tf.train.Checkpoint(variables=all_variables(network)), path)
-    return path
-
-
 def all_variables(network) -> list[tf.Variable]:
     """Every weight and every state of random numbers, in the model's own order, to be saved and restored.
 
@@ -160,10 +129,10 @@ def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
         ) from error
 
 
-def load_trained(experiment: Experiment, model_dir: str, best: bool = False) -> tuple[MultiModel, dict, dict]:
-    """The newest sound checkpoint's model -> model, description, and {"step", "seconds"} of its training.
+def load_trained(experiment: Experiment, model_dir: str) -> tuple[MultiModel, dict, dict]:
+    """The model of the checkpoint that `experiment.weights` chooses.
 
-    best: take the checkpoint of the best evaluation instead.
+    Returns: the model, its description, and {"step", "seconds"} of its training.
 
     Raises:
       RunError: no checkpoint, or one that does not fit the experiment's vocabulary or model.
@@ -172,15 +141,62 @@ def load_trained(experiment: Experiment, model_dir: str, best: bool = False) -> 
     fingerprint = Tokenizer(experiment.vocabulary).fingerprint
     if fingerprint != description["vocabulary"]:
         _check_same(description, {"vocabulary": fingerprint}, model_dir)
-    folder = best_folder(model_dir) if best else checkpoints_folder(model_dir)
-    path = newest_sound(folder)
-    if path is None:
-        how = " with loop.train.eval_steps above 0" if best else ""
-        raise RunError(f"{folder}: no checkpoint yet. Train first with bin/train.py{how}.")
+    paths = chosen_checkpoints(model_dir, experiment.weights)
     network = experiment.build_model(description)
     done, seconds = tf.Variable(0, dtype=tf.int64), tf.Variable(0.0, dtype=tf.float64)
-    restore(tf.train.Checkpoint(variables=all_variables(network), done=done, seconds=seconds), path)
+    restore(tf.train.Checkpoint(variables=all_variables(network), done=done, seconds=seconds), paths[0])
+    if len(paths) > 1 or experiment.weights.moving_average:
+        _assign_means(network, paths, experiment.weights.moving_average)
     return network, description, {"step": int(done), "seconds": float(seconds)}
+
+
+def chosen_checkpoints(model_dir: str, weights: Weights) -> list[str]:
+    """The paths of the sound checkpoints that are chosen, `weights.average` of them; damaged ones are passed over.
+
+    Raises:
+      RunError: there is none, or there are fewer.
+    """
+    if weights.step is not None:
+        return [of_step(model_dir, weights.step)]
+    folder = best_folder(model_dir) if weights.best else checkpoints_folder(model_dir)
+    paths = sound(best_first(model_dir) if weights.best else newest_first(folder), weights.average)
+    if not paths:
+        how = " with settings.Evaluation.every_steps above 0" if weights.best else ""
+        raise RunError(f"{folder}: no checkpoint yet. Train first with bin/train.py{how}.")
+    if len(paths) < weights.average:
+        how = "keep_best" if weights.best else "keep"
+        raise RunError(
+            f"{folder}: {weights.average} checkpoints are to be averaged (weights.Weights.average), and {len(paths)} are "
+            f"there. Average fewer, or train with settings.Checkpointing.{how} = {weights.average}."
+        )
+    return paths
+
+
+def _assign_means(network: MultiModel, paths: Sequence[str], moving_average: bool) -> None:
+    """Gives each weight its mean over checkpoints, or the mean of its moving averages; what is no float stays as it is.
+
+    Raises:
+      RunError: moving averages are wanted of a checkpoint that has none.
+    """
+    readers = [tf.train.load_checkpoint(path) for path in paths]
+    suffix = ".ATTRIBUTES/VARIABLE_VALUE"
+    if moving_average:
+        for path, reader in zip(paths, readers):
+            if not any(name.startswith(f"{MOVING_AVERAGES}/") for name in reader.get_variable_to_shape_map()):
+                raise RunError(
+                    f"{path}: holds no moving averages (weights.Weights.moving_average). Train with settings.Optimizer.ema, "
+                    "for instance 0.999."
+                )
+    for place, variable in enumerate(all_variables(network)):
+        if not variable.dtype.is_floating:
+            continue
+        total = np.zeros(variable.shape, np.float64)
+        for reader in readers:
+            averaged = f"{MOVING_AVERAGES}/{place}/{suffix}"
+            # What is not trained, the moving statistics of batch norm say, has no moving average.
+            use = averaged if moving_average and reader.has_tensor(averaged) else f"variables/{place}/{suffix}"
+            total += reader.get_tensor(use)
+        variable.assign((total / len(readers)).astype(variable.dtype.as_numpy_dtype))
 
 
 def use_folder(experiment: Experiment, model_dir: str) -> Experiment:

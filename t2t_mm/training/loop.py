@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -22,18 +22,21 @@ from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.run.checkpoints import Checkpoints, checkpoints_folder, newest_sound, only_trainer, saved_text, writing
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import (  # fmt: skip
+    MOVING_AVERAGES,
     all_variables,
     check_folder,
-    describe_from,
     prepare_folder,
     restore,
-    restore_weights,
     seed_of,
 )
+from t2t_mm.run.transfer import joined_description, transfer
+from t2t_mm.training import parts
 from t2t_mm.training import strategy as strategies
-from t2t_mm.training.mixing import problems_of_step
+from t2t_mm.training.mixing import BySize, problems_of_step
+from t2t_mm.training.mixing import describe as describe_mixing
 from t2t_mm.training.optimizer import FusedAdam
 from t2t_mm.training.schedule import InverseSquareRoot
+from t2t_mm.training.settings import Checkpointing, Evaluation, Numerics, Objective, Optimizer
 from t2t_mm.training.step import make_train_step, split_batch
 
 
@@ -41,45 +44,20 @@ class Preempted(Exception):
     """SIGTERM arrived; the run is saved and goes on with the same command."""
 
 
-@dataclasses.dataclass(frozen=True)
-class OptimizerSettings:
-    """Adam's constants; the paper names none, these are the 2017 release's.
-
-    label_smoothing is left out of every reported figure; balance_weight multiplies the mixtures' two losses.
-    """
-
-    beta_1: float = 0.85
-    beta_2: float = 0.997
-    epsilon: float = 1e-6
-    clip_norm: float = 2.0
-    label_smoothing: float = 0.1
-    balance_weight: float = 0.01
-
-    def adam(self, learning_rate) -> FusedAdam:
-        """The optimizer; `learning_rate` is a number or a schedule."""
-        return FusedAdam(learning_rate, beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon)
-
-
 def train(
     experiment: Experiment,
     model_dir: str,
     steps: int,
     schedule: Callable = InverseSquareRoot,
-    optimizer: OptimizerSettings = OptimizerSettings(),
-    loss_weights: dict[str, float] | None = None,
-    mixing: str | dict[str, float] = "joint",
+    optimizer: Optimizer = Optimizer(),
+    objective: Objective = Objective(),
+    evaluation: Evaluation = Evaluation(),
+    checkpointing: Checkpointing = Checkpointing(),
+    numerics: Numerics = Numerics(),
+    mixing: str | dict[str, float] | BySize = "joint",
     strategy: Callable = strategies.one,
-    jit_compile: bool = False,
-    precision: str = "float32",
     seed: int = 0,
     log_steps: int = 20,
-    save_steps: int = 500,
-    keep_checkpoints: int = 2,
-    eval_steps: int = 0,
-    eval_examples: int = 256,
-    eval_samples: int = 2,
-    best_metric: str = "log_perplexity",
-    not_finite: str = "stop",
     max_bad_examples: int = 100,
     init_from: str | None = None,
     configuration: Callable[[], str] = lambda: "",
@@ -91,22 +69,16 @@ def train(
     saved. Of several workers the first ("chief") writes and all read, from a `model_dir` that they share.
 
     Args:
-      mixing: which problems a step takes, see `problems_of_step`.
+      schedule: makes the learning rate's schedule.
+      optimizer, objective, evaluation, checkpointing, numerics: groups of settings, see `t2t_mm.training.settings`.
+      mixing: which problems a step takes, see `problems_of_step`; `BySize` takes rates from the number of examples.
       strategy: makes the tf.distribute strategy; one of `t2t_mm.training.strategy`.
-      jit_compile: compile the step with XLA (on one device; a TPU does always). Set `static_shapes` of the batches too.
-      precision: "mixed_bfloat16" multiplies matrices in bfloat16, Keras's mixed precision; gates, softmax, norms,
-        depthwise convolutions, embeddings' gradients and the loss stay float32. So do weights and checkpoints: evaluation
-        and export compute in float32 after either, only the evaluation during training as the training does.
-      log_steps, save_steps: steps between two lines of progress, between two checkpoints.
-      keep_checkpoints: how many of the last are kept, besides the best.
-      eval_steps: steps between two evaluations on the dev sets, 0 for none; `eval_examples` of each problem, of which
-        `eval_samples` are decoded too.
-      best_metric: what the best checkpoint goes by, see `periodic.Metric`.
-      not_finite: what a loss or gradient that is not finite does: "stop", or "skip" the step's update, which is
-        counted and logged with the problem's name.
-      init_from: the folder of another run, whose newest sound checkpoint gives a new run its weights; the optimizer
-        starts anew. The model is then that run's, with all its commands and modality nets.
       seed: of data order, weights and all that is drawn. A run goes on with the seed it was begun with.
+      log_steps: steps between two lines of progress.
+      max_bad_examples: how many unusable examples of one problem are left out; one more ends the run.
+      init_from: the folder of another run, whose newest sound checkpoint gives a new run its weights, as far as there
+        are any (see `t2t_mm.run.transfer`); the optimizer starts anew. The model then has the commands, inputs and label
+        sets of both runs.
       configuration: called once all is built; its text is saved as `config.gin`. An error it raises stops the run.
 
     Raises:
@@ -124,78 +96,110 @@ def train(
         raise RunError(
             f"batches.images is {batches.images}, less than the {replicas} replicas; each needs an example. Raise it."
         )
-    if not_finite not in ("stop", "skip"):
-        raise RunError(f'not_finite is {not_finite!r}; it must be "stop" or "skip".')
-    if jit_compile and replicas > 1:
+    if numerics.jit_compile and replicas > 1:
         raise RunError("jit_compile is for one device: XLA cannot compile what replicas exchange inside a step.")
     names = [problem.name for problem in experiment.problems]
-    problems_of_step(names, mixing, 1, seed)  # a bad mixing stops here
-    metric, chief = periodic.Metric(best_metric, names), strategies.is_chief(strategy)
+    if not isinstance(mixing, BySize):
+        problems_of_step(names, mixing, 1, seed)  # a bad mixing stops here
+    weights = objective.weights(names)
+    metric = periodic.Metric(evaluation.best_metric, names, evaluation.lower_is_better)
+    chief = strategies.is_chief(strategy)
     try:
         learning_rate = schedule()
     except ValueError as error:
         raise RunError(str(error)) from error
+    if experiment.weights.moving_average and not optimizer.ema:
+        raise RunError(
+            "weights.Weights.moving_average is True, but no moving average is kept; set settings.Optimizer.ema, for "
+            "instance to 0.999."
+        )
     for line in strategies.describe(strategy, experiment.problems, batches):
         logging.info("%s", line)
 
     with contextlib.ExitStack() as stack:
         if chief:
             stack.enter_context(only_trainer(model_dir))
-        description = describe_from(experiment, init_from) if init_from else experiment.describe()
+        description = joined_description(experiment, init_from) if init_from else experiment.describe()
         check_folder(model_dir, description)
 
         # Data.
         tokenizer = Tokenizer(experiment.vocabulary)
-        streams, reports = {}, {}
+        streams, reports, sizes = {}, {}, {}
         for problem in experiment.problems:
             report = reports[problem.name] = Report(problem.name, max_bad_examples)
             examples = load_examples(problem, "train", report)
             logging.info("%s: %d training examples", problem.name, len(examples))
+            sizes[problem.name] = len(examples)
             streams[problem.name] = make_batches(
                 problem, examples, tokenizer, experiment.audio, batches, report,
                 training=True, seed=seed, replicas=replicas,
             )  # fmt: skip
         iterators = {name: iter(stream) for name, stream in streams.items()}
+        for line in describe_mixing(mixing, sizes, steps * optimizer.accumulate):
+            logging.info("%s", line)
+        drawn_by = mixing.rates(sizes) if isinstance(mixing, BySize) else mixing
 
         # Model and optimizer.
         with strategy.scope():
-            network = experiment.build_model(description, precision)
-            adam = optimizer.adam(learning_rate)
-            adam.build(network.trainable_variables)
+            network = experiment.build_model(description, numerics.precision)
+            factors = parts.rate_factors(network, optimizer.rates)
+            # What is frozen gets no gradient, no part in the norm that is clipped, and no moments.
+            frozen = tf.Variable(json.dumps(parts.freeze(network, factors)), trainable=False)
+            trained = network.trainable_variables
+            adam = optimizer.adam(learning_rate, [factors[v.path.split("/", 1)[1]] for v in trained])
+            adam.build(trained)
         done = tf.Variable(0, dtype=tf.int64, trainable=False)
         seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         # The state of the data is that of batches of these sizes.
         layout = tf.Variable(json.dumps(dataclasses.asdict(batches), default=str), trainable=False)
         logging.info("%d problems, %d parameters", len(names), network.count_params())
+        for line in parts.describe(network, factors):
+            logging.info("%s", line)
         train_step = make_train_step(
-            strategy, network, adam, experiment.problems,
-            {name: (loss_weights or {}).get(name, 1.0) for name in names},
-            optimizer.clip_norm, optimizer.label_smoothing, optimizer.balance_weight,
+            strategy, network, adam, experiment.problems, weights,
+            optimizer.clip_norm, objective.label_smoothing, objective.balance_weight,
             {name: stream.element_spec for name, stream in streams.items()},
-            batches.static_shapes, jit_compile, seed,
+            batches.static_shapes, numerics.jit_compile, seed, accumulate=optimizer.accumulate,
+            clip_each=optimizer.clip_each,
         )  # fmt: skip
         dev_set = None
-        if eval_steps:
-            dev_set = periodic.DevSet(experiment, network, eval_examples, eval_samples, max_bad_examples)
+        if evaluation.every_steps:
+            dev_set = periodic.DevSet(
+                experiment, network, evaluation.examples, evaluation.samples, max_bad_examples, metric
+            )
 
         # Restore.
         state = {"variables": all_variables(network), "optimizer": adam, "done": done, "seconds": seconds}
+        places = {id(variable.value): str(place) for place, variable in enumerate(network.variables)}
+        averages = {places[id(v.value)]: average.value for v, average in zip(trained, adam.averages())}
+        state |= {MOVING_AVERAGES: averages} if averages else {}
         if newest := newest_sound(checkpoints_folder(model_dir)):
+            check_optimizer(newest, frozen, averages)
             restore_run(newest, state, iterators, layout)
         elif init_from:
-            logging.info("Starting from the weights of %s", restore_weights(network, init_from))
+            for line in transfer(network, description, experiment, init_from).lines():
+                logging.info("%s", line)
 
         # Write, now that nothing can be refused any more.
         if chief:
             text = configuration()
             with writing(model_dir):
                 prepare_folder(model_dir, experiment, description, text, seed, int(done))
-        checkpoint = tf.train.Checkpoint(**state, iterators=iterators, layout=layout)
-        checkpoints = Checkpoints(checkpoint, model_dir, keep_checkpoints, metric.name) if chief else None
+        checkpoint = tf.train.Checkpoint(**state, iterators=iterators, layout=layout, frozen=frozen)
+        checkpoints = None
+        if chief:
+            keep, keep_best = checkpointing.keep, checkpointing.keep_best
+            checkpoints = Checkpoints(checkpoint, model_dir, keep, metric.name, keep_best)
         writer = tf.summary.create_file_writer(os.path.join(model_dir, "events")) if chief else None
         progress = Progress(steps, int(done), float(seconds), writer, adam)
         workers = strategies.Workers(strategy)
         workers.check_same(int(done), "the step of the newest checkpoint (they must share model_dir)")
+
+        def exhausted() -> bool:
+            """Whether the last `patience` evaluations brought nothing better; all workers say the same."""
+            best = checkpoints.best() if chief and evaluation.patience else None
+            too_long = best is not None and int(done) - best["step"] >= evaluation.patience * evaluation.every_steps
+            return bool(evaluation.patience) and bool(workers.any(int(too_long)))
 
         def save():
             seconds.assign(progress.seconds())
@@ -204,24 +208,30 @@ def train(
 
         # Step, log, evaluate, save.
         stop = stack.enter_context(StopSignals())
-        if not progress.finished():
+        ended = exhausted()  # an earlier start of this run ended so
+        if not progress.finished() and not ended:
             trace(train_step, stop)
-        while not progress.finished():
+        while not progress.finished() and not ended:
             step = int(done) + 1
-            batch = {
-                name: next_batch(iterators[name], reports[name])
-                for name in problems_of_step(names, mixing, step, seed)
-            }
+            micro_batches = [
+                {
+                    name: next_batch(iterators[name], reports[name])
+                    for name in problems_of_step(names, drawn_by, (step - 1) * optimizer.accumulate + number, seed)
+                }
+                for number in range(1, optimizer.accumulate + 1)
+            ]
             with workers.named_if_gone():
-                figures, norm = train_step(split_batch(strategy, batch))
-                progress.check(step, figures, norm, not_finite)
+                shares = [split_batch(strategy, batch) for batch in micro_batches]
+                figures, norm = train_step(shares if optimizer.accumulate > 1 else shares[0])
+                progress.check(step, figures, norm, numerics.not_finite)
                 stopped = workers.any(stop.requested)
             done.assign(step)
-            progress.count(step, batch)
+            progress.count(step, micro_batches)
             if step % log_steps == 0 or step == 1 or progress.finished():
                 progress.log(figures, norm)
-            if dev_set and step % eval_steps == 0:
-                found = dev_set.evaluate(step)
+            if dev_set and step % evaluation.every_steps == 0:
+                with averaged(trained, adam) if experiment.weights.moving_average else contextlib.nullcontext():
+                    found = dev_set.evaluate(step)
                 value = metric(found["results"])
                 if chief:
                     with writing("the events for TensorBoard"):
@@ -229,14 +239,54 @@ def train(
                     seconds.assign(progress.seconds())
                     if math.isfinite(value) and checkpoints.keep_best(step, value, metric.higher_is_better):
                         logging.info("step %d is the best so far by %s: %.4f", step, metric.name, value)
-            if step % save_steps == 0 or progress.finished() or stopped:
+                ended = exhausted()
+            if step % checkpointing.every_steps == 0 or progress.finished() or stopped or ended:
                 save()
             if stopped and not progress.finished():
                 logging.info("Stopped and saved at step %d; the same command goes on from here.", step)
                 if stop.requested != signal.SIGINT:
                     raise Preempted(f"stopped by SIGTERM and saved at step {step}; the same command goes on from here.")
                 break
+        if ended and not progress.finished():
+            logging.info(
+                "Ended at step %d of %d: nothing better by %s in the last %d evaluations. The best checkpoint is kept "
+                "(--best).", int(done), steps, metric.name, evaluation.patience,
+            )  # fmt: skip
     return network
+
+
+@contextlib.contextmanager
+def averaged(trained: Sequence[keras.Variable], adam: FusedAdam):
+    """The weights are their moving averages within."""
+    before = [variable.numpy() for variable in trained]
+    for variable, average in zip(trained, adam.averages()):
+        variable.assign(average.numpy())
+    try:
+        yield
+    finally:
+        for variable, value in zip(trained, before):
+            variable.assign(value)
+
+
+def check_optimizer(path: str, frozen: tf.Variable, averages: dict) -> None:
+    """Checks that a run goes on with what Adam has kept of each weight.
+
+    Raises:
+      RunError: other parts are frozen now, whose moments Adam lacks, or the moving averages came or went.
+    """
+    had = any(name.startswith(f"{MOVING_AVERAGES}/") for name, _ in tf.train.list_variables(path))
+    if had != bool(averages):
+        raise RunError(
+            f"{path}: was written {'with' if had else 'without'} moving averages of the weights. Set Optimizer.ema as it "
+            "was, or start a new run from it with --init_from."
+        )
+    saved, now = json.loads(saved_text(path, "frozen") or "[]"), json.loads(frozen.numpy().decode())
+    if saved != now:
+        count = len(set(saved) ^ set(now))
+        raise RunError(
+            f"{path}: {count} weights were frozen and are not now, or the other way round. A run keeps what it froze; "
+            "start a new one from it with --init_from, or set Optimizer.rates back."
+        )
 
 
 def restore_run(path: str, state: dict, iterators: dict, layout: tf.Variable) -> None:
@@ -332,7 +382,7 @@ class Progress:
             raise RunError(
                 f"{losses}: the loss or its gradient is not finite at step {step}. The last checkpoint is from before; "
                 "lower the schedule's peak learning rate or clip_norm and start the same command again, or set "
-                'loop.train.not_finite = "skip".'
+                'settings.Numerics.not_finite = "skip".'
             )
         for name in broken:
             self._skipped[name] = self._skipped.get(name, 0) + 1
@@ -348,13 +398,13 @@ class Progress:
     def finished(self) -> bool:
         return self.step >= self._steps
 
-    def count(self, step: int, batch: dict) -> None:
+    def count(self, step: int, micro_batches: Sequence[dict]) -> None:
         self.step = step
         if step == self._first + 1:  # it traced graphs, and says nothing about the steps to come
             self._since = time.monotonic()
             return
         self._steps_since += 1
-        self._examples += sum(int(part["targets"].shape[0]) for part in batch.values())
+        self._examples += sum(int(part["targets"].shape[0]) for batch in micro_batches for part in batch.values())
 
     def log(self, figures: dict, norm) -> None:
         """One line on the screen and, where there is a writer, the figures for TensorBoard."""

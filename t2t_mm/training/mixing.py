@@ -1,5 +1,8 @@
 """Selects the problems that take part in a training step."""
 
+import dataclasses
+from collections.abc import Mapping
+
 import numpy as np
 
 from t2t_mm.run.errors import RunError
@@ -9,7 +12,63 @@ class MixingError(RunError):
     """Raised for an invalid `mixing`."""
 
 
-def problems_of_step(names: list[str], mixing: str | dict[str, float], step: int, seed: int) -> list[str]:
+@dataclasses.dataclass(frozen=True)
+class BySize:
+    """Rates that follow the number of training examples n: proportional to min(n, limit)^(1/temperature).
+
+    (Raffel et al. 2019, arXiv 1910.10683, 3.5.2; Arivazhagan et al. 2019, arXiv 1907.05019.)
+
+    Attributes:
+      temperature: 1 draws every example equally often; a higher one favours small problems, until all problems have one
+        rate. Between 0 and 1 it favours large ones.
+      limit: what a problem counts for at most; None for no limit.
+
+    Raises:
+      MixingError: a value is not positive.
+    """
+
+    temperature: float = 1.0
+    limit: int | None = None
+
+    def __post_init__(self):
+        if not self.temperature > 0:
+            raise MixingError(f"BySize.temperature is {self.temperature!r}; it must be above 0.")
+        if self.limit is not None and self.limit < 1:
+            raise MixingError(f"BySize.limit is {self.limit!r}; it must be at least 1.")
+
+    def rates(self, sizes: Mapping[str, int]) -> dict[str, float]:
+        """Problem -> rate, which sum to 1. sizes: problem -> number of its training examples."""
+        counts = {name: size if self.limit is None else min(size, self.limit) for name, size in sizes.items()}
+        # By their logarithms: a low temperature would raise thousands to a power beyond all floats.
+        logs = np.log(np.array(list(counts.values()), float)) / self.temperature
+        shares = np.exp(logs - logs.max())
+        return dict(zip(counts, (shares / shares.sum()).tolist()))
+
+
+def describe(mixing: "str | Mapping[str, float] | BySize", sizes: Mapping[str, int], steps: int) -> list[str]:
+    """A line for each problem: its examples, its rate, and how many of the batches of a run are its own.
+
+    Where every step takes all problems there are no rates, and no lines.
+
+    Args:
+      sizes: problem -> number of its training examples.
+      steps: batches of the run, those of all problems together.
+    """
+    if mixing == "joint":
+        return []
+    if isinstance(mixing, str):
+        rates = {name: 1 / len(sizes) for name in sizes}
+    else:
+        rates = mixing.rates(sizes) if isinstance(mixing, BySize) else dict(mixing)
+    total = sum(rates.values())
+    return [
+        f"Mixing: {name}, {size:,} examples, rate {100 * rates[name] / total:.1f}%, "
+        f"about {steps * rates[name] / total:,.0f} of {steps:,} batches"
+        for name, size in sizes.items()
+    ]
+
+
+def problems_of_step(names: list[str], mixing: str | Mapping[str, float], step: int, seed: int) -> list[str]:
     """Returns the problems of a training step.
 
     Args:
@@ -27,8 +86,10 @@ def problems_of_step(names: list[str], mixing: str | dict[str, float], step: int
         return names
     if mixing == "round_robin":
         return [names[(step - 1) % len(names)]]
-    if not isinstance(mixing, dict):
-        raise MixingError(f'mixing is {mixing!r}; it must be "joint", "round_robin" or a dict of problem -> rate.')
+    if not isinstance(mixing, Mapping):
+        raise MixingError(
+            f'mixing is {mixing!r}; it must be "joint", "round_robin", a dict of problem -> rate, or @mixing.BySize().'
+        )
     if set(mixing) != set(names):
         raise MixingError(f"mixing has rates for {', '.join(mixing)}; the problems are {', '.join(names)}.")
     rates = np.array([mixing[name] for name in names], float)

@@ -27,6 +27,7 @@ def make_train_step(
     jit_compile: bool = False,
     seed: int = 0,
     at_once: int | None = None,
+    accumulate: int = 1,
     clip_each: bool = False,
 ) -> Callable:
     """A compiled function: problem name -> batch (per replica) in, figures out, after one Adam update.
@@ -44,8 +45,9 @@ def make_train_step(
       seed: of all that a step draws; with the number of the update it says what is drawn.
       at_once: number of problems whose gradients are computed at the same time, on one replica. Each is a chain of
         small operations, which leaves one of two cores waiting half of the time. None: `strategy.problems_at_once`.
-
-      clip_each: see `loop.OptimizerSettings.clip`.
+      accumulate: how many micro-batches make an update. Above 1 the function takes a list of so many dicts of batches,
+        one after the other; their gradients and figures are averaged.
+      clip_each: see `settings.Optimizer`.
 
     Returns: the function; its result is a dict problem -> {"loss", "accuracy", …, "finite"}, and the gradients' global
       norm. "finite" is 1 where the problem's loss and gradients are.
@@ -66,14 +68,16 @@ def make_train_step(
     workers = concurrent.futures.ThreadPoolExecutor(at_once) if at_once > 1 and replicas == 1 else None
     traced = set()
 
-    def arguments(name, batch):
-        """What the problem's function of gradients takes, at the next update."""
-        draw = int(optimizer.iterations.numpy()) * len(problems) + numbers[name]
+    def arguments(name, batch, micro=0):
+        """What the problem's function of gradients takes, for a micro-batch of the next update."""
+        draw = (int(optimizer.iterations.numpy()) * accumulate + micro) * len(problems) + numbers[name]
         command = model.command_id(of_name[name].command)
         return batch, tf.constant(command), tf.constant(weights[name]), tf.constant([seed, draw])
 
-    def gradients(batches):
-        calls = {name: functools.partial(gradients_of[name], *arguments(name, batch)) for name, batch in batches.items()}
+    def gradients(batches, micro=0):
+        calls = {
+            name: functools.partial(gradients_of[name], *arguments(name, batch, micro)) for name, batch in batches.items()
+        }
         chains = _chains([of_name[name] for name in calls])
         in_order = lambda chain: {name: calls[name]() for name in chain}  # noqa: E731
         results = workers.map(in_order, chains) if workers and traced.issuperset(calls) else map(in_order, chains)
@@ -81,23 +85,29 @@ def make_train_step(
         traced.update(calls)
         return [results[name][0] for name in batches], {name: results[name][1] for name in batches}
 
-    def exchanged(gradients):  # a list of tensors -> their means over the replicas
-        if replicas == 1:
-            return gradients
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
-
-    def total(found):
+    def summed(found):
         totals = {}  # arguments of a graph lie on no device: what is exchanged must be computed here
         for of_problem in found:
-            if clip_each:
-                own, _ = tf.clip_by_global_norm(exchanged([tf.identity(x) for x in of_problem.values()]), clip_norm)
-                of_problem = dict(zip(of_problem, own))
             for index, gradient in of_problem.items():
                 totals[index] = totals[index] + gradient if index in totals else tf.identity(gradient)
+        return totals
+
+    def averaged(gradients):  # a list of tensors -> their means over the micro-batches and the replicas
+        if accumulate > 1:
+            gradients = [gradient / accumulate for gradient in gradients]
+        if replicas > 1:
+            context = tf.distribute.get_replica_context()
+            gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
+        return gradients
+
+    def clipped(of_problem):
+        gradients = averaged([tf.identity(gradient) for gradient in of_problem.values()])
+        return dict(zip(of_problem, tf.clip_by_global_norm(gradients, clip_norm)[0]))
+
+    def total(found):
+        totals = summed([clipped(of_problem) for of_problem in found] if clip_each else found)
         totals = [totals[i] if i in totals else tf.zeros_like(v.value) for i, v in enumerate(variables)]
-        if clip_each:
-            return totals, tf.linalg.global_norm(totals)
-        return tf.clip_by_global_norm(exchanged(totals), clip_norm)
+        return (totals, tf.linalg.global_norm(totals)) if clip_each else tf.clip_by_global_norm(averaged(totals), clip_norm)
 
     def apply(totals):
         optimizer.apply_gradients(zip(totals, variables))
@@ -115,13 +125,36 @@ def make_train_step(
         tf.cond(sound, applied, lambda: False)
         return norm
 
+    @functools.partial(tf.function, jit_compile=jit_compile or None, autograph=False)
+    def add(found):
+        return strategy.run(summed, args=(found,))
+
     def step(batches):
-        found, figures = gradients(batches)
+        if accumulate == 1:
+            found, figures = gradients(batches)
+        else:
+            sums, parts = {}, []
+            for micro, part in enumerate(batches):
+                more, shown = gradients(part, micro)
+                for name, of_problem in zip(part, more):
+                    sums[name] = add([sums[name], of_problem]) if name in sums else of_problem
+                parts.append(shown)
+            found, figures = list(sums.values()), _means(parts)
         return figures, update(found, tf.stack([values["finite"] for values in figures.values()]))
 
     # Their traces can be counted, and each part measured.
     step.functions, step.arguments, step.update = gradients_of, arguments, update
     return step
+
+
+def _means(parts: Sequence[dict]) -> dict:
+    """Problem -> its figures, averaged over the micro-batches that it is in; "finite" only where all were."""
+    figures: dict = {}
+    for name in dict.fromkeys(name for part in parts for name in part):
+        found = [part[name] for part in parts if name in part]
+        figures[name] = {key: tf.reduce_mean(tf.stack([one[key] for one in found]), axis=0) for key in found[0]}
+        figures[name]["finite"] = tf.reduce_min(tf.stack([one["finite"] for one in found]))
+    return figures
 
 
 def _chains(problems: Sequence[Problem]) -> list[list[str]]:

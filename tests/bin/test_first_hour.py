@@ -1,6 +1,8 @@
 """What someone meets first: help, misspelt flags, missing files. Nothing of it may wait for TensorFlow."""
 
+import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -67,6 +69,10 @@ def test_help_is_quick():
         ("inspect_model.py", ["--model_dir=nowhere"], "nowhere holds no trained model"),
         ("inspect_model.py", [], "Give either --gin_file or --model_dir."),
         ("benchmark.py", ["meo"], "did you mean moe"),
+        ("score.py", [], "Give --model_dir and --output to score a run, or --answers"),
+        ("score.py", ["--model_dir=nowhere", "--output=x"], "nowhere holds no trained model"),
+        ("score.py", ["--answers=nowhere.jsonl"], "nowhere.jsonl: no such file."),
+        ("score.py", ["--answers=README.md"], "README.md:1: not JSON"),
         ("build_vocabulary.py", ["--gin_file=nowhere.gin"], "No configuration file nowhere.gin"),
         ("make_mini.py", ["--root=x", "--gin_param=corpora.Sizes.piars=3"], "piars"),
     ],
@@ -89,6 +95,36 @@ def test_missing_files_and_wrong_names_need_no_tensorflow(name, flags, message, 
 def test_a_runs_problems_and_a_users_files_are_checked_first(name, flags, message, run):
     done = command(name, f"--model_dir={run}", *flags)
     assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+
+
+LOADING = {
+    "decode.py": ["--problem=coco", "--input=x"], "evaluate.py": [], "export.py": ["--export_dir=x"],
+    "score.py": ["--output=x"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name, flags", LOADING.items())
+def test_every_command_that_loads_a_model_takes_best_and_step(name, flags, run):
+    text = command(name, "--help").stdout
+    assert "--[no]best: Take the checkpoint of the best evaluation" in text and "--step: Take the checkpoint of" in text
+    text = " ".join(text.split())
+    assert re.search(r"--step: .*?\(a non-negative integer\)", text)
+    done = command(name, f"--model_dir={run}", *flags, "--best", "--step=3")
+    assert done.returncode == 1 and done.stderr.startswith(f"{name}: ") and "Traceback" not in done.stderr
+    if name != "decode.py":  # which looks for its input first
+        assert "Either --best or --step, not both." in done.stderr
+
+
+def test_another_systems_answers_are_scored_without_a_run_and_without_tensorflow(tmp_path):
+    path = tmp_path / "theirs.jsonl"
+    path.write_text('{"reference": "a red cup", "answer": "a red cup"}\n{"reference": "a cat", "answer": "the cat"}\n')
+    flags = f"--answers={path}", "--metric=wer", "--metric=exact_match", f"--output={tmp_path}/scores.json"
+    done = command("score.py", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "wer\t20.00" in done.stdout and "exact_match\t50.00" in done.stdout and "examples\t2" in done.stdout
+    assert json.loads((tmp_path / "scores.json").read_text())["substitutions"] == 1
+    done = command("score.py", f"--answers={path}")
+    assert done.returncode == 1 and "lies in no run and names no problem" in done.stderr and "--metric=bleu" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["decode.py", "evaluate.py", "export.py", "predict.py", "prepare_data.py"])

@@ -7,11 +7,14 @@ import tensorflow as tf
 
 from t2t_mm.run.checkpoints import (
     Checkpoints,
+    best_first,
+    best_folder,
     checkpoints_folder,
     damage,
     newest_first,
     newest_sound,
     only_trainer,
+    sound,
 )  # fmt: skip
 from t2t_mm.run.errors import RunError
 from tests.training import tiny_run
@@ -102,6 +105,19 @@ def test_the_best_outlives_the_last(checkpoints, weight, tmp_path):
     assert again.best() == {"metric": "log_perplexity", "value": 3.0, "step": 2}
     other = Checkpoints(tf.train.Checkpoint(weight=weight), str(tmp_path), 2, "token_accuracy")
     assert other.best() is None and other.keep_best(5, 0.1, higher_is_better=True)
+
+
+def test_the_best_few_are_kept_in_their_order(weight, tmp_path):
+    checkpoints = Checkpoints(tf.train.Checkpoint(weight=weight), str(tmp_path), 1, "bleu", best=2)
+    found = []
+    for step, bleu in ((1, 10.0), (2, 30.0), (3, 20.0), (4, 30.0), (5, 5.0)):
+        saved(checkpoints, weight, step)
+        found.append(checkpoints.keep_best(step, bleu, higher_is_better=True))
+    assert found == [True, True, False, False, False]  # of equals the earlier one is the better
+    assert [value(path) for path in best_first(str(tmp_path))] == [2, 4]
+    assert checkpoints.best() == {"metric": "bleu", "value": 30.0, "step": 2}
+    cut(os.path.join(best_folder(str(tmp_path)), "ckpt-2.data-00000-of-00001"))
+    assert [value(path) for path in sound(best_first(str(tmp_path)), 2)] == [4]
 
 
 def test_two_trainers_on_one_folder(tmp_path):

@@ -9,6 +9,8 @@ import pytest
 import gin
 from t2t_mm.model import MultiModel
 from t2t_mm.run import config
+from t2t_mm.run.renamed import RENAMED
+from t2t_mm.training import mixing
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 HEADER = """from __gin__ import dynamic_registration
@@ -209,6 +211,47 @@ def test_an_unused_macro_is_found_before_anything_is_built(tmp_path):
 def test_no_macro_of_the_runs_is_unused(files):
     config.parse(files)
     config.check_macros()
+
+
+LOOP = "from __gin__ import dynamic_registration\nfrom t2t_mm.training import loop\nfrom t2t_mm.training import settings\n"
+
+
+@pytest.mark.parametrize("before, now", RENAMED.items())
+def test_an_old_name_says_what_it_is_called_now(tmp_path, before, now):
+    value = "" if before.count(".") > 1 else "loop.train.optimizer = @"
+    call = "()" if value else " = 1"
+    write(tmp_path, old_gin=f"{LOOP}{value}{before}{call}\n", new_gin=f"{LOOP}{value}{now}{call}\n")
+    with pytest.raises(config.ConfigError, match=rf"It is called {now} now\.$"):
+        config.parse([str(tmp_path / "old.gin")])
+    with pytest.raises(config.ConfigError, match=rf"It is called {now} now\.$"):
+        config.parse(["gin/runs/joint_mini.gin"], [f"{value}{before}{call}"])
+    try:
+        config.parse([str(tmp_path / "new.gin")])
+    except config.ConfigError as error:  # some take no number; all are known
+        assert f"{now} is 1; it must be" in str(error).replace("t2t_mm.training.", "")
+
+
+def test_mixing_by_size_is_reached_from_gin(tmp_path):
+    write(tmp_path, mine_gin="""
+from __gin__ import dynamic_registration
+from t2t_mm.training import loop
+from t2t_mm.training import mixing
+include 'gin/runs/joint_mini.gin'
+loop.train.mixing = @mixing.BySize()
+mixing.BySize.temperature = 2.0
+""")
+    config.parse([str(tmp_path / "mine.gin")])
+    assert config.configured(mixing.BySize)() == mixing.BySize(temperature=2.0)
+    with pytest.raises(config.ConfigError, match="near it: temperature"):
+        config.parse([str(tmp_path / "mine.gin")], ["mixing.BySize.temprature = 2.0"])
+
+
+def test_a_misspelt_setting_of_a_group_names_what_is_near_and_a_value_out_of_range_is_refused():
+    run = ["gin/runs/joint_mini.gin"]
+    with pytest.raises(config.ConfigError, match="a parameter named 'evry_steps'.*; near it: every_steps"):
+        config.parse(run, ["settings.Evaluation.evry_steps = 3"])
+    with pytest.raises(config.ConfigError, match="settings.Evaluation.every_steps is 2.5; it must be int"):
+        config.parse(run, ["settings.Evaluation.every_steps = 2.5"])
 
 
 def test_messages_have_no_addresses():

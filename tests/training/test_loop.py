@@ -1,6 +1,8 @@
 """The joint loop on a corpus of a few lines: same seed same run, killed and resumed the same run, bad input named."""
 
+import dataclasses
 import functools
+import json
 import os
 import re
 from types import SimpleNamespace
@@ -10,6 +12,8 @@ import pytest
 import tensorflow as tf
 
 from t2t_mm.corpora.example import CorpusError, Example, TooManyBadExamples
+from t2t_mm.evaluation import answers, evaluate, periodic
+from t2t_mm.evaluation.periodic import Metric
 from t2t_mm.experiment import Experiment
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.vocabulary import build_vocabulary
@@ -19,11 +23,14 @@ from t2t_mm.layers.moe import MixtureOfExperts
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 from t2t_mm.problems import paper
+from t2t_mm.run.checkpoints import best_first
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import load_description, load_trained
+from t2t_mm.run.weights import Weights
 from t2t_mm.training import loop
-from t2t_mm.training.mixing import MixingError, problems_of_step
+from t2t_mm.training.mixing import BySize, MixingError, problems_of_step
 from t2t_mm.training.schedule import InverseSquareRoot
+from t2t_mm.training.settings import Checkpointing, Evaluation, Numerics, Objective, Optimizer
 from tests.training import tiny_run
 
 
@@ -35,6 +42,7 @@ def eagerly():
     tf.config.run_functions_eagerly(False)
 
 
+EVERY_2 = Checkpointing(every_steps=2)
 ENGLISH = [f"the {a} {b} sees a {c}" for a in ("old", "red") for b in ("cat", "dog", "bird") for c in ("car", "tree")]
 
 
@@ -75,7 +83,7 @@ def small_model(depth, **settings):
     )
 
 
-def train(corpora, name, steps, problems=None, depth=16, positions=128, **settings):
+def train(corpora, name, steps, problems=None, depth=16, positions=128, moving_average=False, **settings):
     problems = problems or problems_of(corpora)
     vocabulary = corpora / "vocabulary.model"
     if not vocabulary.exists():
@@ -83,10 +91,10 @@ def train(corpora, name, steps, problems=None, depth=16, positions=128, **settin
     model = functools.partial(small_model, depth)
     batches = BatchSettings(positions=positions, shuffle=8, max_length=32)
     return loop.train(
-        Experiment(problems, str(vocabulary), model, batches),
+        Experiment(problems, str(vocabulary), model, batches, weights=Weights(moving_average=moving_average)),
         str(corpora / name),
         steps,
-        **{"schedule": functools.partial(InverseSquareRoot, 1e-2, 5), "save_steps": 2, **settings},
+        **{"schedule": functools.partial(InverseSquareRoot, 1e-2, 5), "checkpointing": EVERY_2, **settings},
     )
 
 
@@ -104,28 +112,156 @@ def test_a_step_that_is_not_finite_is_skipped_counted_and_named(corpora, caplog)
     caplog.set_level("INFO", logger="absl")
     huge = functools.partial(InverseSquareRoot, 1e38, 1)
     once = weights(train(corpora, "once", 1, schedule=huge))
-    thrice = weights(train(corpora, "thrice", 3, schedule=huge, not_finite="skip"))
+    thrice = weights(train(corpora, "thrice", 3, schedule=huge, numerics=Numerics(not_finite="skip")))
     np.testing.assert_array_equal(thrice, once)
     assert re.search(r"step 3 updates nothing: .*So far: (wmt_en_de|reversal) 2", caplog.text)
     with pytest.raises(RunError, match="not_finite is 'go on'"):
-        train(corpora, "other", 1, not_finite="go on")
+        train(corpora, "other", 1, numerics=Numerics(not_finite="go on"))
 
 
 def test_the_dev_set_is_evaluated_and_the_best_kept(corpora, caplog):
     caplog.set_level("INFO", logger="absl")
-    settings = {"eval_steps": 2, "eval_examples": 5, "eval_samples": 1, "best_metric": "reversal/token_accuracy"}
-    last = train(corpora, "run", 3, **settings)
+    evaluation = Evaluation(every_steps=2, examples=5, samples=1, best_metric="reversal/token_accuracy")
+    last = train(corpora, "run", 3, evaluation=evaluation)
     assert "wmt_en_de: evaluated on the first 5 of 12 dev examples" in caplog.text
     assert re.search(r"step 2, log-perplexity on dev:  wmt_en_de \d\.\d+  reversal \d", caplog.text)
     assert "step 2 is the best so far by reversal/token_accuracy" in caplog.text
-    experiment = Experiment(problems_of(corpora), str(corpora / "vocabulary.model"), functools.partial(small_model, 16))
-    best, _, state = load_trained(experiment, str(corpora / "run"), best=True)
+    best, _, state = load_trained(experiment_of(corpora, best=True), str(corpora / "run"))
     assert state["step"] == 2 and not np.array_equal(weights(best), weights(last))
     (path,) = (corpora / "run" / "events" / "dev_in_training").iterdir()
     tags = {value.tag for event in tf.compat.v1.train.summary_iterator(str(path)) for value in event.summary.value}
     assert {"wmt_en_de/log_perplexity", "wmt_en_de/sample_1", "reversal/sample_1"} <= tags
     with pytest.raises(RunError, match="best_metric is 'bleu'; it must be one of log_perplexity"):
-        train(corpora, "other", 1, best_metric="bleu")
+        train(corpora, "other", 1, evaluation=Evaluation(best_metric="bleu"))
+
+
+def experiment_of(corpora, **weights):
+    model = functools.partial(small_model, 16)
+    return Experiment(problems_of(corpora), str(corpora / "vocabulary.model"), model, weights=Weights(**weights))
+
+
+def test_best_by_a_metric_of_decoded_answers(corpora, caplog):
+    caplog.set_level("INFO", logger="absl")
+    evaluation = Evaluation(every_steps=1, examples=3, samples=1, best_metric="wmt_en_de/bleu")
+    train(corpora, "run", 2, evaluation=evaluation)
+    assert re.search(r"step 1 is the best so far by wmt_en_de/bleu: \d", caplog.text)
+    tags = []
+    for path in (corpora / "run" / "events" / "dev_in_training").iterdir():
+        tags += [value.tag for event in tf.compat.v1.train.summary_iterator(str(path)) for value in event.summary.value]
+    assert tags.count("wmt_en_de/bleu") == 2 and "wmt_en_de/sample_1" in tags and "wmt_en_de/sample_2" not in tags
+    assert "reversal/exact_match" not in tags  # decoded only where it is asked for
+    evaluation = Evaluation(every_steps=1, examples=3, best_metric="wmt_en_de/blue")
+    with pytest.raises(RunError, match="best_metric is 'wmt_en_de/blue'; wmt_en_de has the metrics bleu, log_perplexity"):
+        train(corpora, "other", 1, evaluation=evaluation)
+    assert not (corpora / "other").exists()
+
+
+def test_an_evaluation_writes_every_answer_and_the_file_has_its_score(corpora):
+    train(corpora, "run", 1)
+    folder = str(corpora / "answers")
+    found = evaluate.evaluate(
+        experiment_of(corpora), str(corpora / "run"), decoding=evaluate.Decoding(max_length=6), answers_folder=folder
+    )
+    assert set(os.listdir(folder)) == {"wmt_en_de.jsonl", "reversal.jsonl"}
+    for problem in problems_of(corpora):
+        file = answers.read(os.path.join(folder, f"{problem.name}.jsonl"))
+        assert file.problem == problem.name and len(file.examples) == len(ENGLISH)
+        assert [example.inputs for example in file.examples] == ENGLISH
+        scores = answers.score(problem.metrics, file.predictions, file.examples)
+        assert scores and scores.items() <= found["results"][problem.name].items()
+    with open(os.path.join(folder, "reversal.jsonl"), encoding="utf-8") as lines:
+        nats = [json.loads(line)["log_perplexity"] for line in lines]
+    assert np.mean(nats) == pytest.approx(found["results"]["reversal"]["log_perplexity"], rel=0.1)
+
+
+def test_a_metric_knows_which_way_is_better():
+    ways = {"log_perplexity": False, "a/wer": False, "a/bleu": True, "a/own": True}
+    assert {name: Metric(name, ["a"]).higher_is_better for name in ways} == ways
+    assert not Metric("a/own", ["a"], lower_is_better=True).higher_is_better
+    assert Metric("a/bleu", ["a"]).decoded == ("a", "bleu") and Metric("a/token_accuracy", ["a"]).decoded is None
+
+
+def test_a_run_ends_early_when_nothing_gets_better(corpora, caplog):
+    """An untrained model has no answer right, in the first evaluation and in all others."""
+    caplog.set_level("INFO", logger="absl")
+    evaluation = Evaluation(every_steps=1, examples=2, samples=0, best_metric="reversal/exact_match", patience=2)
+    settings = {"evaluation": evaluation, "checkpointing": Checkpointing(every_steps=100)}
+    train(corpora, "run", 9, **settings)
+    assert "Ended at step 3 of 9: nothing better by reversal/exact_match in the last 2 evaluations" in caplog.text
+    _, _, state = load_trained(experiment_of(corpora), str(corpora / "run"))
+    assert state["step"] == 3
+    caplog.clear()
+    train(corpora, "run", 9, **settings)  # the same command again
+    assert "Ended at step 3 of 9" in caplog.text and "step 4/9" not in caplog.text
+    train(corpora, "run", 9, **{**settings, "evaluation": dataclasses.replace(evaluation, patience=3)})
+    assert "Ended at step 4 of 9" in caplog.text
+    with pytest.raises(RunError, match="patience is 2, without evaluations"):
+        Evaluation(patience=2)
+
+
+def test_the_checkpoint_of_a_step_is_loaded_or_those_that_are_there_are_named(corpora):
+    train(corpora, "run", 4)
+    for step in (2, 4):
+        assert load_trained(experiment_of(corpora, step=step), str(corpora / "run"))[2]["step"] == step
+    with pytest.raises(RunError, match="run: no checkpoint of step 3; those that are kept are of the steps 2, 4."):
+        load_trained(experiment_of(corpora, step=3), str(corpora / "run"))
+    with pytest.raises(RunError, match="best: no checkpoint yet.*settings.Evaluation.every_steps above 0"):
+        load_trained(experiment_of(corpora, best=True), str(corpora / "run"))
+    with pytest.raises(RunError, match="Either the best checkpoint or that of step 2"):
+        Weights(best=True, step=2)
+
+
+def test_the_mean_of_checkpoints_and_of_the_best(corpora):
+    evaluation = Evaluation(every_steps=2, examples=2, samples=0)
+    checkpointing = Checkpointing(every_steps=2, keep=2, keep_best=2)
+    train(corpora, "run", 6, evaluation=evaluation, checkpointing=checkpointing)
+    folder = str(corpora / "run")
+    load = lambda **chosen: weights(load_trained(experiment_of(corpora, **chosen), folder)[0])  # noqa: E731
+    four, six = load(step=4), load(step=6)
+    np.testing.assert_allclose(load(average=2), (four + six) / 2, atol=1e-7)
+    assert not np.allclose(four, six, atol=1e-4)
+    kept = [int(path.rsplit("-", 1)[1]) for path in best_first(folder)]
+    assert len(kept) == 2
+    np.testing.assert_allclose(load(best=True, average=2), (load(step=kept[0]) + load(step=kept[1])) / 2, atol=1e-7)
+    np.testing.assert_array_equal(load(best=True), load(step=kept[0]))
+    with pytest.raises(RunError, match="3 checkpoints are to be averaged .* and 2 are there.*Checkpointing.keep = 3"):
+        load(average=3)
+    with pytest.raises(RunError, match="holds no moving averages .*settings.Optimizer.ema"):
+        load(moving_average=True)
+    with pytest.raises(RunError, match="Weights.average is 2, but step 4 is one checkpoint"):
+        Weights(average=2, step=4)
+
+
+def test_the_moving_average_is_evaluated_saved_and_goes_on(corpora, caplog):
+    """With decay, an update from two batches, a frozen part: the average of what moves, the weights of what does not."""
+    caplog.set_level("INFO", logger="absl")
+    optimizer = Optimizer(ema=0.9, weight_decay=0.01, accumulate=2, rates={"language_in": 0})
+    settings = {
+        "optimizer": optimizer, "mixing": {"wmt_en_de": 1, "reversal": 1}, "log_steps": 1,
+        "evaluation": Evaluation(every_steps=4, examples=3, samples=0),
+    }  # fmt: skip
+    whole = train(corpora, "whole", 4, moving_average=True, **settings)
+    evaluated = re.search(r"step 4, log-perplexity on dev:  (.*)", caplog.text)[1]
+    train(corpora, "parts", 2, moving_average=True, **settings)
+    parts = train(corpora, "parts", 4, moving_average=True, **settings)
+    np.testing.assert_array_equal(weights(parts), weights(whole))
+    folder = str(corpora / "parts")
+    load = lambda **chosen: load_trained(experiment_of(corpora, **chosen), folder)[0]  # noqa: E731
+    plain, moving = load(), load(moving_average=True)
+    np.testing.assert_array_equal(weights(load_trained(experiment_of(corpora, moving_average=True), str(corpora / "whole"))[0]),
+                                  weights(moving))  # fmt: skip
+    assert not np.allclose(weights(plain), weights(moving), atol=1e-4)
+    np.testing.assert_array_equal(plain.language_in.embedding.numpy(), moving.language_in.embedding.numpy())
+    caplog.clear()
+    # The figures during training were those of the moving average.
+    for model, same in ((moving, True), (plain, False)):
+        found = periodic.DevSet(experiment_of(corpora), model, 3, 0, 9).evaluate(4)["results"]
+        shown = "  ".join(f"{name} {figures['log_perplexity']:.3f}" for name, figures in found.items())
+        assert (shown == evaluated) == same
+    with pytest.raises(RunError, match="ckpt-4: was written with moving averages"):
+        train(corpora, "parts", 6, **{**settings, "optimizer": dataclasses.replace(optimizer, ema=0.0)})
+    with pytest.raises(RunError, match="no moving average is kept; set settings.Optimizer.ema"):
+        train(corpora, "parts", 6, moving_average=True)
 
 
 def test_bad_lines_beyond_the_threshold_stop_the_run(corpora):
@@ -153,8 +289,11 @@ def test_a_trained_model_is_loaded_whole(corpora):
 
 def test_a_run_in_bfloat16_learns_and_leaves_a_float32_model(corpora, caplog):
     caplog.set_level("INFO", logger="absl")
-    settings = {"precision": "mixed_bfloat16", "log_steps": 1, "eval_steps": 12, "eval_examples": 4, "eval_samples": 1}
-    train(corpora, "run", 12, schedule=functools.partial(InverseSquareRoot, 1e-2, 3), save_steps=12, **settings)
+    train(
+        corpora, "run", 12, schedule=functools.partial(InverseSquareRoot, 1e-2, 3), log_steps=1,
+        numerics=Numerics(precision="mixed_bfloat16"), checkpointing=Checkpointing(every_steps=12),
+        evaluation=Evaluation(every_steps=12, examples=4, samples=1),
+    )  # fmt: skip
     losses = [float(loss) for loss in re.findall(r"step \d+/12  .*reversal (\d\.\d+)", caplog.text)]
     assert len(losses) == 12 and max(losses[-2:]) < losses[0] - 0.5
     assert re.search(r"step 12, log-perplexity on dev:  wmt_en_de \d", caplog.text)
@@ -162,7 +301,7 @@ def test_a_run_in_bfloat16_learns_and_leaves_a_float32_model(corpora, caplog):
     loaded, _, _ = load_trained(experiment, str(corpora / "run"))
     assert loaded.encoder.compute_dtype == loaded.decoder.blocks[0].compute_dtype == "float32"
     with pytest.raises(RunError, match="precision is 'float16'; it must be one of float32, mixed_bfloat16"):
-        train(corpora, "other", 1, precision="float16")
+        train(corpora, "other", 1, numerics=Numerics(precision="float16"))
 
 
 def test_another_vocabulary_than_the_checkpoints_is_refused(corpora):
@@ -211,6 +350,13 @@ def test_one_problem_a_step_trains(corpora):
     train(corpora, "robin", 3, mixing="round_robin", log_steps=1)
 
 
+def test_mixing_by_size_tells_the_counts_and_is_drawn(corpora, caplog):
+    caplog.set_level("INFO", logger="absl")
+    train(corpora, "sized", 3, mixing=BySize(temperature=2.0), log_steps=1)
+    assert "Mixing: reversal, 12 examples, rate 50.0%, about 2 of 3 batches" in caplog.text
+    assert len(re.findall(r"step \d/3  (?:reversal|wmt_en_de) \d\.\d+  \|", caplog.text)) == 3
+
+
 def test_a_problem_named_twice_is_refused(corpora):
     with pytest.raises(RunError, match="twice"):
         train(corpora, "twice", 1, problems=[paper.wmt_en_de(str(corpora))] * 2)
@@ -249,7 +395,7 @@ def everything(folder):
     "settings, error",
     [
         ({"depth": 8}, "does not fit this configuration"),
-        ({"not_finite": "go on"}, "not_finite"),
+        ({"objective": Objective({"wmt_de_en": 2.0})}, "loss_weights names wmt_de_en; the problems"),
         ({"mixing": "roundrobin"}, "roundrobin"),
         ({"schedule": functools.partial(InverseSquareRoot, -1.0)}, "peak"),
         ({"init_from": "nowhere"}, "nowhere"),

@@ -85,6 +85,25 @@ def test_gradients_of_weighted_losses_are_summed_and_clipped():
         np.testing.assert_allclose(old - variable.numpy(), 0.5 * gradient, atol=1e-5)
 
 
+def test_gradients_of_micro_batches_are_averaged():
+    """With SGD, an update from two micro-batches is the mean of the updates from each."""
+    ends, batches = [], [{"one": batch(1)}, {"one": batch(2), "two": batch(3)}]
+    for given in (batches[:1], batches[1:], batches):
+        keras.utils.set_random_seed(3)
+        model = small_model(mixtures=False)
+        sgd = keras.optimizers.SGD(1.0)
+        sgd.build(model.trainable_variables)
+        step = make_train_step(
+            tf.distribute.get_strategy(), model, sgd, PROBLEMS, {"one": 1.0, "two": 1.0}, 1e9, 0.0, 0.0,
+            {"one": SIGNATURE, "two": SIGNATURE}, accumulate=len(given),
+        )  # fmt: skip
+        figures, _ = step(given if len(given) > 1 else given[0])
+        assert int(sgd.iterations) == 1
+        ends.append([v.numpy() for v in model.trainable_variables] + [float(figures["one"]["loss"])])
+    for first, second, both in zip(*ends):
+        np.testing.assert_allclose(both, (first + second) / 2, atol=1e-5)
+
+
 def test_loss_falls_for_every_problem():
     model, batches = small_model(), {"one": batch(1), "two": batch(2)}
     adam = keras.optimizers.Adam(1e-2)

@@ -89,7 +89,7 @@ def start():
 
 
 def test_killed_at_random_moments_a_run_has_the_losses_of_the_whole_run(folder, start):
-    settings, any_step = {"steps": 14, "save_steps": 2}, re.compile(r"step \d+/14")
+    settings, any_step = {"steps": 14, "checkpointing": {"every_steps": 2}}, re.compile(r"step \d+/14")
     whole = start(folder, "whole", **settings)
     run, moment = start(folder, "parts", **settings), random.Random()
     run.until_step(2)
@@ -114,7 +114,7 @@ def test_killed_at_random_moments_a_run_has_the_losses_of_the_whole_run(folder, 
     assert losses(folder, "parts") == expected
 
 
-EVALUATION = {"eval_steps": 3, "eval_examples": 4, "eval_samples": 1}
+EVALUATION = {"evaluation": {"every_steps": 3, "examples": 4, "samples": 1}}
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,8 @@ def free_port():
 
 def test_two_workers_have_the_losses_of_one_and_one_that_dies_is_named(folder, start, one_replica):
     cluster = [f"localhost:{free_port()}" for _ in range(2)]
-    settings = {"steps": 1000, "save_steps": 2, "noise": False, "strategy": "multi_worker", "compiled": True}
+    settings = {"steps": 1000, "noise": False, "strategy": "multi_worker", "compiled": True}
+    settings["checkpointing"] = {"every_steps": 2}
     chief, other = (start(folder, "workers", cluster, index, **settings) for index in range(2))
     chief.until_step(3)
     other.end(signal.SIGKILL)

@@ -1,7 +1,8 @@
 """A tiny joint run as a process of its own, for the tests that kill one or need two: `tiny_run.py FOLDER NAME JSON`.
 
-JSON holds settings of `loop.train`, and "strategy", "devices" (how many CPUs to see), "noise" and "compiled". Corpus and
-vocabulary lie in FOLDER; steps are run on one thread, so that equal runs have equal sums, and eagerly unless "compiled".
+JSON holds settings of `loop.train` (a group of them as an object of its own), and "strategy", "devices" (how many CPUs to
+see), "noise" and "compiled". Corpus and vocabulary lie in FOLDER; steps are run on one thread, so that equal runs have equal
+sums, and eagerly unless "compiled".
 """
 
 import contextlib
@@ -21,11 +22,13 @@ from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.layers.attention import AttentionBlock
 from t2t_mm.layers.convolution import ConvBlock
 from t2t_mm.layers.moe import MixtureOfExperts
+from t2t_mm.modalities.categorical import CategoricalOutput
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 from t2t_mm.run.errors import RunError
 from t2t_mm.training import loop, strategy
 from t2t_mm.training.schedule import InverseSquareRoot
+from t2t_mm.training.settings import Checkpointing, Evaluation
 
 ENGLISH = [f"the {a} {b} sees a {c}" for a in ("old", "red") for b in ("cat", "dog", "bird") for c in ("car", "tree")]
 
@@ -48,14 +51,17 @@ PROBLEMS = (
 
 def tiny_model(noise=True, **settings):
     return MultiModel(
-        depth=8,
-        encoder_blocks=1,
-        mixer_blocks=0,
-        decoder_blocks=1,
-        conv_block=functools.partial(ConvBlock, dropout=0.1 if noise else 0.0),
-        attention_block=functools.partial(AttentionBlock, heads=2, convs=1),
-        mixture=functools.partial(MixtureOfExperts, num_experts=3, chosen=2, hidden=8, gate_noise=noise),
-        **settings,
+        **{
+            "depth": 8,
+            "encoder_blocks": 1,
+            "mixer_blocks": 0,
+            "decoder_blocks": 1,
+            "conv_block": functools.partial(ConvBlock, dropout=0.1 if noise else 0.0),
+            "attention_block": functools.partial(AttentionBlock, heads=2, convs=1),
+            "mixture": functools.partial(MixtureOfExperts, num_experts=3, chosen=2, hidden=8, gate_noise=noise),
+            "categorical": functools.partial(CategoricalOutput, widths=(8, 8)),
+            **settings,
+        }
     )
 
 
@@ -95,6 +101,9 @@ def main(folder, name, text):
         chosen = getattr(strategy, settings["strategy"])
         on_all = [f"CPU:{index}" for index in range(len(several))]
         settings["strategy"] = functools.partial(chosen, on_all) if chosen is strategy.mirrored else chosen
+    for group, kind in (("evaluation", Evaluation), ("checkpointing", Checkpointing)):
+        if group in settings:
+            settings[group] = kind(**settings[group])
     try:
         train(folder, name, **settings)
     except RunError as error:

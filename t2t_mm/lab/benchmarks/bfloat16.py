@@ -24,6 +24,7 @@ from t2t_mm.run.files import write_json
 from t2t_mm.run.precision import PRECISIONS, layers_of
 from t2t_mm.training import loop
 from t2t_mm.training.schedule import InverseSquareRoot
+from t2t_mm.training.settings import Checkpointing, Numerics
 
 _FIGURES = "figures.json"
 
@@ -45,8 +46,8 @@ class Training:
     def __call__(self, precision: str, seed: int, model_dir: str) -> None:
         """Trains a model and writes its figures on the dev sets, computed in float32, to the folder."""
         trained = loop.train(
-            self.experiment, model_dir, self.steps, self.schedule, precision=precision, seed=seed, save_steps=50,
-            keep_checkpoints=1,
+            self.experiment, model_dir, self.steps, self.schedule, seed=seed,
+            checkpointing=Checkpointing(every_steps=50, keep=1), numerics=Numerics(precision=precision),
         )  # fmt: skip
         write_json(os.path.join(model_dir, _FIGURES), _dev_figures(self.experiment, self.examples, trained))
 

@@ -10,6 +10,7 @@ import numpy as np
 from t2t_mm.experiment import Experiment
 from t2t_mm.run.checkpoints import checkpoints_folder, newest_first
 from t2t_mm.training import loop
+from t2t_mm.training.settings import Checkpointing, Evaluation
 
 MIB = 2**20
 
@@ -44,8 +45,9 @@ def run(experiment: Experiment, steps: int = 2000, every: int = 200, seconds: fl
         watcher.start()
         try:
             loop.train(
-                experiment, folder, steps, log_steps=100, save_steps=every, eval_steps=every, eval_examples=16
-            )
+                experiment, folder, steps, log_steps=100,
+                evaluation=Evaluation(every_steps=every, examples=16), checkpointing=Checkpointing(every_steps=every),
+            )  # fmt: skip
         finally:
             done.set()
             watcher.join()

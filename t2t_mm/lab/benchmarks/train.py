@@ -17,7 +17,7 @@ from t2t_mm.lab import inspection
 from t2t_mm.lab.benchmarks.timing import both_passes, matmul_peak, seconds, wait
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
-from t2t_mm.training.loop import OptimizerSettings
+from t2t_mm.training.settings import Objective, Optimizer
 from t2t_mm.training.step import make_train_step
 
 
@@ -79,12 +79,12 @@ def open_streams(problems: Sequence[Problem], experiment: Experiment) -> tuple[d
 
 def train_step(network, problems, signatures, **compilation):
     """A step as `loop.train` makes it, with its optimizer, on one device. compilation: see `make_train_step`."""
-    settings = OptimizerSettings()
+    settings, objective = Optimizer(), Objective()
     optimizer = settings.adam(1e-3)
     optimizer.build(network.trainable_variables)
     return make_train_step(
         tf.distribute.get_strategy(), network, optimizer, problems, {problem.name: 1.0 for problem in problems},
-        settings.clip_norm, settings.label_smoothing, settings.balance_weight, signatures, **compilation,
+        settings.clip_norm, objective.label_smoothing, objective.balance_weight, signatures, **compilation,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ SAMPLES = 3
 
 
 def score(experiment: Experiment, model_dir: str, decoding: Decoding | None = Decoding(), baselines: bool = False) -> dict:
-    """Scores the newest valid checkpoint of `model_dir` on the dev and test sets of the experiment's problems.
+    """Scores what `experiment.weights` chooses of `model_dir` on the dev and test sets of the experiment's problems.
 
     Args:
       decoding: settings for decoding answers; None skips all decoded metrics.

@@ -1,0 +1,195 @@
+"""Files of answers: every decoded answer of a set beside its input and reference, one JSON object a line.
+
+    {"problem": "wmt_en_de", "split": "test", "origin": "test.en:1", "input": "The cat sleeps.",
+     "reference": "Die Katze schläft.", "answer": "Die Katze läuft.", "score": {"bleu": 35.4}, "log_perplexity": 0.41}
+
+Texts are as they are, trees linearised ("(S (NP NN )NP )S"). Where the target is a class, "answer" and "reference" are names
+and "ranked" has the likeliest names in order. "references" has all accepted answers where there are several. An example that
+could not be read has "skipped", the reason, in place of an answer. Scoring needs "reference" and "answer" alone (of trees
+"input", too), so that another system's answers can be scored likewise.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from t2t_mm.corpora.example import Example
+from t2t_mm.metrics.captioning import captions, captions_of_each
+from t2t_mm.metrics.classification import top_k
+from t2t_mm.metrics.parsing import bracket_f1
+from t2t_mm.metrics.recognition import wer
+from t2t_mm.metrics.translation import bleu
+from t2t_mm.problem import Problem
+from t2t_mm.run.errors import RunError
+from t2t_mm.run.files import write_whole
+
+RANKED = 5  # classes that a line names
+
+def exact_match(predictions: Sequence, examples: Sequence[Example]) -> dict:
+    """The share of answers that are the reference, letter by letter, in percent; of no examples none."""
+    if not len(examples):
+        return {}
+    return {"exact_match": 100 * float(np.mean([p == e.targets for p, e in zip(predictions, examples)]))}
+
+
+METRICS: dict[str, Callable] = {
+    "bleu": bleu, "wer": wer, "captions": captions, "brackets": bracket_f1, "classes": top_k, "exact_match": exact_match,
+}  # fmt: skip
+# A metric that weighs each example by the whole set has a function of its own for the single ones.
+_OF_EACH: dict[Callable, Callable] = {captions: captions_of_each}
+
+
+def score(metrics: Sequence[Callable], predictions: Sequence, examples: Sequence[Example]) -> dict:
+    """All metrics over decoded answers, the share of exact matches where there are no metrics; of no examples none."""
+    if not len(examples):
+        return {}
+    return {key: value for metric in metrics or [exact_match] for key, value in metric(predictions, examples).items()}
+
+
+def score_each(metrics: Sequence[Callable], predictions: Sequence, examples: Sequence[Example]) -> list[dict]:
+    """The figures of each example by itself, {metric: number}; the mean over a set is not the set's figure."""
+    found: list[dict] = [{} for _ in examples]
+    for metric in metrics or [exact_match]:
+        if metric in _OF_EACH:
+            single = _OF_EACH[metric](predictions, examples)
+        else:
+            single = [metric([p], [e]) for p, e in zip(predictions, examples)]
+        for figures, one in zip(found, single):
+            figures |= {key: value for key, value in one.items() if isinstance(value, int | float)}
+    return found
+
+
+def lines(
+    problem: Problem,
+    split: str,
+    answers: Sequence,
+    examples: Sequence[Example],
+    class_names: Sequence[str] | None,
+    skipped: Mapping[str, str],
+    log_perplexity: Mapping[int, float],
+) -> list[dict]:
+    """The objects of a file.
+
+    Args:
+      answers: of each example what `Predictor.answers` gives, None where it could not be read.
+      class_names: where the target is a class.
+      skipped: origin -> why an example has no answer.
+      log_perplexity: place of an example -> nats per token.
+    """
+    pairs = [(answer, example) for answer, example in zip(answers, examples) if answer is not None]
+    scores = iter(score_each(problem.metrics, [answer for answer, _ in pairs], [example for _, example in pairs]))
+    found = []
+    for place, (answer, example) in enumerate(zip(answers, examples)):
+        line: dict[str, Any] = {
+            "problem": problem.name, "split": split, "origin": example.origin, "input": example.inputs,
+            "reference": class_names[int(example.targets)] if class_names else example.targets,
+        }  # fmt: skip
+        if example.references:
+            line["references"] = list(example.references)
+        if answer is None:
+            line["skipped"] = skipped.get(example.origin, "it has no answer")
+        elif class_names:
+            order = np.argsort(-np.asarray(answer), kind="stable")[:RANKED]
+            line |= {"answer": class_names[order[0]], "ranked": [class_names[index] for index in order]}
+        else:
+            line["answer"] = answer
+        if answer is not None:
+            line["score"] = {name: round(float(value), 4) for name, value in next(scores).items()}
+        if place in log_perplexity:
+            line["log_perplexity"] = round(log_perplexity[place], 4)
+        found.append(line)
+    return found
+
+
+def write(path: str, found: Sequence[dict]) -> None:
+    """Writes the objects, one a line, the file whole or not at all."""
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    write_whole(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in found))
+
+
+@dataclasses.dataclass(frozen=True)
+class Read:
+    """What `read` finds.
+
+    predictions and examples are as metrics take them. problem: what the lines say, "" where they say nothing or differ.
+    skipped: how many lines have no answer because their example could not be read.
+    """
+
+    predictions: list
+    examples: list[Example]
+    problem: str
+    skipped: int
+
+
+def read(path: str, classes: bool | None = None) -> Read:
+    """Reads a file of answers, of this package or of another system. A missing answer (null) counts as an empty one.
+
+    Args:
+      classes: whether references are names of classes; None takes the presence of "ranked" for it.
+
+    Raises:
+      RunError: the file is missing, no JSON lines or lacks a field; says which line.
+    """
+    found = []
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            for number, text in enumerate(file, start=1):
+                if text.strip():
+                    found.append((number, _parsed(f"{path}:{number}", text)))
+    except OSError as error:
+        raise RunError(f"{path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}).") from error
+    used = [(number, line) for number, line in found if "skipped" not in line]
+    if not used:
+        raise RunError(f"{path}: holds no answer.")
+    if classes is None:
+        classes = any("ranked" in line for _, line in used)
+    names = sorted({name for _, line in used for name in [line["reference"], *_ranked(line)]}) if classes else []
+    predictions, examples = [], []
+    for number, line in used:
+        target = line["reference"]
+        if classes:
+            predictions.append(_scores(names, line))
+            target = names.index(target)
+        else:
+            predictions.append(line["answer"] or "")
+        references = tuple(line.get("references", ()))
+        examples.append(Example(line.get("input", ""), target, f"{path}:{number}", references))
+    problems = {line.get("problem", "") for _, line in used}
+    return Read(predictions, examples, problems.pop() if len(problems) == 1 else "", len(found) - len(used))
+
+
+def _parsed(where: str, text: str) -> dict:
+    try:
+        line = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RunError(f"{where}: not JSON ({error.msg}). A file of answers has an object a line.") from error
+    if not isinstance(line, dict):
+        raise RunError(f"{where}: not an object but {type(line).__name__}.")
+    if "skipped" in line:
+        return line
+    for name, kinds in (("reference", (str,)), ("answer", (str, type(None)))):
+        if name not in line:
+            raise RunError(f'{where}: lacks "{name}"; it has {", ".join(line) or "nothing"}.')
+        if not isinstance(line[name], kinds):
+            raise RunError(f'{where}: "{name}" is {line[name]!r}; it must be a text.')
+    return line
+
+
+def _ranked(line: dict) -> list[str]:
+    """Names of classes, the likeliest first."""
+    return line.get("ranked") or ([line["answer"]] if line["answer"] else [])
+
+
+def _scores(names: Sequence[str], line: dict) -> np.ndarray:
+    """Scores [classes] that rank them as a line does; of those that it does not name, the right one comes last."""
+    scores = np.full(len(names), -1.0)
+    scores[names.index(line["reference"])] = -2.0
+    for place, name in enumerate(_ranked(line)):
+        scores[names.index(name)] = float(len(names) - place)
+    return scores

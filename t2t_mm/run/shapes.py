@@ -1,0 +1,20 @@
+"""A model whose variables have paths and shapes, but no values."""
+
+import concurrent.futures
+from collections.abc import Callable
+
+import keras
+
+
+def without_values(build: Callable):
+    """What `build` makes, a model or layer with its weights, without memory for the weights' values."""
+
+    def stateless():
+        with keras.StatelessScope(initialize_variables=False):
+            return build()
+
+    # Keras keeps one list per thread of variables without values and initializes all of them when that thread leaves
+    # its next StatelessScope (decoding opens one). For a paper-size model that would allocate gigabytes, so the model
+    # is built in a thread that ends right away.
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        return thread.submit(stateless).result()

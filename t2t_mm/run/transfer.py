@@ -1,0 +1,208 @@
+"""Starting a run from the weights of another one whose problems, vocabulary or number of experts may differ."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+
+from t2t_mm.input.tokenizer import Tokenizer
+from t2t_mm.run.checkpoints import checkpoints_folder, newest_sound
+from t2t_mm.run.errors import RunError
+from t2t_mm.run.folder import load_description, use_folder
+from t2t_mm.run.shapes import without_values
+
+if TYPE_CHECKING:  # an experiment knows nothing of the runs it starts from
+    from t2t_mm.experiment import Experiment
+    from t2t_mm.model import MultiModel
+
+_KEY = "variables/{}/.ATTRIBUTES/VARIABLE_VALUE"
+_FEW = 6  # so many names are spelled out; of more their number is given
+
+
+def joined_description(experiment: Experiment, model_dir: str) -> dict:
+    """The description of a model that starts from the one in `model_dir` and learns the problems of `experiment`.
+
+    It has the commands, inputs and label sets of both, so that what the other run has learned is not lost, and the
+    vocabulary of `experiment`. A label set that both have by one name has the classes of `experiment`.
+
+    Raises:
+      RunError: `model_dir` holds no run.
+    """
+    old, new = load_description(model_dir), experiment.describe()
+    return {
+        "vocabulary": new["vocabulary"],
+        "commands": sorted({*old["commands"], *new["commands"]}),
+        "inputs": sorted({*old["inputs"], *new["inputs"]}),
+        "class_names": {**old["class_names"], **new["class_names"]},
+        "frequency_bins": (new if "audio" in new["inputs"] else old)["frequency_bins"],
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Transfer:
+    """What became of the weights of another run.
+
+    Attributes:
+      path: the checkpoint that they come from.
+      kept, new, dropped: names of parts of the model, and of rows within them (commands, pieces, classes, experts).
+    """
+
+    path: str
+    kept: list[str]
+    new: list[str]
+    dropped: list[str]
+
+    def lines(self) -> list[str]:
+        """The report that is printed before the first step."""
+        found = [f"Starting from the weights of {self.path}"]
+        for what in ("kept", "new", "dropped"):
+            found.append(f"  {what + ':':8} {'; '.join(getattr(self, what)) or 'nothing'}")
+        return found
+
+
+def transfer(network: MultiModel, description: dict, experiment: Experiment, model_dir: str) -> Transfer:
+    """Gives `network` the weights of the newest sound checkpoint of another run, as far as there are any.
+
+    Rows of the embeddings and of the output net of language are matched by their pieces, those of the commands and of
+    the classes by their names, experts by their number; rows that the other run lacks keep their initial values. All
+    other weights are matched by their path.
+
+    Args:
+      description: of `network`, see `joined_description`.
+      model_dir: folder of the other run; its layers are taken to be built as the layers of `network` are.
+
+    Raises:
+      RunError: there is no checkpoint, or its weights have other shapes; nothing has been changed then.
+    """
+    path = newest_sound(checkpoints_folder(model_dir))
+    if path is None:
+        raise RunError(f"{model_dir}: no checkpoint to start from. Train that run first.")
+    before, old = use_folder(experiment, model_dir), load_description(model_dir)
+    theirs = without_values(lambda: before.build_model(old)).variables
+    places = {_path(variable): place for place, variable in enumerate(theirs) if not _is_random_state(variable)}
+    reader = tf.train.load_checkpoint(path)
+    shapes = reader.get_variable_to_shape_map()
+    if len(theirs) != sum(bool(re.fullmatch(r"variables/\d+/\.ATTRIBUTES/VARIABLE_VALUE", key)) for key in shapes):
+        raise RunError(
+            f"{model_dir}: its model has other layers than this configuration (the number of blocks, or a part left "
+            f"out), so this run cannot start from it. Take the model's settings from {model_dir}/config.gin."
+        )
+    old_names = _Names(old, _pieces(before.vocabulary))
+    new_names = _Names(description, _pieces(experiment.vocabulary))
+    changes, assigned, untouched = _Changes(), [], []
+    for variable in network.variables:
+        name, shape = _path(variable), tuple(variable.shape)
+        if _is_random_state(variable):  # the new run draws its own numbers
+            continue
+        if name not in places:
+            untouched.append(name)
+            continue
+        key = _KEY.format(places[name])
+        found = new_names.of(name, shape)
+        if found is None:
+            _check(shape == tuple(shapes[key]), name, shapes[key], shape, model_dir)
+            assigned.append((variable, key, None))
+            continue
+        axis, what, names = found
+        _, _, names_before = old_names.of(name, tuple(shapes[key]))
+        rest, rest_before = (tuple(np.delete(sizes, axis)) for sizes in (shape, shapes[key]))
+        _check(rest == rest_before and len(names_before) == shapes[key][axis], name, shapes[key], shape, model_dir)
+        places_before = {row: place for place, row in enumerate(names_before)}
+        pairs = [(place, places_before[row]) for place, row in enumerate(names) if row in places_before]
+        changes.note(what, names_before, names)
+        assigned.append((variable, key, (axis, pairs)))
+    for variable, key, rows in assigned:
+        value = reader.get_tensor(key)
+        if rows is not None:
+            axis, pairs = rows
+            whole = np.moveaxis(np.array(variable.numpy()), axis, 0)
+            whole[[new for new, _ in pairs]] = np.moveaxis(value, axis, 0)[[other for _, other in pairs]]
+            value = np.moveaxis(whole, 0, axis)
+        variable.assign(value)
+    return _report(path, network, {_path(variable): variable for variable, *_ in assigned}, untouched, changes)
+
+
+def _path(variable) -> str:
+    """A variable's path below its model."""
+    return variable.path.split("/", 1)[1]
+
+
+def _is_random_state(variable) -> bool:
+    return variable.path.endswith("/seed_generator_state")
+
+
+def _check(fits: bool, name: str, before, now, model_dir: str) -> None:
+    if not fits:
+        raise RunError(
+            f"{model_dir}: {name} has the shape {tuple(map(int, before))} there and {tuple(map(int, now))} here, so this "
+            "run cannot start from it. Problems, vocabulary and the number of experts may differ; take the other "
+            f"settings of the model from {model_dir}/config.gin."
+        )
+
+
+def _pieces(vocabulary: str) -> list[str]:
+    tokenizer = Tokenizer(vocabulary)
+    return [tokenizer.processor.IdToPiece(index) for index in range(tokenizer.size)]
+
+
+class _Names:
+    """What the rows of a model's weights stand for."""
+
+    def __init__(self, description: dict, pieces: Sequence[str]):
+        self._known = {
+            "language_in/embedding": (0, "pieces of the vocabulary", pieces),
+            "language_out/kernel": (1, "pieces of the vocabulary", pieces),
+            "command_in/embedding": (0, "commands", description["commands"]),
+        }
+        for labels, classes in description["class_names"].items():
+            self._known[f"categorical_out/{labels}/kernel"] = (1, f"classes of {labels}", classes)
+            self._known[f"categorical_out/{labels}/bias"] = (0, f"classes of {labels}", classes)
+
+    def of(self, path: str, shape: Sequence[int]) -> tuple[int, str, Sequence[str]] | None:
+        """(axis, what its rows are, their names) of a weight that has named rows, else None."""
+        if found := re.fullmatch(r"(\w+)/middle/mixture/(gate|noise|expert_in|expert_out)", path):
+            axis = 1 if found[2] in ("gate", "noise") else 0
+            return axis, f"experts of the {found[1]}", [f"number {index}" for index in range(1, shape[axis] + 1)]
+        return self._known.get(path)
+
+
+class _Changes:
+    """Which named rows stayed, came and went."""
+
+    def __init__(self):
+        self.kept: dict[str, tuple[int, int]] = {}  # what -> how many of how many that there were
+        self.new: dict[str, list[str]] = {}
+        self.dropped: dict[str, list[str]] = {}
+
+    def note(self, what: str, before: Sequence[str], now: Sequence[str]) -> None:
+        old, names = set(before), set(now)
+        self.kept[what] = (len(old & names), len(old))
+        self.new[what] = [name for name in now if name not in old]
+        self.dropped[what] = [name for name in before if name not in names]
+
+
+def _report(
+    path: str, network: MultiModel, assigned: Mapping, untouched: Sequence[str], changes: _Changes
+) -> Transfer:
+    def below(part, paths):
+        return [name for name in paths if name.startswith(f"{part}/")]
+
+    def spelled(what: str, names: Sequence[str]) -> str:
+        if len(names) > _FEW or what.startswith("pieces"):
+            return f"{len(names):,} {what}"
+        return f"{what} {', '.join(names)}"
+
+    kept = [part for part in network.parts() if below(part, assigned)]
+    new = [part for part in network.parts() if not below(part, assigned)]
+    if "categorical_out" in kept:  # the exit flow is there; label sets may still be new
+        heads = [labels for labels in network.categorical_out.num_classes if f"categorical_out/{labels}/kernel" in untouched]
+        new += [f"label set {labels}" for labels in heads]
+    kept += [f"{count:,} of {total:,} {what}" for what, (count, total) in changes.kept.items() if count < total]
+    new += [spelled(what, names) for what, names in changes.new.items() if names]
+    dropped = [spelled(what, names) for what, names in changes.dropped.items() if names]
+    return Transfer(path, kept, new, dropped)

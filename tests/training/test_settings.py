@@ -1,0 +1,32 @@
+"""Groups of settings refuse what cannot be meant, by name and value."""
+
+import pytest
+
+from t2t_mm.run.errors import RunError
+from t2t_mm.training.settings import Checkpointing, Evaluation, Numerics, Objective, Optimizer
+
+
+@pytest.mark.parametrize(
+    "group, settings, message",
+    [
+        (Optimizer, {"beta_2": 1.0}, "Optimizer.beta_2 is 1.0; it must be from 0 to below 1"),
+        (Optimizer, {"clip_norm": 0.0}, "Optimizer.clip_norm is 0.0; it must be above 0"),
+        (Objective, {"label_smoothing": 1.0}, "Objective.label_smoothing is 1.0"),
+        (Objective, {"loss_weights": {"coco": -1.0}}, "Objective.loss_weights of coco is -1.0"),
+        (Evaluation, {"every_steps": -1}, "Evaluation.every_steps is -1; it must be at least 0"),
+        (Evaluation, {"examples": 0}, "Evaluation.examples is 0; it must be at least 1"),
+        (Checkpointing, {"keep": 0}, "Checkpointing.keep is 0; it must be at least 1"),
+        (Checkpointing, {"every_steps": 0}, "Checkpointing.every_steps is 0"),
+        (Numerics, {"precision": "float16"}, "precision is 'float16'; it must be one of float32, mixed_bfloat16"),
+        (Numerics, {"not_finite": "go on"}, 'not_finite is \'go on\'; it must be "stop" or "skip"'),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(group, settings, message):
+    with pytest.raises(RunError, match=message):
+        group(**settings)
+
+
+def test_loss_weights_are_one_where_nothing_is_said():
+    assert Objective({"b": 3}).weights(["a", "b"]) == {"a": 1.0, "b": 3.0}
+    with pytest.raises(RunError, match="loss_weights names c; the problems of this run are a, b"):
+        Objective({"c": 2.0}).weights(["a", "b"])
