@@ -58,10 +58,11 @@ SIGNATURE = {
 }
 
 
-def step_of(strategy, model, optimizer, problems=PROBLEMS, weights=None, clip_norm=1e9):
+def step_of(strategy, model, optimizer, problems=PROBLEMS, weights=None, clip_norm=1e9, smoothing=0.0, balance=0.0):
     return make_train_step(
-        strategy, model, optimizer, problems, weights or {"one": 1.0, "two": 1.0}, clip_norm, 0.0, 0.0, {"one": SIGNATURE, "two": SIGNATURE}  # noqa: E501
-    )
+        strategy, model, optimizer, problems, weights or {"one": 1.0, "two": 1.0}, clip_norm, smoothing, balance,
+        {"one": SIGNATURE, "two": SIGNATURE},
+    )  # fmt: skip
 
 
 def test_gradients_of_weighted_losses_are_summed_and_clipped():
@@ -83,6 +84,27 @@ def test_gradients_of_weighted_losses_are_summed_and_clipped():
     np.testing.assert_allclose(float(reported), norm, rtol=1e-4)
     for old, variable, gradient in zip(before, model.trainable_variables, expected):
         np.testing.assert_allclose(old - variable.numpy(), 0.5 * gradient, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{"smoothing": 0.3}, {"balance": 0.7}], ids=["label smoothing", "balance weight"])
+def test_settings_of_the_loss_reach_the_gradients(settings):
+    mixture = functools.partial(MixtureOfExperts, num_experts=3, chosen=2, hidden=8, gate_noise=False)
+    model, batches = small_model(mixture=mixture), {"one": batch(1)}
+    rng = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        if variable.path.endswith("/gate"):
+            variable.assign(rng.normal(size=variable.shape))
+    before = [v.numpy().copy() for v in model.trainable_variables]
+    with tf.GradientTape() as tape:
+        smoothing, balance = (settings.get(name, 0.0) for name in ("smoothing", "balance"))
+        loss, _ = problem_loss(model, PROBLEMS[0], batches["one"], smoothing, balance, training=False)
+    expected = tape.gradient(loss, [v.value for v in model.trainable_variables])
+    sgd = keras.optimizers.SGD(1.0)
+    sgd.build(model.trainable_variables)
+    step_of(tf.distribute.get_strategy(), model, sgd, PROBLEMS[:1], **settings)(batches)
+    for old, variable, gradient in zip(before, model.trainable_variables, expected):
+        gradient = 0.0 if gradient is None else tf.convert_to_tensor(gradient).numpy()
+        np.testing.assert_allclose(old - variable.numpy(), gradient, atol=1e-5, err_msg=variable.path)
 
 
 def test_loss_falls_for_every_problem():
