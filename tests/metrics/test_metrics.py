@@ -141,10 +141,11 @@ def test_cider_by_hand():
 
 
 def test_cider_counts_in_how_many_images_an_n_gram_occurs_not_in_how_many_captions():
-    # Three images. "a" stands in both captions of the first, which is one image of three: log 3. "e" stands in the second
-    # and the third, two of three: log 3/2, half as much as "f" of log 3 or not.
-    references = [[["a", "b"], ["a", "b"]], [["e", "f"]], [["e", "g"]]]
-    assert cider_d([["a", "b"], ["x"], ["x"]], references) == pytest.approx(10 * 2 / 4 / 3)
+    # Of three images "a" stands in both captions of the first, which is one image: it weighs log 3 as "c" and "d" do. So
+    # "a c" is the first caption (cosines of 1 for n = 1 and 2) and half of the second's unigrams.
+    references = [[["a", "c"], ["a", "d"]], [["e", "f"]], [["e", "g"]]]
+    assert cider_d([["a", "c"], ["x"], ["x"]], references) == pytest.approx(10 / 4 * (2 + 1 / 2) / 2 / 3)
+    # "e" stands in two images of three and weighs log 3/2.
     often, rare = math.log(3 / 2), math.log(3)
     cosine = often / math.sqrt(often**2 + rare**2)  # of "e" with "e f", unigrams alone
     expected = 10 / 4 * cosine * math.exp(-1 / 72)
