@@ -112,6 +112,17 @@ def test_every_function_of_shorten_by_hand():
         decode_shorten(writer.stream()[:12])
 
 
+def test_a_short_stream_may_hold_long_silence():
+    """Of the largest block of zeros, whatever the bytes; the bound on what is believed must let it through."""
+    writer = BitWriter()
+    for value in (5, 1, 1 << 16, 0, 0, 0):
+        writer.long(value)
+    writer.unsigned(8, 2)
+    writer.unsigned(4, 2)
+    assert decode_shorten(writer.stream()).tolist() == [[0]] * (1 << 16)
+    assert len(writer.stream()) < 20
+
+
 def with_means():
     """Two blocks of a stream that takes the mean of the last two blocks off, then one of linear prediction."""
     writer = BitWriter()

@@ -181,7 +181,7 @@ def _workers(root: str, folder: str, jobs: int) -> Iterator[list[Worker]]:
 
 
 def _outcome(worker: Worker, mutant: Mutant, traces: Traces, seconds: float) -> dict:
-    tests, left_out = traces.plan(mutant.path, mutant.first, mutant.last, seconds)
+    tests, left_out, usual = traces.plan(mutant.path, mutant.first, mutant.last, seconds)
     if not tests:
         return {"outcome": "no test runs it", "seconds": 0.0, "by": ""}
     files = sorted({test.split("::")[0] for test in tests})
@@ -192,8 +192,8 @@ def _outcome(worker: Worker, mutant: Mutant, traces: Traces, seconds: float) -> 
         with open(path, "w", encoding="utf-8", newline="") as file:
             file.write(mutant.apply(source))
         _forget(path)
-        cpu = 60 + 10 * seconds
-        answer = worker.ask(files, tests, only=True, limit=10 * seconds, cpu=cpu, wall=3 * cpu)
+        cpu = 30 + 10 * usual  # processor's time: a machine that is busy otherwise is no endless loop
+        answer = worker.ask(files, tests, only=True, limit=20 * cpu, cpu=cpu, wall=20 * cpu)
     finally:
         with open(path, "w", encoding="utf-8", newline="") as file:
             file.write(source)

@@ -88,8 +88,9 @@ class Traces:
         touched = [path for path in entry["touched"] if os.path.exists(os.path.join(top, path))]
         return digest(top, [name, *helpers, *touched])
 
-    def plan(self, path: str, first: int, last: int, seconds: float) -> tuple[list[str], int]:
-        """The tests that may notice a fault in some lines, in the order to run them, and how many more there are.
+    def plan(self, path: str, first: int, last: int, seconds: float) -> tuple[list[str], int, float]:
+        """The tests that may notice a fault in some lines, in the order to run them, how many more there are, and the
+        seconds that those to be run take.
 
         The quickest files come first, and in a file the tests that run the lines; after all those the other tests of these
         files, since what one test has computed another may take from a cache. Lines that run at the import alone are met by
@@ -122,4 +123,4 @@ class Traces:
                     continue
                 chosen.append(name)
                 used += time
-        return chosen, left_out
+        return chosen, left_out, used
