@@ -67,6 +67,10 @@ setup(
         "pillow>=10",  # draws the mini pictures, decodes CMYK JPEGs
         "numpy>=1.26,<3",
         "tqdm>=4.60",  # bars with the time left
+        # Its masks of spectrograms are what ours are held against (t2t_mm/input/augmentation.py says why ours are drawn
+        # by the run's seed). It has no wheel for Python 3.13, and its native library loads on TensorFlow 2.17 alone: only
+        # functions in pure TensorFlow are used, and nothing imports it while a command runs.
+        'tensorflow-io==0.37.1; python_version < "3.13"',
     ],
     extras_require={
         "serve": SERVE,
@@ -74,10 +78,7 @@ setup(
         "tfds": TFDS,
         # jax is Keras's other backend in the tests; 0.4.38 is the newest beside TensorFlow 2.17 (.ci/tensorflow-2.17.txt).
         # selenium drives the page's tests where Chromium is installed.
-        # tensorflow-io's masks of spectrograms are what ours are held against. It has no wheel for Python 3.13, and its
-        # native library loads on TensorFlow 2.17 alone: only functions in pure TensorFlow are used.
         "test": [
-            'tensorflow-io==0.37.1; python_version < "3.13"',
             "pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6", "jax>=0.4.38", "selenium>=4", "ruff==0.17.*", "build",
             "setuptools>=77", *SERVE, *TFDS,
         ],

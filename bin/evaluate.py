@@ -50,9 +50,10 @@ def main(_):
     path = _OUTPUT.value or os.path.join(model_dir, f"evaluation_{split}.json")
     answers = os.path.join(os.path.dirname(path), "answers") if _ANSWERS.value is None else _ANSWERS.value or None
     baselines: dict = {}
+    written: dict = {}
     training_loss = {name: curves.thinned(steps) for name, steps in curves.curves(model_dir)["train"].items()}
 
-    def write(found: dict) -> dict:
+    def write(found: dict) -> None:
         """Writes what is found so far: a problem that ends the process costs those before it nothing."""
         if _BASELINES.value:
             for name in found["results"].keys() - baselines.keys():
@@ -62,7 +63,7 @@ def main(_):
                     logging.error("%s: no baseline: %s", name, error)
                     baselines[name] = {}
         minutes = found["training_minutes"]
-        return results.write_results(
+        record = results.write_results(
             path,
             _COMMAND.value or command.line(),
             found["seed"],
@@ -74,10 +75,11 @@ def main(_):
             split=split,
             **{key: found[key] for key in ("step", "samples", "skipped", "failed")},
         )
+        written.update(record)
 
     found = evaluate.evaluate(run, model_dir, split, names, decoding, finished=write, answers_folder=answers)
     evaluate.to_tensorboard(found, model_dir, split)
-    text = summary.summary(write(found))
+    text = summary.summary(written)
     write_whole(path.removesuffix(".json") + ".txt", text)
     print(f"{text}\nAll metrics and samples: {path.removesuffix('.json')}.md")
     if answers:

@@ -2,40 +2,51 @@
 
     bash bin/mutate.sh --mutants=300 --output=docs/results/mutation.json
 
-It takes about an hour on two cores. The checkout itself is never changed: each fault is planted in a copy.
+The checkout itself is never changed: each fault is planted in a copy. What is known is kept in --state, so that a run that
+was ended goes on where it was, and a run after a change of tests tries the survivors only. Faults that no test can notice
+are named in tests/equivalent_mutants.toml.
 """
 
 import os
 import shlex
 import sys
-import time
 
 from absl import app, flags
 
-from t2t_mm.lab import mutation, results
+from t2t_mm.lab import results
+from t2t_mm.lab.mutation import faults
+from t2t_mm.lab.mutation.run import page, run
 
 _MUTANTS = flags.DEFINE_integer("mutants", 300, "How many faults to plant.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Which faults are drawn.")
 _JOBS = flags.DEFINE_integer("jobs", os.cpu_count() or 1, "How many faults are tested side by side.", lower_bound=1)
-_PART = flags.DEFINE_multi_string("part", list(mutation.PARTS), "File or folder to plant faults in; may be repeated.")
+_SECONDS = flags.DEFINE_float(
+    "seconds", 120.0, "What the tests of a fault may take together on sound code; others are left out.", lower_bound=1.0
+)
+_PART = flags.DEFINE_multi_string("part", list(faults.PARTS), "File or folder to plant faults in; may be repeated.")
+_STATE = flags.DEFINE_string("state", "runs/mutation", "Folder that keeps what is known.")
 _OUTPUT = flags.DEFINE_string("output", None, "The JSON file to write; a page (.md) is rendered beside it.")
 
 
 def main(_):
-    start = time.monotonic()
     top = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     missing = [part for part in _PART.value if not os.path.exists(os.path.join(top, part))]
     if missing:
         raise SystemExit(f"mutate.py: {', '.join(missing)}: no such file or folder below {top}.")
-    found = mutation.run(top, _PART.value, _MUTANTS.value, _SEED.value, _JOBS.value)
-    print(mutation.page(found))
+    progress = lambda line: print(line, flush=True)  # noqa: E731
+    found = run(
+        top, _PART.value, _MUTANTS.value, _SEED.value, _JOBS.value, _SECONDS.value, os.path.abspath(_STATE.value), progress
+    )
+    print(page(found))
     if _OUTPUT.value:
         command = shlex.join(["python", *sys.argv])
-        minutes = (time.monotonic() - start) / 60
-        shown = {"all": {name: found[name] for name in ("mutants", "noticed", "share")}, "noticed, by kind": found["kinds"]}
+        shown = {
+            "all": {name: found[name] for name in ("mutants", "noticed", "equivalent", "share")},
+            "noticed, by kind": found["kinds"],
+        }
         results.write_results(
-            _OUTPUT.value, command, _SEED.value, minutes, shown, survivors=found["survivors"],
-            render=lambda record: results.default_page(record) + "\n" + mutation.page(found),
+            _OUTPUT.value, command, _SEED.value, found["minutes"], shown, survivors=found["survivors"],
+            render=lambda record: results.default_page(record) + "\n" + page(found),
         )  # fmt: skip
 
 

@@ -1,9 +1,10 @@
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from t2t_mm.losses import cross_entropy
+from t2t_mm.losses import cross_entropy, problem_loss
 from t2t_mm.training.schedule import InverseSquareRoot
 
 
@@ -13,6 +14,63 @@ def test_cross_entropy_by_hand():
     np.testing.assert_allclose(plain, [-math.log(0.7), -math.log(0.5)], rtol=1e-5)
     rest = [-(math.log(0.7) + math.log(0.2) + math.log(0.1)) / 3, -(2 * math.log(0.25) + math.log(0.5)) / 3]
     np.testing.assert_allclose(smoothed, 0.9 * np.asarray(plain) + 0.1 * np.array(rest), rtol=1e-5)
+
+
+class Fixed:
+    """A model that answers with given logits and balance vectors."""
+
+    def __init__(self, logits, encoder, decoder):
+        self.logits, self.balances = logits, (encoder, decoder)
+
+    def encode(self, modality, inputs, padding, training):
+        return inputs, padding, None, self.balances[0]
+
+    def decode_text(self, encoded, padding, command, targets, target_padding, training):
+        return self.logits, self.balances[1]
+
+    def decode_classes(self, encoded, padding, grid, command, labels, training):
+        return self.logits, self.balances[1]
+
+
+def vector(*numbers):
+    return np.array(numbers, "float32")
+
+
+def test_the_loss_of_a_problem_by_hand():
+    """Two sequences, of two tokens and of one with padding behind it, which would count were it not left out."""
+    p = np.array([[[0.5, 0.25, 0.25], [0.2, 0.2, 0.6]], [[0.1, 0.8, 0.1], [0.98, 0.01, 0.01]]], "float32")
+    batch = {
+        "inputs": None, "input_padding": None, "targets": np.array([[0, 1], [1, 2]]),
+        "target_padding": np.array([[False, False], [False, True]]),
+    }  # fmt: skip
+    encoder = {"importance": vector(1, 3), "load": vector(2, 2)}
+    decoder = {"importance": vector(5, 5), "load": vector(0, 6)}
+    problem = SimpleNamespace(inputs="language", targets="text", name="x", command="To-X")
+    model = Fixed(np.log(p), encoder, decoder)
+    plain = -math.log(0.5) - math.log(0.2) - math.log(0.8)
+    spread = -sum(math.log(x) for x in (0.5, 0.25, 0.25, 0.2, 0.2, 0.6, 0.1, 0.8, 0.1)) / 3
+    importance, load = 1 / 4, 9 / 9  # variances over squared means: (1, 3) and (0, 6); those of equals are zero
+    for smoothing, weight in ((0.0, 0.0), (0.0, 0.01), (0.1, 0.5)):
+        loss, figures = problem_loss(model, problem, batch, smoothing, weight)
+        expected = ((1 - smoothing) * plain + smoothing * spread) / 3 + weight * (importance + load)
+        assert float(loss) == pytest.approx(expected, rel=1e-5)
+        assert float(figures["loss"]) == pytest.approx(plain / 3, rel=1e-5)
+        assert float(figures["accuracy"]) == pytest.approx(2 / 3, rel=1e-5)
+        assert float(figures["importance_loss"]) == pytest.approx(importance, rel=1e-5)
+        assert float(figures["load_loss"]) == pytest.approx(load, rel=1e-5)
+        np.testing.assert_array_equal(figures["decoder/load"], [0, 6])
+
+
+def test_rows_that_fill_a_batch_of_pictures_do_not_count():
+    p = np.array([[0.5, 0.5], [0.75, 0.25], [0.01, 0.99]], "float32")
+    batch = {"inputs": None, "targets": np.array([1, 0, 0]), "index": np.array([4, 0, -1])}
+    problem = SimpleNamespace(inputs="image", targets="class", name="x", command="To-X")
+    loss, figures = problem_loss(Fixed(np.log(p), None, None), problem, batch, 0.0, 1.0)
+    assert float(loss) == pytest.approx(-(math.log(0.5) + math.log(0.75)) / 2, rel=1e-5)
+    assert float(figures["accuracy"]) == pytest.approx(1 / 2)
+    # On a replica whose share is empty the count is the mean of all replicas'.
+    loss, _ = problem_loss(Fixed(np.log(p), None, None), problem, batch, 0.0, 1.0, mean=lambda x: 4 * x)
+    assert float(loss) == pytest.approx(-(math.log(0.5) + math.log(0.75)) / 8, rel=1e-5)
 
 
 def test_schedule_rises_falls_and_ends():

@@ -54,7 +54,7 @@ class CocoCaptions:
         image_folder = os.path.join(self.folder, name)
         images, annotations = _read_annotations(annotation_path, report)
         if (self.year, split) in _IMAGES:
-            warn_of_count(f"{annotation_path}: images", len(images), _IMAGES[self.year, split])
+            warn_of_count(annotation_path, "images", len(images), _IMAGES[self.year, split])
         paths = _image_paths(images, image_folder, annotation_path, report)
         captions = _captions(annotations, {image["id"] for image in images}, annotation_path, report)
         if not (examples := _examples(split, paths, captions, annotation_path, report)):
@@ -68,7 +68,7 @@ class CocoCaptions:
         content = _read_json(path, "Karpathy's split of COCO, dataset_coco.json,")
         fields = {"cocoid": _ID, "filename": str, "filepath": str, "split": str, "sentences": list}
         records = [r for r in _records(content, "images", fields, path, report) if r["split"] in _KARPATHY[split]]
-        warn_of_count(f"{path}: images of {split}", len(records), _KARPATHY_IMAGES[split])
+        warn_of_count(path, f"images of {split}", len(records), _KARPATHY_IMAGES[split])
         paths = {}
         for folder in sorted({record["filepath"] for record in records}):
             images = [{"id": r["cocoid"], "file_name": r["filename"]} for r in records if r["filepath"] == folder]

@@ -49,13 +49,30 @@ def check_split(split: str) -> None:
 
 
 _RELEASE_SHARE = 0.5  # a folder with less of it than this is no damaged copy of a release
+MINI_RECORD = "mini.json"  # at the top of finished mini corpora, with their seed and sizes
 
 
 @functools.cache  # a split is read more than once, and one warning of it is enough
-def warn_of_count(what: str, found: int, expected: int) -> None:
-    """Names a release of which a part seems to be missing; far fewer or more examples are another corpus, not a loss."""
-    if found != expected and _RELEASE_SHARE * expected < found < 2 * expected:
-        logging.warning("%s: %d; the full release has %d.", what, found, expected)
+def warn_of_count(path: str, what: str, found: int, expected: int) -> None:
+    """Names a release of which a part seems to be missing.
+
+    Far fewer or more examples are another corpus, not a loss, and so are the mini corpora, whatever their sizes.
+
+    Args:
+      path: a file or folder of the corpus. what: of what there are `found` instead of `expected`.
+    """
+    if found != expected and _RELEASE_SHARE * expected < found < 2 * expected and not _is_mini(path):
+        logging.warning("%s: %s: %d; the full release has %d.", path, what, found, expected)
+
+
+def _is_mini(path: str) -> bool:
+    """Whether a path lies below the top of mini corpora."""
+    folder = os.path.abspath(path)
+    while folder != (above := os.path.dirname(folder)):
+        if os.path.isfile(os.path.join(above, MINI_RECORD)):
+            return True
+        folder = above
+    return False
 
 
 def stream(source, split: str, report: Report) -> Iterator[Example]:

@@ -72,7 +72,7 @@ class ImageFolders:
         if not examples:
             raise CorpusError(f"{self.folder}: the classes of {name} hold no image.")
         if name in _FULL_RELEASE:
-            warn_of_count(f"{self.folder}: images of {name}", len(examples), _FULL_RELEASE[name])
+            warn_of_count(self.folder, f"images of {name}", len(examples), _FULL_RELEASE[name])
         return examples
 
     def _images(self, name: str, report: Report) -> Iterator[tuple[str, str, str]]:

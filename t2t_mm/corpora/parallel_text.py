@@ -89,7 +89,7 @@ class ParallelText:
                 "translate line n of the other. Was one of them cut off or filtered alone?"
             )
         if name in _LINES:
-            warn_of_count(f"{source_path}: lines", counts[0], _LINES[name])
+            warn_of_count(source_path, "lines", counts[0], _LINES[name])
 
     def _find(self, name: str, language: str) -> str:
         path = os.path.join(self.folder, f"{name}.{language}")

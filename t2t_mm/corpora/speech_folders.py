@@ -63,7 +63,7 @@ class SpeechFolders:
             raise missing_corpus(self.folder, f"transcripts {wanted}", "LibriSpeech (openslr.org/12)", "wsj")
         examples = [example for path in files for example in self._examples(path, report)]
         if self.splits[split][0] == _SPLITS[split][0] and files[0].endswith(".trans.txt"):
-            warn_of_count(f"{self.folder}: utterances of {split}", len(examples), _LIBRISPEECH[split])
+            warn_of_count(self.folder, f"utterances of {split}", len(examples), _LIBRISPEECH[split])
         if not examples:
             raise CorpusError(f"{self.folder}: no utterance of {', '.join(files)} has a sound.")
         return examples

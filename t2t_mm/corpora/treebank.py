@@ -340,7 +340,7 @@ class Treebank:
         files = self._files(split)
         examples = [example for path in files for example in _file_examples(path, self.tags, report)]
         if self.splits is None:
-            warn_of_count(f"{self.folder}: trees of {split}", len(examples), _TREES[split])
+            warn_of_count(self.folder, f"trees of {split}", len(examples), _TREES[split])
         if not examples:
             raise CorpusError(f"{self.folder}: the {len(files)} files of split {split} hold no usable tree.")
         return examples

@@ -58,7 +58,7 @@ class WSJSpeech:
         examples = []
         for list_path, count in lists:
             entries = self._entries(list_path, report)
-            warn_of_count(f"{list_path}: utterances listed", len(entries), count)
+            warn_of_count(list_path, "utterances listed", len(entries), count)
             for origin, name in entries:
                 example = self._example(origin, name, paths, transcripts, report)
                 if example:

@@ -4,7 +4,8 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterable, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Sequence
 
 import sentencepiece
 import tensorflow as tf
@@ -67,20 +68,75 @@ def train_vocabulary(
     write_whole(path, model.getvalue())
 
 
+# A map of SentencePiece's that maps nothing: the size of a trie, a trie of no strings, and what they would become.
+_NO_MAP = struct.pack("<I", 1024) + bytes(1024) + b"\0"
+_NORMALIZER, _MAP = 3, 2  # fields of sentencepiece_model.proto: ModelProto.normalizer_spec and its precompiled_charsmap
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """(number, content) of the fields of a protocol buffer that have a length: texts, bytes and messages."""
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = message[at]
+            value, at, shift = value | (byte & 127) << shift, at + 1, shift + 7
+            if byte < 128:
+                return value
+
+    while at < len(message):
+        number, kind = divmod(varint(), 8)
+        if kind == 0:
+            varint()
+        elif kind == 2:
+            size = varint()
+            yield number, message[at : at + size]
+            at += size
+        else:
+            at += {1: 8, 5: 4}[kind]
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A field of a protocol buffer with its length before it."""
+    size, digits = len(content), bytearray()
+    while size > 127:
+        digits.append(size & 127 | 128)
+        size >>= 7
+    return bytes([number << 3 | 2, *digits, size]) + content
+
+
+def with_map(model: bytes) -> bytes:
+    """A SentencePiece model that normalises nothing, with a map that says so; other models as they are.
+
+    Of a model without a map SentencePiece writes "precompiled_charsmap is empty" to the screen each time that the graph
+    loads it, at training, evaluation and in each server. A field that comes twice is merged, so that the map need not
+    be written into what is there.
+    """
+    specs = [content for number, content in _fields(model) if number == _NORMALIZER]
+    if any(content for spec in specs for number, content in _fields(spec) if number == _MAP):
+        return model
+    return model + _field(_NORMALIZER, _field(_MAP, _NO_MAP))
+
+
 class Tokenizer:
     """Text to ids and back, in the graph; every sequence ends in END_ID.
 
     Raises CorpusError when `path` is no SentencePiece model with this package's padding and end ids.
+
+    Attributes:
+      model: the model as graphs take it (see `with_map`). size: number of pieces. fingerprint: a hash of the file.
     """
 
     def __init__(self, path: str):
         if not os.path.isfile(path):
             raise CorpusError(f"{path}: no vocabulary here. Build it first with bin/build_vocabulary.py.")
         with open(path, "rb") as file:
-            self.model = file.read()
+            content = file.read()
         self.processor = processor = sentencepiece.SentencePieceProcessor()
         try:
-            processor.LoadFromSerializedProto(self.model)
+            processor.LoadFromSerializedProto(content)
         except RuntimeError as error:
             raise CorpusError(f"{path}: not a SentencePiece model: {error}") from error
         if (processor.pad_id(), processor.eos_id()) != (PADDING_ID, END_ID):
@@ -88,8 +144,8 @@ class Tokenizer:
                 f"{path}: padding and end ids are {processor.pad_id()} and {processor.eos_id()}; this package needs "
                 f"{PADDING_ID} and {END_ID}. Build the vocabulary with bin/build_vocabulary.py."
             )
-        self.size = processor.vocab_size()
-        self.fingerprint = hashlib.sha256(self.model).hexdigest()
+        self.model, self.size = with_map(content), processor.vocab_size()
+        self.fingerprint = hashlib.sha256(content).hexdigest()
 
     def tokenize(self, text: tf.Tensor):  # [] string -> [L] int32, or [B] -> ragged [B, L]
         # Made at each call, that is once for each traced graph: an eager one is deleted under its owner whenever

@@ -15,6 +15,7 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
+from t2t_mm.corpora.corpus_files import MINI_RECORD
 from t2t_mm.corpora.example import CorpusError
 from t2t_mm.corpora.sphere import encode_sphere
 from t2t_mm.corpora.treebank import clean, linearise, parse_tree
@@ -22,7 +23,6 @@ from t2t_mm.mini import grammar, images, speech, world
 from t2t_mm.mini.sentence import Sentence
 from t2t_mm.run import progress
 
-_RECORD = "mini.json"  # records the seed and sizes at the top of finished corpora
 _CHUNK = 64  # images or utterances per task of a worker process
 # Each corpus has its own stream of random numbers, so that the size of one does not change the content of another.
 _TEXT, _IMAGES, _SCENES, _SPEECH, _MORE = range(5)
@@ -94,7 +94,7 @@ def make_mini(root: str, seed: int = 0, sizes: Sizes = Sizes(), processes: int |
     shutil.rmtree(part, ignore_errors=True)
     try:
         _write_all(part, seed, sizes, processes or os.cpu_count() or 1)
-        with open(os.path.join(part, _RECORD), "w") as file:
+        with open(os.path.join(part, MINI_RECORD), "w") as file:
             json.dump(record, file, indent=1)
         if os.path.isdir(root):
             os.rmdir(root)  # empty, as _already_made saw
@@ -144,7 +144,7 @@ def _write_with(pool, part: str, seed: int, sizes: Sizes) -> None:
 def _already_made(root: str, record: dict) -> bool:
     if not os.path.isdir(root) or not os.listdir(root):
         return False
-    path = os.path.join(root, _RECORD)
+    path = os.path.join(root, MINI_RECORD)
     if not os.path.isfile(path):
         raise CorpusError(f"{root}: this folder contains files other than mini corpora; choose another folder.")
     with open(path) as file:

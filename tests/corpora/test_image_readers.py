@@ -107,6 +107,19 @@ def test_ids_may_be_texts(tmp_path):
     assert [e.targets for e in source.examples("train", Report("x", 0))] == ["A cat.", "A dog."]
 
 
+def test_ids_of_digits_are_the_number_they_spell(tmp_path):
+    """As many digits as a file of COCO's could hold; a longer text, or other digits, is a name."""
+    digits = "9" * 19
+    images = [image(int(digits)), image("9" * 20), image("٣")]
+    captions = [caption("x1", digits), caption("x2", int("9" * 20)), caption("x3", "9" * 20, "B."), caption("x4", 3)]
+    report = Report("x")
+    found = coco(tmp_path, images, captions).examples("train", report)
+    assert [e.targets for e in found] == ["A cat.", "B."]
+    assert [reason for reason in report.skipped.values() if "there is no image" in reason] == [
+        "there is no image 99999999999999999999", "there is no image 3",
+    ]  # fmt: skip
+
+
 def test_json_may_begin_with_a_byte_order_mark(tmp_path):
     source = coco(tmp_path, [image(1)], [caption(1, 1)])
     path = tmp_path / "coco" / "annotations" / "captions_train2014.json"

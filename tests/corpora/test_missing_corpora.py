@@ -106,5 +106,17 @@ def test_a_count_that_differs_is_a_warning_with_both_numbers(declaration, split,
 
 @pytest.mark.parametrize("found, warned", [(39, False), (999, False), (1001, True), (1999, True), (2000, False), (8000, False)])
 def test_only_what_can_be_a_damaged_copy_is_compared_with_the_release(found, warned, caplog):
-    corpus_files.warn_of_count(f"some folder with {found}", found, 2000)
-    assert ("the full release has 2000" in caplog.text) == warned
+    corpus_files.warn_of_count(f"some folder with {found}", "trees", found, 2000)
+    assert (f"trees: {found}; the full release has 2000" in caplog.text) == warned
+
+
+def test_mini_corpora_of_any_size_are_no_damaged_copy(tmp_path, caplog):
+    """Of 200 utterances where eval92 has 333, say."""
+    folder = tmp_path / "any" / "wsj"
+    folder.mkdir(parents=True)
+    corpus_files.warn_of_count(str(folder / "list.ndx"), "utterances", 200, 333)
+    assert "list.ndx: utterances: 200; the full release has 333" in caplog.text
+    caplog.clear()
+    (tmp_path / "any" / "mini.json").write_text("{}")
+    corpus_files.warn_of_count(str(folder / "other.ndx"), "utterances", 200, 333)
+    assert not caplog.text

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from t2t_mm.corpora.example import MediaError
-from t2t_mm.corpora.sound_files import _frame_bytes
+from t2t_mm.corpora.sound_files import SoundFileError, _frame_bytes, _ogg_checksum, check_ogg
 from t2t_mm.corpora.sounds import decode_audio, load_audio
 
 RATE = 16000
@@ -100,6 +100,42 @@ def test_a_sound_that_is_cut_off_is_refused(container, coding):
     for end in [*rng.integers(12, len(data) - 1, 25), len(data) - 1, len(data) - 2, 3 * len(data) // 4]:
         with pytest.raises(MediaError, match="^x: "):
             decode_audio(data[:end], "x", RATE)
+
+
+def ogg_pages(data):
+    pages = []
+    while data:
+        segments = data[26]
+        size = 27 + segments + sum(data[27 : 27 + segments])
+        pages.append(data[:size])
+        data = data[size:]
+    return pages
+
+
+def signed(page, flags=None, number=None, stream=None):
+    """A page with other fields, and the checksum that it then has."""
+    page = bytearray(page)
+    page[5] = page[5] if flags is None else flags
+    page[14:18] = page[14:18] if stream is None else struct.pack("<I", stream)
+    page[18:22] = page[18:22] if number is None else struct.pack("<I", number)
+    page[22:26] = bytes(4)
+    page[22:26] = struct.pack("<I", _ogg_checksum(bytes(page)))
+    return bytes(page)
+
+
+def test_ogg_pages_that_are_sound_each_must_make_a_whole_stream():
+    pages = ogg_pages(sound_file("OGG", "VORBIS"))
+    assert len(pages) > 2 and signed(pages[1]) == pages[1]
+    check_ogg(b"".join(pages))
+    for change, reason in {
+        "cut off": (lambda p: p[:-1], "the last Ogg page does not end the stream"),
+        "cut off in a packet": (lambda p: [*p[:-2], signed(p[-2], flags=1)], "the last Ogg page does not end the stream"),
+        "without a page": (lambda p: [p[0], *p[2:]], "Ogg page 1 is missing"),
+        "of two streams": (lambda p: [p[0], *(signed(page, stream=7) for page in p[1:])], "several Ogg streams"),
+        "wrong": (lambda p: [p[0], p[1][:-1] + bytes([p[1][-1] ^ 1]), *p[2:]], f"the Ogg page at byte {len(pages[0])} of"),
+    }.values():
+        with pytest.raises(SoundFileError, match=reason):
+            check_ogg(b"".join(change(pages)))
 
 
 @pytest.mark.parametrize("container, coding", [kind for kind in CHECKED if kind[0] in ("FLAC", "OGG")])

@@ -6,6 +6,7 @@ import pytest
 from t2t_mm.corpora.example import MediaError
 from t2t_mm.corpora.resampling import resample
 from t2t_mm.corpora.shorten import ShortenError, decode_shorten
+from t2t_mm.corpora.sounds import decode_audio
 from t2t_mm.corpora.sphere import decode_sphere, encode_sphere
 
 SAMPLES = np.array([0, 1, -1, 32767, -32768, 300], np.int16)
@@ -18,6 +19,20 @@ def test_what_is_written_is_read_back():
     assert rate == 8000 and samples[:, 0].tolist() == SAMPLES.tolist()
     swapped = data[:1024].replace(b"-s2 01", b"-s2 10") + SAMPLES.astype(">i2").tobytes()
     assert decode_sphere(swapped, "x")[0][:, 0].tolist() == SAMPLES.tolist()
+
+
+def test_channels_take_turns():
+    """Frame by frame, as sph2pipe and SoX read them, plain and by a law; not one channel after the other."""
+    left, right = SAMPLES, np.array([5, 6, 7, 8, 9, 10], np.int16)
+    both = np.stack([left, right], axis=1)
+    header = encode_sphere(both.ravel(), 8000)[:1024].rstrip(b" ")
+    header = header.replace(b"channel_count -i 1", b"channel_count -i 2").replace(b"sample_count -i 12", b"sample_count -i 6")
+    data = header.ljust(1024) + both.astype("<i2").tobytes()
+    np.testing.assert_array_equal(decode_sphere(data, "x")[0], both)
+    np.testing.assert_allclose(decode_audio(data, "x", 8000), both.mean(axis=1) / 2**15, atol=1e-7)
+    header = header.replace(b"sample_n_bytes -i 2", b"sample_n_bytes -i 1").replace(b"-s3 pcm", b"-s4 ulaw")
+    coded = bytes([0xFF, 0x80] * 6)  # 0 and 32124
+    assert decode_sphere(header.ljust(1024) + coded, "x")[0].tolist() == [[0, 32124]] * 6
 
 
 @pytest.mark.parametrize(
@@ -95,6 +110,17 @@ def test_every_function_of_shorten_by_hand():
     assert decode_shorten(writer.stream())[:, 0].tolist() == expected
     with pytest.raises(ShortenError, match="too early"):
         decode_shorten(writer.stream()[:12])
+
+
+def test_a_short_stream_may_hold_long_silence():
+    """Of the largest block of zeros, whatever the bytes; the bound on what is believed must let it through."""
+    writer = BitWriter()
+    for value in (5, 1, 1 << 16, 0, 0, 0):
+        writer.long(value)
+    writer.unsigned(8, 2)
+    writer.unsigned(4, 2)
+    assert decode_shorten(writer.stream()).tolist() == [[0]] * (1 << 16)
+    assert len(writer.stream()) < 20
 
 
 def with_means():

@@ -65,6 +65,14 @@ def test_treebank_is_cleaned_and_linearised(tmp_path):
     assert not repaired
 
 
+def test_labels_lose_functions_and_indices_but_keep_brackets(tmp_path):
+    text = """( (S-IMP (NP-SBJ-1 (NNS dogs)) (NP=2 (NN a)) (NP-TMP=3 (NN b)) (PP-LOC|PRD (IN on))
+      (-LRB- -LRB-) (NP (-NONE- *T*-1)) (ADVP (RB so)) (-RRB- -RRB-)))"""
+    (example,) = treebank(tmp_path, text).examples("train", Report("x", 0))
+    symbols = "(S (NP NNS )NP (NP NN )NP (NP NN )NP (PP IN )PP -LRB- (ADVP RB )ADVP -RRB- )S"
+    assert example.targets == symbols and example.inputs == "dogs a b on -LRB- so -RRB-"
+
+
 def test_an_unbalanced_tree_is_reported_where_it_begins(tmp_path):
     report = Report("x")
     examples = treebank(tmp_path, TREE + "\n( (S (NP (NN dog) )\n").examples("train", report)

@@ -1,8 +1,19 @@
+import hashlib
+
 import pytest
 import tensorflow as tf
+import tensorflow_text
 
 from t2t_mm.corpora.example import CorpusError
-from t2t_mm.input.tokenizer import END_ID, PADDING_ID, Tokenizer, text_to_tree, train_vocabulary, tree_to_text
+from t2t_mm.input.tokenizer import (
+    END_ID,
+    PADDING_ID,
+    Tokenizer,
+    text_to_tree,
+    train_vocabulary,
+    tree_to_text,
+    with_map,
+)
 
 TREE = "(S (NP DT NN )NP (VP VBD )VP )S"
 SYMBOLS = [f"<{symbol}>" for symbol in TREE.split()]
@@ -60,6 +71,24 @@ def test_bad_vocabulary_files_are_named(tmp_path, content, message):
         path.write_bytes(content)
     with pytest.raises(CorpusError, match=f"x.model: {message}"):
         Tokenizer(str(path))
+
+
+def test_a_vocabulary_that_normalises_nothing_is_loaded_without_a_word(path, tmp_path, capfd):
+    """SentencePiece in the graph tells of an empty map at each load; the ids are the same with one."""
+    with open(path, "rb") as file:
+        content = file.read()
+    texts = tf.constant(["the cat schläft", "unseen: Ωζ 東", "ﬁne  ½ “x”\u00a0\u2028.", " two  blanks ", "\ufdd0", ""])
+    expected = tensorflow_text.SentencepieceTokenizer(content, add_eos=True).tokenize(texts).to_list()
+    assert "precompiled_charsmap is empty" in capfd.readouterr().err
+    tokenizer = Tokenizer(path)
+    assert tokenizer.tokenize(texts).to_list() == expected
+    assert "precompiled_charsmap" not in capfd.readouterr().err
+    assert tokenizer.fingerprint == hashlib.sha256(content).hexdigest()
+    assert with_map(tokenizer.model) == tokenizer.model, "one map is enough"
+    other = str(tmp_path / "nfkc.model")
+    train_vocabulary(TEXTS, SYMBOLS, other, size=320, normalization="nmt_nfkc")
+    with open(other, "rb") as file:
+        assert Tokenizer(other).model == file.read(), "a map that is there stays"
 
 
 HARD = [

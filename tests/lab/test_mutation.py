@@ -4,7 +4,8 @@ import ast
 
 import pytest
 
-from t2t_mm.lab import mutation
+from t2t_mm.lab.mutation import faults
+from t2t_mm.lab.mutation import run as runs
 
 MODULE = '''"""A docstring 1."""
 
@@ -35,7 +36,7 @@ def checkout(tmp_path):
 
 
 def test_each_mutant_is_another_program_and_no_text_is_changed():
-    found = list(mutation.mutants_of("t2t_mm/shapes.py", MODULE))
+    found = list(faults.mutants_of("t2t_mm/shapes.py", MODULE))
     assert {m.kind for m in found} >= {"off by one", "turned condition", "wrong operator", "swapped arguments", "dropped term"}
     for mutant in found:
         changed = ast.parse(mutant.apply(MODULE))
@@ -45,16 +46,39 @@ def test_each_mutant_is_another_program_and_no_text_is_changed():
 
 
 def test_a_sample_is_the_same_for_the_same_seed(checkout):
-    first, second, other = (mutation.sample(checkout, ["t2t_mm"], 3, seed) for seed in (1, 1, 2))
+    first, second, other = (faults.sample(checkout, ["t2t_mm"], 3, seed) for seed in (1, 1, 2))
     assert first == second and first != other and len({(m.path, m.line) for m in first}) == 3
 
 
-def test_faults_are_planted_and_the_survivors_are_those_that_no_test_meets(checkout):
+def test_faults_are_planted_and_the_survivors_are_those_that_no_test_meets(checkout, tmp_path):
     lines = []
-    found = mutation.run(checkout, ["t2t_mm/shapes.py"], count=20, seed=0, jobs=1, progress=lines.append)
-    assert found["mutants"] == len(lines) >= 4
-    survivors = {survivor["place"].rsplit(":", 1)[1] for survivor in found["survivors"]}
-    assert survivors == {"10"}, "all but the function without a test are noticed"
-    assert found["noticed"] == found["mutants"] - 1 and "shapes.py:10" in mutation.page(found)
+    state = str(tmp_path / "state")
+    settings = {"root": checkout, "parts": ["t2t_mm/shapes.py"], "count": 20, "state": state, "progress": lines.append}
+    found = runs.run(**settings)
+    assert found["mutants"] >= 4 and len([line for line in lines if "noticed" in line]) == found["noticed"]
+    (survivor,) = found["survivors"]
+    assert survivor["code"] == "return max(x, y + 2)" and survivor["outcome"] == "no test runs it"
+    assert found["noticed"] == found["mutants"] - 1 and "shapes.py:10" in runs.page(found)
     with open(f"{checkout}/t2t_mm/shapes.py") as file:
         assert file.read() == MODULE, "the checkout itself was changed"
+
+    # A run that was killed while it wrote goes on with what is whole; what is named as equivalent is not tried.
+    with open(f"{state}/outcomes.jsonl", "r+") as file:
+        whole = file.read()
+        file.truncate(len(whole) - 5)
+    named = {"path": "t2t_mm/shapes.py", "line": survivor["code"], "after": survivor["after"], "reason": "max is symmetric"}
+    with open(f"{checkout}/tests/equivalent_mutants.toml", "w") as file:
+        file.write("[[mutant]]\n" + "".join(f"{key} = {value!r}\n" for key, value in named.items()))
+    lines.clear()
+    again = runs.run(**settings)
+    assert lines[0] == f"{found['mutants']} mutants, of which {found['mutants']} are known" and len(lines) == 1
+    assert again["noticed"] == found["noticed"] and again["equivalent"] == 1 and "max is symmetric" in runs.page(again)
+
+
+def test_a_fault_in_a_constant_is_met_by_the_tests_that_run_its_module(checkout):
+    with open(f"{checkout}/t2t_mm/shapes.py", "w") as file:
+        file.write("SIDES = 4\n\n\ndef corners():\n    return SIDES\n")
+    with open(f"{checkout}/tests/test_shapes.py", "w") as file:
+        file.write("from t2t_mm import shapes\n\n\ndef test_corners():\n    assert shapes.corners() == 4\n")
+    found = runs.run(checkout, ["t2t_mm/shapes.py"], count=1, progress=lambda line: None)
+    assert found["noticed"] == found["mutants"] == 1 and not found["survivors"]

@@ -4,8 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from keras import ops
 
 from t2t_mm.layers.attention import AttentionBlock
+from t2t_mm.layers.history import History
 from t2t_mm.layers.timing import timing_signal
 
 
@@ -44,33 +46,58 @@ def attend(queries, keys, values, heads, allowed):
     return out
 
 
-def layer_norm(x):
-    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+def layer_norm(x, norm):
+    standard = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+    return standard * as_numpy(norm.gamma) + as_numpy(norm.beta)
+
+
+def randomise(*norms):
+    """Scales and shifts that tell the norms apart; as they start, one could stand for the other."""
+    rng = np.random.default_rng(7)
+    for norm in norms:
+        norm.gamma.assign(rng.uniform(0.4, 1.6, norm.gamma.shape))
+        norm.beta.assign(rng.normal(size=norm.beta.shape))
 
 
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("source_timing", [True, False])
 def test_attention_block(causal, source_timing):
+    """The last position of source and target is padding: what stands there must not matter."""
     rng = np.random.default_rng(0)
     source, target = rng.normal(size=(1, 5, 8)), rng.normal(size=(1, 6, 8))
-    source_padding = np.array([[False, False, False, False, True]])
+    source_padding, padding = np.arange(5)[None] >= 4, np.arange(6)[None] >= 5
     block = AttentionBlock(heads=2, convs=0, source_timing=source_timing)
     block.build(target.shape)
+    randomise(block.self_norm, block.source_norm)
     w = {name: as_numpy(getattr(block, name).kernel) for name in (
         "self_query", "self_key", "self_value", "self_output",
         "source_query", "memory_key", "memory_value", "source_output")}  # fmt: skip
     x = target[0] + signal(6, 8)
-    h = layer_norm(x)
-    allowed = np.tril(np.ones((6, 6))) if causal else np.ones((6, 6))
+    h = layer_norm(x, block.self_norm)
+    allowed = (np.tril(np.ones((6, 6))) if causal else np.ones((6, 6))) * ~padding
     mixed = attend(h @ w["self_query"], h @ w["self_key"], h @ w["self_value"], 2, allowed)
     x = x + mixed @ w["self_output"]
     keyed = source[0] + signal(5, 8) if source_timing else source[0]
     visible = np.tile(~source_padding, (6, 1))
-    queries = layer_norm(x) @ w["source_query"]
+    queries = layer_norm(x, block.source_norm) @ w["source_query"]
     mixed = attend(queries, keyed @ w["memory_key"], source[0] @ w["memory_value"], 2, visible)
     x = x + mixed @ w["source_output"]
-    y = block(source.astype("float32"), source_padding, target.astype("float32"), np.zeros((1, 6), bool), causal=causal)
-    np.testing.assert_allclose(as_numpy(y)[0], x, atol=1e-4)
+    y = block(source.astype("float32"), source_padding, target.astype("float32"), padding, causal=causal)
+    np.testing.assert_allclose(as_numpy(y)[0, :5], x[:5], atol=1e-4)
+
+
+def test_a_block_step_by_step_is_the_block_at_once():
+    rng = np.random.default_rng(0)
+    source, target = (rng.normal(size=(2, length, 8)).astype("float32") for length in (5, 6))
+    source_padding = np.arange(5)[None] >= np.array([[5], [3]])
+    block = AttentionBlock(heads=2, convs=1, source_timing=True, timing_scale=0.7)
+    block.build(target.shape)
+    randomise(block.self_norm, block.source_norm, *(step.norm for step in block.convs[0].steps))
+    expected = as_numpy(block(source, source_padding, target, np.zeros((2, 6), bool)))
+    state = block.initial_state(ops.convert_to_tensor(source), ops.convert_to_tensor(source_padding), 6)
+    for position in range(6):
+        y, state = block.step(ops.convert_to_tensor(target[:, position]), state, History(position))
+        np.testing.assert_allclose(as_numpy(y), expected[:, position], atol=1e-4)
 
 
 def test_ablation_removes_attention_and_nothing_else():

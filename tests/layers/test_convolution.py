@@ -116,6 +116,14 @@ def test_dropout_in_training_only(dropout_on, kept):
     assert abs(share - kept) < 0.05
 
 
+def test_every_position_of_every_example_is_dropped_by_itself():
+    block = ConvBlock(dropout=0.5, dropout_on="sum")
+    block.build((3, 40, 16))
+    dropped = as_numpy(block(np.ones((3, 40, 16), "float32") * 5, training=True)) == 0
+    for one, other in ((dropped[0], dropped[1]), (dropped[:, 1:], dropped[:, :-1]), (dropped[..., 1:], dropped[..., :-1])):
+        assert 0.4 < np.mean(one != other) < 0.6  # half of them by chance; none where a number serves several
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", [(5, 6), (4, 7)])
 @pytest.mark.parametrize("relu", [True, False])

@@ -85,6 +85,18 @@ def test_noise_in_training_only():
     assert np.abs(first - second).max() > 1e-3
 
 
+def test_equal_tokens_get_noise_of_their_own():
+    """Twenty times the same token: each of its places chooses for itself, in every example."""
+    layer = make(num_experts=12, chosen=2)
+    layer.gate.assign(np.zeros(layer.gate.shape, "float32"))
+    tokens, valid = np.ones((20, 4), "float32"), np.ones(20, bool)
+    _, experts, _ = layer.gating(ops.array(tokens), ops.array(valid), training=True)
+    choices = {tuple(sorted(row)) for row in as_numpy(experts).tolist()}
+    assert len(choices) >= 8, "of 66 pairs twenty draws take some 17"
+    _, experts, _ = layer.gating(ops.array(tokens), ops.array(valid), training=False)
+    assert len({tuple(row) for row in as_numpy(experts).tolist()}) == 1
+
+
 @pytest.mark.parametrize("block_size", [1, 3, 32])
 def test_dispatch_gives_every_assignment_a_row_of_its_own_in_a_block_of_its_expert(block_size):
     rng = np.random.default_rng(0)

@@ -25,6 +25,12 @@ def test_top_k_breaks_ties_by_the_lower_index():
     assert top_k(scores, examples(0, 5)) == {"top1": 50.0, "top5": 50.0}
 
 
+@pytest.mark.parametrize("rank", range(7))
+def test_the_sixth_is_not_among_the_five(rank):
+    scores = -np.arange(7.0)
+    assert top_k([scores], examples(rank)) == {"top1": 100.0 * (rank < 1), "top5": 100.0 * (rank <= 4)}
+
+
 def test_bleu_is_cased_and_signed():
     result = bleu(["The cat sat on the mat."], examples("The cat sat on the mat."))
     assert result["bleu"] == pytest.approx(100) and "tok:13a" in result["bleu_signature"]
@@ -132,6 +138,21 @@ def test_cider_by_hand():
     assert cider_d([["a", "a"], ["x"]], references) == pytest.approx(expected / 2)
     # What every image's references contain says nothing.
     assert cider_d([["a"], ["a"]], [[["a"]], [["a"]]]) == 0
+
+
+def test_cider_counts_in_how_many_images_an_n_gram_occurs_not_in_how_many_captions():
+    # Of three images "a" stands in both captions of the first, which is one image: it weighs log 3 as "c" and "d" do. So
+    # "a c" is the first caption (cosines of 1 for n = 1 and 2) and half of the second's unigrams.
+    references = [[["a", "c"], ["a", "d"]], [["e", "f"]], [["e", "g"]]]
+    assert cider_d([["a", "c"], ["x"], ["x"]], references) == pytest.approx(10 / 4 * (2 + 1 / 2) / 2 / 3)
+    # "e" stands in two images of three and weighs log 3/2.
+    often, rare = math.log(3 / 2), math.log(3)
+    cosine = often / math.sqrt(often**2 + rare**2)  # of "e" with "e f", unigrams alone
+    expected = 10 / 4 * cosine * math.exp(-1 / 72)
+    assert cider_d([["x"], ["e"], ["x"]], references) == pytest.approx(expected / 3)
+    # The mean of both captions, each alone.
+    references = [[["a", "b"], ["c", "d"]], [["x", "y"]], [["z"]]]
+    assert cider_d([["a", "b"], ["q"], ["q"]], references) == pytest.approx(10 * 2 / 4 / 2 / 3)
 
 
 def test_bleu4_takes_the_closest_length_and_the_best_count():

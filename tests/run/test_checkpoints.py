@@ -51,6 +51,34 @@ def test_the_last_few_are_kept(checkpoints, weight, tmp_path):
     assert newest_sound(str(tmp_path / "nowhere")) is None
 
 
+def test_a_process_killed_at_any_moment_leaves_a_whole_checkpoint(checkpoints, weight, tmp_path, monkeypatch):
+    """Killed before the first of its files is in place, or before the second: the index must be the last."""
+    folder, rename, names, killed_at = checkpoints_folder(tmp_path), tf.io.gfile.rename, [], []
+
+    class Killed(BaseException):
+        pass
+
+    def renamed(source, target, overwrite=False):
+        if killed_at == [len(names)]:
+            raise Killed
+        names.append(os.path.basename(target))
+        rename(source, target, overwrite=overwrite)
+
+    monkeypatch.setattr(tf.io.gfile, "rename", renamed)
+    saved(checkpoints, weight, 1)
+    assert names == ["ckpt-1.data-00000-of-00001", "ckpt-1.index"]
+    for count in range(2):
+        names.clear()
+        killed_at[:] = [count]
+        with pytest.raises(Killed):
+            saved(checkpoints, weight, 2)
+        (path,) = newest_first(folder)
+        assert path.endswith("ckpt-1") and damage(path) is None and value(newest_sound(folder)) == 1
+    killed_at.clear()
+    saved(checkpoints, weight, 2)
+    assert value(newest_sound(folder)) == 2
+
+
 def cut(path):
     os.truncate(path, os.path.getsize(path) // 2)
 

@@ -193,12 +193,6 @@ def test_files_of_the_package_are_found_from_any_folder_and_ones_own_come_first(
     assert config.value_of("%depth") == 32
 
 
-def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
-    (tmp_path / "windows.gin").write_bytes(b"\xef\xbb\xbfdepth = 32\r\n")
-    config.parse([str(tmp_path / "windows.gin")])
-    assert config.value_of("%depth") == 32
-
-
 def test_an_unused_macro_is_found_before_anything_is_built(tmp_path):
     text = "from __gin__ import dynamic_registration\nfrom t2t_mm.layers import convolution\n"
     write(tmp_path, mine_gin=text + "dropout = 0.1\ndropuot = 0.2\nconvolution.ConvBlock.dropout = %dropout\n")

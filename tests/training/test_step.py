@@ -58,10 +58,11 @@ SIGNATURE = {
 }
 
 
-def step_of(strategy, model, optimizer, problems=PROBLEMS, weights=None, clip_norm=1e9):
+def step_of(strategy, model, optimizer, problems=PROBLEMS, weights=None, clip_norm=1e9, smoothing=0.0, balance=0.0):
     return make_train_step(
-        strategy, model, optimizer, problems, weights or {"one": 1.0, "two": 1.0}, clip_norm, 0.0, 0.0, {"one": SIGNATURE, "two": SIGNATURE}  # noqa: E501
-    )
+        strategy, model, optimizer, problems, weights or {"one": 1.0, "two": 1.0}, clip_norm, smoothing, balance,
+        {"one": SIGNATURE, "two": SIGNATURE},
+    )  # fmt: skip
 
 
 def test_gradients_of_weighted_losses_are_summed_and_clipped():
@@ -102,6 +103,48 @@ def test_gradients_of_micro_batches_are_averaged():
         ends.append([v.numpy() for v in model.trainable_variables] + [float(figures["one"]["loss"])])
     for first, second, both in zip(*ends):
         np.testing.assert_allclose(both, (first + second) / 2, atol=1e-5)
+
+
+def test_each_problems_gradient_may_be_clipped_by_itself():
+    """With SGD, an update is the sum of what each problem alone would do, however large the other's gradient is."""
+    updates = []
+    for names, weight in ((["one"], 1.0), (["two"], 1.0), (["one", "two"], 1.0), (["one", "two"], 50.0)):
+        keras.utils.set_random_seed(3)
+        model = small_model(mixtures=False)
+        sgd = keras.optimizers.SGD(1.0)
+        sgd.build(model.trainable_variables)
+        step = make_train_step(
+            tf.distribute.get_strategy(), model, sgd, PROBLEMS, {"one": 1.0, "two": weight}, 0.01, 0.0, 0.0,
+            {"one": SIGNATURE, "two": SIGNATURE}, clip_each=True,
+        )  # fmt: skip
+        before = [v.numpy() for v in model.trainable_variables]
+        step({name: batch(1 + (name == "two")) for name in names})
+        updates.append(np.concatenate([(old - v.numpy()).ravel() for old, v in zip(before, model.trainable_variables)]))
+    one, two, both, heavier = updates
+    assert np.linalg.norm(one) == pytest.approx(0.01, rel=1e-2) == np.linalg.norm(two)
+    np.testing.assert_allclose(both, one + two, atol=1e-6)
+    np.testing.assert_allclose(heavier, both, atol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{"smoothing": 0.3}, {"balance": 0.7}], ids=["label smoothing", "balance weight"])
+def test_settings_of_the_loss_reach_the_gradients(settings):
+    mixture = functools.partial(MixtureOfExperts, num_experts=3, chosen=2, hidden=8, gate_noise=False)
+    model, batches = small_model(mixture=mixture), {"one": batch(1)}
+    rng = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        if variable.path.endswith("/gate"):
+            variable.assign(rng.normal(size=variable.shape))
+    before = [v.numpy().copy() for v in model.trainable_variables]
+    with tf.GradientTape() as tape:
+        smoothing, balance = (settings.get(name, 0.0) for name in ("smoothing", "balance"))
+        loss, _ = problem_loss(model, PROBLEMS[0], batches["one"], smoothing, balance, training=False)
+    expected = tape.gradient(loss, [v.value for v in model.trainable_variables])
+    sgd = keras.optimizers.SGD(1.0)
+    sgd.build(model.trainable_variables)
+    step_of(tf.distribute.get_strategy(), model, sgd, PROBLEMS[:1], **settings)(batches)
+    for old, variable, gradient in zip(before, model.trainable_variables, expected):
+        gradient = 0.0 if gradient is None else tf.convert_to_tensor(gradient).numpy()
+        np.testing.assert_allclose(old - variable.numpy(), gradient, atol=1e-5, err_msg=variable.path)
 
 
 def test_loss_falls_for_every_problem():

@@ -21,6 +21,7 @@ __all__ = ["CORPORA", "Stopped", "Study"]
 CORPORA = {"mini": "gin/runs/tables_mini.gin", "real": "gin/runs/tables_real.gin"}
 _ONLY_MINI = ("curve", "zero_shot")  # these tables need trees and references that only the mini corpora have
 _PIECES = {"mini": 1200, "real": 8000}  # vocabulary size
+_ALONE = {"paper": ("gin/tables/alone_paper.gin",)}  # size -> files of the runs of one problem
 
 
 class Study:
@@ -68,7 +69,9 @@ class Study:
                 f"Runs on the mini corpora have the mini size, not {size!r}; change its settings with --gin_param."
             )
         sizes = [f"gin/sizes/{size or 'base'}.gin"] if corpora == "real" else []
-        self._setting = Setting(folder, (*sizes, CORPORA[corpora], *gin_files), tuple(bindings), seeds)
+        self._setting = Setting(
+            folder, (*sizes, CORPORA[corpora], *gin_files), tuple(bindings), seeds, _ALONE.get(size or "", ())
+        )
         self.planned = plan(with_starts(wanted, runs), self._setting)
         config.parse(self._setting.gin_files, self._setting.bindings)
         self._paths = config.value_of("%corpora"), config.value_of("experiment.Experiment.vocabulary")

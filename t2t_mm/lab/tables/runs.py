@@ -25,12 +25,15 @@ class Setting:
       gin_files: configuration files of every run; those of the run itself are applied after them.
       bindings: Gin bindings of every run; those of the run itself are applied after them.
       seeds: number of seeds of each run.
+      alone: configuration files of the runs that are trained on one problem from the beginning, between those of all
+        runs and those of the run itself.
     """
 
     folder: str
     gin_files: tuple[str, ...]
     bindings: tuple[str, ...] = ()
     seeds: int = 3
+    alone: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +152,8 @@ def _planned(run: Run, seed: int, setting: Setting) -> Planned:
         own.append(f"experiment.Experiment.only = {list(run.only)}")
     if start and run.trained:
         own.append(f"loop.train.init_from = {start!r}")
-    gin_files, bindings = (*setting.gin_files, *run.gin_files), (*setting.bindings, *own)
+    alone = setting.alone if len(run.only) == 1 and not run.init_from else ()
+    gin_files, bindings = (*setting.gin_files, *alone, *run.gin_files), (*setting.bindings, *own)
     config.parse(gin_files, bindings)
     weights = folder if run.trained else start
     return Planned(

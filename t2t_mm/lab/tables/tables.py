@@ -289,7 +289,9 @@ def _table4(problems, variants) -> Table:
     ]
     return Table(
         "4", "What each block contributes", tuple(columns), tuple(rows), tuple(comparisons),
-        "The number of parameters of each variant is listed under Runs.",
+        "The number of parameters of each variant is listed under Runs. Without attention a text that is generated never "
+        "sees its source, whose only way into mixer and decoder are their attentions: what is left is a language model of "
+        "the target. A class is still read off the encoded input.",
     )  # fmt: skip
 
 

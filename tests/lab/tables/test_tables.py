@@ -53,6 +53,28 @@ def test_every_run_is_configured_without_an_unused_binding(corpora, size, tmp_pa
         assert all(line.startswith("  t2t_mm.training.loop.train.") for line in lines), lines
 
 
+def test_a_single_run_of_the_papers_size_has_sixty_experts(tmp_path):
+    """Paper, 2.3: 240 for eight problems, 60 for one; a run that goes on from the joint one keeps its model."""
+
+    def experts(size):
+        found = {}
+        for planned in Study("real", ["2", "3", "4"], 1, str(tmp_path), "bin", size=size).planned:
+            config.parse(planned.gin_files, planned.bindings)
+            found[planned.run.name] = config.value_of("moe.MixtureOfExperts.num_experts")
+        return found
+
+    paper = experts("paper")
+    assert {name for name, count in paper.items() if count == 240} == {
+        "joint", "parsing_with_imagenet", "joint_without_mixture", "joint_without_attention",
+    }  # fmt: skip
+    assert all(count == 60 for name, count in paper.items() if name.startswith("alone_"))
+    assert set(experts("base").values()) == {30}
+    runs, _ = tables.declare()
+    setting = Setting(str(tmp_path), (CORPORA["mini"],), (), 1, alone=("gin/tables/alone_paper.gin",))
+    *_, tuned = plan([runs["joint"], runs["tuned_wmt_de_fr"]], setting)
+    assert "gin/tables/alone_paper.gin" not in tuned.gin_files
+
+
 NINTH = """
 from __gin__ import dynamic_registration
 from t2t_mm import experiment

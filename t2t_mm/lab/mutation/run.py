@@ -1,0 +1,272 @@
+"""Plants a sample of faults, each in a copy of the checkout, and counts how many the tests notice."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from queue import SimpleQueue
+
+from t2t_mm.lab.mutation.faults import PARTS, Mutant, sample
+from t2t_mm.lab.mutation.traces import Traces, digest, python_files, test_files
+from t2t_mm.run.files import write_whole
+
+EQUIVALENT = "tests/equivalent_mutants.toml"
+# The package notices these: a test failed, or the tests did not come to an end where they take seconds otherwise.
+NOTICED = ("noticed", "crashed", "hung")
+
+
+class Worker:
+    """A process that runs tests in its children (`worker.py`), for one copy of the checkout.
+
+    Args:
+      copy: The folder.
+      log: File for what the tests of the last task print.
+    """
+
+    def __init__(self, copy: str, log: str):
+        script = os.path.join(os.path.dirname(__file__), "worker.py")
+        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+        environment.pop("PYTHONPATH", None)
+        self.copy, self._log = copy, log
+        self._process = subprocess.Popen(
+            [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env=environment, cwd=copy,
+        )  # fmt: skip
+
+    def ask(self, files, tests=(), only=False, trace="", limit=3600.0, cpu=3600, wall=3600.0) -> dict:
+        """See `worker.serve`."""
+        task = {
+            "folder": self.copy, "log": self._log, "files": list(files), "tests": list(tests), "only": only, "trace": trace,
+            "limit": limit, "cpu": int(cpu), "wall": wall, "gigabytes": 10,
+        }  # fmt: skip
+        self._process.stdin.write(json.dumps(task) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"The process that runs the tests of {self.copy} has ended; the last output is in {self._log}.")
+        return json.loads(line)
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+class Outcomes:
+    """What became of each mutant, in a file that gets a line for each as soon as it is known.
+
+    An outcome holds as long as the mutant's file is the same; that of a survivor as long as the tests are, too.
+    """
+
+    def __init__(self, path: str, tests: str):
+        self._path, self._tests, self._known = path, tests, {}
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                *whole, _ = file.read().split("\n")  # the last was being written when the run was killed, or is empty
+            write_whole(path, "".join(line + "\n" for line in whole))
+            self._known = {outcome["key"]: outcome for outcome in map(json.loads, whole)}
+
+    def get(self, key: str) -> dict | None:
+        found = self._known.get(key)
+        return found if found and (found["outcome"] in NOTICED or found["tests"] == self._tests) else None
+
+    def add(self, key: str, outcome: dict) -> None:
+        self._known[key] = {"key": key, "tests": self._tests} | outcome
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(self._known[key]) + "\n")
+
+
+def run(
+    root: str = ".", parts: Sequence[str] = PARTS, count: int = 300, seed: int = 0, jobs: int = 1, seconds: float = 120.0,
+    state: str | None = None, progress: Callable[[str], None] = print,
+) -> dict:
+    """Plants `count` faults, each in a copy of the checkout, and counts how many a test notices.
+
+    Args:
+      jobs: How many mutants are tested side by side.
+      seconds: What a mutant's tests may take together on sound code; others are left out.
+      state: Folder that keeps what is known; a run that was killed goes on from there. None: a temporary one.
+
+    Returns: "mutants", "noticed", "share" in percent, "kinds", "minutes" that the mutants' tests took, and "survivors":
+      what was changed to what and where, with the "reason" of those that are named as equivalent.
+    """
+    chosen = sample(root, parts, count, seed)
+    equivalent = _equivalent(root)
+    with tempfile.TemporaryDirectory() as temporary:
+        state = state or temporary
+        os.makedirs(state, exist_ok=True)
+        outcomes = Outcomes(os.path.join(state, "outcomes.jsonl"), digest(root, python_files(root, "tests")))
+        keys = [_key(root, mutant) for mutant in chosen]
+        found = [outcomes.get(key) for key in keys]
+        for index, mutant in enumerate(chosen):
+            if _named(mutant) in equivalent:
+                found[index] = {"outcome": "equivalent", "seconds": 0.0, "by": equivalent[_named(mutant)]}
+        left = [index for index, outcome in enumerate(found) if outcome is None]
+        progress(f"{len(chosen)} mutants, of which {len(chosen) - len(left)} are known")
+        if left:
+            with _workers(root, temporary, jobs) as workers:
+                traces = Traces(os.path.join(state, "traces.json"))
+                traces.update(workers[0].copy, test_files(root, [m.path for m in chosen]), workers[0].ask, progress)
+                free: SimpleQueue = SimpleQueue()
+                for worker in workers:
+                    free.put(worker)
+
+                def test(index: int) -> None:
+                    worker = free.get()
+                    try:
+                        found[index] = _outcome(worker, chosen[index], traces, seconds)
+                    finally:
+                        free.put(worker)
+                    outcomes.add(keys[index], found[index])
+                    known = sum(outcome is not None for outcome in found)
+                    progress(f"{known}/{len(chosen)} {_line(chosen[index], found[index])}")
+
+                with ThreadPoolExecutor(jobs) as pool:
+                    list(pool.map(test, left))
+    return _summary(chosen, found)
+
+
+def _line(mutant: Mutant, outcome: dict) -> str:
+    change = f"{' '.join(mutant.before.split())} -> {' '.join(mutant.text.split())}"
+    place = f"{mutant.path}:{mutant.line}"
+    return f"{outcome['outcome']} {place} {mutant.kind}: {change} ({outcome['seconds']:.0f} s, {outcome['by']})"
+
+
+def _key(root: str, mutant: Mutant) -> str:
+    return f"{digest(root, [mutant.path])} {mutant.path} {mutant.start} {mutant.end} {mutant.text}"
+
+
+def _named(mutant: Mutant) -> tuple[str, str, str]:
+    return mutant.path, mutant.code, mutant.text
+
+
+def _equivalent(root: str) -> dict[tuple[str, str, str], str]:
+    """(path, line, what stands there then) -> why no test can notice it."""
+    path = os.path.join(root, EQUIVALENT)
+    if not os.path.exists(path):
+        return {}
+    with open(path, "rb") as file:
+        return {(m["path"], m["line"], m["after"]): m["reason"] for m in tomllib.load(file)["mutant"]}
+
+
+@contextmanager
+def _workers(root: str, folder: str, jobs: int) -> Iterator[list[Worker]]:
+    workers = []
+    for job in range(jobs):
+        copy = os.path.join(folder, f"copy{job}")
+        os.makedirs(copy)
+        for name in os.listdir(root):
+            # The data at the top is left behind; the readers' package is called corpora too.
+            if name in (".git", "runs", "exports", "corpora", "build", "dist") or name.startswith(".venv"):
+                continue
+            whole = os.path.join(root, name)
+            if os.path.isdir(whole):
+                shutil.copytree(whole, os.path.join(copy, name), ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy2(whole, copy)
+        workers.append(Worker(copy, os.path.join(folder, f"log{job}")))
+    try:
+        yield workers
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+def _outcome(worker: Worker, mutant: Mutant, traces: Traces, seconds: float) -> dict:
+    tests, left_out, usual = traces.plan(mutant.path, mutant.first, mutant.last, seconds)
+    if not tests:
+        return {"outcome": "no test runs it", "seconds": 0.0, "by": ""}
+    files = sorted({test.split("::")[0] for test in tests})
+    path, start = os.path.join(worker.copy, mutant.path), time.monotonic()
+    with open(path, encoding="utf-8", newline="") as file:
+        source = file.read()
+    try:
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            file.write(mutant.apply(source))
+        _forget(path)
+        cpu = 30 + 10 * usual  # processor's time: a machine that is busy otherwise is no endless loop
+        answer = worker.ask(files, tests, only=True, limit=20 * cpu, cpu=cpu, wall=20 * cpu)
+    finally:
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            file.write(source)
+        _forget(path)
+    outcome, by = _judged(answer, f"{left_out} tests left out" if left_out else "")
+    return {"outcome": outcome, "seconds": round(time.monotonic() - start, 1), "by": by}
+
+
+def _judged(answer: dict, note: str) -> tuple[str, str]:
+    if answer["late"]:
+        return "timed out", note
+    if answer["signal"] in (signal.SIGXCPU, signal.SIGKILL):
+        return "hung", f"{answer['cpu']:.0f} s of a processor"
+    if answer["signal"] is not None or answer["found"] is None:
+        return "crashed", signal.Signals(answer["signal"]).name if answer["signal"] else "pytest itself"
+    found = answer["found"]
+    if found["failed"]:
+        return "noticed", found["failed"]
+    if found["code"] not in (0, 2):  # 2: stopped, at the limit
+        return "noticed", f"pytest ended with {found['code']}"
+    return "survived", "the time was up" if found["stopped"] else note
+
+
+def _forget(path: str) -> None:
+    """Removes what Python has compiled: it compares times by the second only."""
+    folder, name = os.path.split(path.removesuffix(".py"))
+    cache = os.path.join(folder, "__pycache__")
+    if os.path.isdir(cache):
+        for file in os.listdir(cache):
+            if file.startswith(f"{name}."):
+                os.remove(os.path.join(cache, file))
+
+
+def _summary(chosen: list[Mutant], found: list[dict]) -> dict:
+    kinds = {kind: [0, 0] for kind in sorted({mutant.kind for mutant in chosen})}
+    for mutant, outcome in zip(chosen, found):
+        kinds[mutant.kind][0] += outcome["outcome"] in NOTICED
+        kinds[mutant.kind][1] += 1
+    noticed = sum(outcome["outcome"] in NOTICED for outcome in found)
+    survivors = []
+    for mutant, outcome in zip(chosen, found):
+        if outcome["outcome"] not in NOTICED:
+            entry = {"place": f"{mutant.path}:{mutant.line}", "kind": mutant.kind, "outcome": outcome["outcome"]}
+            reason = {"reason": outcome["by"]} if outcome["by"] else {}
+            survivors.append(entry | {"code": mutant.code, "before": mutant.before, "after": mutant.text} | reason)
+    return {
+        "mutants": len(chosen),
+        "noticed": noticed,
+        "equivalent": sum(outcome["outcome"] == "equivalent" for outcome in found),
+        "share": 100 * noticed / len(chosen),
+        "kinds": {kind: f"{noticed} of {of_all}" for kind, (noticed, of_all) in kinds.items()},
+        "minutes": sum(outcome["seconds"] for outcome in found) / 60,
+        "survivors": survivors,
+    }
+
+
+def page(found: dict) -> str:
+    """The survivors of a run as Markdown tables: those that no test can notice, with the reason, and the others."""
+    code = lambda text: "`" + " ".join(text.split())[:120].replace("|", "\\|") + "`"  # noqa: E731
+    lines = [
+        f"{found['noticed']} of {found['mutants']} faults were noticed ({found['share']:.1f} %). {found['equivalent']} of the "
+        f"others change nothing that a test could see.\n"
+    ]
+    named = [survivor for survivor in found["survivors"] if survivor["outcome"] == "equivalent"]
+    others = [survivor for survivor in found["survivors"] if survivor["outcome"] != "equivalent"]
+    for title, survivors, last in (("equivalent", named, "why"), ("survivor", others, "note")):
+        if survivors:
+            lines += [f"| {title} | kind | before | after | {last} |", "| --- | --- | --- | --- | --- |"]
+            for survivor in survivors:
+                told = survivor["outcome"] not in ("equivalent", "survived")
+                kind = f"{survivor['kind']} ({survivor['outcome']})" if told else survivor["kind"]
+                reason = survivor.get("reason", "").replace("|", "\\|")
+                cells = survivor["place"], kind, code(survivor["before"]), code(survivor["after"]), reason
+                lines.append(f"| {' | '.join(cells)} |")
+            lines.append("")
+    return "\n".join(lines)

@@ -1,0 +1,199 @@
+"""A process that has imported the libraries, but nothing of the package, and forks to run tests.
+
+It is started as a script, so that the package is imported in the children alone, each time from the folder that the task
+names. A line of JSON comes in for each task and one goes out; see `serve`.
+"""
+
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import threading
+import time
+import traceback
+
+# A thread that an import starts would be lost in the children.
+os.environ |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+GIGABYTE = 1 << 30
+
+
+class _Tests:
+    """A plugin of pytest: puts the tests in the order of `tests`, leaves out all others if `only`, notes what fails.
+
+    tests: names of tests, those to run first first. limit: seconds after which no further test is begun.
+    """
+
+    def __init__(self, tests, only, limit):
+        self._place = {name: place for place, name in enumerate(tests)}
+        self._only, self._limit, self._start = only, limit, time.monotonic()
+        self.failed, self.passed, self.stopped = None, {}, False
+
+    def pytest_collection_modifyitems(self, items):
+        if self._only:
+            items[:] = [item for item in items if item.nodeid in self._place]
+        items.sort(key=lambda item: self._place.get(item.nodeid, len(self._place)))
+
+    def pytest_runtest_setup(self, item):
+        if time.monotonic() - self._start > self._limit:
+            self.stopped = True
+            item.session.shouldstop = "the time is up"
+            import pytest
+
+            pytest.skip("the time is up")
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed and self.failed is None:
+            self.failed = report.nodeid
+        if report.when == "setup":
+            self.passed[report.nodeid] = 0.0
+        if report.nodeid in self.passed:
+            self.passed[report.nodeid] += report.duration
+            if not report.passed:
+                del self.passed[report.nodeid]
+
+    def pytest_collectreport(self, report):
+        if report.failed and self.failed is None:
+            self.failed = report.nodeid
+
+
+class _Lines:
+    """A plugin of pytest: the lines below `folder` that each test runs; those of imports are the test "".
+
+    lines: test -> path from `top` -> line numbers.
+    """
+
+    def __init__(self, top, folder):
+        self._prefix, self._top = os.path.join(top, folder, ""), os.path.join(top, "")
+        self._now: set = set()
+        self.lines = {"": self._now}
+        self._known: dict = {}
+
+    def start(self):
+        threading.settrace(self._call)
+        sys.settrace(self._call)
+
+    def stop(self):
+        sys.settrace(None)
+        threading.settrace(None)
+        return {test: self._by_file(found) for test, found in self.lines.items()}
+
+    def _by_file(self, found):
+        files: dict = {}
+        for path, line in sorted(found):
+            files.setdefault(path.removeprefix(self._top), []).append(line)
+        return files
+
+    def _call(self, frame, event, argument):
+        path = frame.f_code.co_filename
+        if path not in self._known:
+            self._known[path] = path.startswith(self._prefix)
+        return self._line if self._known[path] else None
+
+    def _line(self, frame, event, argument):
+        if event == "line":
+            self._now.add((frame.f_code.co_filename, frame.f_lineno))
+        return self._line
+
+    def pytest_runtest_logstart(self, nodeid):
+        self._now = self.lines.setdefault(nodeid, set())
+        sys.settrace(self._call)  # a test, or a library, may have taken it away
+
+    def pytest_runtest_logfinish(self, nodeid):
+        self._now = self.lines[""]
+
+
+def _run(task: dict) -> dict:
+    """In the child: what pytest finds."""
+    import pytest
+
+    os.chdir(task["folder"])
+    sys.path.insert(0, task["folder"])
+    sys.dont_write_bytecode = not task["trace"]
+    os.environ |= {"PYTHONPATH": task["folder"], "PYTHONDONTWRITEBYTECODE": "1"}
+    tests = _Tests(task["tests"], task["only"], task["limit"])
+    plugins, lines = [tests], None
+    if task["trace"]:
+        lines = _Lines(task["folder"], task["trace"])
+        plugins.append(lines)
+        lines.start()
+    arguments = ["-q", "-p", "no:cacheprovider", *([] if task["trace"] else ["-x"]), *task["files"]]
+    code = int(pytest.main(arguments, plugins=plugins))
+    traced = lines.stop() if lines else None
+    return {"code": code, "failed": tests.failed, "stopped": tests.stopped, "passed": tests.passed, "lines": traced}
+
+
+def _child(task: dict, write: int) -> None:
+    os.setsid()
+    output = os.open(task["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    resource.setrlimit(resource.RLIMIT_CPU, (task["cpu"], task["cpu"] + 5))
+    resource.setrlimit(resource.RLIMIT_DATA, (task["gigabytes"] * GIGABYTE,) * 2)
+    with os.fdopen(write, "w") as file:
+        file.write(json.dumps(_run(task)) + "\n")
+
+
+def _in_child(task: dict) -> dict:
+    read, write = os.pipe()
+    start, used = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    child = os.fork()
+    if not child:
+        try:
+            os.close(read)
+            _child(task, write)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    os.close(write)
+    found, late = _read(read, start + task["wall"])
+    try:
+        os.killpg(child, signal.SIGKILL)  # it, where it is late, and what its tests have left behind
+    except ProcessLookupError:
+        pass
+    _, status = os.waitpid(child, 0)
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
+    died = os.WTERMSIG(status) if os.WIFSIGNALED(status) and not found else None
+    return {"late": late, "signal": died, "cpu": seconds, "found": json.loads(found) if found else None}
+
+
+def _read(pipe: int, until: float) -> tuple[bytes, bool]:
+    parts = []
+    with os.fdopen(pipe, "rb", buffering=0) as file:
+        while (left := until - time.monotonic()) > 0:
+            if select.select([file], [], [], left)[0]:
+                part = file.read(1 << 20)
+                parts.append(part)
+                if not part or part.endswith(b"\n"):  # no end of the pipe, where a process of a test holds it
+                    return b"".join(parts), False
+    return b"", True
+
+
+def serve() -> None:
+    """Answers tasks until the input ends.
+
+    A task: "folder" where the package and the tests are, "files" of tests, "tests" to run first in their order, "only"
+    those or not, "limit" of seconds after which no further test is begun, "trace" the folder whose lines are noted or "",
+    "cpu" and "wall" seconds after which all is ended, "gigabytes" of memory, "log" the file for the output.
+
+    An answer: "found" (None where the child died), "signal" it died of, "late" if it was ended, "cpu" seconds it took.
+    """
+    import keras  # noqa: F401
+    import numpy  # noqa: F401
+    import pytest  # noqa: F401
+    import tensorflow  # noqa: F401
+    import tensorflow_datasets  # noqa: F401
+    import tensorflow_text  # noqa: F401
+
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        print(json.dumps(_in_child(json.loads(line))), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    sys.path.pop(0)  # this folder
+    serve()
