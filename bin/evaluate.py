@@ -73,6 +73,7 @@ def main(_):
             training_minutes=round(minutes, 1),
             training_loss=training_loss,
             split=split,
+            render=summary.page,
             **{key: found[key] for key in ("step", "samples", "skipped", "failed")},
         )
         written.update(record)

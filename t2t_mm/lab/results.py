@@ -75,23 +75,17 @@ def _commit() -> str:
     return run.stdout.strip() or "unknown"
 
 
-def table(results: dict, baselines: dict | None = None) -> str:
-    """Renders a Markdown table of case (usually a problem), metric, value and, if there are any, baselines."""
-    if not baselines:
-        lines = ["| case | metric | value |", "| --- | --- | ---: |"]
-        lines += [
-            f"| {case} | {metric} | {_shown(value)} |" for case, found in results.items() for metric, value in found.items()
-        ]
-        return "\n".join(lines) + "\n"
-    lines = ["| problem | metric | value | baseline |", "| --- | --- | ---: | ---: |"]
-    for problem, metrics in results.items():
-        for metric, value in metrics.items():
-            other = baselines.get(problem, {}).get(metric, "")
-            lines.append(f"| {problem} | {metric} | {_shown(value)} | {_shown(other)} |")
+def table(results: dict) -> str:
+    """Renders a Markdown table of case, metric and value."""
+    lines = ["| case | metric | value |", "| --- | --- | ---: |"]
+    lines += [
+        f"| {case} | {metric} | {shown(value)} |" for case, found in results.items() for metric, value in found.items()
+    ]
     return "\n".join(lines) + "\n"
 
 
-def _shown(value) -> str:
+def shown(value) -> str:
+    """Renders a value of a table: two decimals, or two digits of what is smaller."""
     if not isinstance(value, float):
         return str(value)
     return f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.2g}"
@@ -109,25 +103,5 @@ def circumstances(record: dict) -> str:
 
 
 def default_page(record: dict) -> str:
-    """Renders a record as a Markdown page of results, training losses and samples."""
-    parts = [
-        f"Written by `{record['command']}` {circumstances(record)}\n",
-        table(record["results"], record.get("baselines")),
-    ]
-    parts += [f"**{problem}** was not evaluated: {reason}.\n" for problem, reason in record.get("failed", {}).items()]
-    if record.get("training_loss"):
-        parts.append(_losses(record["training_loss"]))
-    for problem, samples in record.get("samples", {}).items():
-        parts.append(f"**{problem}**\n")
-        parts += ["\n".join(f"- {key}: {value}" for key, value in sample.items()) + "\n" for sample in samples]
-    return "\n".join(parts)
-
-
-def _losses(losses: dict) -> str:
-    """Renders problem -> {step: training loss} as a Markdown table with one column per step."""
-    steps = sorted({step for found in losses.values() for step in found})
-    lines = [f"| training loss at step | {' | '.join(map(str, steps))} |", "| --- |" + " ---: |" * len(steps)]
-    for problem, found in losses.items():
-        shown = (_shown(found[step]) if step in found else "" for step in steps)
-        lines.append(f"| {problem} | {' | '.join(shown)} |")
-    return "\n".join(lines) + "\n"
+    """Renders a record as a Markdown page. Evaluations have a page of their own, `t2t_mm.lab.summary.page`."""
+    return f"Written by `{record['command']}` {circumstances(record)}\n\n{table(record['results'])}"

@@ -1,4 +1,6 @@
-"""What to see first of an evaluation: a row for each problem, a verdict, and an answer to each kind of input."""
+"""What an evaluation found, a row for each problem: on the screen with an answer to each kind of input, and as a page."""
+
+from t2t_mm.lab.results import circumstances, shown
 
 # The figure that a problem is usually judged by, and whether more of it is better; the first that it has is taken.
 _JUDGED_BY = (
@@ -69,3 +71,59 @@ def answers(record: dict) -> str:
 def summary(record: dict) -> str:
     """Table, verdict and answers."""
     return "\n\n".join(part for part in (table(record), verdict(record), answers(record)) if part) + "\n"
+
+
+# Columns of their own on the page, because every problem has them.
+_COMMON = {"log_perplexity": "nats per token", "token_accuracy": "tokens right, %", "sequence_accuracy": "wholly right, %"}
+
+
+def page(record: dict) -> str:
+    """The record of an evaluation as a Markdown page: figures, training losses and samples."""
+    parts = [f"Written by `{record['command']}` {circumstances(record)}\n", _figures(record)]
+    parts += [f"**{problem}** was not evaluated: {reason}.\n" for problem, reason in record.get("failed", {}).items()]
+    if record.get("training_loss"):
+        parts.append(_losses(record["training_loss"]))
+    for problem, samples in record.get("samples", {}).items():
+        parts.append(f"**{problem}**\n")
+        parts += ["\n".join(f"- {key}: {value}" for key, value in sample.items()) + "\n" for sample in samples]
+    return "\n".join(parts)
+
+
+def _figures(record: dict) -> str:
+    """A table with a row for each problem: the figure that it is judged by beside its baseline, then all others."""
+    head = ["problem", "judged by", "model", "baseline", *_COMMON.values(), "examples", "further figures (baseline)"]
+    lines = [_row(head), "| --- | --- |" + " ---: |" * (len(head) - 3) + " --- |"]
+    chosen = {problem: row for problem, *row in rows(record)}
+    for problem, metrics in record["results"].items():
+        metric, value, baseline, _ = chosen.get(problem, ("", None, None, None))
+        further = [
+            f"{name} {_given(figure)}{_beside(record, problem, name)}"
+            for name, figure in metrics.items()
+            if name not in (metric, "examples", "token_top5", *_COMMON)
+        ]
+        common = (metrics.get(name) for name in _COMMON)
+        cells = (metric, value, baseline, *common, metrics.get("examples"))
+        lines.append(_row([problem, *("" if cell is None else shown(cell) for cell in cells), ", ".join(further)]))
+    return "\n".join(lines) + "\n"
+
+
+def _given(figure) -> str:
+    return f"`{figure}`".replace("|", " ") if isinstance(figure, str) else shown(figure)
+
+
+def _beside(record: dict, problem: str, name: str) -> str:
+    baseline = record.get("baselines", {}).get(problem, {}).get(name)
+    return "" if baseline is None or isinstance(baseline, str) else f" ({shown(baseline)})"
+
+
+def _row(cells) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _losses(losses: dict) -> str:
+    """Problem -> {step: training loss} as a table with one column for each step."""
+    steps = sorted({step for found in losses.values() for step in found})
+    lines = [_row(["training loss at step", *map(str, steps)]), "| --- |" + " ---: |" * len(steps)]
+    for problem, found in losses.items():
+        lines.append(_row([problem, *(shown(found[step]) if step in found else "" for step in steps)]))
+    return "\n".join(lines) + "\n"

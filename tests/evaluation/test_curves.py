@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from t2t_mm.evaluation import curves
-from t2t_mm.lab import results
+from t2t_mm.lab import summary
 
 
 def write_events(model_dir, steps, loss):
@@ -45,6 +45,6 @@ def test_cut_off_events_count_up_to_the_cut(tmp_path):
 
 
 def test_page_has_a_column_for_each_step():
-    page = results._losses({"coco": {1: 5.0, 20: 3.25}, "wsj_parsing": {20: 2.0}})
+    page = summary._losses({"coco": {1: 5.0, 20: 3.25}, "wsj_parsing": {20: 2.0}})
     assert page.splitlines()[0] == "| training loss at step | 1 | 20 |"
     assert page.splitlines()[2:] == ["| coco | 5.00 | 3.25 |", "| wsj_parsing |  | 2.00 |"]

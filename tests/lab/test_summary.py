@@ -32,3 +32,22 @@ def test_verdict_and_answers():
     assert "Trained for 240 steps (6 minutes), the model beats the trivial baseline on 1 of 2 problems." in text
     assert "/mini/a.wv1" in text and "second" not in text and "Die Katze." in text
     assert "nothing to compare" in summary.verdict(RECORD | {"baselines": {}})
+
+
+def test_page_has_a_row_for_each_problem():
+    record = RECORD | {
+        "command": "python bin/evaluate.py", "commit": "abc", "date": "2026-01-01", "cores": 2, "minutes": 1.0, "seed": 0,
+        "versions": {}, "training_loss": {"wmt_en_de": {1: 7.0, 240: 2.5}}, "failed": {"imagenet": "no corpus"},
+    }  # fmt: skip
+    record["results"] = {
+        **RECORD["results"],
+        "wsj_parsing": {"log_perplexity": 0.5, "f1": 80.0, "recall": 75.0, "signature": "a|b", "examples": 7},
+    }
+    record["baselines"] = {**RECORD["baselines"], "wsj_parsing": {"f1": 30.0, "recall": 20.0}}
+    lines = summary.page(record).splitlines()
+    assert [line.split(" | ")[0] for line in lines if line.startswith("| w") or line.startswith("| m")] == [
+        "| wsj_speech", "| wmt_en_de", "| mine", "| wsj_parsing", "| wmt_en_de",
+    ]  # fmt: skip
+    assert "| wsj_parsing | f1 | 80.00 | 30.00 | 0.50 |  |  | 7 | recall 75.00 (20.00), signature `a b` |" in lines
+    assert "| wmt_en_de | 7.00 | 2.50 |" in lines and "**imagenet** was not evaluated: no corpus." in lines
+    assert "- output: Die Katze." in lines
