@@ -25,20 +25,33 @@ fi
 say "4/6 Joint training of eight problems (about ten minutes; each line says how many are left)"
 $python bin/train.py "${gin[@]}" --model_dir="$run"
 
-say "5/6 Evaluation (a few minutes)"
+# Evaluation and export need the same checkpoint and nothing of each other: they run at the same time and share the cores.
+export TF_NUM_INTRAOP_THREADS=$((($(nproc) + 1) / 2))
+exported=0
+newest=$(ls -dt "$run"/export/[1-9]* 2>/dev/null | head -n 1 || true)
+if [ -z "$newest" ] || [ ! "$newest" -nt "$run/checkpoints" ]; then
+  $python bin/export.py --model_dir="$run" --export_dir="$run/export" --norun_warmup >"$run/export.log" 2>&1 &
+  exported=$!
+  trap 'kill "$exported" 2>/dev/null || true' EXIT
+fi
+
+say "5/6 Evaluation (a minute or two; the export is made meanwhile)"
 if [ $# -eq 0 ] && [ "$run/evaluation_test.txt" -nt "$run/checkpoints" ]; then
   echo "$run/evaluation_test.txt is there already."
 else
   $python bin/evaluate.py --model_dir="$run" --split=test --command="bash bin/quickstart.sh" "$@" >/dev/null
 fi
 
-say "6/6 Export (a minute or two)"
-newest=$(ls -dt "$run"/export/[1-9]* 2>/dev/null | head -n 1 || true)
-if [ -n "$newest" ] && [ "$newest" -nt "$run/checkpoints" ]; then
+say "6/6 Export"
+if [ "$exported" = 0 ]; then
   echo "$newest is there already."
+elif ! wait "$exported"; then
+  cat "$run/export.log" >&2
+  exit 1
 else
-  $python bin/export.py --model_dir="$run" --export_dir="$run/export" --norun_warmup
+  tail -n 2 "$run/export.log"
 fi
+trap - EXIT
 
 say "Results on the test sets (all metrics and samples: $run/evaluation_test.md)"
 cat "$run/evaluation_test.txt"
