@@ -45,7 +45,7 @@ def test_page_has_a_row_for_each_problem():
     }
     record["baselines"] = {**RECORD["baselines"], "wsj_parsing": {"f1": 30.0, "recall": 20.0}}
     lines = summary.page(record).splitlines()
-    assert [line.split(" | ")[0] for line in lines if line.startswith("| w") or line.startswith("| m")] == [
+    assert [line.split(" | ")[0] for line in lines if line.startswith(("| w", "| m"))] == [
         "| wsj_speech", "| wmt_en_de", "| mine", "| wsj_parsing", "| wmt_en_de",
     ]  # fmt: skip
     assert "| wsj_parsing | f1 | 80.00 | 30.00 | 0.50 |  |  | 7 | recall 75.00 (20.00), signature `a b` |" in lines
