@@ -7,10 +7,12 @@ from keras import ops
 
 from t2t_mm.layers.attention import AttentionBlock
 from t2t_mm.layers.checks import at_least
+from t2t_mm.layers.constructors import Constructor, constructor
 from t2t_mm.layers.convolution import ConvBlock
 from t2t_mm.layers.history import History, scatter
 from t2t_mm.layers.moe import MixtureOfExperts
 from t2t_mm.layers.normalization import LayerNorm
+from t2t_mm.layers.policy import made_with
 from t2t_mm.layers.positions import Positions
 from t2t_mm.modalities.audio import AudioInput
 from t2t_mm.modalities.categorical import CategoricalOutput
@@ -18,13 +20,18 @@ from t2t_mm.modalities.image import ImageInput
 from t2t_mm.modalities.language import LanguageInput, LanguageOutput
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class Mixture(keras.layers.Layer):
     """A mixture-of-experts in the middle of encoder or decoder, as a residual over the layer-normalised stream."""
 
     def __init__(self, mixture, **kwargs):
         super().__init__(**kwargs)
         self.norm = LayerNorm(name="norm")
-        self.mixture = mixture(name="mixture")
+        self.mixture = constructor(mixture)(name="mixture")
+        self._mixture = Constructor.of(self.mixture)
+
+    def get_config(self) -> dict:
+        return super().get_config() | {"mixture": self._mixture.saved}
 
     def build(self, input_shape):
         self.norm.build(input_shape)
@@ -43,14 +50,24 @@ class Mixture(keras.layers.Layer):
         return x + self.mixture.step(self.norm.step(x))
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class Encoder(keras.layers.Layer):
     """Six ConvBlocks with a mixture in their middle; it sees the inputs only (paper, 2.4)."""
 
     def __init__(self, blocks: int, conv_block, mixture, **kwargs):
         super().__init__(**kwargs)
+        conv_block = constructor(conv_block)
         self.blocks = [conv_block(causal=False, name=f"block{index}") for index in range(1, blocks + 1)]
+        self._conv_block = Constructor.of(self.blocks[0], "causal")
         self.mixture = Mixture(mixture, name="middle") if mixture else None
         self.norm = LayerNorm(name="norm")
+
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "blocks": len(self.blocks),
+            "conv_block": self._conv_block.saved,
+            "mixture": self.mixture.get_config()["mixture"] if self.mixture else None,
+        }
 
     def build(self, input_shape):
         for block in self.blocks:
@@ -69,13 +86,24 @@ class Encoder(keras.layers.Layer):
         return positions.unflatten(self.norm.flat(x)), balance
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class Mixer(keras.layers.Layer):
     """An attention block and two ConvBlocks, mixing encoded inputs with previous outputs (paper, 2.4)."""
 
     def __init__(self, blocks: int, conv_block, attention_block, **kwargs):
         super().__init__(**kwargs)
-        self.attention = attention_block(name="attention")
+        self.attention = constructor(attention_block)(name="attention")
+        self._attention_block = Constructor.of(self.attention)
+        conv_block = constructor(conv_block)
         self.blocks = [conv_block(causal=True, name=f"block{index}") for index in range(1, blocks + 1)]
+        self._conv_block = Constructor.of(self.blocks[0], "causal") if self.blocks else None
+
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "blocks": len(self.blocks),
+            "conv_block": self._conv_block.saved if self._conv_block else None,
+            "attention_block": self._attention_block.saved,
+        }
 
     def build(self, input_shape):
         for layer in (self.attention, *self.blocks):
@@ -108,6 +136,7 @@ class Mixer(keras.layers.Layer):
         return x, {"attention": attention, "blocks": blocks}
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class Decoder(keras.layers.Layer):
     """Four blocks of convolution and attention with a mixture in their middle (paper, 2.4).
 
@@ -117,9 +146,18 @@ class Decoder(keras.layers.Layer):
 
     def __init__(self, blocks: int, attention_block, mixture, **kwargs):
         super().__init__(**kwargs)
+        attention_block = constructor(attention_block)
         self.blocks = [attention_block(name=f"block{index}") for index in range(1, blocks + 1)]
+        self._attention_block = Constructor.of(self.blocks[0])
         self.mixture = Mixture(mixture, name="middle") if mixture else None
         self.norm = LayerNorm(name="norm")
+
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "blocks": len(self.blocks),
+            "attention_block": self._attention_block.saved,
+            "mixture": self.mixture.get_config()["mixture"] if self.mixture else None,
+        }
 
     def build(self, input_shape):
         for block in self.blocks:
@@ -154,6 +192,11 @@ class Decoder(keras.layers.Layer):
         return self.norm.step(x), states
 
 
+# What a dict given to the model may hold: the arguments of its `call` besides `training`.
+_CALL_KEYS = {"modality", "inputs", "padding", "command", "targets", "target_padding", "labels"}
+
+
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class MultiModel(keras.Model):
     """One model for problems of different modalities (paper, 2).
 
@@ -192,41 +235,127 @@ class MultiModel(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        at_least(2, depth, "depth")
+        self.vocabulary_size, self.depth = at_least(2, vocabulary_size, "vocabulary_size"), at_least(2, depth, "depth")
+        self.commands, self.input_modalities = tuple(commands), tuple(inputs)
+        self.frequency_bins, self.mixtures = at_least(1, frequency_bins, "frequency_bins"), mixtures
+        conv_block, attention_block, mixture = constructor(conv_block), constructor(attention_block), constructor(mixture)
         attention_block = functools.partial(attention_block, conv_block=conv_block)  # one ConvBlock for the whole body
-        self.vocabulary_size, self.depth = at_least(2, vocabulary_size, "vocabulary_size"), depth
-        self.commands, self.frequency_bins = tuple(commands), frequency_bins
-        self.language_in = LanguageInput(depth, vocabulary_size, name="language_in")
-        self.language_out = LanguageOutput(vocabulary_size, name="language_out")
-        # Every net is constructed, which checks its settings; only those in use are kept, and only they get weights.
-        nets = image(depth, name="image_in"), audio(depth, name="audio_in")
-        self.image_in, self.audio_in = (
-            net if modality in inputs else None for net, modality in zip(nets, ("image", "audio"))
-        )
-        categorical_out = categorical(num_classes or {}, name="categorical_out")
-        self.categorical_out = categorical_out if num_classes else None
-        self.command_in = LanguageInput(depth, len(self.commands), name="command_in")
-        if not mixtures:
-            mixture(name="left_out")
-            mixture = None
-        self.encoder = Encoder(encoder_blocks, conv_block, mixture, name="encoder")
-        self.mixer = Mixer(mixer_blocks, conv_block, attention_block, name="mixer")
-        self.decoder = Decoder(decoder_blocks, attention_block, mixture, name="decoder")
+        with made_with(self.dtype_policy):
+            # Every net is constructed, which checks its settings; only those in use are kept, and only they get weights.
+            self.language_in = LanguageInput(depth, vocabulary_size, name="language_in")
+            self.language_out = LanguageOutput(vocabulary_size, name="language_out")
+            image_in = constructor(image)(depth=depth, name="image_in")
+            audio_in = constructor(audio)(depth=depth, name="audio_in")
+            self.image_in = image_in if "image" in inputs else None
+            self.audio_in = audio_in if "audio" in inputs else None
+            categorical_out = constructor(categorical)(num_classes=num_classes or {}, name="categorical_out")
+            self.categorical_out = categorical_out if num_classes else None
+            self.command_in = LanguageInput(depth, len(self.commands), name="command_in")
+            left_out = mixture(name="left_out") if mixture and not mixtures else None
+            mixture_in_use = mixture if mixtures else None
+            self.encoder = Encoder(encoder_blocks, conv_block, mixture_in_use, name="encoder")
+            self.mixer = Mixer(mixer_blocks, conv_block, attention_block, name="mixer")
+            self.decoder = Decoder(decoder_blocks, attention_block, mixture_in_use, name="decoder")
+        # What made the parts, so that `get_config` can say it of the nets that were left out too.
+        self._image = Constructor.of(image_in, "depth")
+        self._audio = Constructor.of(audio_in, "depth")
+        self._categorical = Constructor.of(categorical_out, "num_classes")
+        mixture_layer = self.encoder.mixture.mixture if self.encoder.mixture else left_out
+        self._mixture = Constructor.of(mixture_layer) if mixture_layer else None
+        self._conv_block = Constructor.of(self.encoder.blocks[0], "causal")
+        self._attention_block = Constructor.of(self.mixer.attention, "conv_block")
 
     def build(self, input_shape=None):
         """Makes every weight, without running the model."""
         body = (None, None, self.depth)
-        self.language_in.build()
-        self.command_in.build()
-        for layer in (self.language_out, self.encoder, self.mixer, self.decoder):
-            layer.build(body)
-        if self.image_in:
-            self.image_in.build((None, None, None, 3))
-        if self.audio_in:
-            self.audio_in.build((None, None, self.frequency_bins))
-        if self.categorical_out:
-            self.categorical_out.build(body)
+        with made_with(self.dtype_policy):
+            self.language_in.build()
+            self.command_in.build()
+            for layer in (self.language_out, self.encoder, self.mixer, self.decoder):
+                layer.build(body)
+            if self.image_in:
+                self.image_in.build((None, None, None, 3))
+            if self.audio_in:
+                self.audio_in.build((None, None, self.frequency_bins))
+            if self.categorical_out:
+                self.categorical_out.build(body)
         self.built = True
+
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "vocabulary_size": self.vocabulary_size,
+            "commands": list(self.commands),
+            "inputs": list(self.input_modalities),
+            "num_classes": dict(self.categorical_out.num_classes) if self.categorical_out else None,
+            "frequency_bins": self.frequency_bins,
+            "depth": self.depth,
+            "encoder_blocks": len(self.encoder.blocks),
+            "mixer_blocks": len(self.mixer.blocks),
+            "decoder_blocks": len(self.decoder.blocks),
+            "conv_block": self._conv_block.saved,
+            "attention_block": self._attention_block.saved,
+            "mixture": self._mixture.saved if self._mixture else None,
+            "mixtures": self.mixtures,
+            "image": self._image.saved,
+            "audio": self._audio.saved,
+            "categorical": self._categorical.saved,
+        }
+
+    def get_build_config(self) -> dict:
+        return {"input_shape": None}  # the configuration alone says the shapes of all weights
+
+    def build_from_config(self, config: dict) -> None:
+        self.build()
+
+    def __call__(self, inputs, *args, **settings):
+        """`call`, or `call` with the arguments that a dict names: `model({"modality": "language", "inputs": ids, ...})`.
+
+        Raises:
+          ValueError: the dict lacks "inputs", or has a key that is no argument of `call`.
+        """
+        # Keras refuses a nested argument that holds tensors and strings, so the dict is taken apart before it sees it.
+        if isinstance(inputs, dict):
+            unknown = sorted(inputs.keys() - _CALL_KEYS)
+            if unknown or "inputs" not in inputs:
+                what = f"the key {unknown[0]!r}" if unknown else "no key 'inputs'"
+                raise ValueError(f"The dict of inputs has {what}; its keys are among {', '.join(sorted(_CALL_KEYS))}.")
+            settings = {name: value for name, value in inputs.items() if name != "inputs"} | settings
+            inputs = inputs["inputs"]
+        return super().__call__(inputs, *args, **settings)
+
+    def call(
+        self, inputs, modality, command, padding=None, targets=None, target_padding=None, labels=None, training=False
+    ):
+        """The logits of a batch, teacher-forced where they are of text.
+
+        Args:
+          inputs, padding: as in `encode`; without a padding nothing is padded.
+          modality: "language", "image" or "audio".
+          command: the command token, by name or by id.
+          targets: [B, T] ids, for text; None for a class. target_padding: [B, T].
+          labels: the label set, for a class; it may be left out where the model has only one.
+
+        Returns: [B, T, V], or [B, classes] without targets; float32. The balancing losses of the mixtures are a part of
+          `t2t_mm.losses.problem_loss`, which training minimises.
+
+        Raises:
+          ValueError: an unknown modality, command or label set, or both targets and labels.
+        """
+        encoded, padding, grid, _ = self.encode(modality, inputs, padding, training=training)
+        if targets is None:
+            return self.decode_classes(encoded, padding, grid, command, self._label_set(labels), training=training)[0]
+        if labels is not None:
+            raise ValueError(f"There are both targets and labels {labels!r}: text and a class are two different calls.")
+        return self.decode_text(encoded, padding, command, targets, target_padding, training=training)[0]
+
+    def _label_set(self, labels: str | None) -> str:
+        known = list(self.categorical_out.num_classes) if self.categorical_out else []
+        if labels is None and len(known) == 1:
+            return known[0]
+        if labels not in known:
+            have = f"this model has {', '.join(known)}" if known else "this model has none, and needs targets"
+            raise ValueError(f"labels is {labels!r}; it must be one of the model's label sets ({have}).")
+        return labels
 
     def parts(self) -> dict[str, keras.layers.Layer]:
         """The parts in the order data passes them."""
@@ -256,6 +385,8 @@ class MultiModel(keras.Model):
         Returns: encoded [B, S, D], padding [B, S], grid (H', W') or None, balance.
         """
         grid = None
+        if padding is None and modality != "image":
+            padding = ops.zeros(ops.shape(inputs)[:2], "bool")
         if modality == "language":
             x = self.language_in(inputs)
         elif modality == "image":

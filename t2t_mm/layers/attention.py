@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from t2t_mm.layers.checks import at_least
+from t2t_mm.layers.constructors import Constructor, constructor
 from t2t_mm.layers.convolution import ConvBlock, pointwise, pointwise_initializer
 from t2t_mm.layers.history import History
 from t2t_mm.layers.normalization import LayerNorm, normalise_flat
@@ -15,6 +16,7 @@ from t2t_mm.layers.sharing import shared
 from t2t_mm.layers.timing import timing_signal
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class Projection(keras.layers.Layer):
     """A pointwise convolution from D channels to as many, without bias."""
 
@@ -87,6 +89,7 @@ def _added(x, mixed, bits, factor, rate: float):
     return x + mixed if bits is None else x + drop(mixed, bits, factor, rate)
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class AttentionBlock(keras.layers.Layer):
     """Timing, two causal ConvBlocks, self-attention, then attention to the source (paper, 2.2).
 
@@ -122,8 +125,21 @@ class AttentionBlock(keras.layers.Layer):
         self.heads = at_least(1, heads, "heads")
         self.source_timing, self.timing_scale = source_timing, timing_scale
         self.attend = attend
+        conv_block = constructor(conv_block)
         self.convs = [conv_block(causal=True, name=f"conv{index}") for index in range(1, convs + 1)]
+        self._conv_block = Constructor.of(self.convs[0], "causal") if self.convs else None
         self.dropout = Dropout(dropout, name="dropout")
+
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "conv_block": self._conv_block.saved if self._conv_block else None,
+            "heads": self.heads,
+            "convs": len(self.convs),
+            "dropout": self.dropout.rate,
+            "source_timing": self.source_timing,
+            "timing_scale": self.timing_scale,
+            "attend": self.attend,
+        }
 
     def build(self, target_shape):
         depth = target_shape[-1]

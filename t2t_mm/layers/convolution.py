@@ -102,6 +102,7 @@ def mean_free_initializer(taps=None, scale: float = 1.0) -> Callable:
     return initial
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class SeparableConv1D(keras.layers.Layer):
     """`SepConv_{d,1,f}(W^{k×1}, x)`: depthwise convolution over positions, then a pointwise one (paper, 2).
 
@@ -128,6 +129,15 @@ class SeparableConv1D(keras.layers.Layer):
         self.kernel_size = at_least(1, kernel_size, "kernel_size")
         self.dilation = at_least(1, dilation, "dilation")
         self.causal = causal
+
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "dilation": self.dilation,
+            "causal": self.causal,
+            "kernel_scale": self.kernel_scale,
+        }
 
     def build(self, input_shape):
         depth = input_shape[-1]
@@ -174,6 +184,7 @@ def _smaller(a, b):
     return min(a, b) if isinstance(a, int) and isinstance(b, int) else ops.minimum(a, b)
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class ConvStep(keras.layers.Layer):
     """`ConvStep_{d,1,f}(W^{k×1}, x) = LayerNorm(SepConv(W, ReLU(x)))` (paper, 2.1)."""
 
@@ -184,6 +195,16 @@ class ConvStep(keras.layers.Layer):
         super().__init__(**kwargs)
         self.conv = SeparableConv1D(filters, kernel_size, dilation, causal, kernel_scale, name="conv")
         self.norm = LayerNorm(scale, name="norm")
+
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "filters": self.conv.filters,
+            "kernel_size": self.conv.kernel_size,
+            "dilation": self.conv.dilation,
+            "causal": self.conv.causal,
+            "kernel_scale": self.conv.kernel_scale,
+            "scale": self.norm.scale,
+        }
 
     def build(self, input_shape):
         self.conv.build(input_shape)
@@ -238,6 +259,7 @@ def conv_block(x, kept, length, bits, factor, *weights, dilations, causal: bool,
     return drop(x + branch, bits, factor, rate) if on_sum else x + drop(branch, bits, factor, rate)
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class ConvBlock(keras.layers.Layer):
     """Four convolution steps with two residual sums and dropout (paper, 2.1).
 
@@ -277,6 +299,18 @@ class ConvBlock(keras.layers.Layer):
         self.kernels = ((kernel_small, 1), (kernel_small, 1), (kernel_large, 1), (kernel_large, dilation))
         self.dropout = Dropout(dropout, name="dropout")
 
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "causal": self.causal,
+            "dropout": self.dropout.rate,
+            "dropout_on": self.dropout_on,
+            "kernel_small": self.kernels[0][0],
+            "kernel_large": self.kernels[-1][0],
+            "dilation": self.kernels[-1][1],
+            "branch_scale": self.branch_scale,
+            "kernel_scale": self.kernel_scale,
+        }
+
     def build(self, input_shape):
         depth = input_shape[-1]
         scales = (1.0, 1.0, 1.0, self.branch_scale)
@@ -286,6 +320,9 @@ class ConvBlock(keras.layers.Layer):
         ]
         for step in self.steps:
             step.build(input_shape)
+
+    def compute_output_shape(self, x_shape, padding_shape=None):
+        return x_shape
 
     def call(self, x, padding=None, training=False):  # [B, L, D], [B, L] -> [B, L, D]
         positions = Positions.of(padding, x)
@@ -319,6 +356,7 @@ def strided(padding, strides: tuple[int, int]):
     return None if padding is None else padding[:, :: strides[0], :: strides[1]]
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class ConvStep2D(keras.layers.Layer):
     """`ConvStep_{s,f}(W^{h×w}, x)` on a picture or spectrogram (paper, 2.1 and 2.5).
 
@@ -359,6 +397,16 @@ class ConvStep2D(keras.layers.Layer):
         if not separable and len(set(self.strides)) > 1:
             raise ValueError(f"ConvStep2D: strides {self.strides} differ, which only a separable convolution can do.")
         self.norm = LayerNorm(name="norm")
+
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "relu": self.relu,
+            "separable": self.separable,
+            "kernel_scale": self.kernel_scale,
+        }
 
     def build(self, input_shape):
         depth = input_shape[-1]
@@ -422,6 +470,7 @@ def max_pool(x, padding, strides: tuple[int, int]):
     return ops.max_pool(x, (3, 3), strides=strides, padding="valid", data_format="channels_last")
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class ConvRes(keras.layers.Layer):
     """`ConvRes(x, F) = p1 + ConvStep_{s=2,F}(W^{1×1}, x)` with `p1 = MaxPool_2(ConvStep_F(ConvStep_F(x)))` (2.5).
 
@@ -449,6 +498,15 @@ class ConvRes(keras.layers.Layer):
         self.step1 = step(3, relu=relu, separable=separable, name="step1")
         self.step2 = step(3, name="step2")
         self.shortcut = step(1, strides=self.strides, relu=relu, name="shortcut")
+
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "filters": self.filters,
+            "strides": self.strides,
+            "relu": self.step1.relu,
+            "separable": self.step1.separable,
+            "kernel_scale": self.step1.kernel_scale,
+        }
 
     def build(self, input_shape):
         self.step1.build(input_shape)

@@ -53,6 +53,7 @@ def count_and_rank(experts, valid, num_experts: int):
     return counts[:num_experts], ops.where(valid, ranks, 0)
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class MixtureOfExperts(keras.layers.Layer):
     """`y = Σ_i G(x)_i E_i(x)` over the K experts that noisy top-k gating chose for each token (paper, 2.3).
 
@@ -92,6 +93,16 @@ class MixtureOfExperts(keras.layers.Layer):
         self.dropout = Dropout(dropout, name="dropout")
         self.gate_noise = gate_noise
         self.seed_generator = SeedGenerator(name="gate_noise")
+
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "num_experts": self.num_experts,
+            "chosen": self.chosen,
+            "hidden": self.hidden,
+            "dropout": self.dropout.rate,
+            "gate_noise": self.gate_noise,
+            "block_size": self.block_size,
+        }
 
     def build(self, input_shape):
         depth = input_shape[-1]

@@ -66,6 +66,7 @@ def normalise_flat(x, gamma, beta):  # [N, D] -> [N, D]
     return ops.cast(y, x.dtype)
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class LayerNorm(keras.layers.Layer):
     """Normalises each position over its channels, in float32 whatever the compute type. [..., D] -> [..., D].
 
@@ -75,6 +76,9 @@ class LayerNorm(keras.layers.Layer):
     def __init__(self, scale: float = 1.0, **kwargs):
         super().__init__(**kwargs)
         self.scale = scale
+
+    def get_config(self) -> dict:
+        return super().get_config() | {"scale": self.scale}
 
     def build(self, input_shape):
         depth = input_shape[-1:]

@@ -86,6 +86,7 @@ def drop(x, bits, factor, rate: float):
     return x * (kept * (1.0 / (1.0 - rate)))
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class Dropout(keras.layers.Layer):
     """Dropout, drawn in float32 whatever the compute type, by each replica for itself.
 
@@ -97,6 +98,9 @@ class Dropout(keras.layers.Layer):
         self.rate = share(rate, "dropout")
         if rate:
             self.seed_generator = SeedGenerator()
+
+    def get_config(self) -> dict:
+        return super().get_config() | {"rate": self.rate}
 
     def call(self, x, training=False):  # any shape
         if not training or not self.rate:

@@ -8,6 +8,7 @@ from t2t_mm.layers.convolution import ConvRes
 from t2t_mm.modalities.image import flatten_grid
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class AudioInput(keras.layers.Layer):
     """A stack of ConvRes blocks, `l_i = ConvRes(l_{i−1}, 2^i)`, then the depth D.
 
@@ -45,7 +46,7 @@ class AudioInput(keras.layers.Layer):
         super().__init__(**kwargs)
         if frequencies not in ("positions", "channels"):
             raise ValueError(f'AudioInput: frequencies is {frequencies!r}; it must be "positions" or "channels".')
-        self.frequencies = frequencies
+        self.frequencies, self.least_width = frequencies, least_width
         self.blocks = [
             ConvRes(
                 max(2**i, least_width), (2, 1), relu=first_relu or i > 1, separable=i > 1 or not full_stem,
@@ -54,6 +55,17 @@ class AudioInput(keras.layers.Layer):
             for i in range(1, at_least(1, blocks, "blocks") + 1)
         ]
         self.to_depth = keras.layers.Dense(depth, use_bias=False, name="to_depth")
+
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "depth": self.to_depth.units,
+            "blocks": len(self.blocks),
+            "least_width": self.least_width,
+            "frequencies": self.frequencies,
+            "first_relu": self.blocks[0].step1.relu,
+            "full_stem": not self.blocks[0].step1.separable,
+            "kernel_scale": self.blocks[0].step1.kernel_scale,
+        }
 
     def build(self, input_shape):
         channels = 1

@@ -8,6 +8,7 @@ from keras import ops
 from t2t_mm.layers.convolution import ConvStep2D, max_pool, pointwise_initializer, strided
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class CategoricalOutput(keras.layers.Layer):
     """The body's output, reshaped to the input's two dimensions, to logits over classes.
 
@@ -50,6 +51,14 @@ class CategoricalOutput(keras.layers.Layer):
             # still get a gradient.
             labels: keras.layers.Dense(count, kernel_initializer=pointwise_initializer(0.1), name=labels)
             for labels, count in self.num_classes.items()
+        }
+
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "num_classes": dict(self.num_classes),
+            "widths": (self.h4.filters, self.h5.filters),
+            "batch_norm": self.batch_norm is not None,
+            "kernel_scale": self.h4.kernel_scale,
         }
 
     def build(self, input_shape):

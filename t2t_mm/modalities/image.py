@@ -8,6 +8,7 @@ from keras import ops
 from t2t_mm.layers.convolution import ConvRes, ConvStep2D
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class ImageInput(keras.layers.Layer):
     """Pictures to a sequence of D-channel positions, one for each 16 × 16 pixels, row by row.
 
@@ -35,12 +36,22 @@ class ImageInput(keras.layers.Layer):
         super().__init__(**kwargs)
         if len(filters) < 2:
             raise ValueError(f"ImageInput: filters is {filters!r}; it needs at least the two of h1 and h2.")
+        self.filters = tuple(filters)
         stem = functools.partial(ConvStep2D, separable=not full_stem, kernel_scale=kernel_scale)
         self.h1 = stem(filters[0], 3, strides=(2, 2), relu=first_relu, name="h1")
         self.h2 = stem(filters[1], 3, name="h2")
         self.blocks = [
             ConvRes(f, kernel_scale=kernel_scale, name=f"r{i}") for i, f in enumerate((*filters[2:], depth), start=1)
         ]
+
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "depth": self.blocks[-1].filters,
+            "filters": self.filters,
+            "first_relu": self.h1.relu,
+            "full_stem": not self.h1.separable,
+            "kernel_scale": self.h1.kernel_scale,
+        }
 
     def build(self, input_shape):
         self.h1.build(input_shape)

@@ -4,12 +4,16 @@ import keras
 from keras import ops
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class LanguageInput(keras.layers.Layer):
     """Learned embedding of subword ids, scaled by √D so that a position's variance is about one."""
 
     def __init__(self, depth: int, vocabulary_size: int, **kwargs):
         super().__init__(**kwargs)
         self.depth, self.vocabulary_size = depth, vocabulary_size
+
+    def get_config(self) -> dict:
+        return super().get_config() | {"depth": self.depth, "vocabulary_size": self.vocabulary_size}
 
     def build(self, input_shape=None):
         self.embedding = self.add_weight(
@@ -23,6 +27,7 @@ class LanguageInput(keras.layers.Layer):
         return ops.cast(ops.take(self.embedding, ids, axis=0) * self.depth**0.5, self.compute_dtype)
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class LanguageOutput(keras.layers.Layer):
     """Learned linear map to the vocabulary's logits; the softmax is the loss's.
 
@@ -32,6 +37,9 @@ class LanguageOutput(keras.layers.Layer):
     def __init__(self, vocabulary_size: int, **kwargs):
         super().__init__(**kwargs)
         self.vocabulary_size = vocabulary_size
+
+    def get_config(self) -> dict:
+        return super().get_config() | {"vocabulary_size": self.vocabulary_size}
 
     def build(self, input_shape):
         self.kernel = self.add_weight(
