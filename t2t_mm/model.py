@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from t2t_mm.layers.attention import AttentionBlock
-from t2t_mm.layers.checks import at_least
+from t2t_mm.layers.checks import at_least, check_features, check_ids, check_padding, one_of
 from t2t_mm.layers.constructors import Constructor, constructor
 from t2t_mm.layers.convolution import ConvBlock
 from t2t_mm.layers.history import History, scatter
@@ -38,7 +38,7 @@ class Mixture(keras.layers.Layer):
         self.mixture.build(input_shape)
 
     def call(self, x, padding, training=False):  # [B, L, D], [B, L] -> [B, L, D], balance
-        positions = Positions.of(padding, x)
+        positions = Positions.of(padding, x, depth=self.norm.gamma.shape[0])
         y, balance = self.flat(positions.flatten(x), positions, training)
         return positions.unflatten(y), balance
 
@@ -57,6 +57,7 @@ class Encoder(keras.layers.Layer):
     def __init__(self, blocks: int, conv_block, mixture, **kwargs):
         super().__init__(**kwargs)
         conv_block = constructor(conv_block)
+        at_least(1, blocks, "blocks")
         self.blocks = [conv_block(causal=False, name=f"block{index}") for index in range(1, blocks + 1)]
         self._conv_block = Constructor.of(self.blocks[0], "causal")
         self.mixture = Mixture(mixture, name="middle") if mixture else None
@@ -77,7 +78,7 @@ class Encoder(keras.layers.Layer):
         self.norm.build(input_shape)
 
     def call(self, x, padding, training=False):  # [B, S, D], [B, S] -> [B, S, D], balance or None
-        balance, positions = None, Positions.of(padding, x)
+        balance, positions = None, Positions.of(padding, x, depth=self.norm.gamma.shape[0])
         x = positions.flatten(x)
         for index, block in enumerate(self.blocks):
             if self.mixture and index == len(self.blocks) // 2:
@@ -92,6 +93,7 @@ class Mixer(keras.layers.Layer):
 
     def __init__(self, blocks: int, conv_block, attention_block, **kwargs):
         super().__init__(**kwargs)
+        at_least(0, blocks, "blocks")
         self.attention = constructor(attention_block)(name="attention")
         self._attention_block = Constructor.of(self.attention)
         conv_block = constructor(conv_block)
@@ -106,12 +108,14 @@ class Mixer(keras.layers.Layer):
         }
 
     def build(self, input_shape):
+        self.depth = input_shape[-1]
         for layer in (self.attention, *self.blocks):
             layer.build(input_shape)
 
     def call(self, encoded, source_padding, x, padding, causal=True, training=False):
         """[B, S, D], [B, S], [B, T, D], [B, T] -> [B, T, D]."""
-        source, positions = Positions.of(source_padding, encoded), Positions.of(padding, x)
+        source = Positions.of(source_padding, encoded, ("encoded", "source_padding"), self.depth)
+        positions = Positions.of(padding, x, depth=self.depth)
         x = self.attention.flat(source.flatten(encoded), source, positions.flatten(x), positions, causal, training)
         for block in self.blocks:
             x = block.flat(x, positions, training)
@@ -147,6 +151,7 @@ class Decoder(keras.layers.Layer):
     def __init__(self, blocks: int, attention_block, mixture, **kwargs):
         super().__init__(**kwargs)
         attention_block = constructor(attention_block)
+        at_least(1, blocks, "blocks")
         self.blocks = [attention_block(name=f"block{index}") for index in range(1, blocks + 1)]
         self._attention_block = Constructor.of(self.blocks[0])
         self.mixture = Mixture(mixture, name="middle") if mixture else None
@@ -168,7 +173,9 @@ class Decoder(keras.layers.Layer):
 
     def call(self, encoded, source_padding, x, padding, causal=True, training=False):
         """[B, S, D], [B, S], [B, T, D], [B, T] -> [B, T, D], balance or None."""
-        balance, source, positions = None, Positions.of(source_padding, encoded), Positions.of(padding, x)
+        depth = self.norm.gamma.shape[0]
+        source = Positions.of(source_padding, encoded, ("encoded", "source_padding"), depth)
+        balance, positions = None, Positions.of(padding, x, depth=depth)
         encoded, x = source.flatten(encoded), positions.flatten(x)
         for index, block in enumerate(self.blocks):
             if self.mixture and index == len(self.blocks) // 2:
@@ -192,6 +199,8 @@ class Decoder(keras.layers.Layer):
         return self.norm.step(x), states
 
 
+MODALITIES = ("language", "image", "audio")
+_AXES = {"language": "[B, S]", "image": "[B, H, W, 3]", "audio": "[B, time, frequency]"}
 # What a dict given to the model may hold: the arguments of its `call` besides `training`.
 _CALL_KEYS = {"modality", "inputs", "padding", "command", "targets", "target_padding", "labels"}
 
@@ -236,7 +245,12 @@ class MultiModel(keras.Model):
     ):
         super().__init__(**kwargs)
         self.vocabulary_size, self.depth = at_least(2, vocabulary_size, "vocabulary_size"), at_least(2, depth, "depth")
-        self.commands, self.input_modalities = tuple(commands), tuple(inputs)
+        self.commands = tuple(commands)
+        at_least(1, len(self.commands), "the number of commands")
+        self.input_modalities = tuple(one_of(MODALITIES, modality, "inputs") for modality in inputs)
+        for name, blocks in (("encoder_blocks", encoder_blocks), ("decoder_blocks", decoder_blocks)):
+            at_least(1, blocks, name)
+        at_least(0, mixer_blocks, "mixer_blocks")
         self.frequency_bins, self.mixtures = at_least(1, frequency_bins, "frequency_bins"), mixtures
         conv_block, attention_block, mixture = constructor(conv_block), constructor(attention_block), constructor(mixture)
         attention_block = functools.partial(attention_block, conv_block=conv_block)  # one ConvBlock for the whole body
@@ -343,7 +357,7 @@ class MultiModel(keras.Model):
         """
         encoded, padding, grid, _ = self.encode(modality, inputs, padding, training=training)
         if targets is None:
-            return self.decode_classes(encoded, padding, grid, command, self._label_set(labels), training=training)[0]
+            return self.decode_classes(encoded, padding, grid, command, labels, training=training)[0]
         if labels is not None:
             raise ValueError(f"There are both targets and labels {labels!r}: text and a class are two different calls.")
         return self.decode_text(encoded, padding, command, targets, target_padding, training=training)[0]
@@ -384,17 +398,20 @@ class MultiModel(keras.Model):
 
         Returns: encoded [B, S, D], padding [B, S], grid (H', W') or None, balance.
         """
+        # The language net is always there: it embeds targets too.
+        one_of([name for name in MODALITIES if name == "language" or name in self.input_modalities], modality, "modality")
+        check_features(inputs, "inputs", _AXES[modality])
         grid = None
         if padding is None and modality != "image":
             padding = ops.zeros(ops.shape(inputs)[:2], "bool")
+        if modality != "image":
+            check_padding(padding, "padding", inputs, axes=2)
         if modality == "language":
             x = self.language_in(inputs)
         elif modality == "image":
             x, padding, grid = self.image_in(inputs)
-        elif modality == "audio":
-            x, padding, grid = self.audio_in(inputs, padding)
         else:
-            raise ValueError(f'Unknown input modality {modality!r}; choose "language", "image" or "audio".')
+            x, padding, grid = self.audio_in(inputs, padding)
         encoded, balance = self.encoder(x, padding, training=training)
         return encoded, padding, grid, balance
 
@@ -403,27 +420,32 @@ class MultiModel(keras.Model):
 
         targets [B, T] ids, target_padding [B, T] -> logits [B, T, V], balance.
         """
+        check_features(encoded, "encoded", "[B, S, D]", self.depth)
+        check_features(targets, "targets", "[B, T]")
+        check_ids(targets, "targets")
         first = self.command(command, ops.shape(encoded)[0])[:, None]
         x = ops.concatenate([ops.cast(first, encoded.dtype), self.language_in(targets[:, :-1])], axis=1)
-        source, target = Positions.of(source_padding, encoded), Positions.of(target_padding, x)
+        source = Positions.of(source_padding, encoded, ("encoded", "source_padding"))
+        target = Positions.of(target_padding, x, ("targets", "target_padding"))
         both = {"source_padding": source, "padding": target, "training": training}
         x = self.mixer(encoded, x=x, **both)
         x, balance = self.decoder(encoded, x=x, **both)
         return self.language_out(x), balance
 
-    def decode_classes(self, encoded, padding, grid, command, labels: str, training=False):
+    def decode_classes(self, encoded, padding, grid, command, labels: str | None, training=False):
         """Logits over a label set, [B, classes], and balance.
 
         The mixer's target stream is the encoded input itself together with the command: the exit flow needs the
         input's two dimensions back, and Table 4's ablation without attention concerns classification too. It is not
         autoregressive, so its self-attention is not masked.
         """
+        check_features(encoded, "encoded", "[B, S, D]", self.depth)
         x = encoded + self.command(command, ops.shape(encoded)[0])[:, None]
         positions = Positions.of(padding, x)
         both = {"source_padding": positions, "padding": positions, "causal": False, "training": training}
         x = self.mixer(encoded, x=x, **both)
         x, balance = self.decoder(encoded, x=x, **both)
-        return self.categorical_out(x, padding, grid=grid, labels=labels, training=training), balance
+        return self.categorical_out(x, padding, grid=grid, labels=self._label_set(labels), training=training), balance
 
     def initial_state(self, encoded, source_padding, positions, width: int = 1) -> dict:
         """State of step-by-step decoding with room for `positions`; the source's keys and values are computed here.

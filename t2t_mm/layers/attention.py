@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from t2t_mm.layers.checks import at_least
+from t2t_mm.layers.checks import at_least, check_features
 from t2t_mm.layers.constructors import Constructor, constructor
 from t2t_mm.layers.convolution import ConvBlock, pointwise, pointwise_initializer
 from t2t_mm.layers.history import History
@@ -25,6 +25,7 @@ class Projection(keras.layers.Layer):
         self.kernel = self.add_weight(name="kernel", shape=(depth, depth), initializer=pointwise_initializer())
 
     def call(self, x):  # [..., D] -> [..., D]
+        check_features(x, "x", "[B, L, D]", self.kernel.shape[0])
         return pointwise(x, self.kernel)
 
 
@@ -126,7 +127,7 @@ class AttentionBlock(keras.layers.Layer):
         self.source_timing, self.timing_scale = source_timing, timing_scale
         self.attend = attend
         conv_block = constructor(conv_block)
-        self.convs = [conv_block(causal=True, name=f"conv{index}") for index in range(1, convs + 1)]
+        self.convs = [conv_block(causal=True, name=f"conv{index}") for index in range(1, at_least(0, convs, "convs") + 1)]
         self._conv_block = Constructor.of(self.convs[0], "causal") if self.convs else None
         self.dropout = Dropout(dropout, name="dropout")
 
@@ -142,7 +143,7 @@ class AttentionBlock(keras.layers.Layer):
         }
 
     def build(self, target_shape):
-        depth = target_shape[-1]
+        self.depth = depth = target_shape[-1]
         if depth % self.heads:
             raise ValueError(f"AttentionBlock: depth {depth} is not a multiple of heads {self.heads}.")
         for conv in self.convs:
@@ -171,7 +172,8 @@ class AttentionBlock(keras.layers.Layer):
         causal: mask the self-attention; False where the target is not autoregressive (classification). The
         ConvBlocks pad on the left always (paper, 2.1).
         """
-        source_positions, positions = Positions.of(source_padding, source), Positions.of(target_padding, target)
+        source_positions = Positions.of(source_padding, source, ("source", "source_padding"), self.depth)
+        positions = Positions.of(target_padding, target, ("target", "target_padding"), self.depth)
         flat = self.flat(
             source_positions.flatten(source), source_positions, positions.flatten(target), positions, causal, training
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
-from t2t_mm.layers.checks import at_least
+from t2t_mm.layers.checks import at_least, check_features, check_padding, one_of
 from t2t_mm.layers.history import History
 from t2t_mm.layers.normalization import LayerNorm, scale_and_shift
 from t2t_mm.layers.positions import Positions
@@ -160,6 +160,7 @@ class SeparableConv1D(keras.layers.Layer):
         return (self.kernel_size - 1) * self.dilation
 
     def call(self, x):  # [B, L, D] -> [B, L, F]
+        check_features(x, "x", "[B, L, D]", self.depthwise.shape[1])
         y = depthwise_along(x, ops.shape(x)[1], self.depthwise, self.dilation, self.causal)
         return pointwise(y, self.pointwise)
 
@@ -211,7 +212,7 @@ class ConvStep(keras.layers.Layer):
         self.norm.build((*input_shape[:-1], self.conv.filters))
 
     def call(self, x, padding=None):  # [B, L, D], [B, L] -> [B, L, F], zero where padded
-        positions = Positions.of(padding, x)
+        positions = Positions.of(padding, x, depth=self.conv.depthwise.shape[1])
         kept = positions.kept(x.dtype)
         flat = conv_step(
             positions.flatten(x) * kept, kept, positions.length, *self.tensors(), self.conv.dilation, self.conv.causal
@@ -291,11 +292,12 @@ class ConvBlock(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if dropout_on not in ("sum", "branch"):
-            raise ValueError(f'ConvBlock: dropout_on is {dropout_on!r}; it must be "sum" or "branch".')
-        self.dropout_on = dropout_on
+        self.dropout_on = one_of(("sum", "branch"), dropout_on, "dropout_on")
         self.causal = causal
         self.branch_scale, self.kernel_scale = branch_scale, kernel_scale
+        at_least(1, kernel_small, "kernel_small")
+        at_least(1, kernel_large, "kernel_large")
+        at_least(1, dilation, "dilation")
         self.kernels = ((kernel_small, 1), (kernel_small, 1), (kernel_large, 1), (kernel_large, dilation))
         self.dropout = Dropout(dropout, name="dropout")
 
@@ -325,7 +327,7 @@ class ConvBlock(keras.layers.Layer):
         return x_shape
 
     def call(self, x, padding=None, training=False):  # [B, L, D], [B, L] -> [B, L, D]
-        positions = Positions.of(padding, x)
+        positions = Positions.of(padding, x, depth=self.steps[0].conv.filters)
         return positions.unflatten(self.flat(positions.flatten(x), positions, training))
 
     def flat(self, x, positions: Positions, training=False):  # [N, D] -> [N, D]
@@ -391,7 +393,7 @@ class ConvStep2D(keras.layers.Layer):
         self.kernel_size = at_least(1, kernel_size, "kernel_size")
         if kernel_size % 2 == 0:
             raise ValueError(f"ConvStep2D: kernel_size is {kernel_size}; it must be odd to have a centre.")
-        self.strides = tuple(strides)
+        self.strides = tuple(at_least(1, stride, "strides") for stride in strides)
         self.relu = relu
         self.separable = separable
         if not separable and len(set(self.strides)) > 1:
@@ -437,6 +439,9 @@ class ConvStep2D(keras.layers.Layer):
         self.norm.build((*input_shape[:-1], self.filters))
 
     def call(self, x, padding=None):  # [B, H, W, C], [B, H, W] or None -> [B, ceil(H/s), ceil(W/s), F]
+        check_features(x, "x", "[B, H, W, C]", self.pointwise.shape[0] if self.separable else self.kernel.shape[2])
+        if padding is not None:
+            check_padding(padding, "padding", x, axes=3, broadcast=True)
         if self.relu:
             x = ops.relu(x)
         x = zero_padding(x, padding)

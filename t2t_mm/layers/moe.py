@@ -129,7 +129,7 @@ class MixtureOfExperts(keras.layers.Layer):
         expert), padding left out of both. The balancing losses are the `squared_variation` of each, taken where the
         vectors of all replicas have been summed.
         """
-        positions = Positions.of(padding, x)
+        positions = Positions.of(padding, x, depth=self.gate.shape[0])
         y, balance = self.flat(positions.flatten(x), positions, training)
         return positions.unflatten(y), balance
 

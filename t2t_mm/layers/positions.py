@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from t2t_mm.layers.checks import check_features, check_padding
 from t2t_mm.layers.timing import timing_signal
 
 
@@ -24,9 +25,20 @@ class Positions:
         self._dropouts = 0
 
     @staticmethod
-    def of(padding, x=None) -> "Positions":
-        """Those of `padding`, which may be Positions already: so that several parts of a model share them."""
-        return padding if isinstance(padding, Positions) else Positions(padding, x)
+    def of(padding, x, names: tuple[str, str] = ("x", "padding"), depth: int | None = None) -> "Positions":
+        """Those of `padding`, which may be Positions already: so that several parts of a model share them.
+
+        Args:
+          x: [B, L, D]. names: what the caller calls the two, for messages. depth: the D that the caller was built for.
+
+        Raises:
+          ValueError: x is not [B, L, depth], or the padding is not boolean [B, L].
+        """
+        check_features(x, names[0], "[B, L, D]", depth)
+        shared = isinstance(padding, Positions)
+        if padding is not None:
+            check_padding(padding.padding if shared else padding, names[1], x, axes=2)
+        return padding if shared else Positions(padding, x)
 
     def once(self, key, make):
         """`make()`, computed at the first call for `key` only."""

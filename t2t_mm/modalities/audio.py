@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from t2t_mm.layers.checks import at_least
+from t2t_mm.layers.checks import at_least, check_features, check_padding, one_of
 from t2t_mm.layers.convolution import ConvRes
 from t2t_mm.modalities.image import flatten_grid
 
@@ -44,9 +44,8 @@ class AudioInput(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if frequencies not in ("positions", "channels"):
-            raise ValueError(f'AudioInput: frequencies is {frequencies!r}; it must be "positions" or "channels".')
-        self.frequencies, self.least_width = frequencies, least_width
+        self.frequencies = one_of(("positions", "channels"), frequencies, "frequencies")
+        self.least_width = at_least(1, least_width, "least_width")
         self.blocks = [
             ConvRes(
                 max(2**i, least_width), (2, 1), relu=first_relu or i > 1, separable=i > 1 or not full_stem,
@@ -54,7 +53,7 @@ class AudioInput(keras.layers.Layer):
             )  # fmt: skip
             for i in range(1, at_least(1, blocks, "blocks") + 1)
         ]
-        self.to_depth = keras.layers.Dense(depth, use_bias=False, name="to_depth")
+        self.to_depth = keras.layers.Dense(at_least(1, depth, "depth"), use_bias=False, name="to_depth")
 
     def get_config(self) -> dict:
         return super().get_config() | {
@@ -68,6 +67,7 @@ class AudioInput(keras.layers.Layer):
         }
 
     def build(self, input_shape):
+        self.bins = input_shape[2]
         channels = 1
         for block in self.blocks:
             block.build((None, None, input_shape[2], channels))
@@ -78,6 +78,8 @@ class AudioInput(keras.layers.Layer):
 
     def call(self, x, padding):
         """x: [B, time, frequency], padding: [B, time] -> sequence [B, L, D], padding [B, L], grid (rows, columns)."""
+        check_features(x, "x", "[B, time, frequency]", self.bins)
+        check_padding(padding, "padding", x, axes=2)
         frequency = x.shape[2]
         x, padding = x[..., None], padding[..., None]  # padding broadcasts along the frequencies
         for block in self.blocks:

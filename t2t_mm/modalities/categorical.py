@@ -5,6 +5,7 @@ import functools
 import keras
 from keras import ops
 
+from t2t_mm.layers.checks import at_least, check_features, check_padding, one_of
 from t2t_mm.layers.convolution import ConvStep2D, max_pool, pointwise_initializer, strided
 
 
@@ -42,6 +43,8 @@ class CategoricalOutput(keras.layers.Layer):
                 momentum=0.95, center=False, scale=False, name="batch_norm",
                 synchronized=keras.backend.backend() == "tensorflow",
             )  # fmt: skip
+        for label_set, count in num_classes.items():
+            at_least(1, count, f"num_classes[{label_set!r}]")
         self.num_classes = dict(sorted(num_classes.items()))
         self.step = functools.partial(ConvStep2D, kernel_size=3, kernel_scale=kernel_scale)
         self.h4 = self.step(widths[0], name="h4")
@@ -80,6 +83,9 @@ class CategoricalOutput(keras.layers.Layer):
 
         labels: the label set. Returns: [B, classes] float32.
         """
+        check_features(x, "x", "[B, L, D]", self.h1.filters)
+        check_padding(padding, "padding", x, axes=2)
+        one_of(list(self.num_classes), labels, "labels")
         rows, columns = grid if grid is not None else (ops.shape(x)[1], 1)
         x = ops.reshape(x, [-1, rows, columns, x.shape[-1]])
         padding = ops.reshape(padding, [-1, rows, columns])

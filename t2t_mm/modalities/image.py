@@ -5,6 +5,7 @@ import functools
 import keras
 from keras import ops
 
+from t2t_mm.layers.checks import check_features
 from t2t_mm.layers.convolution import ConvRes, ConvStep2D
 
 
@@ -66,6 +67,7 @@ class ImageInput(keras.layers.Layer):
 
         Returns: sequence [B, H'·W', D], padding [B, H'·W'], grid (H', W').
         """
+        check_features(x, "x", "[B, H, W, 3]", 3)
         x = self.h2(self.h1(x))
         for block in self.blocks:
             x, _ = block(x)

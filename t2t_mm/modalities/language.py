@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from t2t_mm.layers.checks import at_least, check_ids
+
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
 class LanguageInput(keras.layers.Layer):
@@ -10,7 +12,8 @@ class LanguageInput(keras.layers.Layer):
 
     def __init__(self, depth: int, vocabulary_size: int, **kwargs):
         super().__init__(**kwargs)
-        self.depth, self.vocabulary_size = depth, vocabulary_size
+        self.depth = at_least(1, depth, "depth")
+        self.vocabulary_size = at_least(1, vocabulary_size, "vocabulary_size")
 
     def get_config(self) -> dict:
         return super().get_config() | {"depth": self.depth, "vocabulary_size": self.vocabulary_size}
@@ -24,6 +27,7 @@ class LanguageInput(keras.layers.Layer):
         )
 
     def call(self, ids):  # [..., L] int -> [..., L, D]
+        check_ids(ids, "ids")
         return ops.cast(ops.take(self.embedding, ids, axis=0) * self.depth**0.5, self.compute_dtype)
 
 
@@ -36,7 +40,7 @@ class LanguageOutput(keras.layers.Layer):
 
     def __init__(self, vocabulary_size: int, **kwargs):
         super().__init__(**kwargs)
-        self.vocabulary_size = vocabulary_size
+        self.vocabulary_size = at_least(1, vocabulary_size, "vocabulary_size")
 
     def get_config(self) -> dict:
         return super().get_config() | {"vocabulary_size": self.vocabulary_size}
