@@ -2,7 +2,9 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import cast
+
+from t2t_mm.corpora.source import ClassSource, Source
 
 INPUT_MODALITIES = ("language", "image", "audio")
 TARGET_KINDS = ("text", "tree", "class")
@@ -13,7 +15,7 @@ class Problem:
     """One problem: a corpus, the modality nets it passes, its command token and its metrics.
 
     name: unique in a run; also the label set's name where targets is "class".
-    source: has `examples(split, report) -> list[Example]` and, where targets is "class", `class_names()`.
+    source: where its examples come from; a `ClassSource` where targets is "class".
     inputs: "language", "image" or "audio". targets: "text", "tree" (linearised) or "class".
     command: the command token that decoding starts from; problems with one target language may share it.
     metrics: functions of (answers, examples) -> {name: value}, over a whole set; answers are texts, linearised trees, or
@@ -21,7 +23,7 @@ class Problem:
     """
 
     name: str
-    source: Any
+    source: Source
     inputs: str
     targets: str
     command: str
@@ -32,3 +34,7 @@ class Problem:
             raise ValueError(f"{self.name}: inputs is {self.inputs!r}; choose one of {', '.join(INPUT_MODALITIES)}.")
         if self.targets not in TARGET_KINDS:
             raise ValueError(f"{self.name}: targets is {self.targets!r}; choose one of {', '.join(TARGET_KINDS)}.")
+
+    def class_names(self) -> list[str]:
+        """The names of the classes in the order of their indices, of a problem whose targets are classes."""
+        return cast(ClassSource, self.source).class_names()

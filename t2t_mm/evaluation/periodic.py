@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from absl import logging
 
-from t2t_mm.corpora.example import Report, first
+from t2t_mm.corpora.example import Report
 from t2t_mm.evaluation.evaluate import TeacherForced, sample_of, to_tensorboard
 from t2t_mm.experiment import Experiment
 from t2t_mm.inference.predictor import Predictor
@@ -72,12 +72,12 @@ class DevSet:
         for problem in experiment.problems:
             report = self._reports[problem.name] = Report(problem.name, max_bad_examples)
             found = load_examples(problem, "dev", report)
-            kept = first(found, examples)
+            kept = found.first(examples)
             self._examples[problem.name] = list(kept)
             logging.info("%s: evaluated on the first %d of %d dev examples", problem.name, len(kept), len(found))
             batches = [
                 make_batches(problem, part, tokenizer, experiment.audio, experiment.batches, report, training=False)
-                for part in (kept, first(kept, samples))
+                for part in (kept, kept.first(samples))
                 if len(part)
             ]
             self._batches[problem.name], self._shown[problem.name] = batches[0], batches[1:]
@@ -97,13 +97,13 @@ class DevSet:
         return {"step": step, "results": results, "samples": samples}
 
     def _decode(self, problem: Problem) -> list[dict]:
-        class_names = problem.source.class_names() if problem.targets == "class" else None
+        class_names = problem.class_names() if problem.targets == "class" else None
         examples, found = self._examples[problem.name], {}
         for data in self._shown[problem.name]:
             for batch in batches_of(data, self._reports[problem.name]):
                 for index, answer in zip(batch["index"].numpy(), self._predictor.answers(problem, batch)):
                     if index >= 0:  # rows that only fill the batch have a negative index
-                        found[int(index)] = sample_of(problem, answer, examples[int(index)], class_names)
+                        found[int(index)] = sample_of(answer, examples[int(index)], class_names)
         return [found[index] for index in sorted(found)]
 
 

@@ -2,20 +2,114 @@
 
 import concurrent.futures
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
+import keras
 import tensorflow as tf
 
 from t2t_mm.layers.randomness import Draws, of_replica
 from t2t_mm.losses import problem_loss
+from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 from t2t_mm.traces import share_traces
 
 
+class TrainStep:
+    """A batch of every problem in the step (per replica) in, figures out, after one Adam update.
+
+    The gradients of the weighted losses of the problems in the step (all, or any of them) are summed, averaged over
+    the replicas and clipped together to `clip_norm`. Each replica takes its share of every global batch. Where a
+    loss or a gradient is not finite nothing is updated, whatever the others are.
+
+    Args:
+      functions: problem name -> its compiled function of gradients; see `make_train_step` for the other arguments.
+    """
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        model: MultiModel,
+        optimizer: keras.optimizers.Optimizer,
+        problems: Sequence[Problem],
+        weights: dict[str, float],
+        clip_norm: float,
+        functions: dict[str, Any],
+        jit_compile: bool = False,
+        seed: int = 0,
+        at_once: int = 2,
+    ):
+        self.functions = functions
+        self._strategy, self._model, self._optimizer = strategy, model, optimizer
+        self._problems = {problem.name: problem for problem in problems}
+        self._numbers = {problem.name: number for number, problem in enumerate(problems)}
+        self._weights, self._clip_norm, self._seed = weights, clip_norm, seed
+        self._variables, self._replicas = model.trainable_variables, strategy.num_replicas_in_sync
+        # On several replicas all must exchange in the same order.
+        parallel = at_once > 1 and self._replicas == 1
+        self._workers = concurrent.futures.ThreadPoolExecutor(at_once) if parallel else None
+        self._traced: set[str] = set()
+        self.update = tf.function(self._update, jit_compile=jit_compile or None, autograph=False)
+
+    def __call__(self, batches: dict[str, Any]) -> tuple[dict[str, dict], tf.Tensor]:
+        """Problem name -> batch to problem name -> {"loss", "accuracy", …, "finite"}, and the gradients' global norm.
+
+        "finite" is 1 where the problem's loss and gradients are.
+        """
+        found, figures = self._gradients(batches)
+        return figures, self.update(found, tf.stack([values["finite"] for values in figures.values()]))
+
+    def arguments(self, name: str, batch: Any) -> tuple:
+        """What the problem's function of gradients takes, at the next update."""
+        draw = int(self._optimizer.iterations.numpy()) * len(self._problems) + self._numbers[name]
+        command = self._model.command_id(self._problems[name].command)
+        return batch, tf.constant(command), tf.constant(self._weights[name]), tf.constant([self._seed, draw])
+
+    def _gradients(self, batches):
+        calls = {
+            name: functools.partial(self.functions[name], *self.arguments(name, batch)) for name, batch in batches.items()
+        }
+        chains = _chains([self._problems[name] for name in calls])
+        in_order = lambda chain: {name: calls[name]() for name in chain}  # noqa: E731
+        # Two threads cannot trace any faster than one, so the first call of each function waits for the one before.
+        parallel = self._workers is not None and self._traced.issuperset(calls)
+        results = self._workers.map(in_order, chains) if parallel else map(in_order, chains)
+        results = {name: result for chain in results for name, result in chain.items()}
+        self._traced.update(calls)
+        return [results[name][0] for name in batches], {name: results[name][1] for name in batches}
+
+    def _update(self, found, finite):
+        """One update by the problems' gradients, where all are finite -> the gradients' global norm."""
+        totals, norms = self._strategy.run(self._total, args=(found,))
+        norm = self._strategy.reduce(tf.distribute.ReduceOp.MEAN, norms, axis=None) if self._replicas > 1 else norms
+        sound = tf.logical_and(tf.math.is_finite(norm), tf.reduce_all(tf.equal(finite, 1.0)))
+
+        def applied():
+            self._strategy.run(self._apply, args=(totals,))
+            return True
+
+        tf.cond(sound, applied, lambda: False)
+        return norm
+
+    def _total(self, found):
+        totals = {}  # arguments of a graph lie on no device: what is exchanged must be computed here
+        for of_problem in found:
+            for index, gradient in of_problem.items():
+                totals[index] = totals[index] + gradient if index in totals else tf.identity(gradient)
+        totals = [totals[i] if i in totals else tf.zeros_like(v.value) for i, v in enumerate(self._variables)]
+        if self._replicas > 1:
+            context = tf.distribute.get_replica_context()
+            totals = context.all_reduce(tf.distribute.ReduceOp.MEAN, totals)
+        return tf.clip_by_global_norm(totals, self._clip_norm)
+
+    def _apply(self, totals):
+        self._optimizer.apply_gradients(zip(totals, self._variables))
+
+
 def make_train_step(
     strategy: tf.distribute.Strategy,
-    model,
-    optimizer,
+    model: MultiModel,
+    optimizer: keras.optimizers.Optimizer,
     problems: Sequence[Problem],
     weights: dict[str, float],
     clip_norm: float,
@@ -26,12 +120,8 @@ def make_train_step(
     jit_compile: bool = False,
     seed: int = 0,
     at_once: int = 2,
-) -> Callable:
-    """A compiled function: problem name -> batch (per replica) in, figures out, after one Adam update.
-
-    The gradients of the weighted losses of the problems in the step (all, or any of them) are summed, averaged over
-    the replicas and clipped together to `clip_norm`. Each replica takes its share of every global batch. Where a
-    loss or a gradient is not finite nothing is updated, whatever the others are.
+) -> TrainStep:
+    """The compiled step of joint training.
 
     Args:
       optimizer: on several replicas one that takes gradients as they are, see `optimizer.OfWholeBatch`.
@@ -42,74 +132,14 @@ def make_train_step(
       seed: of all that a step draws; with the number of the update it says what is drawn.
       at_once: problems whose gradients are computed at the same time, on one replica. Each is a chain of small
         operations, which leaves one of two cores waiting half of the time.
-
-    Returns: the function; its result is a dict problem -> {"loss", "accuracy", …, "finite"}, and the gradients' global
-      norm. "finite" is 1 where the problem's loss and gradients are.
     """
     share_traces()
     # TensorFlow's graph optimizers find next to nothing in these graphs, and take longer over them than tracing does.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    variables = model.trainable_variables
-    replicas = strategy.num_replicas_in_sync
-    gradients_of = _gradient_functions(
+    functions = _gradient_functions(
         strategy, model, problems, label_smoothing, balance_weight, signatures, static_shapes, jit_compile
     )
-    of_name = {problem.name: problem for problem in problems}
-
-    numbers = {problem.name: number for number, problem in enumerate(problems)}
-    # On several replicas all must exchange in the same order; the first time tracing is not faster for being done at once.
-    workers = concurrent.futures.ThreadPoolExecutor(at_once) if at_once > 1 and replicas == 1 else None
-    traced = set()
-
-    def arguments(name, batch):
-        """What the problem's function of gradients takes, at the next update."""
-        draw = int(optimizer.iterations.numpy()) * len(problems) + numbers[name]
-        command = model.command_id(of_name[name].command)
-        return batch, tf.constant(command), tf.constant(weights[name]), tf.constant([seed, draw])
-
-    def gradients(batches):
-        calls = {name: functools.partial(gradients_of[name], *arguments(name, batch)) for name, batch in batches.items()}
-        chains = _chains([of_name[name] for name in calls])
-        in_order = lambda chain: {name: calls[name]() for name in chain}  # noqa: E731
-        results = workers.map(in_order, chains) if workers and traced.issuperset(calls) else map(in_order, chains)
-        results = {name: result for chain in results for name, result in chain.items()}
-        traced.update(calls)
-        return [results[name][0] for name in batches], {name: results[name][1] for name in batches}
-
-    def total(found):
-        totals = {}  # arguments of a graph lie on no device: what is exchanged must be computed here
-        for of_problem in found:
-            for index, gradient in of_problem.items():
-                totals[index] = totals[index] + gradient if index in totals else tf.identity(gradient)
-        totals = [totals[i] if i in totals else tf.zeros_like(v.value) for i, v in enumerate(variables)]
-        if replicas > 1:
-            context = tf.distribute.get_replica_context()
-            totals = context.all_reduce(tf.distribute.ReduceOp.MEAN, totals)
-        return tf.clip_by_global_norm(totals, clip_norm)
-
-    def apply(totals):
-        optimizer.apply_gradients(zip(totals, variables))
-
-    @functools.partial(tf.function, jit_compile=jit_compile or None, autograph=False)
-    def update(found, finite):
-        totals, norms = strategy.run(total, args=(found,))
-        norm = strategy.reduce(tf.distribute.ReduceOp.MEAN, norms, axis=None) if replicas > 1 else norms
-        sound = tf.logical_and(tf.math.is_finite(norm), tf.reduce_all(tf.equal(finite, 1.0)))
-
-        def applied():
-            strategy.run(apply, args=(totals,))
-            return True
-
-        tf.cond(sound, applied, lambda: False)
-        return norm
-
-    def step(batches):
-        found, figures = gradients(batches)
-        return figures, update(found, tf.stack([values["finite"] for values in figures.values()]))
-
-    # Their traces can be counted, and each part measured.
-    step.functions, step.arguments, step.update = gradients_of, arguments, update
-    return step
+    return TrainStep(strategy, model, optimizer, problems, weights, clip_norm, functions, jit_compile, seed, at_once)
 
 
 def _chains(problems: Sequence[Problem]) -> list[list[str]]:
@@ -172,7 +202,7 @@ def _gradient_functions(
     return by_name
 
 
-def split_batch(strategy: tf.distribute.Strategy, batches):
+def split_batch(strategy: tf.distribute.Strategy, batches: Any) -> Any:
     """A dict of global batches -> the same with every tensor cut into the replicas' equal shares."""
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:
