@@ -78,7 +78,8 @@ setup(
         # native library loads on TensorFlow 2.17 alone: only functions in pure TensorFlow are used.
         "test": [
             'tensorflow-io==0.37.1; python_version < "3.13"',
-            "pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6", "jax>=0.4.38", "selenium>=4", "ruff==0.17.*", "build",
+            "pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6", "jax>=0.4.38", "selenium>=4", "ruff==0.17.*",
+            "mypy==2.4.*", "build",
             "setuptools>=77", *SERVE, *TFDS,
         ],
         "lint": ["ruff==0.17.*", "mypy==2.4.*", "pre-commit>=4"],

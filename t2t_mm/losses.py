@@ -1,11 +1,16 @@
 """What a training step minimises, in keras.ops."""
 
+from collections.abc import Callable
+
 from keras import ops
 
 from t2t_mm.layers.moe import squared_variation
+from t2t_mm.layers.tensors import Tensor
+from t2t_mm.model import MultiModel
+from t2t_mm.problem import Problem
 
 
-def cross_entropy(logits, targets, label_smoothing: float):
+def cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
     """Cross-entropy with the target's probability 1 − s and s spread over all classes, and −ln p without smoothing.
 
     logits [..., V] float32, targets [...] ids -> smoothed, plain; both [...], nats.
@@ -15,7 +20,9 @@ def cross_entropy(logits, targets, label_smoothing: float):
     return (1.0 - label_smoothing) * plain - label_smoothing * ops.mean(log_p, axis=-1), plain
 
 
-def forward(model, problem, batch, command, training: bool):
+def forward(
+    model: MultiModel, problem: Problem, batch: dict, command: str | int | Tensor, training: bool
+) -> tuple[Tensor, dict]:
     """Teacher-forced logits of a batch: [B, T, V] or [B, classes], and the balance vectors of each mixture by name."""
     padding = None if problem.inputs == "image" else batch["input_padding"]
     encoded, padding, grid, encoder = model.encode(problem.inputs, batch["inputs"], padding, training=training)
@@ -28,7 +35,7 @@ def forward(model, problem, batch, command, training: bool):
     return logits, {name: part for name, part in (("encoder", encoder), ("decoder", decoder)) if part}
 
 
-def token_weights(problem, batch):
+def token_weights(problem: Problem, batch: dict) -> Tensor:
     """1 for each target that counts, 0 for padding: [B, T], or [B] for classes."""
     if problem.targets == "class":
         return ops.cast(batch["index"] >= 0, "float32")  # rows that only fill the batch have index −1
@@ -36,8 +43,15 @@ def token_weights(problem, batch):
 
 
 def problem_loss(
-    model, problem, batch, label_smoothing: float, balance_weight: float, training=True, command=None, mean=lambda x: x
-):
+    model: MultiModel,
+    problem: Problem,
+    batch: dict,
+    label_smoothing: float,
+    balance_weight: float,
+    training: bool = True,
+    command: str | int | Tensor | None = None,
+    mean: Callable = lambda x: x,
+) -> tuple[Tensor, dict]:
     """Loss of one problem's batch and its figures.
 
     Args:

@@ -1,19 +1,22 @@
 """The MultiModel: modality nets, encoder, I/O mixer and decoder (paper, 2.4)."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
 
 from t2t_mm.layers.attention import AttentionBlock
 from t2t_mm.layers.checks import at_least, check_features, check_ids, check_padding, one_of
-from t2t_mm.layers.constructors import Constructor, constructor
+from t2t_mm.layers.constructors import Constructor, Part, constructor
 from t2t_mm.layers.convolution import ConvBlock
 from t2t_mm.layers.history import History, scatter
 from t2t_mm.layers.moe import MixtureOfExperts
 from t2t_mm.layers.normalization import LayerNorm
 from t2t_mm.layers.policy import made_with
 from t2t_mm.layers.positions import Positions
+from t2t_mm.layers.tensors import Shape, Tensor
 from t2t_mm.modalities.audio import AudioInput
 from t2t_mm.modalities.categorical import CategoricalOutput
 from t2t_mm.modalities.image import ImageInput
@@ -24,7 +27,7 @@ from t2t_mm.modalities.language import LanguageInput, LanguageOutput
 class Mixture(keras.layers.Layer):
     """A mixture-of-experts in the middle of encoder or decoder, as a residual over the layer-normalised stream."""
 
-    def __init__(self, mixture, **kwargs):
+    def __init__(self, mixture: Part, **kwargs: Any):
         super().__init__(**kwargs)
         self.norm = LayerNorm(name="norm")
         self.mixture = constructor(mixture)(name="mixture")
@@ -33,20 +36,24 @@ class Mixture(keras.layers.Layer):
     def get_config(self) -> dict:
         return super().get_config() | {"mixture": self._mixture.saved}
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.norm.build(input_shape)
         self.mixture.build(input_shape)
 
-    def call(self, x, padding, training=False):  # [B, L, D], [B, L] -> [B, L, D], balance
+    def call(
+        self, x: Tensor, padding: Tensor, training: bool = False
+    ) -> tuple[Tensor, dict]:  # [B, L, D], [B, L] -> [B, L, D], balance
         positions = Positions.of(padding, x, depth=self.norm.gamma.shape[0])
         y, balance = self.flat(positions.flatten(x), positions, training)
         return positions.unflatten(y), balance
 
-    def flat(self, x, positions: Positions, training=False):  # [N, D] -> [N, D], balance
+    def flat(
+        self, x: Tensor, positions: Positions, training: bool = False
+    ) -> tuple[Tensor, dict]:  # [N, D] -> [N, D], balance
         y, balance = self.mixture.flat(self.norm.flat(x), positions, training)
         return x + y, balance
 
-    def step(self, x):  # [rows, D] -> [rows, D]
+    def step(self, x: Tensor) -> Tensor:  # [rows, D] -> [rows, D]
         return x + self.mixture.step(self.norm.step(x))
 
 
@@ -54,7 +61,7 @@ class Mixture(keras.layers.Layer):
 class Encoder(keras.layers.Layer):
     """Six ConvBlocks with a mixture in their middle; it sees the inputs only (paper, 2.4)."""
 
-    def __init__(self, blocks: int, conv_block, mixture, **kwargs):
+    def __init__(self, blocks: int, conv_block: Part, mixture: Part, **kwargs: Any):
         super().__init__(**kwargs)
         conv_block = constructor(conv_block)
         at_least(1, blocks, "blocks")
@@ -70,14 +77,16 @@ class Encoder(keras.layers.Layer):
             "mixture": self.mixture.get_config()["mixture"] if self.mixture else None,
         }
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         for block in self.blocks:
             block.build(input_shape)
         if self.mixture:
             self.mixture.build(input_shape)
         self.norm.build(input_shape)
 
-    def call(self, x, padding, training=False):  # [B, S, D], [B, S] -> [B, S, D], balance or None
+    def call(
+        self, x: Tensor, padding: Tensor, training: bool = False
+    ) -> tuple[Tensor, dict | None]:  # [B, S, D], [B, S] -> [B, S, D], balance or None
         balance, positions = None, Positions.of(padding, x, depth=self.norm.gamma.shape[0])
         x = positions.flatten(x)
         for index, block in enumerate(self.blocks):
@@ -91,7 +100,7 @@ class Encoder(keras.layers.Layer):
 class Mixer(keras.layers.Layer):
     """An attention block and two ConvBlocks, mixing encoded inputs with previous outputs (paper, 2.4)."""
 
-    def __init__(self, blocks: int, conv_block, attention_block, **kwargs):
+    def __init__(self, blocks: int, conv_block: Part, attention_block: Part, **kwargs: Any):
         super().__init__(**kwargs)
         at_least(0, blocks, "blocks")
         self.attention = constructor(attention_block)(name="attention")
@@ -107,12 +116,20 @@ class Mixer(keras.layers.Layer):
             "attention_block": self._attention_block.saved,
         }
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.depth = input_shape[-1]
         for layer in (self.attention, *self.blocks):
             layer.build(input_shape)
 
-    def call(self, encoded, source_padding, x, padding, causal=True, training=False):
+    def call(
+        self,
+        encoded: Tensor,
+        source_padding: Tensor,
+        x: Tensor,
+        padding: Tensor,
+        causal: bool = True,
+        training: bool = False,
+    ) -> Tensor:
         """[B, S, D], [B, S], [B, T, D], [B, T] -> [B, T, D]."""
         source = Positions.of(source_padding, encoded, ("encoded", "source_padding"), self.depth)
         positions = Positions.of(padding, x, depth=self.depth)
@@ -121,7 +138,7 @@ class Mixer(keras.layers.Layer):
             x = block.flat(x, positions, training)
         return positions.unflatten(x)
 
-    def initial_state(self, encoded, source_padding, positions, width: int = 1) -> dict:
+    def initial_state(self, encoded: Tensor, source_padding: Tensor, positions: int | Tensor, width: int = 1) -> dict:
         rows, depth = ops.shape(encoded)[0] * width, encoded.shape[-1]
         return {
             "attention": self.attention.initial_state(encoded, source_padding, positions, width),
@@ -131,7 +148,9 @@ class Mixer(keras.layers.Layer):
     def extend(self, state: dict, positions: int) -> dict:
         return dict(state, attention=self.attention.extend(state["attention"], positions))
 
-    def step(self, x, state: dict, history: History):  # [B·K, D], state -> [B·K, D], state
+    def step(
+        self, x: Tensor, state: dict, history: History
+    ) -> tuple[Tensor, dict]:  # [B·K, D], state -> [B·K, D], state
         x, attention = self.attention.step(x, state["attention"], history)
         blocks = []
         for block, block_state in zip(self.blocks, state["blocks"]):
@@ -148,7 +167,7 @@ class Decoder(keras.layers.Layer):
     attention". A last layer norm bounds the sum of all residuals before the output nets.
     """
 
-    def __init__(self, blocks: int, attention_block, mixture, **kwargs):
+    def __init__(self, blocks: int, attention_block: Part, mixture: Part, **kwargs: Any):
         super().__init__(**kwargs)
         attention_block = constructor(attention_block)
         at_least(1, blocks, "blocks")
@@ -164,14 +183,22 @@ class Decoder(keras.layers.Layer):
             "mixture": self.mixture.get_config()["mixture"] if self.mixture else None,
         }
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         for block in self.blocks:
             block.build(input_shape)
         if self.mixture:
             self.mixture.build(input_shape)
         self.norm.build(input_shape)
 
-    def call(self, encoded, source_padding, x, padding, causal=True, training=False):
+    def call(
+        self,
+        encoded: Tensor,
+        source_padding: Tensor,
+        x: Tensor,
+        padding: Tensor,
+        causal: bool = True,
+        training: bool = False,
+    ) -> tuple[Tensor, dict | None]:
         """[B, S, D], [B, S], [B, T, D], [B, T] -> [B, T, D], balance or None."""
         depth = self.norm.gamma.shape[0]
         source = Positions.of(source_padding, encoded, ("encoded", "source_padding"), depth)
@@ -183,13 +210,15 @@ class Decoder(keras.layers.Layer):
             x = block.flat(encoded, source, x, positions, causal, training)
         return positions.unflatten(self.norm.flat(x)), balance
 
-    def initial_state(self, encoded, source_padding, positions, width: int = 1) -> list:
+    def initial_state(self, encoded: Tensor, source_padding: Tensor, positions: int | Tensor, width: int = 1) -> list:
         return [block.initial_state(encoded, source_padding, positions, width) for block in self.blocks]
 
     def extend(self, state: list, positions: int) -> list:
         return [block.extend(block_state, positions) for block, block_state in zip(self.blocks, state)]
 
-    def step(self, x, state: list, history: History):  # [B·K, D], state -> [B·K, D], state
+    def step(
+        self, x: Tensor, state: list, history: History
+    ) -> tuple[Tensor, list]:  # [B·K, D], state -> [B·K, D], state
         states = []
         for index, (block, block_state) in enumerate(zip(self.blocks, state)):
             if self.mixture and index == len(self.blocks) // 2:
@@ -234,14 +263,14 @@ class MultiModel(keras.Model):
         encoder_blocks: int = 6,
         mixer_blocks: int = 2,
         decoder_blocks: int = 4,
-        conv_block=ConvBlock,
-        attention_block=AttentionBlock,
-        mixture=MixtureOfExperts,
+        conv_block: Part = ConvBlock,
+        attention_block: Part = AttentionBlock,
+        mixture: Part = MixtureOfExperts,
         mixtures: bool = True,
-        image=ImageInput,
-        audio=AudioInput,
-        categorical=CategoricalOutput,
-        **kwargs,
+        image: Part = ImageInput,
+        audio: Part = AudioInput,
+        categorical: Part = CategoricalOutput,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.vocabulary_size, self.depth = at_least(2, vocabulary_size, "vocabulary_size"), at_least(2, depth, "depth")
@@ -279,7 +308,7 @@ class MultiModel(keras.Model):
         self._conv_block = Constructor.of(self.encoder.blocks[0], "causal")
         self._attention_block = Constructor.of(self.mixer.attention, "conv_block")
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Shape | None = None) -> None:
         """Makes every weight, without running the model."""
         body = (None, None, self.depth)
         with made_with(self.dtype_policy):
@@ -321,7 +350,7 @@ class MultiModel(keras.Model):
     def build_from_config(self, config: dict) -> None:
         self.build()
 
-    def __call__(self, inputs, *args, **settings):
+    def __call__(self, inputs: Any, *args: Any, **settings: Any) -> Tensor:
         """`call`, or `call` with the arguments that a dict names: `model({"modality": "language", "inputs": ids, ...})`.
 
         Raises:
@@ -338,8 +367,16 @@ class MultiModel(keras.Model):
         return super().__call__(inputs, *args, **settings)
 
     def call(
-        self, inputs, modality, command, padding=None, targets=None, target_padding=None, labels=None, training=False
-    ):
+        self,
+        inputs: Tensor,
+        modality: str,
+        command: str | int | Tensor,
+        padding: Tensor = None,
+        targets: Tensor = None,
+        target_padding: Tensor = None,
+        labels: str | None = None,
+        training: bool = False,
+    ) -> Tensor:
         """The logits of a batch, teacher-forced where they are of text.
 
         Args:
@@ -366,7 +403,7 @@ class MultiModel(keras.Model):
         known = list(self.categorical_out.num_classes) if self.categorical_out else []
         if labels is None and len(known) == 1:
             return known[0]
-        if labels not in known:
+        if labels is None or labels not in known:
             have = f"this model has {', '.join(known)}" if known else "this model has none, and needs targets"
             raise ValueError(f"labels is {labels!r}; it must be one of the model's label sets ({have}).")
         return labels
@@ -384,12 +421,14 @@ class MultiModel(keras.Model):
             raise ValueError(f"Unknown command token {name!r}; this model knows {', '.join(self.commands)}.")
         return self.commands.index(name)
 
-    def command(self, command, batch):  # -> [B, D]
+    def command(self, command: str | int | Tensor, batch: Tensor) -> Tensor:  # -> [B, D]
         """The embedding of a command token, given by name or (so that one graph serves them all) by id, repeated."""
         index = self.command_id(command) if isinstance(command, str) else command
         return self.command_in(ops.broadcast_to(ops.cast(index, "int32"), [batch]))
 
-    def encode(self, modality: str, inputs, padding, training=False):
+    def encode(
+        self, modality: str, inputs: Tensor, padding: Tensor, training: bool = False
+    ) -> tuple[Tensor, Tensor, tuple | None, dict | None]:
         """An input of one modality through its net and the encoder.
 
         Args:
@@ -409,13 +448,23 @@ class MultiModel(keras.Model):
         if modality == "language":
             x = self.language_in(inputs)
         elif modality == "image":
+            assert self.image_in is not None
             x, padding, grid = self.image_in(inputs)
         else:
+            assert self.audio_in is not None
             x, padding, grid = self.audio_in(inputs, padding)
         encoded, balance = self.encoder(x, padding, training=training)
         return encoded, padding, grid, balance
 
-    def decode_text(self, encoded, source_padding, command, targets, target_padding, training=False):
+    def decode_text(
+        self,
+        encoded: Tensor,
+        source_padding: Tensor,
+        command: str | int | Tensor,
+        targets: Tensor,
+        target_padding: Tensor,
+        training: bool = False,
+    ) -> tuple[Tensor, dict | None]:
         """Teacher-forced logits of every target token, the targets shifted right behind the command token.
 
         targets [B, T] ids, target_padding [B, T] -> logits [B, T, V], balance.
@@ -432,7 +481,15 @@ class MultiModel(keras.Model):
         x, balance = self.decoder(encoded, x=x, **both)
         return self.language_out(x), balance
 
-    def decode_classes(self, encoded, padding, grid, command, labels: str | None, training=False):
+    def decode_classes(
+        self,
+        encoded: Tensor,
+        padding: Tensor,
+        grid: tuple | None,
+        command: str | int | Tensor,
+        labels: str | None,
+        training: bool = False,
+    ) -> tuple[Tensor, dict | None]:
         """Logits over a label set, [B, classes], and balance.
 
         The mixer's target stream is the encoded input itself together with the command: the exit flow needs the
@@ -440,14 +497,16 @@ class MultiModel(keras.Model):
         autoregressive, so its self-attention is not masked.
         """
         check_features(encoded, "encoded", "[B, S, D]", self.depth)
+        labels = self._label_set(labels)
+        assert self.categorical_out is not None  # a model with label sets has one
         x = encoded + self.command(command, ops.shape(encoded)[0])[:, None]
         positions = Positions.of(padding, x)
         both = {"source_padding": positions, "padding": positions, "causal": False, "training": training}
         x = self.mixer(encoded, x=x, **both)
         x, balance = self.decoder(encoded, x=x, **both)
-        return self.categorical_out(x, padding, grid=grid, labels=self._label_set(labels), training=training), balance
+        return self.categorical_out(x, padding, grid=grid, labels=labels, training=training), balance
 
-    def initial_state(self, encoded, source_padding, positions, width: int = 1) -> dict:
+    def initial_state(self, encoded: Tensor, source_padding: Tensor, positions: int | Tensor, width: int = 1) -> dict:
         """State of step-by-step decoding with room for `positions`; the source's keys and values are computed here.
 
         Args:
@@ -465,7 +524,9 @@ class MultiModel(keras.Model):
             "decoder": self.decoder.extend(state["decoder"], positions),
         }
 
-    def step(self, x, position, state: dict, ancestors=None, write=scatter):
+    def step(
+        self, x: Tensor, position: Tensor, state: dict, ancestors: Tensor = None, write: Callable = scatter
+    ) -> tuple[Tensor, dict]:
         """One output position: x [B·K, D], the command's or the previous token's embedding -> logits [B·K, V], state.
 
         ancestors: [B, K, L], whose past each hypothesis goes on from (see History); None for one hypothesis. write: how

@@ -91,7 +91,7 @@ class Tokenizer:
         self.size = processor.vocab_size()
         self.fingerprint = hashlib.sha256(self.model).hexdigest()
 
-    def tokenize(self, text: tf.Tensor):  # [] string -> [L] int32, or [B] -> ragged [B, L]
+    def tokenize(self, text: tf.Tensor) -> tf.Tensor:  # [] string -> [L] int32, or [B] -> ragged [B, L]
         # Made at each call, that is once for each traced graph: an eager one is deleted under its owner whenever
         # the random seed is set, which clears TensorFlow's kernels and with them their resources.
         return tensorflow_text.SentencepieceTokenizer(self.model, add_eos=True).tokenize(text)

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
+from typing import Any
 
 PARTS = (
     "t2t_mm/layers", "t2t_mm/modalities", "t2t_mm/training", "t2t_mm/evaluation", "t2t_mm/metrics", "t2t_mm/corpora",
@@ -64,7 +65,7 @@ def mutants_of(path: str, source: str) -> Iterator[Mutant]:
     def place(line: int, column: int) -> int:  # ast counts bytes, strings count characters
         return len(data[: starts[line - 1] + column].decode())
 
-    def mutant(node: ast.AST, kind: str, text: str) -> Mutant:
+    def mutant(node: Any, kind: str, text: str) -> Mutant:  # any node that has a place
         start, end = place(node.lineno, node.col_offset), place(node.end_lineno, node.end_col_offset)
         return Mutant(path, kind, node.lineno, start, end, source[start:end], text)
 
@@ -180,7 +181,7 @@ def tests_of(root: str, path: str) -> list[str]:
 
 def run(
     root: str = ".", parts: Sequence[str] = PARTS, count: int = 300, seed: int = 0, jobs: int = 2, timeout: float = 900.0,
-    progress=print,
+    progress: Callable[[str], None] = print,
 ) -> dict:
     """Plants `count` faults, each in a copy of the checkout, and counts how many a test notices.
 

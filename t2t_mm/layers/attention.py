@@ -1,18 +1,21 @@
 """Multi-head dot-product attention and the attention block (paper, 2.2)."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
 from t2t_mm.layers.checks import at_least, check_features
-from t2t_mm.layers.constructors import Constructor, constructor
+from t2t_mm.layers.constructors import Constructor, Part, constructor
 from t2t_mm.layers.convolution import ConvBlock, pointwise, pointwise_initializer
 from t2t_mm.layers.history import History
 from t2t_mm.layers.normalization import LayerNorm, normalise_flat
 from t2t_mm.layers.positions import Positions
 from t2t_mm.layers.randomness import Dropout, drop
 from t2t_mm.layers.sharing import shared
+from t2t_mm.layers.tensors import Shape, Tensor
 from t2t_mm.layers.timing import timing_signal
 
 
@@ -20,25 +23,27 @@ from t2t_mm.layers.timing import timing_signal
 class Projection(keras.layers.Layer):
     """A pointwise convolution from D channels to as many, without bias."""
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         depth = input_shape[-1]
         self.kernel = self.add_weight(name="kernel", shape=(depth, depth), initializer=pointwise_initializer())
 
-    def call(self, x):  # [..., D] -> [..., D]
+    def call(self, x: Tensor) -> Tensor:  # [..., D] -> [..., D]
         check_features(x, "x", "[B, L, D]", self.kernel.shape[0])
         return pointwise(x, self.kernel)
 
 
-def split_heads(x, heads: int):  # [B, L, D] -> [B, G, L, D/G]
+def split_heads(x: Tensor, heads: int) -> Tensor:  # [B, L, D] -> [B, G, L, D/G]
     x = ops.reshape(x, [-1, ops.shape(x)[1], heads, x.shape[-1] // heads])
     return ops.transpose(x, [0, 2, 1, 3])
 
 
-def flat_heads(x, length, heads: int, axes=(0, 2, 1, 3)):  # [N, D] -> [B, G, L, D/G], or another order of [B, L, G, D/G]
+def flat_heads(
+    x: Tensor, length: Tensor, heads: int, axes: Sequence[int] = (0, 2, 1, 3)
+) -> Tensor:  # [N, D] -> [B, G, L, D/G], or another order of [B, L, G, D/G]
     return ops.transpose(ops.reshape(x, [-1, length, heads, x.shape[-1] // heads]), axes)
 
 
-def dot_product_attention(queries, keys, values, blocked):
+def dot_product_attention(queries: Tensor, keys: Tensor, values: Tensor, blocked: Tensor) -> Tensor:
     """softmax(q·k/√(D/G))·v for each head, in float32 inside the softmax.
 
     Args:
@@ -53,7 +58,7 @@ def dot_product_attention(queries, keys, values, blocked):
     return ops.reshape(mixed, [-1, length, mixed.shape[-1]])
 
 
-def attend(queries, keys, values, unseen):
+def attend(queries: Tensor, keys: Tensor, values: Tensor, unseen: Tensor) -> Tensor:
     """Queries [B, G, T, D/G], keys [B, G, D/G, S], values [B, G, S, D/G] -> flat [N, D] of the T queries.
 
     unseen: added to the logits, float32 broadcasting to [B, G, T, S]: −1e9 where a query must not look.
@@ -65,7 +70,22 @@ def attend(queries, keys, values, unseen):
     return ops.reshape(ops.transpose(mixed, [0, 2, 1, 3]), [-1, heads * depth])
 
 
-def self_attention(x, unseen, length, bits, factor, gamma, beta, query, key, value, output, *, heads: int, rate: float):
+def self_attention(
+    x: Tensor,
+    unseen: Tensor,
+    length: Tensor,
+    bits: Tensor,
+    factor: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    output: Tensor,
+    *,
+    heads: int,
+    rate: float,
+) -> Tensor:
     """Flat x [N, D] -> x and its attention to itself. unseen: see `attend`; bits, factor: see `randomness.drop`."""
     h = normalise_flat(x, gamma, beta)
     queries, values = (flat_heads(ops.matmul(h, kernel), length, heads) for kernel in (query, value))
@@ -74,9 +94,10 @@ def self_attention(x, unseen, length, bits, factor, gamma, beta, query, key, val
 
 
 def source_attention(
-    x, source, timing, unseen, source_length, length, bits, factor, gamma, beta, query, key, value, output, *,
-    heads: int, rate: float,
-):  # fmt: skip
+    x: Tensor, source: Tensor, timing: Tensor, unseen: Tensor, source_length: Tensor, length: Tensor,
+    bits: Tensor, factor: Tensor, gamma: Tensor, beta: Tensor,
+    query: Tensor, key: Tensor, value: Tensor, output: Tensor, *, heads: int, rate: float,
+) -> Tensor:  # fmt: skip
     """Flat x [N, D] of the target -> x and its attention to the flat source. timing: of the source, None for none."""
     h = normalise_flat(x, gamma, beta)
     keyed = source if timing is None else source + timing
@@ -113,14 +134,14 @@ class AttentionBlock(keras.layers.Layer):
 
     def __init__(
         self,
-        conv_block=ConvBlock,
+        conv_block: Part = ConvBlock,
         heads: int = 8,
         convs: int = 2,
         dropout: float = 0.0,
         source_timing: bool = False,
         timing_scale: float = 1.0,
         attend: bool = True,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.heads = at_least(1, heads, "heads")
@@ -142,7 +163,7 @@ class AttentionBlock(keras.layers.Layer):
             "attend": self.attend,
         }
 
-    def build(self, target_shape):
+    def build(self, target_shape: Shape) -> None:
         self.depth = depth = target_shape[-1]
         if depth % self.heads:
             raise ValueError(f"AttentionBlock: depth {depth} is not a multiple of heads {self.heads}.")
@@ -164,7 +185,15 @@ class AttentionBlock(keras.layers.Layer):
         ):  # fmt: skip
             layer.build(target_shape)
 
-    def call(self, source, source_padding, target, target_padding, causal=True, training=False):
+    def call(
+        self,
+        source: Tensor,
+        source_padding: Tensor,
+        target: Tensor,
+        target_padding: Tensor,
+        causal: bool = True,
+        training: bool = False,
+    ) -> Tensor:
         """source [B, S, D], source_padding [B, S], target [B, T, D], target_padding [B, T] -> [B, T, D].
 
         A padding may be the `Positions` of it.
@@ -179,7 +208,15 @@ class AttentionBlock(keras.layers.Layer):
         )
         return positions.unflatten(flat)
 
-    def flat(self, source, source_positions: Positions, x, positions: Positions, causal=True, training=False):
+    def flat(
+        self,
+        source: Tensor,
+        source_positions: Positions,
+        x: Tensor,
+        positions: Positions,
+        causal: bool = True,
+        training: bool = False,
+    ) -> Tensor:
         """`call` on flat sequences: source [N, D], x [M, D] -> [M, D]."""
         depth = x.shape[-1]
         x = x + self.timing_scale * positions.timing(depth, x.dtype)
@@ -202,7 +239,7 @@ class AttentionBlock(keras.layers.Layer):
             heads=self.heads, rate=self.dropout.rate,
         )  # fmt: skip
 
-    def memory(self, source):
+    def memory(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """The source's keys and values, two different pointwise convolutions of it: each [B, G, S, D/G]."""
         keyed = source
         if self.source_timing:
@@ -213,13 +250,13 @@ class AttentionBlock(keras.layers.Layer):
         queries = split_heads(self.source_query(self.source_norm(x)), self.heads)
         return self.source_output(dot_product_attention(queries, keys, values, source_padding[:, None, None, :]))
 
-    def initial_state(self, source, source_padding, positions, width: int = 1) -> dict:
+    def initial_state(self, source: Tensor, source_padding: Tensor, positions: int | Tensor, width: int = 1) -> dict:
         """State of step-by-step decoding with room for `positions`; the source is projected once for all hypotheses.
 
         Args: source [B, S, D], source_padding [B, S]. width: K, hypotheses of each example.
         """
         batch, depth = ops.shape(source)[0], source.shape[-1]
-        state = {"convs": [conv.initial_state(batch * width, depth, source.dtype) for conv in self.convs]}
+        state: dict = {"convs": [conv.initial_state(batch * width, depth, source.dtype) for conv in self.convs]}
         if self.attend:
             state["memory"] = self.memory(source)
             state["source_padding"] = source_padding
@@ -234,7 +271,9 @@ class AttentionBlock(keras.layers.Layer):
         more = [[0, 0], [0, 0], [0, positions], [0, 0], [0, 0]]
         return dict(state, keys=ops.pad(state["keys"], more), values=ops.pad(state["values"], more))
 
-    def step(self, x, state: dict, history: History):  # [B·K, D], state -> [B·K, D], state
+    def step(
+        self, x: Tensor, state: dict, history: History
+    ) -> tuple[Tensor, dict]:  # [B·K, D], state -> [B·K, D], state
         """One target position of a causal block; equals `call` there."""
         x = x + self.timing_scale * history.timing(x.shape[-1], x.dtype)
         state = dict(state, convs=list(state["convs"]))
@@ -255,5 +294,6 @@ class AttentionBlock(keras.layers.Layer):
             for cache in (state["keys"], state["values"])
         )
         x = x + self.self_output(dot_product_attention(queries, keys, values, history.blocked(length)))
-        x = x + self._attend_source(x, *state["memory"], state["source_padding"])
+        source_keys, source_values = state["memory"]
+        x = x + self._attend_source(x, source_keys, source_values, state["source_padding"])
         return ops.reshape(x, [-1, depth]), state

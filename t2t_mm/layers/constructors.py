@@ -8,6 +8,9 @@ from typing import Any
 
 import keras
 
+# What layers take for a constructor of their parts: a callable, or a dict as their `get_config` returns it.
+Part = Any
+
 
 class Constructor:
     """Makes layers of one class with the settings of a layer that was made before.
@@ -38,6 +41,6 @@ def _alone(saved: Any) -> Any:
     return [_alone(value) for value in saved] if isinstance(saved, list | tuple) else saved
 
 
-def constructor(part: Any) -> Any:
-    """A part as the constructors of layers take it: a callable, or a dict as their `get_config` returns it."""
+def constructor(part: Part) -> Any:
+    """The callable of a part; None stays None."""
     return Constructor(part) if isinstance(part, dict) else part

@@ -2,7 +2,8 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -13,16 +14,17 @@ from t2t_mm.layers.normalization import LayerNorm, scale_and_shift
 from t2t_mm.layers.positions import Positions
 from t2t_mm.layers.randomness import Dropout, drop
 from t2t_mm.layers.sharing import shared
+from t2t_mm.layers.tensors import Shape, Tensor
 
 
-def zero_padding(x, padding):
+def zero_padding(x: Tensor, padding: Tensor) -> Tensor:
     """Sets padded positions to zero. x: [B, ..., D]; padding: x's shape without D (or broadcasting to it), or None."""
     if padding is None:
         return x
     return x * ops.cast(ops.logical_not(padding), x.dtype)[..., None]
 
 
-def pointwise(x, kernel):
+def pointwise(x: Tensor, kernel: Tensor) -> Tensor:
     """`x @ kernel` for x [..., D] and kernel [D, F], as one plain matrix product.
 
     The general product of a tensor and a matrix costs dozens of graph nodes for its shapes; a model of hundreds of
@@ -32,7 +34,7 @@ def pointwise(x, kernel):
     return ops.reshape(ops.matmul(ops.reshape(x, [-1, x.shape[-1]]), kernel), [-1, *shape[1:-1], kernel.shape[-1]])
 
 
-def depthwise_conv(x, kernel, stride: int = 1):
+def depthwise_conv(x: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
     """Each channel of x [B, H, W, C] with its own filter of kernel [h, w, C, 1], unpadded, in float32.
 
     Whatever the compute type: it multiplies little, and TensorFlow's gradients of it on a CPU take two to three times
@@ -43,7 +45,7 @@ def depthwise_conv(x, kernel, stride: int = 1):
     return ops.cast(y, x.dtype)
 
 
-def depthwise_along(x, length, kernel, dilation: int, causal: bool):
+def depthwise_along(x: Tensor, length: Tensor, kernel: Tensor, dilation: int, causal: bool) -> Tensor:
     """Each channel of x [B, L, D] or [N, D] with its own filter of kernel [k, D] along its L positions -> [B, L, D]."""
     taps, depth = kernel.shape
     memory = (taps - 1) * dilation
@@ -78,7 +80,7 @@ def pointwise_initializer(scale: float = 1.0) -> keras.initializers.Initializer:
     return keras.initializers.VarianceScaling(scale, "fan_in", "uniform")
 
 
-def mean_free_initializer(taps=None, scale: float = 1.0) -> Callable:
+def mean_free_initializer(taps: Tensor | None = None, scale: float = 1.0) -> Callable:
     """`pointwise_initializer` times `scale`, each column then made orthogonal to what a constant input becomes.
 
     ReLU's outputs have a positive mean, much the same for every channel and every input. A random kernel turns it into
@@ -121,7 +123,7 @@ class SeparableConv1D(keras.layers.Layer):
         dilation: int = 1,
         causal: bool = False,
         kernel_scale: float = 1.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.kernel_scale = kernel_scale
@@ -139,7 +141,7 @@ class SeparableConv1D(keras.layers.Layer):
             "kernel_scale": self.kernel_scale,
         }
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         depth = input_shape[-1]
         taps = self.kernel_size
         self.depthwise = self.add_weight(
@@ -159,16 +161,18 @@ class SeparableConv1D(keras.layers.Layer):
         """How many earlier positions a causal output depends on: (k − 1)·d."""
         return (self.kernel_size - 1) * self.dilation
 
-    def call(self, x):  # [B, L, D] -> [B, L, F]
+    def call(self, x: Tensor) -> Tensor:  # [B, L, D] -> [B, L, F]
         check_features(x, "x", "[B, L, D]", self.depthwise.shape[1])
         y = depthwise_along(x, ops.shape(x)[1], self.depthwise, self.dilation, self.causal)
         return pointwise(y, self.pointwise)
 
-    def initial_state(self, rows, depth: int, dtype="float32"):
+    def initial_state(self, rows: Tensor, depth: int, dtype: Any = "float32") -> Tensor:
         """Room for the last (k − 1)·d + 1 inputs of every row, zeros before the first: [(k − 1)·d + 1, rows, D]."""
         return ops.zeros([self.memory + 1, rows, depth], dtype)
 
-    def step(self, x, state, history: History):  # [rows, D], state -> [rows, F], state
+    def step(
+        self, x: Tensor, state: Any, history: History
+    ) -> tuple[Tensor, Any]:  # [rows, D], state -> [rows, F], state
         """One causal position; equals `call` there."""
         state = history.remember(state, x)
         depthwise, pointwise = (ops.cast(kernel, x.dtype) for kernel in (self.depthwise, self.pointwise))
@@ -191,7 +195,7 @@ class ConvStep(keras.layers.Layer):
 
     def __init__(
         self, filters: int, kernel_size: int, dilation: int = 1, causal: bool = False, kernel_scale: float = 1.0,
-        scale: float = 1.0, **kwargs,
+        scale: float = 1.0, **kwargs: Any,
     ):  # fmt: skip
         super().__init__(**kwargs)
         self.conv = SeparableConv1D(filters, kernel_size, dilation, causal, kernel_scale, name="conv")
@@ -207,16 +211,18 @@ class ConvStep(keras.layers.Layer):
             "scale": self.norm.scale,
         }
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.conv.build(input_shape)
         self.norm.build((*input_shape[:-1], self.conv.filters))
 
-    def call(self, x, padding=None):  # [B, L, D], [B, L] -> [B, L, F], zero where padded
+    def call(self, x: Tensor, padding: Tensor = None) -> Tensor:  # [B, L, D], [B, L] -> [B, L, F], zero where padded
         positions = Positions.of(padding, x, depth=self.conv.depthwise.shape[1])
         kept = positions.kept(x.dtype)
+        depthwise, pointwise, gamma, beta = self.tensors()
         flat = conv_step(
-            positions.flatten(x) * kept, kept, positions.length, *self.tensors(), self.conv.dilation, self.conv.causal
-        )
+            positions.flatten(x) * kept, kept, positions.length, depthwise, pointwise, gamma, beta,
+            self.conv.dilation, self.conv.causal,
+        )  # fmt: skip
         return positions.unflatten(flat)
 
     def tensors(self) -> list:
@@ -224,12 +230,24 @@ class ConvStep(keras.layers.Layer):
         weights = self.conv.depthwise, self.conv.pointwise, self.norm.gamma, self.norm.beta
         return [weight.value for weight in weights]
 
-    def step(self, x, state, history: History):  # [rows, D], state -> [rows, F], state
+    def step(
+        self, x: Tensor, state: Any, history: History
+    ) -> tuple[Tensor, Any]:  # [rows, D], state -> [rows, F], state
         y, state = self.conv.step(ops.relu(x), state, history)
         return self.norm.step(y), state
 
 
-def conv_step(x, kept, length, depthwise, pointwise, gamma, beta, dilation: int, causal: bool):
+def conv_step(
+    x: Tensor,
+    kept: Tensor,
+    length: Tensor,
+    depthwise: Tensor,
+    pointwise: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    dilation: int,
+    causal: bool,
+) -> Tensor:
     """ConvStep of flat x [N, D] with zeros where padded -> [N, F] with zeros there."""
     y = depthwise_along(ops.relu(x), length, depthwise, dilation, causal)
     y = ops.matmul(ops.reshape(y, [-1, y.shape[-1]]), centred(pointwise))
@@ -239,12 +257,23 @@ def conv_step(x, kept, length, depthwise, pointwise, gamma, beta, dilation: int,
     return ops.cast(y, x.dtype)
 
 
-def centred(kernel):  # [..., D, F] -> [..., D, F]
+def centred(kernel: Tensor) -> Tensor:  # [..., D, F] -> [..., D, F]
     """The kernel whose products are those of `kernel` less their mean over the channels: layer norm's first half."""
     return kernel - ops.mean(kernel, axis=-1, keepdims=True)
 
 
-def conv_block(x, kept, length, bits, factor, *weights, dilations, causal: bool, rate: float, on_sum: bool):
+def conv_block(
+    x: Tensor,
+    kept: Tensor,
+    length: Tensor,
+    bits: Tensor,
+    factor: Tensor,
+    *weights: Tensor,
+    dilations: Sequence[int],
+    causal: bool,
+    rate: float,
+    on_sum: bool,
+) -> Tensor:
     """ConvBlock of flat x [N, D] -> [N, D]. weights: four for each step; bits, factor: see `randomness.drop`."""
     x = x * kept
     first, second, third, fourth = (
@@ -289,7 +318,7 @@ class ConvBlock(keras.layers.Layer):
         dilation: int = 8,
         branch_scale: float = 0.2,
         kernel_scale: float = 1.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.dropout_on = one_of(("sum", "branch"), dropout_on, "dropout_on")
@@ -313,7 +342,7 @@ class ConvBlock(keras.layers.Layer):
             "kernel_scale": self.kernel_scale,
         }
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         depth = input_shape[-1]
         scales = (1.0, 1.0, 1.0, self.branch_scale)
         self.steps = [
@@ -323,14 +352,16 @@ class ConvBlock(keras.layers.Layer):
         for step in self.steps:
             step.build(input_shape)
 
-    def compute_output_shape(self, x_shape, padding_shape=None):
+    def compute_output_shape(self, x_shape: Shape, padding_shape: Shape | None = None) -> Shape:
         return x_shape
 
-    def call(self, x, padding=None, training=False):  # [B, L, D], [B, L] -> [B, L, D]
+    def call(
+        self, x: Tensor, padding: Tensor = None, training: bool = False
+    ) -> Tensor:  # [B, L, D], [B, L] -> [B, L, D]
         positions = Positions.of(padding, x, depth=self.steps[0].conv.filters)
         return positions.unflatten(self.flat(positions.flatten(x), positions, training))
 
-    def flat(self, x, positions: Positions, training=False):  # [N, D] -> [N, D]
+    def flat(self, x: Tensor, positions: Positions, training: bool = False) -> Tensor:  # [N, D] -> [N, D]
         """`call` on the flat sequences of `positions`."""
         bits, factor = self.dropout.bits(positions, x.shape[-1], training)
         return shared(
@@ -340,10 +371,12 @@ class ConvBlock(keras.layers.Layer):
             rate=self.dropout.rate, on_sum=self.dropout_on == "sum",
         )  # fmt: skip
 
-    def initial_state(self, rows, depth: int, dtype="float32") -> list:
+    def initial_state(self, rows: Tensor, depth: int, dtype: Any = "float32") -> list:
         return [step.conv.initial_state(rows, depth, dtype) for step in self.steps]
 
-    def step(self, x, state, history: History):  # [rows, D], state -> [rows, D], state
+    def step(
+        self, x: Tensor, state: Any, history: History
+    ) -> tuple[Tensor, Any]:  # [rows, D], state -> [rows, D], state
         """One position of a causal block; `state` holds each convolution's last inputs."""
         step1, step2, step3, step4 = self.steps
         h1, state1 = step1.step(x, state[0], history)
@@ -353,7 +386,7 @@ class ConvBlock(keras.layers.Layer):
         return x + h4, [state1, state2, state3, state4]
 
 
-def strided(padding, strides: tuple[int, int]):
+def strided(padding: Tensor, strides: tuple[int, int]) -> Tensor | None:
     """The padding of a strided layer's output: output (i, j) is centred on input (i·s, j·s). None stays None."""
     return None if padding is None else padding[:, :: strides[0], :: strides[1]]
 
@@ -385,7 +418,7 @@ class ConvStep2D(keras.layers.Layer):
         relu: bool = True,
         separable: bool = True,
         kernel_scale: float = 1.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.kernel_scale = kernel_scale
@@ -410,7 +443,7 @@ class ConvStep2D(keras.layers.Layer):
             "kernel_scale": self.kernel_scale,
         }
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         depth = input_shape[-1]
         size = self.kernel_size
         scale = self.kernel_scale
@@ -438,7 +471,9 @@ class ConvStep2D(keras.layers.Layer):
         )
         self.norm.build((*input_shape[:-1], self.filters))
 
-    def call(self, x, padding=None):  # [B, H, W, C], [B, H, W] or None -> [B, ceil(H/s), ceil(W/s), F]
+    def call(
+        self, x: Tensor, padding: Tensor = None
+    ) -> Tensor:  # [B, H, W, C], [B, H, W] or None -> [B, ceil(H/s), ceil(W/s), F]
         check_features(x, "x", "[B, H, W, C]", self.pointwise.shape[0] if self.separable else self.kernel.shape[2])
         if padding is not None:
             check_padding(padding, "padding", x, axes=3, broadcast=True)
@@ -466,7 +501,7 @@ class ConvStep2D(keras.layers.Layer):
         return ops.reshape(ops.cast(y, x.dtype), ops.shape(x))
 
 
-def max_pool(x, padding, strides: tuple[int, int]):
+def max_pool(x: Tensor, padding: Tensor, strides: tuple[int, int]) -> Tensor:
     """`MaxPool_s([3×3], x)` centred as ConvStep2D is; padded positions never win. -> [B, ceil(H/s), ceil(W/s), C]."""
     lowest = ops.convert_to_tensor(-1e9, x.dtype)
     if padding is not None:
@@ -494,11 +529,12 @@ class ConvRes(keras.layers.Layer):
         relu: bool = True,
         separable: bool = True,
         kernel_scale: float = 1.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.filters = filters
-        self.strides = tuple(strides)
+        rows, columns = strides
+        self.strides = (rows, columns)
         step = functools.partial(ConvStep2D, filters, kernel_scale=kernel_scale)
         self.step1 = step(3, relu=relu, separable=separable, name="step1")
         self.step2 = step(3, name="step2")
@@ -513,12 +549,14 @@ class ConvRes(keras.layers.Layer):
             "kernel_scale": self.step1.kernel_scale,
         }
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.step1.build(input_shape)
         self.step2.build((*input_shape[:-1], self.filters))
         self.shortcut.build(input_shape)
 
-    def call(self, x, padding=None):  # [B, H, W, C], [B, H, W] or None -> [B, H', W', F], [B, H', W'] or None
+    def call(
+        self, x: Tensor, padding: Tensor = None
+    ) -> tuple[Tensor, Tensor | None]:  # [B, H, W, C], [B, H, W] or None -> [B, H', W', F], [B, H', W'] or None
         c2 = self.step2(self.step1(x, padding), padding)
         p1 = max_pool(c2, padding, self.strides)
         return p1 + self.shortcut(x, padding), strided(padding, self.strides)

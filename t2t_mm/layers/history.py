@@ -1,11 +1,15 @@
 """What step-by-step decoding remembers, and where each hypothesis finds its own past in it."""
 
+from collections.abc import Callable
+from typing import Any
+
 from keras import ops
 
+from t2t_mm.layers.tensors import Tensor
 from t2t_mm.layers.timing import timing_signal
 
 
-def scatter(memory, rows, values):  # [N, ...], [n], [n, ...] -> [N, ...]
+def scatter(memory: Tensor, rows: Tensor, values: Tensor) -> Tensor:  # [N, ...], [n], [n, ...] -> [N, ...]
     """`memory` with `values` in its `rows`."""
     return ops.scatter_update(memory, rows[:, None], values)
 
@@ -23,7 +27,7 @@ class History:
       write: how memory is written, `scatter` or what does the same faster.
     """
 
-    def __init__(self, position, ancestors=None, write=scatter):
+    def __init__(self, position: Tensor, ancestors: Tensor = None, write: Callable = scatter):
         self.position, self.ancestors, self._write = ops.cast(position, "int32"), ancestors, write
         self.width = 1 if ancestors is None else ancestors.shape[1]  # K
         self._found: dict = {}  # what several layers ask for is computed once
@@ -33,17 +37,17 @@ class History:
             self._found[key] = make()
         return self._found[key]
 
-    def timing(self, depth: int, dtype):  # -> [1, D]
+    def timing(self, depth: int, dtype: Any) -> Tensor:  # -> [1, D]
         """The timing signal of this position."""
         return self._once(("timing", depth, dtype), lambda: timing_signal(1, depth, start=self.position, dtype=dtype))
 
-    def remember(self, ring, x):  # [M, B·K, D], [B·K, D] -> [M, B·K, D]
+    def remember(self, ring: Tensor, x: Tensor) -> Tensor:  # [M, B·K, D], [B·K, D] -> [M, B·K, D]
         """`ring` with this position's input in place of the one M positions ago."""
         slots = ring.shape[0]
         place = self._once(("place", slots), lambda: ops.reshape(ops.mod(self.position, slots), [1]))
         return self._write(ring, place, x[None])
 
-    def convolve(self, ring, kernel, dilation: int):  # [M, B·K, D], [k, D] -> [B·K, D]
+    def convolve(self, ring: Tensor, kernel: Tensor, dilation: int) -> Tensor:  # [M, B·K, D], [k, D] -> [B·K, D]
         """The kernel over the inputs k − 1, …, 1 times `dilation` positions ago and now; zeros before the first."""
         count, slots = kernel.shape[0], ring.shape[0]
         if self.ancestors is None and count == slots:
@@ -74,7 +78,7 @@ class History:
         rows = slots + self.width * ops.arange(ops.shape(slots)[0], dtype="int32")[:, None, None]
         return ops.reshape(ops.transpose(rows, [2, 0, 1]), [count, -1])
 
-    def append(self, cache, x):  # [B, G, L, K, D/G], [B, G, K, D/G] -> [B, G, L, K, D/G]
+    def append(self, cache: Tensor, x: Tensor) -> Tensor:  # [B, G, L, K, D/G], [B, G, K, D/G] -> [B, G, L, K, D/G]
         """`cache` with this position's keys or values."""
         shape = ops.shape(cache)
         length, width, depth = shape[2], cache.shape[3], cache.shape[4]
@@ -85,7 +89,7 @@ class History:
         flat = self._write(ops.reshape(cache, [-1, width, depth]), rows, ops.reshape(x, [-1, width, depth]))
         return ops.reshape(flat, [-1, cache.shape[1], length, width, depth])
 
-    def blocked(self, length):  # -> boolean, broadcasting to [B, 1, K, length·K]
+    def blocked(self, length: Tensor) -> Tensor:  # -> boolean, broadcasting to [B, 1, K, length·K]
         """True where a slot is not of a hypothesis' past."""
         return self._once("blocked", lambda: self._blocked(length))
 

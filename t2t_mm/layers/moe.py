@@ -1,21 +1,24 @@
 """The sparsely-gated mixture-of-experts layer (paper, 2.3; Shazeer et al. 2017, arXiv 1701.06538)."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from t2t_mm.layers.checks import at_least
 from t2t_mm.layers.positions import Positions
 from t2t_mm.layers.randomness import Dropout, SeedGenerator
+from t2t_mm.layers.tensors import Shape, Tensor
 
 _SQRT_HALF = 0.7071067811865476
 
 
-def squared_variation(x):
+def squared_variation(x: Tensor) -> Tensor:
     """Squared coefficient of variation, `Var(x) / Mean(x)²` over a vector [E] -> scalar (Shazeer et al., eq. 7)."""
     return ops.var(x) / (ops.square(ops.mean(x)) + 1e-10)
 
 
-def dispatch_to_blocks(experts, valid, num_experts: int, block_size: int):
+def dispatch_to_blocks(experts: Tensor, valid: Tensor, num_experts: int, block_size: int) -> tuple[Tensor, Tensor]:
     """Sorts token assignments by expert into blocks of one expert each; none is dropped, whatever the skew.
 
     Every expert's assignments fill ceil(count / block_size) blocks, so that the number of blocks is at most
@@ -39,7 +42,7 @@ def dispatch_to_blocks(experts, valid, num_experts: int, block_size: int):
     return slots, ops.minimum(block_experts, num_experts - 1)
 
 
-def count_and_rank(experts, valid, num_experts: int):
+def count_and_rank(experts: Tensor, valid: Tensor, num_experts: int) -> tuple[Tensor, Tensor]:
     """The number of valid assignments of each expert [E], and each assignment's place among its expert's [A]."""
     # Sorted keys, expert first and place second, bring each expert's assignments together in their order: a table of
     # all assignments and experts would be E times as large.
@@ -78,7 +81,7 @@ class MixtureOfExperts(keras.layers.Layer):
         dropout: float = 0.0,
         gate_noise: bool = True,
         block_size: int = 32,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.num_experts = at_least(2, num_experts, "num_experts")
@@ -104,7 +107,7 @@ class MixtureOfExperts(keras.layers.Layer):
             "block_size": self.block_size,
         }
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         depth = input_shape[-1]
         # Gates start at zero: all experts equally likely, chosen by the noise alone (Shazeer et al., appendix A).
         # In float32 whatever the compute type: rounding would choose other experts.
@@ -122,7 +125,7 @@ class MixtureOfExperts(keras.layers.Layer):
             initializer=_expert_initializer(self.hidden),
         )
 
-    def call(self, x, padding, training=False):
+    def call(self, x: Tensor, padding: Tensor, training: bool = False) -> tuple[Tensor, dict]:
         """x: [B, L, D], padding: [B, L] -> y [B, L, D], balance.
 
         balance: vectors [E] "importance" (summed gates) and "load" (smooth estimate of the number of tokens of each
@@ -133,14 +136,16 @@ class MixtureOfExperts(keras.layers.Layer):
         y, balance = self.flat(positions.flatten(x), positions, training)
         return positions.unflatten(y), balance
 
-    def flat(self, tokens, positions: Positions, training=False):  # [N, D] -> [N, D], balance
+    def flat(
+        self, tokens: Tensor, positions: Positions, training: bool = False
+    ) -> tuple[Tensor, dict]:  # [N, D] -> [N, D], balance
         """`call` on the flat sequences of `positions`."""
         valid = positions.valid()
         weights, experts, balance = self.gating(tokens, valid, training)
         y = self._experts(tokens, valid, weights, experts)
         return self.dropout(y, training=training), balance
 
-    def step(self, x):  # [N, D] -> [N, D]
+    def step(self, x: Tensor) -> Tensor:  # [N, D] -> [N, D]
         """`call` of a few tokens, none of them padding, without the work that spreads many over the experts.
 
         Where a token's share of the experts is large, all are computed and the unchosen weighed with zero: one
@@ -168,7 +173,7 @@ class MixtureOfExperts(keras.layers.Layer):
         chosen = ops.reshape(ops.map(one, (tokens, experts)), [-1, self.chosen, x.shape[-1]])
         return ops.sum(chosen * weights[:, :, None], axis=1)
 
-    def gating(self, tokens, valid, training: bool):
+    def gating(self, tokens: Tensor, valid: Tensor, training: bool) -> tuple[Tensor, Tensor, dict]:
         """Noisy top-k gating in float32. [N, D], [N] -> weights [N, K], experts [N, K] int32, balance."""
         tokens = ops.cast(tokens, "float32")
         clean = ops.matmul(tokens, self.gate)  # [N, E]

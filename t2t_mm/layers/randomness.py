@@ -2,18 +2,21 @@
 
 import contextlib
 import contextvars
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 from keras import ops
 
 from t2t_mm.layers.checks import share
+from t2t_mm.layers.tensors import Tensor
 
-_REPLICA = contextvars.ContextVar("replica", default=None)
-_DRAWS = contextvars.ContextVar("draws", default=None)
+_REPLICA: contextvars.ContextVar[Any] = contextvars.ContextVar("replica", default=None)
+_DRAWS: contextvars.ContextVar["Draws | None"] = contextvars.ContextVar("draws", default=None)
 
 
 @contextlib.contextmanager
-def of_replica(index):
+def of_replica(index: int | Tensor | None) -> Iterator[None]:
     """What is traced inside draws the numbers of this replica; `index` is an int or a scalar tensor, 0 for the first."""
     token = _REPLICA.set(index)
     try:
@@ -37,17 +40,17 @@ class Draws:
     Problems whose gradients are computed at once would otherwise draw in whatever order they come.
     """
 
-    def __init__(self, seed):  # [2] integers
+    def __init__(self, seed: Tensor):  # [2] integers
         self._seed, self._count = seed, 0
 
-    def __enter__(self):
+    def __enter__(self) -> "Draws":
         self._token = _DRAWS.set(self)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         _DRAWS.reset(self._token)
 
-    def next(self, dtype):  # -> [2]
+    def next(self, dtype: Any) -> Tensor:  # -> [2]
         self._count += 1
         mixed = multiplier(self._count)
         return ops.cast(self._seed, dtype) + ops.convert_to_tensor([0, mixed % 2**30], dtype)
@@ -60,7 +63,7 @@ class SeedGenerator(keras.random.SeedGenerator):
     to different tokens' gates. The first replica draws what one device alone does.
     """
 
-    def next(self, ordered=True):
+    def next(self, ordered: bool = True) -> Tensor:
         draws = _DRAWS.get()
         if draws is None:
             seed = super().next(ordered)
@@ -73,7 +76,7 @@ class SeedGenerator(keras.random.SeedGenerator):
         return seed + ops.stack([ops.cast(index, dtype), ops.zeros((), dtype)])
 
 
-def drop(x, bits, factor, rate: float):
+def drop(x: Tensor, bits: Tensor, factor: Tensor, rate: float) -> Tensor:
     """x [N, D] with a share `rate` of it zero and the rest scaled up to make up for it.
 
     Random numbers cost more than what is done with them, so that all dropouts of a batch share one draw: `bits`, int32
@@ -93,7 +96,7 @@ class Dropout(keras.layers.Layer):
     Uniform numbers in bfloat16 are multiples of 1/128, and a share of 0.1 would drop 0.1016 without making up for it.
     """
 
-    def __init__(self, rate: float, **kwargs):
+    def __init__(self, rate: float, **kwargs: Any):
         super().__init__(**kwargs)
         self.rate = share(rate, "dropout")
         if rate:
@@ -102,12 +105,12 @@ class Dropout(keras.layers.Layer):
     def get_config(self) -> dict:
         return super().get_config() | {"rate": self.rate}
 
-    def call(self, x, training=False):  # any shape
+    def call(self, x: Tensor, training: bool = False) -> Tensor:  # any shape
         if not training or not self.rate:
             return x
         return ops.cast(keras.random.dropout(ops.cast(x, "float32"), self.rate, seed=self.seed_generator), x.dtype)
 
-    def bits(self, positions, depth: int, training=False):
+    def bits(self, positions: Any, depth: int, training: bool = False) -> tuple[Tensor | None, Tensor | None]:
         """What `drop` needs to drop from x [N, D] of `positions`: random bits and factor, or twice None to drop nothing."""
         if not training or not self.rate:
             return None, None

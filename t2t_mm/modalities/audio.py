@@ -1,10 +1,13 @@
 """Audio in: a waveform over time or a spectrogram (paper, 2.5)."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from t2t_mm.layers.checks import at_least, check_features, check_padding, one_of
 from t2t_mm.layers.convolution import ConvRes
+from t2t_mm.layers.tensors import Shape, Tensor
 from t2t_mm.modalities.image import flatten_grid
 
 
@@ -41,7 +44,7 @@ class AudioInput(keras.layers.Layer):
         first_relu: bool = False,
         full_stem: bool = False,
         kernel_scale: float = 1.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.frequencies = one_of(("positions", "channels"), frequencies, "frequencies")
@@ -66,7 +69,7 @@ class AudioInput(keras.layers.Layer):
             "kernel_scale": self.blocks[0].step1.kernel_scale,
         }
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.bins = input_shape[2]
         channels = 1
         for block in self.blocks:
@@ -76,7 +79,7 @@ class AudioInput(keras.layers.Layer):
             channels *= input_shape[2]
         self.to_depth.build((None, None, channels))
 
-    def call(self, x, padding):
+    def call(self, x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, tuple]:
         """x: [B, time, frequency], padding: [B, time] -> sequence [B, L, D], padding [B, L], grid (rows, columns)."""
         check_features(x, "x", "[B, time, frequency]", self.bins)
         check_padding(padding, "padding", x, axes=2)

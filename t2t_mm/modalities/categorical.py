@@ -1,12 +1,14 @@
 """Categorical out: Xception's exit flow (paper, 2.5)."""
 
 import functools
+from typing import Any
 
 import keras
 from keras import ops
 
 from t2t_mm.layers.checks import at_least, check_features, check_padding, one_of
 from t2t_mm.layers.convolution import ConvStep2D, max_pool, pointwise_initializer, strided
+from t2t_mm.layers.tensors import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
@@ -33,7 +35,7 @@ class CategoricalOutput(keras.layers.Layer):
         widths: tuple[int, int] = (1536, 2048),
         batch_norm: bool = True,
         kernel_scale: float = 1.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.batch_norm = None
@@ -64,7 +66,7 @@ class CategoricalOutput(keras.layers.Layer):
             "kernel_scale": self.h4.kernel_scale,
         }
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         depth = input_shape[-1]
         shape = (None, None, None, depth)
         self.skip = self.step(depth, strides=(2, 2), name="skip")
@@ -78,7 +80,9 @@ class CategoricalOutput(keras.layers.Layer):
         for head in self.heads.values():
             head.build((None, self.h5.filters))
 
-    def call(self, x, padding, grid=None, labels: str = "", training=False):
+    def call(
+        self, x: Tensor, padding: Tensor, grid: tuple | None = None, labels: str = "", training: bool = False
+    ) -> Tensor:
         """x: [B, L, D], padding: [B, L], grid: (H, W) with H·W = L, or None for a one-dimensional input.
 
         labels: the label set. Returns: [B, classes] float32.

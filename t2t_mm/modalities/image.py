@@ -1,12 +1,14 @@
 """Image in: Xception's entry flow (paper, 2.5)."""
 
 import functools
+from typing import Any
 
 import keras
 from keras import ops
 
 from t2t_mm.layers.checks import check_features
 from t2t_mm.layers.convolution import ConvRes, ConvStep2D
+from t2t_mm.layers.tensors import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
@@ -32,7 +34,7 @@ class ImageInput(keras.layers.Layer):
         first_relu: bool = False,
         full_stem: bool = False,
         kernel_scale: float = 1.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if len(filters) < 2:
@@ -54,7 +56,7 @@ class ImageInput(keras.layers.Layer):
             "kernel_scale": self.h1.kernel_scale,
         }
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.h1.build(input_shape)
         self.h2.build((None, None, None, self.h1.filters))
         channels = self.h2.filters
@@ -62,7 +64,7 @@ class ImageInput(keras.layers.Layer):
             block.build((None, None, None, channels))
             channels = block.filters
 
-    def call(self, x, padding=None):
+    def call(self, x: Tensor, padding: Tensor = None) -> tuple[Tensor, Tensor, tuple]:
         """x: [B, H, W, 3] standardised pixels, padding: None, pictures of one batch have one size.
 
         Returns: sequence [B, H'·W', D], padding [B, H'·W'], grid (H', W').
@@ -74,7 +76,7 @@ class ImageInput(keras.layers.Layer):
         return flatten_grid(x, None)
 
 
-def flatten_grid(x, padding):
+def flatten_grid(x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, tuple]:
     """[B, H, W, D], [B, H, W] or None -> [B, H·W, D], [B, H·W], (H, W): rows follow one another."""
     rows, columns, depth = ops.shape(x)[1], ops.shape(x)[2], x.shape[-1]
     sequence = ops.reshape(x, [-1, rows * columns, depth])

@@ -1,16 +1,19 @@
 """Language in and out (paper, 2.5)."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from t2t_mm.layers.checks import at_least, check_ids
+from t2t_mm.layers.tensors import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
 class LanguageInput(keras.layers.Layer):
     """Learned embedding of subword ids, scaled by √D so that a position's variance is about one."""
 
-    def __init__(self, depth: int, vocabulary_size: int, **kwargs):
+    def __init__(self, depth: int, vocabulary_size: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.depth = at_least(1, depth, "depth")
         self.vocabulary_size = at_least(1, vocabulary_size, "vocabulary_size")
@@ -18,7 +21,7 @@ class LanguageInput(keras.layers.Layer):
     def get_config(self) -> dict:
         return super().get_config() | {"depth": self.depth, "vocabulary_size": self.vocabulary_size}
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Shape | None = None) -> None:
         self.embedding = self.add_weight(
             name="embedding",
             shape=(self.vocabulary_size, self.depth),
@@ -26,7 +29,7 @@ class LanguageInput(keras.layers.Layer):
             autocast=False,  # a frequent subword's gradient is a sum of many: in float32
         )
 
-    def call(self, ids):  # [..., L] int -> [..., L, D]
+    def call(self, ids: Tensor) -> Tensor:  # [..., L] int -> [..., L, D]
         check_ids(ids, "ids")
         return ops.cast(ops.take(self.embedding, ids, axis=0) * self.depth**0.5, self.compute_dtype)
 
@@ -38,19 +41,19 @@ class LanguageOutput(keras.layers.Layer):
     Weights start a tenth of unit scale, so that an untrained model's loss is close to ln(vocabulary).
     """
 
-    def __init__(self, vocabulary_size: int, **kwargs):
+    def __init__(self, vocabulary_size: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.vocabulary_size = at_least(1, vocabulary_size, "vocabulary_size")
 
     def get_config(self) -> dict:
         return super().get_config() | {"vocabulary_size": self.vocabulary_size}
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.kernel = self.add_weight(
             name="kernel",
             shape=(input_shape[-1], self.vocabulary_size),
             initializer=keras.initializers.VarianceScaling(0.01, "fan_in", "uniform"),
         )
 
-    def call(self, x):  # [..., D] -> [..., V] float32
+    def call(self, x: Tensor) -> Tensor:  # [..., D] -> [..., V] float32
         return ops.cast(ops.matmul(x, self.kernel), "float32")

@@ -1,6 +1,7 @@
 """The type that matrices are multiplied in."""
 
 import contextlib
+from collections.abc import Iterator
 
 from t2t_mm.layers.policy import made_with
 from t2t_mm.run.errors import RunError
@@ -9,7 +10,7 @@ PRECISIONS = ("float32", "mixed_bfloat16")  # Keras's names; weights are float32
 
 
 @contextlib.contextmanager
-def layers_of(precision: str):
+def layers_of(precision: str) -> Iterator[None]:
     """Layers that are made within compute in this precision.
 
     Raises:
