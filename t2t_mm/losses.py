@@ -11,9 +11,16 @@ from t2t_mm.problem import Problem
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
-    """Cross-entropy with the target's probability 1 − s and s spread over all classes, and −ln p without smoothing.
+    """Computes the cross-entropy with label smoothing, and without it.
 
-    logits [..., V] float32, targets [...] ids -> smoothed, plain; both [...], nats.
+    Smoothing gives the target the probability 1 − `label_smoothing`, and spreads `label_smoothing` over all classes.
+
+    Args:
+      logits: [..., V] float32.
+      targets: [...] ids.
+
+    Returns:
+      The smoothed and the plain cross-entropy (−ln p), both [...] in nats.
     """
     log_p = ops.log_softmax(logits, axis=-1)
     plain = -ops.take_along_axis(log_p, targets[..., None], axis=-1)[..., 0]
@@ -23,7 +30,11 @@ def cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> tu
 def forward(
     model: MultiModel, problem: Problem, batch: dict, command: str | int | Tensor, training: bool
 ) -> tuple[Tensor, dict]:
-    """Teacher-forced logits of a batch: [B, T, V] or [B, classes], and the balance vectors of each mixture by name."""
+    """Computes the teacher-forced logits of a batch.
+
+    Returns:
+      The logits, [B, T, V] or [B, classes], and the balance vectors of each mixture: "encoder" or "decoder" -> vectors.
+    """
     padding = None if problem.inputs == "image" else batch["input_padding"]
     encoded, padding, grid, encoder = model.encode(problem.inputs, batch["inputs"], padding, training=training)
     if problem.targets == "class":
@@ -36,7 +47,7 @@ def forward(
 
 
 def token_weights(problem: Problem, batch: dict) -> Tensor:
-    """1 for each target that counts, 0 for padding: [B, T], or [B] for classes."""
+    """Returns 1 for each target that counts and 0 for padding: [B, T], or [B] for classes."""
     if problem.targets == "class":
         return ops.cast(batch["index"] >= 0, "float32")  # rows that only fill the batch have index −1
     return ops.cast(ops.logical_not(batch["target_padding"]), "float32")
@@ -52,15 +63,18 @@ def problem_loss(
     command: str | int | Tensor | None = None,
     mean: Callable = lambda x: x,
 ) -> tuple[Tensor, dict]:
-    """Loss of one problem's batch and its figures.
+    """Computes the loss of one problem's batch, and figures that describe it.
 
     Args:
-      command: the command token's name or id; None is the problem's own.
-      mean: the mean of a tensor over all replicas. Means of what is returned are then exact for the whole batch,
-        however its tokens are spread over them.
+      label_smoothing: the probability that is spread over all classes, see `cross_entropy`.
+      balance_weight: the weight of the two balancing losses (Shazeer et al. 2017, section 4).
+      command: the name or id of the command token. Default: the problem's own.
+      mean: a function that returns the mean of a tensor over all replicas. With it, the mean of the results over the
+        replicas is exact for the whole batch, no matter how its tokens are distributed over them.
 
-    Returns: the loss to minimise (smoothed, per token, with the balancing losses) and a dict: "loss" (plain nats per
-    token), "accuracy", "importance_loss", "load_loss", and the vectors [E] "encoder/importance" and so on.
+    Returns:
+      The loss to minimise (smoothed, per token, with the balancing losses) and a dict with "loss" (plain nats per
+      token), "accuracy", "importance_loss", "load_loss", and vectors [E] such as "encoder/importance".
     """
     command = problem.command if command is None else command
     logits, balances = forward(model, problem, batch, command, training)

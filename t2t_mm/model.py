@@ -25,7 +25,10 @@ from t2t_mm.modalities.language import LanguageInput, LanguageOutput
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
 class Mixture(keras.layers.Layer):
-    """A mixture-of-experts in the middle of encoder or decoder, as a residual over the layer-normalised stream."""
+    """The mixture-of-experts in the middle of the encoder or the decoder.
+
+    It takes the layer-normalised stream as its input, and its output is added to the stream as a residual.
+    """
 
     def __init__(self, mixture: Part, **kwargs: Any):
         super().__init__(**kwargs)
@@ -59,7 +62,12 @@ class Mixture(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
 class Encoder(keras.layers.Layer):
-    """Six ConvBlocks with a mixture in their middle; it sees the inputs only (paper, 2.4)."""
+    """Six ConvBlocks with a mixture-of-experts in their middle; they see only the inputs (paper, 2.4).
+
+    Args:
+      blocks: number of ConvBlocks; the paper's 6.
+      conv_block, mixture: constructors of the parts. A `mixture` of None leaves the mixture out.
+    """
 
     def __init__(self, blocks: int, conv_block: Part, mixture: Part, **kwargs: Any):
         super().__init__(**kwargs)
@@ -98,7 +106,12 @@ class Encoder(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
 class Mixer(keras.layers.Layer):
-    """An attention block and two ConvBlocks, mixing encoded inputs with previous outputs (paper, 2.4)."""
+    """An attention block and two ConvBlocks, which mix the encoded inputs with the previous outputs (paper, 2.4).
+
+    Args:
+      blocks: number of ConvBlocks after the attention block; the paper's 2.
+      conv_block, attention_block: constructors of the parts.
+    """
 
     def __init__(self, blocks: int, conv_block: Part, attention_block: Part, **kwargs: Any):
         super().__init__(**kwargs)
@@ -163,8 +176,13 @@ class Mixer(keras.layers.Layer):
 class Decoder(keras.layers.Layer):
     """Four blocks of convolution and attention with a mixture in their middle (paper, 2.4).
 
-    A block is the attention block of 2.2, whose target path is two ConvBlocks already: "4 blocks of convolutions and
-    attention". A last layer norm bounds the sum of all residuals before the output nets.
+    Each block is the attention block of section 2.2. Its target path already begins with two ConvBlocks, which makes it
+    one of the paper's "4 blocks of convolutions and attention". The layer norm at the end bounds the sum of all residuals
+    before the output nets.
+
+    Args:
+      blocks: number of attention blocks; the paper's 4.
+      attention_block, mixture: constructors of the parts. A `mixture` of None leaves the mixture out.
     """
 
     def __init__(self, blocks: int, attention_block: Part, mixture: Part, **kwargs: Any):
@@ -239,17 +257,20 @@ class MultiModel(keras.Model):
     """One model for problems of different modalities (paper, 2).
 
     Args:
-      vocabulary_size: V of the one subword vocabulary.
-      commands: names of the command tokens, one learned embedding each.
-      inputs: modalities that occur as inputs, of "language", "image", "audio".
-      num_classes: label set -> number of classes, one for each categorical problem; empty without any.
-      frequency_bins: frequencies of the audio input (1 for a waveform).
-      depth: D, the paper's 1,024.
-      encoder_blocks, mixer_blocks, decoder_blocks: the paper's 6, 2 and 4.
-      conv_block, attention_block, mixture, image, audio, categorical: constructors of the parts, configured
-        each by its own bindings.
-      mixtures: False leaves both mixtures out, their settings being checked all the same (Table 4; without attention:
-        `AttentionBlock.attend`).
+      vocabulary_size: V, the size of the subword vocabulary that all problems share.
+      commands: the names of the command tokens. Each has a learned embedding.
+      inputs: the modalities that occur as inputs, among "language", "image" and "audio".
+      num_classes: label set -> number of classes, for each problem whose targets are classes.
+      frequency_bins: the number of frequencies of the audio input; 1 for a waveform.
+      depth: D; the paper's 1,024.
+      encoder_blocks, mixer_blocks, decoder_blocks: the numbers of blocks; the paper's 6, 2 and 4.
+      conv_block, attention_block, mixture, image, audio, categorical: constructors of the parts, so that each part is
+        configured by itself: classes, partials, classes with Gin's bindings, or dicts as `get_config` returns them.
+      mixtures: whether the encoder and the decoder have a mixture-of-experts. The settings of a mixture that is left out
+        are checked nevertheless. (Table 4 removes the mixtures; `AttentionBlock.attend` removes the attention.)
+
+    Raises:
+      ValueError: an argument of the model or of one of its parts is out of range; the message names it.
     """
 
     def __init__(
@@ -284,7 +305,7 @@ class MultiModel(keras.Model):
         conv_block, attention_block, mixture = constructor(conv_block), constructor(attention_block), constructor(mixture)
         attention_block = functools.partial(attention_block, conv_block=conv_block)  # one ConvBlock for the whole body
         with made_with(self.dtype_policy):
-            # Every net is constructed, which checks its settings; only those in use are kept, and only they get weights.
+            # All nets are constructed, so that their settings are checked; only those in use are kept and get weights.
             self.language_in = LanguageInput(depth, vocabulary_size, name="language_in")
             self.language_out = LanguageOutput(vocabulary_size, name="language_out")
             image_in = constructor(image)(depth=depth, name="image_in")
@@ -299,7 +320,7 @@ class MultiModel(keras.Model):
             self.encoder = Encoder(encoder_blocks, conv_block, mixture_in_use, name="encoder")
             self.mixer = Mixer(mixer_blocks, conv_block, attention_block, name="mixer")
             self.decoder = Decoder(decoder_blocks, attention_block, mixture_in_use, name="decoder")
-        # What made the parts, so that `get_config` can say it of the nets that were left out too.
+        # Recorded here, because `get_config` must describe the nets that were left out, too.
         self._image = Constructor.of(image_in, "depth")
         self._audio = Constructor.of(audio_in, "depth")
         self._categorical = Constructor.of(categorical_out, "num_classes")
@@ -309,7 +330,7 @@ class MultiModel(keras.Model):
         self._attention_block = Constructor.of(self.mixer.attention, "conv_block")
 
     def build(self, input_shape: Shape | None = None) -> None:
-        """Makes every weight, without running the model."""
+        """Creates all weights without running the model."""
         body = (None, None, self.depth)
         with made_with(self.dtype_policy):
             self.language_in.build()
@@ -409,7 +430,7 @@ class MultiModel(keras.Model):
         return labels
 
     def parts(self) -> dict[str, keras.layers.Layer]:
-        """The parts in the order data passes them."""
+        """Returns the parts in the order in which data passes through them."""
         names = (
             "language_in", "image_in", "audio_in", "command_in", "encoder", "mixer", "decoder",
             "language_out", "categorical_out",
@@ -422,20 +443,30 @@ class MultiModel(keras.Model):
         return self.commands.index(name)
 
     def command(self, command: str | int | Tensor, batch: Tensor) -> Tensor:  # -> [B, D]
-        """The embedding of a command token, given by name or (so that one graph serves them all) by id, repeated."""
+        """Returns the embedding of a command token, repeated for each example of a batch.
+
+        Args:
+          command: the name of the token, or its id, so that one graph can be used for all tokens.
+          batch: B, the number of examples.
+        """
         index = self.command_id(command) if isinstance(command, str) else command
         return self.command_in(ops.broadcast_to(ops.cast(index, "int32"), [batch]))
 
     def encode(
         self, modality: str, inputs: Tensor, padding: Tensor, training: bool = False
     ) -> tuple[Tensor, Tensor, tuple | None, dict | None]:
-        """An input of one modality through its net and the encoder.
+        """Passes an input of one modality through its net and the encoder.
 
         Args:
           modality: "language" (inputs [B, S] ids, padding [B, S]), "image" ([B, H, W, 3] standardised pixels,
             padding None) or "audio" ([B, time, frequency], padding [B, time]).
+          padding: boolean, True where a position is padded. Default: no position is padded.
 
-        Returns: encoded [B, S, D], padding [B, S], grid (H', W') or None, balance.
+        Returns:
+          The encoded input [B, S, D], its padding [B, S], its grid (H', W') or None, and the balance vectors.
+
+        Raises:
+          ValueError: the model has no such input modality, or the inputs or their padding have another shape or type.
         """
         # The language net is always there: it embeds targets too.
         one_of([name for name in MODALITIES if name == "language" or name in self.input_modalities], modality, "modality")
@@ -465,9 +496,13 @@ class MultiModel(keras.Model):
         target_padding: Tensor,
         training: bool = False,
     ) -> tuple[Tensor, dict | None]:
-        """Teacher-forced logits of every target token, the targets shifted right behind the command token.
+        """Returns the teacher-forced logits of all target tokens [B, T, V], and the balance vectors.
 
-        targets [B, T] ids, target_padding [B, T] -> logits [B, T, V], balance.
+        The decoder's input is the command token followed by all targets but the last: the targets shifted right by one.
+
+        Args:
+          targets: [B, T] ids.
+          target_padding: [B, T] boolean, or None if no target is padded.
         """
         check_features(encoded, "encoded", "[B, S, D]", self.depth)
         check_features(targets, "targets", "[B, T]")
@@ -490,11 +525,11 @@ class MultiModel(keras.Model):
         labels: str | None,
         training: bool = False,
     ) -> tuple[Tensor, dict | None]:
-        """Logits over a label set, [B, classes], and balance.
+        """Returns the logits over a label set, [B, classes], and the balance vectors.
 
-        The mixer's target stream is the encoded input itself together with the command: the exit flow needs the
-        input's two dimensions back, and Table 4's ablation without attention concerns classification too. It is not
-        autoregressive, so its self-attention is not masked.
+        The mixer's target is the encoded input itself plus the embedding of the command. The paper does not say what it
+        is, but the exit flow needs the two dimensions of the input, and the ablation without attention in Table 4 concerns
+        classification, too. Because this target is not autoregressive, its self-attention is not masked.
         """
         check_features(encoded, "encoded", "[B, S, D]", self.depth)
         labels = self._label_set(labels)
@@ -507,10 +542,13 @@ class MultiModel(keras.Model):
         return self.categorical_out(x, padding, grid=grid, labels=labels, training=training), balance
 
     def initial_state(self, encoded: Tensor, source_padding: Tensor, positions: int | Tensor, width: int = 1) -> dict:
-        """State of step-by-step decoding with room for `positions`; the source's keys and values are computed here.
+        """Returns the state of step-by-step decoding, which already contains the keys and values of the source.
 
         Args:
-          encoded: [B, S, D]. source_padding: [B, S]. width: K, how many hypotheses of each example advance together.
+          encoded: [B, S, D].
+          source_padding: [B, S] boolean.
+          positions: the number of positions for which the state has room; see `extend`.
+          width: K, the number of hypotheses of each example that advance together.
         """
         return {
             "mixer": self.mixer.initial_state(encoded, source_padding, positions, width),
@@ -518,7 +556,7 @@ class MultiModel(keras.Model):
         }
 
     def extend(self, state: dict, positions: int) -> dict:
-        """The state with room for so many positions more."""
+        """Returns the state with room for `positions` more positions."""
         return {
             "mixer": self.mixer.extend(state["mixer"], positions),
             "decoder": self.decoder.extend(state["decoder"], positions),
@@ -527,10 +565,17 @@ class MultiModel(keras.Model):
     def step(
         self, x: Tensor, position: Tensor, state: dict, ancestors: Tensor = None, write: Callable = scatter
     ) -> tuple[Tensor, dict]:
-        """One output position: x [B·K, D], the command's or the previous token's embedding -> logits [B·K, V], state.
+        """Computes one output position.
 
-        ancestors: [B, K, L], whose past each hypothesis goes on from (see History); None for one hypothesis. write: how
-        the state's memory is written.
+        Args:
+          x: [B·K, D], the embedding of the command token or of the previous token.
+          position: the index of the position.
+          ancestors: [B, K, L], which says whose past each hypothesis continues (see `History`). Default: each example has
+            only one hypothesis.
+          write: the function that writes into the state's memory.
+
+        Returns:
+          The logits [B·K, V] and the new state.
         """
         history = History(position, ancestors, write)
         x, mixer = self.mixer.step(x, state["mixer"], history)

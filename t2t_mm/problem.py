@@ -12,14 +12,19 @@ TARGET_KINDS = ("text", "tree", "class")
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """One problem: a corpus, the modality nets it passes, its command token and its metrics.
+    """One problem: where its examples come from, which modality nets they pass, its command token and its metrics.
 
-    name: unique in a run; also the label set's name where targets is "class".
-    source: where its examples come from; a `ClassSource` where targets is "class".
-    inputs: "language", "image" or "audio". targets: "text", "tree" (linearised) or "class".
-    command: the command token that decoding starts from; problems with one target language may share it.
-    metrics: functions of (answers, examples) -> {name: value}, over a whole set; answers are texts, linearised trees, or
-      for classes scores [classes]. Without one, the share of exact matches is reported.
+    Attributes:
+      name: the name, unique in a run. If the targets are classes, it is also the name of their label set.
+      source: where the examples come from. If the targets are classes, it is a `ClassSource`.
+      inputs: "language", "image" or "audio".
+      targets: "text", "tree" (linearised) or "class".
+      command: the command token from which decoding starts. Problems with the same target language may share it.
+      metrics: functions of (answers, examples) that return {name: value} for a whole set. The answers are texts,
+        linearised trees or, for classes, scores [classes]. Default: the share of exact matches is reported.
+
+    Raises:
+      ValueError: `inputs` or `targets` is none of these.
     """
 
     name: str

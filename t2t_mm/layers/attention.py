@@ -21,7 +21,7 @@ from t2t_mm.layers.timing import timing_signal
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
 class Projection(keras.layers.Layer):
-    """A pointwise convolution from D channels to as many, without bias."""
+    """A pointwise convolution that keeps the number of channels D and has no bias."""
 
     def build(self, input_shape: Shape) -> None:
         depth = input_shape[-1]
@@ -44,7 +44,7 @@ def flat_heads(
 
 
 def dot_product_attention(queries: Tensor, keys: Tensor, values: Tensor, blocked: Tensor) -> Tensor:
-    """softmax(q·k/√(D/G))·v for each head, in float32 inside the softmax.
+    """Computes softmax(q·k/√(D/G))·v for each head. The softmax is computed in float32.
 
     Args:
       queries: [B, G, T, D/G]. keys, values: [B, G, S, D/G].
@@ -59,9 +59,16 @@ def dot_product_attention(queries: Tensor, keys: Tensor, values: Tensor, blocked
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, unseen: Tensor) -> Tensor:
-    """Queries [B, G, T, D/G], keys [B, G, D/G, S], values [B, G, S, D/G] -> flat [N, D] of the T queries.
+    """Computes `dot_product_attention` of flat sequences.
 
-    unseen: added to the logits, float32 broadcasting to [B, G, T, S]: −1e9 where a query must not look.
+    Args:
+      queries: [B, G, T, D/G].
+      keys: [B, G, D/G, S].
+      values: [B, G, S, D/G].
+      unseen: float32, added to the logits; it broadcasts to [B, G, T, S] and is −1e9 where a query must not look.
+
+    Returns:
+      [N, D] for the N = B·T queries.
     """
     heads, depth = queries.shape[1], queries.shape[3]
     logits = ops.cast(ops.matmul(queries * (1.0 / math.sqrt(depth)), keys), "float32")
@@ -86,7 +93,7 @@ def self_attention(
     heads: int,
     rate: float,
 ) -> Tensor:
-    """Flat x [N, D] -> x and its attention to itself. unseen: see `attend`; bits, factor: see `randomness.drop`."""
+    """Adds to x [N, D] its attention to itself. For `unseen` see `attend`, for `bits` and `factor` see `randomness.drop`."""
     h = normalise_flat(x, gamma, beta)
     queries, values = (flat_heads(ops.matmul(h, kernel), length, heads) for kernel in (query, value))
     keys = flat_heads(ops.matmul(h, key), length, heads, (0, 2, 3, 1))
@@ -98,7 +105,7 @@ def source_attention(
     bits: Tensor, factor: Tensor, gamma: Tensor, beta: Tensor,
     query: Tensor, key: Tensor, value: Tensor, output: Tensor, *, heads: int, rate: float,
 ) -> Tensor:  # fmt: skip
-    """Flat x [N, D] of the target -> x and its attention to the flat source. timing: of the source, None for none."""
+    """Adds to the target x [N, D] its attention to the source. `timing` is the timing signal of the source, or None."""
     h = normalise_flat(x, gamma, beta)
     keyed = source if timing is None else source + timing
     keys = flat_heads(ops.matmul(keyed, key), source_length, heads, (0, 2, 3, 1))
@@ -115,21 +122,25 @@ def _added(x, mixed, bits, factor, rate: float):
 class AttentionBlock(keras.layers.Layer):
     """Timing, two causal ConvBlocks, self-attention, then attention to the source (paper, 2.2).
 
-    The paper shows no residuals around its two attentions; each one here adds to its layer-normalised input's
-    stream, so that the ablation `attend=False` removes the attentions and nothing else.
+    The paper shows no residual connections around the two attentions. Here, each attention takes the layer-normalised
+    stream as its input, and its output is added to the stream, so that the ablation `attend=False` removes the attentions
+    and nothing else.
 
     Args:
-      conv_block: makes a ConvBlock (called with `causal` and `name`).
-      heads: g, the paper's 8.
-      convs: ConvBlocks before the attentions, the paper's 2.
-      dropout: share dropped from each attention's output in training (the paper does not say which sublayers
-        dropout follows besides the ConvBlocks).
-      source_timing: add the timing signal to the source where the keys are made. The paper adds it to the target
-        alone; a query can then find a word by its content but not by its place.
+      conv_block: constructor of the ConvBlocks, which is called with `causal` and `name`.
+      heads: G, the number of heads; the paper's 8.
+      convs: number of ConvBlocks before the attentions; the paper's 2.
+      dropout: fraction of each attention's output that is dropped in training. The paper does not say whether dropout
+        follows other layers than the ConvBlocks.
+      source_timing: whether the timing signal is added to the source before the keys are computed. The paper adds it only
+        to the target, so that a query can find a word by its content but not by its position.
       timing_scale: what the timing signal is multiplied with where it is added to the target; the paper's 1. Every
         attention block adds the same signal to the same stream: after five of them it is five times as large, and
         what the tokens or pictures say is a tenth of the stream's second moment.
       attend: False removes both attentions (Table 4).
+
+    Raises:
+      ValueError: `heads`, `convs` or `dropout` is out of range, or, when it is built, the depth is not a multiple of `heads`.
     """
 
     def __init__(
@@ -194,12 +205,15 @@ class AttentionBlock(keras.layers.Layer):
         causal: bool = True,
         training: bool = False,
     ) -> Tensor:
-        """source [B, S, D], source_padding [B, S], target [B, T, D], target_padding [B, T] -> [B, T, D].
+        """Returns the target [B, T, D] after the block.
 
-        A padding may be the `Positions` of it.
-
-        causal: mask the self-attention; False where the target is not autoregressive (classification). The
-        ConvBlocks pad on the left always (paper, 2.1).
+        Args:
+          source: [B, S, D].
+          source_padding: [B, S] boolean, or its `Positions`.
+          target: [B, T, D].
+          target_padding: [B, T] boolean, or its `Positions`.
+          causal: whether the self-attention is masked. It is not if the target is not autoregressive, as in
+            classification. The ConvBlocks are causal in any case (paper, 2.1).
         """
         source_positions = Positions.of(source_padding, source, ("source", "source_padding"), self.depth)
         positions = Positions.of(target_padding, target, ("target", "target_padding"), self.depth)
@@ -217,7 +231,7 @@ class AttentionBlock(keras.layers.Layer):
         causal: bool = True,
         training: bool = False,
     ) -> Tensor:
-        """`call` on flat sequences: source [N, D], x [M, D] -> [M, D]."""
+        """Does the same as `call` on flat sequences: source [N, D], x [M, D] -> [M, D]."""
         depth = x.shape[-1]
         x = x + self.timing_scale * positions.timing(depth, x.dtype)
         for conv in self.convs:
@@ -240,7 +254,7 @@ class AttentionBlock(keras.layers.Layer):
         )  # fmt: skip
 
     def memory(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        """The source's keys and values, two different pointwise convolutions of it: each [B, G, S, D/G]."""
+        """Returns the keys and the values of the source, two pointwise convolutions of it, each [B, G, S, D/G]."""
         keyed = source
         if self.source_timing:
             keyed = source + timing_signal(ops.shape(source)[1], source.shape[-1], dtype=source.dtype)
@@ -251,9 +265,13 @@ class AttentionBlock(keras.layers.Layer):
         return self.source_output(dot_product_attention(queries, keys, values, source_padding[:, None, None, :]))
 
     def initial_state(self, source: Tensor, source_padding: Tensor, positions: int | Tensor, width: int = 1) -> dict:
-        """State of step-by-step decoding with room for `positions`; the source is projected once for all hypotheses.
+        """Returns the state of step-by-step decoding. The source is projected once for all hypotheses.
 
-        Args: source [B, S, D], source_padding [B, S]. width: K, hypotheses of each example.
+        Args:
+          source: [B, S, D].
+          source_padding: [B, S] boolean.
+          positions: the number of positions for which the state has room.
+          width: K, the number of hypotheses of each example.
         """
         batch, depth = ops.shape(source)[0], source.shape[-1]
         state: dict = {"convs": [conv.initial_state(batch * width, depth, source.dtype) for conv in self.convs]}
@@ -265,7 +283,7 @@ class AttentionBlock(keras.layers.Layer):
         return state
 
     def extend(self, state: dict, positions: int) -> dict:
-        """The state with room for so many positions more."""
+        """Returns the state with room for `positions` more positions."""
         if not self.attend:
             return state
         more = [[0, 0], [0, 0], [0, positions], [0, 0], [0, 0]]
@@ -274,7 +292,7 @@ class AttentionBlock(keras.layers.Layer):
     def step(
         self, x: Tensor, state: dict, history: History
     ) -> tuple[Tensor, dict]:  # [B·K, D], state -> [B·K, D], state
-        """One target position of a causal block; equals `call` there."""
+        """Computes one target position of a causal block, with the same result as `call` at that position."""
         x = x + self.timing_scale * history.timing(x.shape[-1], x.dtype)
         state = dict(state, convs=list(state["convs"]))
         for index, conv in enumerate(self.convs):

@@ -18,27 +18,27 @@ from t2t_mm.layers.tensors import Shape, Tensor
 
 
 def zero_padding(x: Tensor, padding: Tensor) -> Tensor:
-    """Sets padded positions to zero. x: [B, ..., D]; padding: x's shape without D (or broadcasting to it), or None."""
+    """Sets padded positions of x [B, ..., D] to zero. `padding` broadcasts to x's shape without D, or is None."""
     if padding is None:
         return x
     return x * ops.cast(ops.logical_not(padding), x.dtype)[..., None]
 
 
 def pointwise(x: Tensor, kernel: Tensor) -> Tensor:
-    """`x @ kernel` for x [..., D] and kernel [D, F], as one plain matrix product.
+    """Computes `x @ kernel` for x [..., D] and kernel [D, F] as a product of two matrices.
 
-    The general product of a tensor and a matrix costs dozens of graph nodes for its shapes; a model of hundreds of
-    them would take minutes to trace.
+    The general product of a tensor and a matrix needs dozens of graph nodes to compute its shapes. A model with hundreds
+    of them would take minutes to trace.
     """
     shape = ops.shape(x)
     return ops.reshape(ops.matmul(ops.reshape(x, [-1, x.shape[-1]]), kernel), [-1, *shape[1:-1], kernel.shape[-1]])
 
 
 def depthwise_conv(x: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
-    """Each channel of x [B, H, W, C] with its own filter of kernel [h, w, C, 1], unpadded, in float32.
+    """Convolves each channel of x [B, H, W, C] with its own filter of kernel [h, w, C, 1], without padding.
 
-    Whatever the compute type: it multiplies little, and TensorFlow's gradients of it on a CPU take two to three times
-    longer in bfloat16.
+    It computes in float32 even if the compute type is another one: there are few multiplications, and on a CPU
+    TensorFlow's gradients take two to three times longer in bfloat16.
     """
     wide, kernel = ops.cast(x, "float32"), ops.cast(kernel, "float32")
     y = ops.depthwise_conv(wide, kernel, strides=stride, padding="valid", data_format="channels_last")
@@ -46,26 +46,26 @@ def depthwise_conv(x: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
 
 
 def depthwise_along(x: Tensor, length: Tensor, kernel: Tensor, dilation: int, causal: bool) -> Tensor:
-    """Each channel of x [B, L, D] or [N, D] with its own filter of kernel [k, D] along its L positions -> [B, L, D]."""
+    """Convolves each channel of x, [B, L, D] or [N, D], with its own filter of kernel [k, D] along L -> [B, L, D]."""
     taps, depth = kernel.shape
     memory = (taps - 1) * dilation
     left = memory if causal else memory // 2
     if dilation > 1:
-        # Taps that reach beyond a short sequence's ends would only ever meet padding.
+        # Taps that reach beyond both ends of a short sequence would only be multiplied with padding.
         first = _larger(0, -((length - 1 - left) // dilation))
         last = _smaller(taps - 1, (left + length - 1) // dilation)
         left, memory = left - first * dilation, (last - first) * dilation
         kernel = kernel[first : last + 1]
-    # A convolution of dilation d is an undilated one over each of the d phases of the sequence. Writing the positions as
-    # [L/d, d] and convolving along the first axis does all phases in one call of the native kernel, several times faster
-    # on a CPU than the framework's own dilated path.
+    # A convolution with dilation d is an undilated convolution of each of the d phases of the sequence. With the positions
+    # arranged as [L/d, d], a convolution along the first axis computes all phases in one call of the native kernel. On a
+    # CPU this is several times faster than the framework's own dilated convolution.
     fill = (-(length + memory)) % dilation
     total = length + memory + fill
     x = ops.pad(ops.reshape(x, [-1, length, depth]), [[0, 0], [left, memory - left + fill], [0, 0]])
     x = ops.reshape(x, [-1, total // dilation, dilation, depth])
     y = depthwise_conv(x, ops.reshape(kernel, [-1, 1, depth, 1]))
     y = ops.reshape(y, [-1, total - memory, depth])
-    # The gradient of a strided slice takes three times as long as that of a plain one.
+    # The gradient of a strided slice takes three times as long as that of `ops.slice`.
     return y if dilation == 1 else ops.slice(y, (0, 0, 0), (ops.shape(y)[0], length, depth))
 
 
@@ -109,10 +109,10 @@ class SeparableConv1D(keras.layers.Layer):
     """`SepConv_{d,1,f}(W^{k×1}, x)`: depthwise convolution over positions, then a pointwise one (paper, 2).
 
     Args:
-      filters: output channels f.
+      filters: number of output channels f.
       kernel_size: number of taps k.
       dilation: distance d between taps.
-      causal: pad on the left only, so that no position sees a later one; else SAME.
+      causal: whether only the left side is padded, so that no position sees a later one; otherwise the padding is SAME.
       kernel_scale: what both initial kernels are multiplied with, see ConvBlock.
     """
 
@@ -158,7 +158,7 @@ class SeparableConv1D(keras.layers.Layer):
 
     @property
     def memory(self) -> int:
-        """How many earlier positions a causal output depends on: (k − 1)·d."""
+        """The number of earlier positions on which a causal output depends: (k − 1)·d."""
         return (self.kernel_size - 1) * self.dilation
 
     def call(self, x: Tensor) -> Tensor:  # [B, L, D] -> [B, L, F]
@@ -167,25 +167,25 @@ class SeparableConv1D(keras.layers.Layer):
         return pointwise(y, self.pointwise)
 
     def initial_state(self, rows: Tensor, depth: int, dtype: Any = "float32") -> Tensor:
-        """Room for the last (k − 1)·d + 1 inputs of every row, zeros before the first: [(k − 1)·d + 1, rows, D]."""
+        """Returns zeros [(k − 1)·d + 1, rows, D], in which `step` remembers the last inputs of each row."""
         return ops.zeros([self.memory + 1, rows, depth], dtype)
 
     def step(
         self, x: Tensor, state: Any, history: History
     ) -> tuple[Tensor, Any]:  # [rows, D], state -> [rows, F], state
-        """One causal position; equals `call` there."""
+        """Computes one causal position, with the same result as `call` at that position."""
         state = history.remember(state, x)
         depthwise, pointwise = (ops.cast(kernel, x.dtype) for kernel in (self.depthwise, self.pointwise))
         return ops.matmul(history.convolve(state, depthwise, self.dilation), pointwise), state
 
 
 def _larger(a, b):
-    """The maximum of two lengths, a plain number where both are."""
+    """Returns the maximum of two lengths, as a plain number if both are plain numbers."""
     return max(a, b) if isinstance(a, int) and isinstance(b, int) else ops.maximum(a, b)
 
 
 def _smaller(a, b):
-    """The minimum of two lengths, a plain number where both are."""
+    """Returns the minimum of two lengths, as a plain number if both are plain numbers."""
     return min(a, b) if isinstance(a, int) and isinstance(b, int) else ops.minimum(a, b)
 
 
@@ -226,7 +226,7 @@ class ConvStep(keras.layers.Layer):
         return positions.unflatten(flat)
 
     def tensors(self) -> list:
-        """The weights, as `conv_step` takes them."""
+        """Returns the weights in the order in which `conv_step` takes them."""
         weights = self.conv.depthwise, self.conv.pointwise, self.norm.gamma, self.norm.beta
         return [weight.value for weight in weights]
 
@@ -248,7 +248,7 @@ def conv_step(
     dilation: int,
     causal: bool,
 ) -> Tensor:
-    """ConvStep of flat x [N, D] with zeros where padded -> [N, F] with zeros there."""
+    """Computes the ConvStep of flat x [N, D] -> [N, F]. Padded positions must be zero, and are zero in the result."""
     y = depthwise_along(ops.relu(x), length, depthwise, dilation, causal)
     y = ops.matmul(ops.reshape(y, [-1, y.shape[-1]]), centred(pointwise))
     # A reshape turns weights into plain tensors, the only thing that a custom gradient takes.
@@ -258,7 +258,10 @@ def conv_step(
 
 
 def centred(kernel: Tensor) -> Tensor:  # [..., D, F] -> [..., D, F]
-    """The kernel whose products are those of `kernel` less their mean over the channels: layer norm's first half."""
+    """Returns the kernel whose products are those of `kernel` minus their mean over the channels.
+
+    This centring is the first half of layer normalisation.
+    """
     return kernel - ops.mean(kernel, axis=-1, keepdims=True)
 
 
@@ -274,7 +277,12 @@ def conv_block(
     rate: float,
     on_sum: bool,
 ) -> Tensor:
-    """ConvBlock of flat x [N, D] -> [N, D]. weights: four for each step; bits, factor: see `randomness.drop`."""
+    """Computes the ConvBlock of flat x [N, D] -> [N, D].
+
+    Args:
+      weights: four for each step, as `ConvStep.tensors` returns them.
+      bits, factor: the random bits of dropout, see `randomness.drop`.
+    """
     x = x * kept
     first, second, third, fourth = (
         functools.partial(
@@ -294,11 +302,11 @@ class ConvBlock(keras.layers.Layer):
     """Four convolution steps with two residual sums and dropout (paper, 2.1).
 
     Args:
-      causal: left padding only (mixer and decoder), else SAME (encoder).
-      dropout: share dropped in training; the paper's 0.4.
-      dropout_on: "sum" drops from the block's output, residual included, as the paper writes it. "branch" drops
-        from what the block adds: the stream itself then passes through some thirty blocks undamaged, which a
-        small model needs.
+      causal: whether only the left side is padded (mixer and decoder); otherwise the padding is SAME (encoder).
+      dropout: fraction that is dropped in training; the paper's 0.4.
+      dropout_on: "sum" applies dropout to the block's output including the residual, as the paper writes it. "branch"
+        applies it only to what the block adds, so that the stream passes through about thirty blocks without damage. A
+        small model needs this.
       kernel_small, kernel_large, dilation: the paper's 3, 15 and 8.
       branch_scale: what the scale of the last layer norm starts at, and with it all that the block adds to the stream.
         At 1 some thirty blocks drown the attentions, whose averages of values are far smaller, and a model looks at
@@ -362,7 +370,7 @@ class ConvBlock(keras.layers.Layer):
         return positions.unflatten(self.flat(positions.flatten(x), positions, training))
 
     def flat(self, x: Tensor, positions: Positions, training: bool = False) -> Tensor:  # [N, D] -> [N, D]
-        """`call` on the flat sequences of `positions`."""
+        """Does the same as `call` on the flat sequences of `positions`."""
         bits, factor = self.dropout.bits(positions, x.shape[-1], training)
         return shared(
             conv_block, x, positions.kept(x.dtype), positions.length, bits, factor,
@@ -377,7 +385,7 @@ class ConvBlock(keras.layers.Layer):
     def step(
         self, x: Tensor, state: Any, history: History
     ) -> tuple[Tensor, Any]:  # [rows, D], state -> [rows, D], state
-        """One position of a causal block; `state` holds each convolution's last inputs."""
+        """Computes one position of a causal block. `state` contains the last inputs of each convolution."""
         step1, step2, step3, step4 = self.steps
         h1, state1 = step1.step(x, state[0], history)
         h2, state2 = step2.step(h1, state[1], history)
@@ -387,7 +395,10 @@ class ConvBlock(keras.layers.Layer):
 
 
 def strided(padding: Tensor, strides: tuple[int, int]) -> Tensor | None:
-    """The padding of a strided layer's output: output (i, j) is centred on input (i·s, j·s). None stays None."""
+    """Returns the padding of a strided layer's output, where output (i, j) is centred on input (i·s, j·s).
+
+    If `padding` is None, the result is None.
+    """
     return None if padding is None else padding[:, :: strides[0], :: strides[1]]
 
 
@@ -395,18 +406,18 @@ def strided(padding: Tensor, strides: tuple[int, int]) -> Tensor | None:
 class ConvStep2D(keras.layers.Layer):
     """`ConvStep_{s,f}(W^{h×w}, x)` on a picture or spectrogram (paper, 2.1 and 2.5).
 
-    Padding is `(k − 1)/2` on every side whatever the size, so that output (i, j) is centred on input (i·s, j·s):
-    the framework's SAME would shift its windows with the parity of the padded length, and an example's result
-    would depend on its neighbours.
+    Each side is padded by `(k − 1)/2` regardless of the size, so that output (i, j) is centred on input (i·s, j·s). The
+    framework's SAME would shift its windows depending on whether the padded length is even, so that the result of an
+    example would depend on its neighbours in the batch.
 
     Args:
-      filters: output channels f.
-      kernel_size: rows and columns of the kernel, odd.
+      filters: number of output channels f.
+      kernel_size: number of rows and columns of the kernel; it must be odd.
       strides: strides along rows and columns.
-      relu: False leaves out the ReLU: for the first step on raw pixels or samples, where it would throw away every
-        negative value (the 2017 code left it out there too).
-      separable: False makes it a full convolution with equal strides. On three colours a separable one has three
-        spatial filters in all, too few to see edges of every direction.
+      relu: False leaves out the ReLU. This is for the first step on raw pixels or samples, where a ReLU would discard all
+        negative values. (The 2017 code leaves it out there, too.)
+      separable: False makes it a full convolution with equal strides. On three colours, a separable convolution has only
+        three spatial filters, which are too few to detect edges in every direction.
       kernel_scale: what the initial kernels are multiplied with, see ConvBlock.
     """
 
@@ -502,7 +513,10 @@ class ConvStep2D(keras.layers.Layer):
 
 
 def max_pool(x: Tensor, padding: Tensor, strides: tuple[int, int]) -> Tensor:
-    """`MaxPool_s([3×3], x)` centred as ConvStep2D is; padded positions never win. -> [B, ceil(H/s), ceil(W/s), C]."""
+    """Computes `MaxPool_s([3×3], x)` -> [B, ceil(H/s), ceil(W/s), C], with windows centred like those of ConvStep2D.
+
+    Padded positions are ignored.
+    """
     lowest = ops.convert_to_tensor(-1e9, x.dtype)
     if padding is not None:
         x = ops.where(padding[..., None], lowest, x)
@@ -515,9 +529,10 @@ class ConvRes(keras.layers.Layer):
     """`ConvRes(x, F) = p1 + ConvStep_{s=2,F}(W^{1×1}, x)` with `p1 = MaxPool_2(ConvStep_F(ConvStep_F(x)))` (2.5).
 
     Args:
-      filters: F.
-      strides: along rows and columns; (2, 2) for pictures, (2, 1) for spectrograms, whose frequencies never stride.
-      relu: False for a block on raw input (see ConvStep2D), in its first step and its shortcut.
+      filters: number of output channels F.
+      strides: strides along rows and columns: (2, 2) for pictures, and (2, 1) for spectrograms, which keep all
+        frequencies.
+      relu: False leaves out the ReLU in the first step and in the shortcut, for a block on raw input (see ConvStep2D).
       separable: False makes the first step a full convolution (see ConvStep2D).
       kernel_scale: what the initial kernels are multiplied with, see ConvBlock.
     """

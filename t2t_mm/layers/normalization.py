@@ -12,7 +12,7 @@ EPSILON = 1e-6
 
 
 def standardise(x: Tensor) -> tuple[Tensor, Tensor]:  # [N, D] -> [N, D], [N, 1]
-    """`(x − mean) / √(variance + ε)` over the channels, and what the centred x was multiplied with."""
+    """Returns `(x − mean) / √(variance + ε)` over the channels, and the factor by which the centred x was multiplied."""
     centred = x - ops.mean(x, axis=-1, keepdims=True)
     scale = ops.rsqrt(ops.mean(ops.square(centred), axis=-1, keepdims=True) + EPSILON)
     return centred * scale, scale
@@ -20,10 +20,10 @@ def standardise(x: Tensor) -> tuple[Tensor, Tensor]:  # [N, D] -> [N, D], [N, 1]
 
 @ops.custom_gradient
 def normalise(x: Tensor, gamma: Tensor, beta: Tensor) -> Any:
-    """`(x − mean) / √(variance + ε) · gamma + beta` over the channels of x [N, D] float32; gamma, beta [D].
+    """Computes `(x − mean) / √(variance + ε) · gamma + beta` over the channels of x [N, D] float32; gamma, beta [D].
 
-    The gradient is written out: left to automatic differentiation it is twice as many passes over x, and normalisation,
-    some hundred times in the model, then costs as much as the matrix products do.
+    The gradient is written by hand, because automatic differentiation would pass over x twice as often. The model
+    normalises about a hundred times, which would then cost as much as the matrix products.
     """
     standard, scale = standardise(x)
 
@@ -41,11 +41,15 @@ def normalise(x: Tensor, gamma: Tensor, beta: Tensor) -> Any:
 
 @ops.custom_gradient
 def scale_and_shift(x: Tensor, kept: Tensor, gamma: Tensor, beta: Tensor) -> Any:
-    """`x / √(mean of squares + ε) · gamma + beta`, zero where padded; x [N, D] float32 centred over the channels.
+    """Computes `x / √(mean of squares + ε) · gamma + beta`, and zero at padded positions.
 
-    kept [N, 1] is 1, 0 where padded; gamma, beta [D]. Of a centred x this is layer normalisation, of which the centring
-    is left to the product before it (`convolution.centred`). Sums over positions are products with vectors, which are
-    faster than reductions.
+    If x is centred over the channels, this is layer normalisation. The preceding matrix product does the centring (see
+    `convolution.centred`). Sums over positions are computed as products with vectors, which are faster than reductions.
+
+    Args:
+      x: [N, D] float32, centred over the channels.
+      kept: [N, 1], 0 where a position is padded and 1 elsewhere.
+      gamma, beta: [D].
     """
     depth = x.shape[-1]
     scale = ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + EPSILON) * kept
@@ -64,7 +68,7 @@ def scale_and_shift(x: Tensor, kept: Tensor, gamma: Tensor, beta: Tensor) -> Any
 
 
 def normalise_flat(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:  # [N, D] -> [N, D]
-    """`normalise` of any compute type, in float32."""
+    """Computes `normalise` in float32 for an x of any compute type."""
     # A reshape turns weights into plain tensors, the only thing that a custom gradient takes.
     y = normalise(ops.cast(x, "float32"), ops.reshape(gamma, [-1]), ops.reshape(beta, [-1]))
     return ops.cast(y, x.dtype)
@@ -97,5 +101,5 @@ class LayerNorm(keras.layers.Layer):
         return normalise_flat(x, self.gamma, self.beta)
 
     def step(self, x: Tensor) -> Tensor:  # [N, D] -> [N, D]
-        """`call` for step-by-step decoding, whose cost is the number of nodes: none for a gradient or for shapes."""
+        """Does the same as `call` with fewer graph nodes, on whose number the cost of step-by-step decoding depends."""
         return ops.cast(standardise(ops.cast(x, "float32"))[0] * self.gamma + self.beta, x.dtype)

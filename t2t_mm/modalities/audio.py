@@ -13,25 +13,24 @@ from t2t_mm.modalities.image import flatten_grid
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
 class AudioInput(keras.layers.Layer):
-    """A stack of ConvRes blocks, `l_i = ConvRes(l_{i−1}, 2^i)`, then the depth D.
+    """A stack of ConvRes blocks, `l_i = ConvRes(l_{i−1}, 2^i)`, followed by a pointwise map to the depth D.
 
-    Both forms pass through the same code as [B, time, frequency, 1]; a waveform has one frequency. Blocks stride
-    along time alone, so that a spectrogram keeps its full spectral resolution.
+    Waveforms and spectrograms pass through the same code as [B, time, frequency, 1]; a waveform has one frequency. The
+    blocks only stride along time, so that a spectrogram keeps its full spectral resolution.
 
-    Followed to the letter (blocks=8, least_width=1, frequencies="positions") l_1 has 2 channels, of which layer
-    norm leaves little more than a sign, and one position covers 256 steps: 16 ms of a 16 kHz waveform, but 2.6 s
-    of a spectrogram with a 10 ms hop. Fewer and wider blocks keep what a transcript needs.
+    If the paper is followed literally (blocks=8, least_width=1, frequencies="positions"), l_1 has only 2 channels, of which
+    layer norm leaves little more than a sign, and one position covers 256 steps. These are 16 ms of a waveform at 16 kHz,
+    but 2.6 s of a spectrogram with a hop of 10 ms. Fewer and wider blocks keep the information that a transcript needs.
 
     Args:
       depth: D.
-      blocks: number of ConvRes blocks; each halves the length in time.
+      blocks: number of ConvRes blocks, each of which halves the length in time.
       least_width: block i has max(2^i, least_width) channels.
-      frequencies: "positions" makes every (time, frequency) pair a position of the sequence, as the letter has it;
-        "channels" joins the frequencies of one time into one position by a learned pointwise map, so that the
-        sequence is as long as the time.
-      first_relu: True puts ConvStep's ReLU on the raw input too, as the letter has it (see ImageInput).
-      full_stem: True makes the first step a full convolution (see ImageInput). A separable one has a single number for
-        each position of a sound, which its one channel is; whatever the width, layer norm leaves the number's sign.
+      frequencies: "positions" makes every pair of time and frequency a position of the sequence, as the paper literally
+        says. "channels" joins all frequencies of one time into one position by a learned pointwise map.
+      first_relu: True applies the ReLU of ConvStep also to the raw input, as the paper literally says (see ImageInput).
+      full_stem: True makes the first step a full convolution (see ImageInput). Audio has one channel, of which a separable
+        convolution computes a single number for each position. Regardless of the width, layer norm leaves only its sign.
       kernel_scale: what the initial kernels are multiplied with, see ConvBlock.
     """
 
@@ -80,7 +79,12 @@ class AudioInput(keras.layers.Layer):
         self.to_depth.build((None, None, channels))
 
     def call(self, x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, tuple]:
-        """x: [B, time, frequency], padding: [B, time] -> sequence [B, L, D], padding [B, L], grid (rows, columns)."""
+        """Returns a sequence [B, L, D], its padding [B, L] and its grid (rows, columns).
+
+        Args:
+          x: [B, time, frequency].
+          padding: [B, time] boolean.
+        """
         check_features(x, "x", "[B, time, frequency]", self.bins)
         check_padding(padding, "padding", x, axes=2)
         frequency = x.shape[2]

@@ -13,15 +13,15 @@ from t2t_mm.layers.tensors import Shape, Tensor
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
 class CategoricalOutput(keras.layers.Layer):
-    """The body's output, reshaped to the input's two dimensions, to logits over classes.
+    """Computes logits over classes from the body's output, which is reshaped to the two dimensions of the input.
 
     `skip = ConvStep_{s=2}(W^{3×3}, x)`, `h1, h2 = ConvStep(W^{3×3})`, `h3 = skip + MaxPool_2([3×3], h2)`,
     `h4, h5` widen, `h6 = GlobalAvgPool(ReLU(h5))`, `out = PointwiseConv(W^{classes}, h6)`. The exit flow is shared
     by all categorical problems; each label set has its own pointwise map.
 
     Args:
-      num_classes: label set's name -> number of classes.
-      widths: channels of h4 and h5; the paper's 1,536 and 2,048.
+      num_classes: name of a label set -> its number of classes.
+      widths: numbers of channels of h4 and h5; the paper's 1,536 and 2,048.
       batch_norm: standardise h6 by the batch (in use, by the moving mean and variance). Layer norm, ReLU and the
         command leave h6 of all pictures nearly equal, 99.9 % of it before training; the chance excess of a class in
         a batch then outweighs what distinguishes the pictures, and learning stands still for a long time. False is
@@ -40,7 +40,7 @@ class CategoricalOutput(keras.layers.Layer):
         super().__init__(**kwargs)
         self.batch_norm = None
         if batch_norm:
-            # Synchronised: the statistics are those of the whole batch, however many replicas share it.
+            # Synchronised, so that the statistics are those of the whole batch, which several replicas may share.
             self.batch_norm = keras.layers.BatchNormalization(
                 momentum=0.95, center=False, scale=False, name="batch_norm",
                 synchronized=keras.backend.backend() == "tensorflow",
@@ -83,9 +83,13 @@ class CategoricalOutput(keras.layers.Layer):
     def call(
         self, x: Tensor, padding: Tensor, grid: tuple | None = None, labels: str = "", training: bool = False
     ) -> Tensor:
-        """x: [B, L, D], padding: [B, L], grid: (H, W) with H·W = L, or None for a one-dimensional input.
+        """Returns the logits [B, classes] in float32.
 
-        labels: the label set. Returns: [B, classes] float32.
+        Args:
+          x: [B, L, D].
+          padding: [B, L] boolean.
+          grid: (H, W) with H·W = L. Default: the input has one dimension.
+          labels: the name of the label set.
         """
         check_features(x, "x", "[B, L, D]", self.h1.filters)
         check_padding(padding, "padding", x, axes=2)

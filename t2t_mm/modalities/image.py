@@ -13,17 +13,17 @@ from t2t_mm.layers.tensors import Shape, Tensor
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
 class ImageInput(keras.layers.Layer):
-    """Pictures to a sequence of D-channel positions, one for each 16 × 16 pixels, row by row.
+    """Turns pictures into sequences of positions with D channels, one for each 16 × 16 pixels, row by row.
 
     `h1 = ConvStep_{s=2,f=32}(W^{3×3}, x)`, `h2 = ConvStep_{f=64}(W^{3×3}, h1)`, `ConvRes` to 128, 256 and D.
 
     Args:
       depth: D.
-      filters: channels of h1, h2 and the ConvRes blocks before the last; the paper's 32, 64, 128, 256.
-      first_relu: True puts ConvStep's ReLU on the raw pixels too, as the letter has it; a standardised picture
-        then loses everything below its mean, so the default leaves it out.
-      full_stem: True makes h1 and h2 full convolutions, as in Xception itself; the paper's ConvStep is separable,
-        which leaves h1 three spatial filters.
+      filters: numbers of channels of h1, h2 and all ConvRes blocks but the last; the paper's 32, 64, 128 and 256.
+      first_relu: True applies the ReLU of ConvStep also to the raw pixels, as the paper literally says. A standardised
+        picture then loses everything below its mean, so that the default is False.
+      full_stem: True makes h1 and h2 full convolutions, as in Xception. The ConvStep of the paper is separable, so that
+        h1 has only three spatial filters.
       kernel_scale: what the initial kernels are multiplied with, see ConvBlock.
     """
 
@@ -65,9 +65,11 @@ class ImageInput(keras.layers.Layer):
             channels = block.filters
 
     def call(self, x: Tensor, padding: Tensor = None) -> tuple[Tensor, Tensor, tuple]:
-        """x: [B, H, W, 3] standardised pixels, padding: None, pictures of one batch have one size.
+        """Returns a sequence [B, H'·W', D], its padding [B, H'·W'] and its grid (H', W').
 
-        Returns: sequence [B, H'·W', D], padding [B, H'·W'], grid (H', W').
+        Args:
+          x: [B, H, W, 3] standardised pixels. All pictures of a batch have the same size.
+          padding: None; pictures have no padding.
         """
         check_features(x, "x", "[B, H, W, 3]", 3)
         x = self.h2(self.h1(x))
@@ -77,7 +79,7 @@ class ImageInput(keras.layers.Layer):
 
 
 def flatten_grid(x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, tuple]:
-    """[B, H, W, D], [B, H, W] or None -> [B, H·W, D], [B, H·W], (H, W): rows follow one another."""
+    """Joins the rows of [B, H, W, D] and of its padding, [B, H, W] or None -> [B, H·W, D], [B, H·W], (H, W)."""
     rows, columns, depth = ops.shape(x)[1], ops.shape(x)[2], x.shape[-1]
     sequence = ops.reshape(x, [-1, rows * columns, depth])
     if padding is None:

@@ -11,7 +11,12 @@ from t2t_mm.layers.tensors import Shape, Tensor
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
 class LanguageInput(keras.layers.Layer):
-    """Learned embedding of subword ids, scaled by √D so that a position's variance is about one."""
+    """Learned embedding of subword ids. It is multiplied by √D, so that the variance of a position is about one.
+
+    Args:
+      depth: D.
+      vocabulary_size: V, the number of ids.
+    """
 
     def __init__(self, depth: int, vocabulary_size: int, **kwargs: Any):
         super().__init__(**kwargs)
@@ -36,7 +41,7 @@ class LanguageInput(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
 class LanguageOutput(keras.layers.Layer):
-    """Learned linear map to the vocabulary's logits; the softmax is the loss's.
+    """Learned linear map to the logits of the vocabulary. The softmax is a part of the loss.
 
     Weights start a tenth of unit scale, so that an untrained model's loss is close to ln(vocabulary).
     """
