@@ -79,7 +79,8 @@ setup(
         # jax is Keras's other backend in the tests; 0.4.38 is the newest beside TensorFlow 2.17 (.ci/tensorflow-2.17.txt).
         # selenium drives the page's tests where Chromium is installed.
         "test": [
-            "pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6", "jax>=0.4.38", "selenium>=4", "ruff==0.17.*", "build",
+            "pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6", "jax>=0.4.38", "selenium>=4", "ruff==0.17.*",
+            "mypy==2.4.*", "build",
             "setuptools>=77", *SERVE, *TFDS,
         ],
         "lint": ["ruff==0.17.*", "mypy==2.4.*", "pre-commit>=4"],

@@ -72,7 +72,7 @@ def main(_):
 
     run = config.configured(experiment.Experiment)()
     problems = [run.problem(name) for name in _PROBLEM.value] or run.problems
-    with prepare.Workers(_PROCESSES.value) as workers:
+    with prepare.ShardWriters(_PROCESSES.value) as workers:
         for problem in problems:
             show(problem.name, prepare_or_verify(run, problem, workers))
 

@@ -65,13 +65,13 @@ def main(_):
     command.load_tensorflow()
     from t2t_mm.serving import memory
     from t2t_mm.serving import server as serving
-    from t2t_mm.serving.batching import BatchSettings
+    from t2t_mm.serving.batching import BatchingSettings
     from t2t_mm.serving.errors import ServingError
     from t2t_mm.serving.service import Limits
     from t2t_mm.serving.versions import Versions
 
     versions = Versions(_EXPORT_DIR.value, _MODEL_NAME.value, _NUM_VERSIONS.value, wanted)
-    batching = BatchSettings(
+    batching = BatchingSettings(
         _BATCHING.value, _BATCH_SIZE.value, _BATCH_TIMEOUT.value / 1000, _ENQUEUED.value, _THREADS.value
     )
     limits = Limits(int(_BODY.value * 2**20), _CONCURRENT.value, _TIMEOUT.value)

@@ -20,6 +20,8 @@ python=$environment/bin/python
 export TF_CPP_MIN_LOG_LEVEL=2
 
 $python -m ruff check .
+# On the default pair alone: older releases of numpy annotate their functions otherwise.
+[ ${#pair[@]} -gt 0 ] || $python -m mypy
 # A worker each core; a file's tests stay together, because they share what is slow to make, and files in the order of
 # tests/conftest.py. A worker that crashes is not replaced: pytest-xdist waits for ever then.
 parallel=(-n auto --dist loadfile --no-loadscope-reorder --max-worker-restart=0)

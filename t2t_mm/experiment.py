@@ -16,43 +16,58 @@ from t2t_mm.run.weights import Weights
 from t2t_mm.traces import share_traces
 
 
-@dataclasses.dataclass(frozen=True)
 class Experiment:
-    """problems: in the order they are reported. vocabulary: path of the SentencePiece model.
+    """The problems that take part, and what they are trained with.
 
-    more: problems besides. only: names of the problems to take part, in their order; all when empty. Both are for a run
-      that differs from another by its problems.
-    limits: problem -> how many of its training examples are used, a part that a larger number contains (see `Subset`).
-    weights: which of a run's checkpoints is evaluated, decoded with and exported.
-    model: MultiModel or a configured constructor of it. batches, audio: sizes of batches, features of sounds.
+    Args:
+      problems: in the order they are reported. vocabulary: path of the SentencePiece model.
+      model: MultiModel or a configured constructor of it. batches, audio: sizes of batches, features of sounds.
+      more: problems besides. only: names of the problems to take part, in their order; all when empty. Both are for a
+        run that differs from another by its problems.
+      limits: problem -> how many of its training examples are used, a part that a larger number contains (see `Subset`).
+      weights: which of a run's checkpoints is evaluated, decoded with and exported.
+
+    Attributes:
+      problems: those that take part, limited.
+
+    Raises:
+      RunError: there is no problem, two have one name, or `only` or `limits` names one that is not there.
     """
 
-    problems: Sequence[Problem]
-    vocabulary: str
-    model: Callable = MultiModel
-    batches: BatchSettings = BatchSettings()
-    audio: AudioFeatures = AudioFeatures()
-    more: Sequence[Problem] = ()
-    only: Sequence[str] = ()
-    limits: dict[str, int] | None = None
-    weights: Weights = Weights()
-
-    def __post_init__(self):
-        problems = [*self.problems, *self.more]
-        names = [problem.name for problem in problems]
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        vocabulary: str,
+        model: Callable = MultiModel,
+        batches: BatchSettings = BatchSettings(),
+        audio: AudioFeatures = AudioFeatures(),
+        more: Sequence[Problem] = (),
+        only: Sequence[str] = (),
+        limits: dict[str, int] | None = None,
+        weights: Weights = Weights(),
+    ):
+        self.vocabulary, self.model, self.batches, self.audio = vocabulary, model, batches, audio
+        self.weights = weights
+        self.problems = [*problems, *more]
+        names = [problem.name for problem in self.problems]
         if not names:
             raise RunError("No problem to work on; the list `problems` is empty.")
         if len(set(names)) < len(names):
             raise RunError(f"A problem is named twice in {', '.join(names)}.")
-        object.__setattr__(self, "problems", problems)
-        object.__setattr__(self, "more", ())
-        if self.only:
-            object.__setattr__(self, "problems", [self.problem(name) for name in self.only])
-        for name, examples in (self.limits or {}).items():
+        if only:
+            self.problems = [self.problem(name) for name in only]
+        for name, examples in (limits or {}).items():
             problem = self.problem(name)
             limited = dataclasses.replace(problem, source=Subset(problem.source, examples))
-            object.__setattr__(self, "problems", [limited if p is problem else p for p in self.problems])
-        object.__setattr__(self, "limits", None)
+            self.problems = [limited if one is problem else one for one in self.problems]
+
+    def with_vocabulary(self, path: str) -> "Experiment":
+        """The same experiment with another vocabulary."""
+        return Experiment(self.problems, path, self.model, self.batches, self.audio, weights=self.weights)
+
+    def with_weights(self, weights: Weights) -> "Experiment":
+        """The same experiment with another choice among a run's checkpoints."""
+        return Experiment(self.problems, self.vocabulary, self.model, self.batches, self.audio, weights=weights)
 
     def problem(self, name: str) -> Problem:
         """The problem called `name`; RunError lists the names there are."""
@@ -70,7 +85,7 @@ class Experiment:
             "vocabulary": Tokenizer(self.vocabulary).fingerprint,
             "commands": sorted({problem.command for problem in self.problems}),
             "inputs": sorted({problem.inputs for problem in self.problems}),
-            "class_names": {p.name: p.source.class_names() for p in self.problems if p.targets == "class"},
+            "class_names": {p.name: p.class_names() for p in self.problems if p.targets == "class"},
             "frequency_bins": self.audio.bins,
         }
 

@@ -1,22 +1,40 @@
 """What a training step minimises, in keras.ops."""
 
+from collections.abc import Callable
+
 from keras import ops
 
 from t2t_mm.layers.moe import squared_variation
+from t2t_mm.layers.tensors import Tensor
+from t2t_mm.model import MultiModel
+from t2t_mm.problem import Problem
 
 
-def cross_entropy(logits, targets, label_smoothing: float):
-    """Cross-entropy with the target's probability 1 − s and s spread over all classes, and −ln p without smoothing.
+def cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
+    """Computes the cross-entropy with label smoothing, and without it.
 
-    logits [..., V] float32, targets [...] ids -> smoothed, plain; both [...], nats.
+    Smoothing gives the target the probability 1 − `label_smoothing`, and spreads `label_smoothing` over all classes.
+
+    Args:
+      logits: [..., V] float32.
+      targets: [...] ids.
+
+    Returns:
+      The smoothed and the plain cross-entropy (−ln p), both [...] in nats.
     """
     log_p = ops.log_softmax(logits, axis=-1)
     plain = -ops.take_along_axis(log_p, targets[..., None], axis=-1)[..., 0]
     return (1.0 - label_smoothing) * plain - label_smoothing * ops.mean(log_p, axis=-1), plain
 
 
-def forward(model, problem, batch, command, training: bool):
-    """Teacher-forced logits of a batch: [B, T, V] or [B, classes], and the balance vectors of each mixture by name."""
+def forward(
+    model: MultiModel, problem: Problem, batch: dict, command: str | int | Tensor, training: bool
+) -> tuple[Tensor, dict]:
+    """Computes the teacher-forced logits of a batch.
+
+    Returns:
+      The logits, [B, T, V] or [B, classes], and the balance vectors of each mixture: "encoder" or "decoder" -> vectors.
+    """
     padding = None if problem.inputs == "image" else batch["input_padding"]
     encoded, padding, grid, encoder = model.encode(problem.inputs, batch["inputs"], padding, training=training)
     if problem.targets == "class":
@@ -28,25 +46,35 @@ def forward(model, problem, batch, command, training: bool):
     return logits, {name: part for name, part in (("encoder", encoder), ("decoder", decoder)) if part}
 
 
-def token_weights(problem, batch):
-    """1 for each target that counts, 0 for padding: [B, T], or [B] for classes."""
+def token_weights(problem: Problem, batch: dict) -> Tensor:
+    """Returns 1 for each target that counts and 0 for padding: [B, T], or [B] for classes."""
     if problem.targets == "class":
         return ops.cast(batch["index"] >= 0, "float32")  # rows that only fill the batch have index −1
     return ops.cast(ops.logical_not(batch["target_padding"]), "float32")
 
 
 def problem_loss(
-    model, problem, batch, label_smoothing: float, balance_weight: float, training=True, command=None, mean=lambda x: x
-):
-    """Loss of one problem's batch and its figures.
+    model: MultiModel,
+    problem: Problem,
+    batch: dict,
+    label_smoothing: float,
+    balance_weight: float,
+    training: bool = True,
+    command: str | int | Tensor | None = None,
+    mean: Callable = lambda x: x,
+) -> tuple[Tensor, dict]:
+    """Computes the loss of one problem's batch, and figures that describe it.
 
     Args:
-      command: the command token's name or id; None is the problem's own.
-      mean: the mean of a tensor over all replicas. Means of what is returned are then exact for the whole batch,
-        however its tokens are spread over them.
+      label_smoothing: the probability that is spread over all classes, see `cross_entropy`.
+      balance_weight: the weight of the two balancing losses (Shazeer et al. 2017, section 4).
+      command: the name or id of the command token. Default: the problem's own.
+      mean: a function that returns the mean of a tensor over all replicas. With it, the mean of the results over the
+        replicas is exact for the whole batch, no matter how its tokens are distributed over them.
 
-    Returns: the loss to minimise (smoothed, per token, with the balancing losses) and a dict: "loss" (plain nats per
-    token), "accuracy", "importance_loss", "load_loss", and the vectors [E] "encoder/importance" and so on.
+    Returns:
+      The loss to minimise (smoothed, per token, with the balancing losses) and a dict with "loss" (plain nats per
+      token), "accuracy", "importance_loss", "load_loss", and vectors [E] such as "encoder/importance".
     """
     command = problem.command if command is None else command
     logits, balances = forward(model, problem, batch, command, training)

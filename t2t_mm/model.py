@@ -1,66 +1,101 @@
 """The MultiModel: modality nets, encoder, I/O mixer and decoder (paper, 2.4)."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
 
 from t2t_mm.layers.attention import AttentionBlock
-from t2t_mm.layers.checks import at_least
+from t2t_mm.layers.checks import at_least, check_features, check_ids, check_padding, one_of
+from t2t_mm.layers.constructors import Constructor, Part, constructor
 from t2t_mm.layers.convolution import ConvBlock
 from t2t_mm.layers.history import History, scatter
 from t2t_mm.layers.moe import MixtureOfExperts
 from t2t_mm.layers.normalization import LayerNorm
+from t2t_mm.layers.policy import made_with
 from t2t_mm.layers.positions import Positions
+from t2t_mm.layers.tensors import Shape, Tensor
 from t2t_mm.modalities.audio import AudioInput
 from t2t_mm.modalities.categorical import CategoricalOutput
 from t2t_mm.modalities.image import ImageInput
 from t2t_mm.modalities.language import LanguageInput, LanguageOutput
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class Mixture(keras.layers.Layer):
-    """A mixture-of-experts in the middle of encoder or decoder, as a residual over the layer-normalised stream."""
+    """The mixture-of-experts in the middle of the encoder or the decoder.
 
-    def __init__(self, mixture, **kwargs):
+    It takes the layer-normalised stream as its input, and its output is added to the stream as a residual.
+    """
+
+    def __init__(self, mixture: Part, **kwargs: Any):
         super().__init__(**kwargs)
         self.norm = LayerNorm(name="norm")
-        self.mixture = mixture(name="mixture")
+        self.mixture = constructor(mixture)(name="mixture")
+        self._mixture = Constructor.of(self.mixture)
 
-    def build(self, input_shape):
+    def get_config(self) -> dict:
+        return super().get_config() | {"mixture": self._mixture.saved}
+
+    def build(self, input_shape: Shape) -> None:
         self.norm.build(input_shape)
         self.mixture.build(input_shape)
 
-    def call(self, x, padding, training=False):  # [B, L, D], [B, L] -> [B, L, D], balance
-        positions = Positions.of(padding, x)
+    def call(
+        self, x: Tensor, padding: Tensor, training: bool = False
+    ) -> tuple[Tensor, dict]:  # [B, L, D], [B, L] -> [B, L, D], balance
+        positions = Positions.of(padding, x, depth=self.norm.gamma.shape[0])
         y, balance = self.flat(positions.flatten(x), positions, training)
         return positions.unflatten(y), balance
 
-    def flat(self, x, positions: Positions, training=False):  # [N, D] -> [N, D], balance
+    def flat(
+        self, x: Tensor, positions: Positions, training: bool = False
+    ) -> tuple[Tensor, dict]:  # [N, D] -> [N, D], balance
         y, balance = self.mixture.flat(self.norm.flat(x), positions, training)
         return x + y, balance
 
-    def step(self, x):  # [rows, D] -> [rows, D]
+    def step(self, x: Tensor) -> Tensor:  # [rows, D] -> [rows, D]
         return x + self.mixture.step(self.norm.step(x))
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class Encoder(keras.layers.Layer):
-    """Six ConvBlocks with a mixture in their middle; it sees the inputs only (paper, 2.4)."""
+    """Six ConvBlocks with a mixture-of-experts in their middle; they see only the inputs (paper, 2.4).
 
-    def __init__(self, blocks: int, conv_block, mixture, **kwargs):
+    Args:
+      blocks: number of ConvBlocks; the paper's 6.
+      conv_block, mixture: constructors of the parts. A `mixture` of None leaves the mixture out.
+    """
+
+    def __init__(self, blocks: int, conv_block: Part, mixture: Part, **kwargs: Any):
         super().__init__(**kwargs)
+        conv_block = constructor(conv_block)
+        at_least(1, blocks, "blocks")
         self.blocks = [conv_block(causal=False, name=f"block{index}") for index in range(1, blocks + 1)]
+        self._conv_block = Constructor.of(self.blocks[0], "causal")
         self.mixture = Mixture(mixture, name="middle") if mixture else None
         self.norm = LayerNorm(name="norm")
 
-    def build(self, input_shape):
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "blocks": len(self.blocks),
+            "conv_block": self._conv_block.saved,
+            "mixture": self.mixture.get_config()["mixture"] if self.mixture else None,
+        }
+
+    def build(self, input_shape: Shape) -> None:
         for block in self.blocks:
             block.build(input_shape)
         if self.mixture:
             self.mixture.build(input_shape)
         self.norm.build(input_shape)
 
-    def call(self, x, padding, training=False):  # [B, S, D], [B, S] -> [B, S, D], balance or None
-        balance, positions = None, Positions.of(padding, x)
+    def call(
+        self, x: Tensor, padding: Tensor, training: bool = False
+    ) -> tuple[Tensor, dict | None]:  # [B, S, D], [B, S] -> [B, S, D], balance or None
+        balance, positions = None, Positions.of(padding, x, depth=self.norm.gamma.shape[0])
         x = positions.flatten(x)
         for index, block in enumerate(self.blocks):
             if self.mixture and index == len(self.blocks) // 2:
@@ -69,27 +104,54 @@ class Encoder(keras.layers.Layer):
         return positions.unflatten(self.norm.flat(x)), balance
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class Mixer(keras.layers.Layer):
-    """An attention block and two ConvBlocks, mixing encoded inputs with previous outputs (paper, 2.4)."""
+    """An attention block and two ConvBlocks, which mix the encoded inputs with the previous outputs (paper, 2.4).
 
-    def __init__(self, blocks: int, conv_block, attention_block, **kwargs):
+    Args:
+      blocks: number of ConvBlocks after the attention block; the paper's 2.
+      conv_block, attention_block: constructors of the parts.
+    """
+
+    def __init__(self, blocks: int, conv_block: Part, attention_block: Part, **kwargs: Any):
         super().__init__(**kwargs)
-        self.attention = attention_block(name="attention")
+        at_least(0, blocks, "blocks")
+        self.attention = constructor(attention_block)(name="attention")
+        self._attention_block = Constructor.of(self.attention)
+        conv_block = constructor(conv_block)
         self.blocks = [conv_block(causal=True, name=f"block{index}") for index in range(1, blocks + 1)]
+        self._conv_block = Constructor.of(self.blocks[0], "causal") if self.blocks else None
 
-    def build(self, input_shape):
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "blocks": len(self.blocks),
+            "conv_block": self._conv_block.saved if self._conv_block else None,
+            "attention_block": self._attention_block.saved,
+        }
+
+    def build(self, input_shape: Shape) -> None:
+        self.depth = input_shape[-1]
         for layer in (self.attention, *self.blocks):
             layer.build(input_shape)
 
-    def call(self, encoded, source_padding, x, padding, causal=True, training=False):
+    def call(
+        self,
+        encoded: Tensor,
+        source_padding: Tensor,
+        x: Tensor,
+        padding: Tensor,
+        causal: bool = True,
+        training: bool = False,
+    ) -> Tensor:
         """[B, S, D], [B, S], [B, T, D], [B, T] -> [B, T, D]."""
-        source, positions = Positions.of(source_padding, encoded), Positions.of(padding, x)
+        source = Positions.of(source_padding, encoded, ("encoded", "source_padding"), self.depth)
+        positions = Positions.of(padding, x, depth=self.depth)
         x = self.attention.flat(source.flatten(encoded), source, positions.flatten(x), positions, causal, training)
         for block in self.blocks:
             x = block.flat(x, positions, training)
         return positions.unflatten(x)
 
-    def initial_state(self, encoded, source_padding, positions, width: int = 1) -> dict:
+    def initial_state(self, encoded: Tensor, source_padding: Tensor, positions: int | Tensor, width: int = 1) -> dict:
         rows, depth = ops.shape(encoded)[0] * width, encoded.shape[-1]
         return {
             "attention": self.attention.initial_state(encoded, source_padding, positions, width),
@@ -99,7 +161,9 @@ class Mixer(keras.layers.Layer):
     def extend(self, state: dict, positions: int) -> dict:
         return dict(state, attention=self.attention.extend(state["attention"], positions))
 
-    def step(self, x, state: dict, history: History):  # [B·K, D], state -> [B·K, D], state
+    def step(
+        self, x: Tensor, state: dict, history: History
+    ) -> tuple[Tensor, dict]:  # [B·K, D], state -> [B·K, D], state
         x, attention = self.attention.step(x, state["attention"], history)
         blocks = []
         for block, block_state in zip(self.blocks, state["blocks"]):
@@ -108,29 +172,55 @@ class Mixer(keras.layers.Layer):
         return x, {"attention": attention, "blocks": blocks}
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class Decoder(keras.layers.Layer):
     """Four blocks of convolution and attention with a mixture in their middle (paper, 2.4).
 
-    A block is the attention block of 2.2, whose target path is two ConvBlocks already: "4 blocks of convolutions and
-    attention". A last layer norm bounds the sum of all residuals before the output nets.
+    Each block is the attention block of section 2.2. Its target path already begins with two ConvBlocks, which makes it
+    one of the paper's "4 blocks of convolutions and attention". The layer norm at the end bounds the sum of all residuals
+    before the output nets.
+
+    Args:
+      blocks: number of attention blocks; the paper's 4.
+      attention_block, mixture: constructors of the parts. A `mixture` of None leaves the mixture out.
     """
 
-    def __init__(self, blocks: int, attention_block, mixture, **kwargs):
+    def __init__(self, blocks: int, attention_block: Part, mixture: Part, **kwargs: Any):
         super().__init__(**kwargs)
+        attention_block = constructor(attention_block)
+        at_least(1, blocks, "blocks")
         self.blocks = [attention_block(name=f"block{index}") for index in range(1, blocks + 1)]
+        self._attention_block = Constructor.of(self.blocks[0])
         self.mixture = Mixture(mixture, name="middle") if mixture else None
         self.norm = LayerNorm(name="norm")
 
-    def build(self, input_shape):
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "blocks": len(self.blocks),
+            "attention_block": self._attention_block.saved,
+            "mixture": self.mixture.get_config()["mixture"] if self.mixture else None,
+        }
+
+    def build(self, input_shape: Shape) -> None:
         for block in self.blocks:
             block.build(input_shape)
         if self.mixture:
             self.mixture.build(input_shape)
         self.norm.build(input_shape)
 
-    def call(self, encoded, source_padding, x, padding, causal=True, training=False):
+    def call(
+        self,
+        encoded: Tensor,
+        source_padding: Tensor,
+        x: Tensor,
+        padding: Tensor,
+        causal: bool = True,
+        training: bool = False,
+    ) -> tuple[Tensor, dict | None]:
         """[B, S, D], [B, S], [B, T, D], [B, T] -> [B, T, D], balance or None."""
-        balance, source, positions = None, Positions.of(source_padding, encoded), Positions.of(padding, x)
+        depth = self.norm.gamma.shape[0]
+        source = Positions.of(source_padding, encoded, ("encoded", "source_padding"), depth)
+        balance, positions = None, Positions.of(padding, x, depth=depth)
         encoded, x = source.flatten(encoded), positions.flatten(x)
         for index, block in enumerate(self.blocks):
             if self.mixture and index == len(self.blocks) // 2:
@@ -138,13 +228,15 @@ class Decoder(keras.layers.Layer):
             x = block.flat(encoded, source, x, positions, causal, training)
         return positions.unflatten(self.norm.flat(x)), balance
 
-    def initial_state(self, encoded, source_padding, positions, width: int = 1) -> list:
+    def initial_state(self, encoded: Tensor, source_padding: Tensor, positions: int | Tensor, width: int = 1) -> list:
         return [block.initial_state(encoded, source_padding, positions, width) for block in self.blocks]
 
     def extend(self, state: list, positions: int) -> list:
         return [block.extend(block_state, positions) for block, block_state in zip(self.blocks, state)]
 
-    def step(self, x, state: list, history: History):  # [B·K, D], state -> [B·K, D], state
+    def step(
+        self, x: Tensor, state: list, history: History
+    ) -> tuple[Tensor, list]:  # [B·K, D], state -> [B·K, D], state
         states = []
         for index, (block, block_state) in enumerate(zip(self.blocks, state)):
             if self.mixture and index == len(self.blocks) // 2:
@@ -154,27 +246,37 @@ class Decoder(keras.layers.Layer):
         return self.norm.step(x), states
 
 
+MODALITIES = ("language", "image", "audio")
+_AXES = {"language": "[B, S]", "image": "[B, H, W, 3]", "audio": "[B, time, frequency]"}
+# What a dict given to the model may hold: the arguments of its `call` besides `training`.
+_CALL_KEYS = {"modality", "inputs", "padding", "command", "targets", "target_padding", "labels"}
+
+
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class MultiModel(keras.Model):
     """One model for problems of different modalities (paper, 2).
 
     Args:
-      vocabulary_size: V of the one subword vocabulary.
-      commands: names of the command tokens, one learned embedding each.
-      inputs: modalities that occur as inputs, of "language", "image", "audio".
-      num_classes: label set -> number of classes, one for each categorical problem; empty without any.
-      frequency_bins: frequencies of the audio input (1 for a waveform).
-      depth: D, the paper's 1,024.
-      encoder_blocks, mixer_blocks, decoder_blocks: the paper's 6, 2 and 4.
-      conv_block, attention_block, mixture, image, audio, categorical: constructors of the parts, configured
-        each by its own bindings.
-      mixtures: False leaves both mixtures out, their settings being checked all the same (Table 4; without attention:
-        `AttentionBlock.attend`).
+      vocabulary_size: V, the size of the subword vocabulary that all problems share.
+      commands: the names of the command tokens. Each has a learned embedding.
+      inputs: the modalities that occur as inputs, among "language", "image" and "audio".
+      num_classes: label set -> number of classes, for each problem whose targets are classes.
+      frequency_bins: the number of frequencies of the audio input; 1 for a waveform.
+      depth: D; the paper's 1,024.
+      encoder_blocks, mixer_blocks, decoder_blocks: the numbers of blocks; the paper's 6, 2 and 4.
+      conv_block, attention_block, mixture, image, audio, categorical: constructors of the parts, so that each part is
+        configured by itself: classes, partials, classes with Gin's bindings, or dicts as `get_config` returns them.
+      mixtures: whether the encoder and the decoder have a mixture-of-experts. The settings of a mixture that is left out
+        are checked nevertheless. (Table 4 removes the mixtures; `AttentionBlock.attend` removes the attention.)
       classes_from: which part's output a class is read from. "decoder" sends the encoded input and the command through
         mixer and decoder first, which is how we read the paper. "encoder" is what the 2017 release does: nothing is
         generated, so that the categorical net follows the encoder directly. It is half the work, and a small model
         begins to learn pictures several hundred updates earlier, because attention's averages bury what
         distinguishes them (docs/learning.md). The command and Table 4's ablation of attention then have no effect on
         classification.
+
+    Raises:
+      ValueError: an argument of the model or of one of its parts is out of range; the message names it.
     """
 
     def __init__(
@@ -188,58 +290,156 @@ class MultiModel(keras.Model):
         encoder_blocks: int = 6,
         mixer_blocks: int = 2,
         decoder_blocks: int = 4,
-        conv_block=ConvBlock,
-        attention_block=AttentionBlock,
-        mixture=MixtureOfExperts,
+        conv_block: Part = ConvBlock,
+        attention_block: Part = AttentionBlock,
+        mixture: Part = MixtureOfExperts,
         mixtures: bool = True,
         classes_from: str = "decoder",
-        image=ImageInput,
-        audio=AudioInput,
-        categorical=CategoricalOutput,
-        **kwargs,
+        image: Part = ImageInput,
+        audio: Part = AudioInput,
+        categorical: Part = CategoricalOutput,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        at_least(2, depth, "depth")
-        if classes_from not in ("decoder", "encoder"):
-            raise ValueError(f'MultiModel: classes_from is {classes_from!r}; it must be "decoder" or "encoder".')
-        self.classes_from = classes_from
+        self.vocabulary_size, self.depth = at_least(2, vocabulary_size, "vocabulary_size"), at_least(2, depth, "depth")
+        self.commands = tuple(commands)
+        at_least(1, len(self.commands), "the number of commands")
+        self.input_modalities = tuple(one_of(MODALITIES, modality, "inputs") for modality in inputs)
+        for name, blocks in (("encoder_blocks", encoder_blocks), ("decoder_blocks", decoder_blocks)):
+            at_least(1, blocks, name)
+        at_least(0, mixer_blocks, "mixer_blocks")
+        self.classes_from = one_of(("decoder", "encoder"), classes_from, "classes_from")
+        self.frequency_bins, self.mixtures = at_least(1, frequency_bins, "frequency_bins"), mixtures
+        conv_block, attention_block, mixture = constructor(conv_block), constructor(attention_block), constructor(mixture)
         attention_block = functools.partial(attention_block, conv_block=conv_block)  # one ConvBlock for the whole body
-        self.vocabulary_size, self.depth = at_least(2, vocabulary_size, "vocabulary_size"), depth
-        self.commands, self.frequency_bins = tuple(commands), frequency_bins
-        self.language_in = LanguageInput(depth, vocabulary_size, name="language_in")
-        self.language_out = LanguageOutput(vocabulary_size, name="language_out")
-        # Every net is constructed, which checks its settings; only those in use are kept, and only they get weights.
-        nets = image(depth, name="image_in"), audio(depth, name="audio_in")
-        self.image_in, self.audio_in = (
-            net if modality in inputs else None for net, modality in zip(nets, ("image", "audio"))
-        )
-        categorical_out = categorical(num_classes or {}, name="categorical_out")
-        self.categorical_out = categorical_out if num_classes else None
-        self.command_in = LanguageInput(depth, len(self.commands), name="command_in")
-        if not mixtures:
-            mixture(name="left_out")
-            mixture = None
-        self.encoder = Encoder(encoder_blocks, conv_block, mixture, name="encoder")
-        self.mixer = Mixer(mixer_blocks, conv_block, attention_block, name="mixer")
-        self.decoder = Decoder(decoder_blocks, attention_block, mixture, name="decoder")
+        with made_with(self.dtype_policy):
+            # All nets are constructed, so that their settings are checked; only those in use are kept and get weights.
+            self.language_in = LanguageInput(depth, vocabulary_size, name="language_in")
+            self.language_out = LanguageOutput(vocabulary_size, name="language_out")
+            image_in = constructor(image)(depth=depth, name="image_in")
+            audio_in = constructor(audio)(depth=depth, name="audio_in")
+            self.image_in = image_in if "image" in inputs else None
+            self.audio_in = audio_in if "audio" in inputs else None
+            categorical_out = constructor(categorical)(num_classes=num_classes or {}, name="categorical_out")
+            self.categorical_out = categorical_out if num_classes else None
+            self.command_in = LanguageInput(depth, len(self.commands), name="command_in")
+            left_out = mixture(name="left_out") if mixture and not mixtures else None
+            mixture_in_use = mixture if mixtures else None
+            self.encoder = Encoder(encoder_blocks, conv_block, mixture_in_use, name="encoder")
+            self.mixer = Mixer(mixer_blocks, conv_block, attention_block, name="mixer")
+            self.decoder = Decoder(decoder_blocks, attention_block, mixture_in_use, name="decoder")
+        # Recorded here, because `get_config` must describe the nets that were left out, too.
+        self._image = Constructor.of(image_in, "depth")
+        self._audio = Constructor.of(audio_in, "depth")
+        self._categorical = Constructor.of(categorical_out, "num_classes")
+        mixture_layer = self.encoder.mixture.mixture if self.encoder.mixture else left_out
+        self._mixture = Constructor.of(mixture_layer) if mixture_layer else None
+        self._conv_block = Constructor.of(self.encoder.blocks[0], "causal")
+        self._attention_block = Constructor.of(self.mixer.attention, "conv_block")
 
-    def build(self, input_shape=None):
-        """Makes every weight, without running the model."""
+    def build(self, input_shape: Shape | None = None) -> None:
+        """Creates all weights without running the model."""
         body = (None, None, self.depth)
-        self.language_in.build()
-        self.command_in.build()
-        for layer in (self.language_out, self.encoder, self.mixer, self.decoder):
-            layer.build(body)
-        if self.image_in:
-            self.image_in.build((None, None, None, 3))
-        if self.audio_in:
-            self.audio_in.build((None, None, self.frequency_bins))
-        if self.categorical_out:
-            self.categorical_out.build(body)
+        with made_with(self.dtype_policy):
+            self.language_in.build()
+            self.command_in.build()
+            for layer in (self.language_out, self.encoder, self.mixer, self.decoder):
+                layer.build(body)
+            if self.image_in:
+                self.image_in.build((None, None, None, 3))
+            if self.audio_in:
+                self.audio_in.build((None, None, self.frequency_bins))
+            if self.categorical_out:
+                self.categorical_out.build(body)
         self.built = True
 
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "vocabulary_size": self.vocabulary_size,
+            "commands": list(self.commands),
+            "inputs": list(self.input_modalities),
+            "num_classes": dict(self.categorical_out.num_classes) if self.categorical_out else None,
+            "frequency_bins": self.frequency_bins,
+            "depth": self.depth,
+            "encoder_blocks": len(self.encoder.blocks),
+            "mixer_blocks": len(self.mixer.blocks),
+            "decoder_blocks": len(self.decoder.blocks),
+            "conv_block": self._conv_block.saved,
+            "attention_block": self._attention_block.saved,
+            "mixture": self._mixture.saved if self._mixture else None,
+            "mixtures": self.mixtures,
+            "classes_from": self.classes_from,
+            "image": self._image.saved,
+            "audio": self._audio.saved,
+            "categorical": self._categorical.saved,
+        }
+
+    def get_build_config(self) -> dict:
+        return {"input_shape": None}  # the configuration alone says the shapes of all weights
+
+    def build_from_config(self, config: dict) -> None:
+        self.build()
+
+    def __call__(self, inputs: Any, *args: Any, **settings: Any) -> Tensor:
+        """`call`, or `call` with the arguments that a dict names: `model({"modality": "language", "inputs": ids, ...})`.
+
+        Raises:
+          ValueError: the dict lacks "inputs", or has a key that is no argument of `call`.
+        """
+        # Keras refuses a nested argument that holds tensors and strings, so the dict is taken apart before it sees it.
+        if isinstance(inputs, dict):
+            unknown = sorted(inputs.keys() - _CALL_KEYS)
+            if unknown or "inputs" not in inputs:
+                what = f"the key {unknown[0]!r}" if unknown else "no key 'inputs'"
+                raise ValueError(f"The dict of inputs has {what}; its keys are among {', '.join(sorted(_CALL_KEYS))}.")
+            settings = {name: value for name, value in inputs.items() if name != "inputs"} | settings
+            inputs = inputs["inputs"]
+        return super().__call__(inputs, *args, **settings)
+
+    def call(
+        self,
+        inputs: Tensor,
+        modality: str,
+        command: str | int | Tensor,
+        padding: Tensor = None,
+        targets: Tensor = None,
+        target_padding: Tensor = None,
+        labels: str | None = None,
+        training: bool = False,
+    ) -> Tensor:
+        """The logits of a batch, teacher-forced where they are of text.
+
+        Args:
+          inputs, padding: as in `encode`; without a padding nothing is padded.
+          modality: "language", "image" or "audio".
+          command: the command token, by name or by id.
+          targets: [B, T] ids, for text; None for a class. target_padding: [B, T].
+          labels: the label set, for a class; it may be left out where the model has only one.
+
+        Returns: [B, T, V], or [B, classes] without targets; float32. The balancing losses of the mixtures are a part of
+          `t2t_mm.losses.problem_loss`, which training minimises.
+
+        Raises:
+          ValueError: an unknown modality, command or label set, or both targets and labels.
+        """
+        encoded, padding, grid, _ = self.encode(modality, inputs, padding, training=training)
+        if targets is None:
+            return self.decode_classes(encoded, padding, grid, command, labels, training=training)[0]
+        if labels is not None:
+            raise ValueError(f"There are both targets and labels {labels!r}: text and a class are two different calls.")
+        return self.decode_text(encoded, padding, command, targets, target_padding, training=training)[0]
+
+    def _label_set(self, labels: str | None) -> str:
+        known = list(self.categorical_out.num_classes) if self.categorical_out else []
+        if labels is None and len(known) == 1:
+            return known[0]
+        if labels is None or labels not in known:
+            have = f"this model has {', '.join(known)}" if known else "this model has none, and needs targets"
+            raise ValueError(f"labels is {labels!r}; it must be one of the model's label sets ({have}).")
+        return labels
+
     def parts(self) -> dict[str, keras.layers.Layer]:
-        """The parts in the order data passes them."""
+        """Returns the parts in the order in which data passes through them."""
         names = (
             "language_in", "image_in", "audio_in", "command_in", "encoder", "mixer", "decoder",
             "language_out", "categorical_out",
@@ -251,52 +451,99 @@ class MultiModel(keras.Model):
             raise ValueError(f"Unknown command token {name!r}; this model knows {', '.join(self.commands)}.")
         return self.commands.index(name)
 
-    def command(self, command, batch):  # -> [B, D]
-        """The embedding of a command token, given by name or (so that one graph serves them all) by id, repeated."""
+    def command(self, command: str | int | Tensor, batch: Tensor) -> Tensor:  # -> [B, D]
+        """Returns the embedding of a command token, repeated for each example of a batch.
+
+        Args:
+          command: the name of the token, or its id, so that one graph can be used for all tokens.
+          batch: B, the number of examples.
+        """
         index = self.command_id(command) if isinstance(command, str) else command
         return self.command_in(ops.broadcast_to(ops.cast(index, "int32"), [batch]))
 
-    def encode(self, modality: str, inputs, padding, training=False):
-        """An input of one modality through its net and the encoder.
+    def encode(
+        self, modality: str, inputs: Tensor, padding: Tensor, training: bool = False
+    ) -> tuple[Tensor, Tensor, tuple | None, dict | None]:
+        """Passes an input of one modality through its net and the encoder.
 
         Args:
           modality: "language" (inputs [B, S] ids, padding [B, S]), "image" ([B, H, W, 3] standardised pixels,
             padding None) or "audio" ([B, time, frequency], padding [B, time]).
+          padding: boolean, True where a position is padded. Default: no position is padded.
 
-        Returns: encoded [B, S, D], padding [B, S], grid (H', W') or None, balance.
+        Returns:
+          The encoded input [B, S, D], its padding [B, S], its grid (H', W') or None, and the balance vectors.
+
+        Raises:
+          ValueError: the model has no such input modality, or the inputs or their padding have another shape or type.
         """
+        # The language net is always there: it embeds targets too.
+        one_of([name for name in MODALITIES if name == "language" or name in self.input_modalities], modality, "modality")
+        check_features(inputs, "inputs", _AXES[modality])
         grid = None
+        if padding is None and modality != "image":
+            padding = ops.zeros(ops.shape(inputs)[:2], "bool")
+        if modality != "image":
+            check_padding(padding, "padding", inputs, axes=2)
         if modality == "language":
             x = self.language_in(inputs)
         elif modality == "image":
+            assert self.image_in is not None
             x, padding, grid = self.image_in(inputs)
-        elif modality == "audio":
-            x, padding, grid = self.audio_in(inputs, padding)
         else:
-            raise ValueError(f'Unknown input modality {modality!r}; choose "language", "image" or "audio".')
+            assert self.audio_in is not None
+            x, padding, grid = self.audio_in(inputs, padding)
         encoded, balance = self.encoder(x, padding, training=training)
         return encoded, padding, grid, balance
 
-    def decode_text(self, encoded, source_padding, command, targets, target_padding, training=False):
-        """Teacher-forced logits of every target token, the targets shifted right behind the command token.
+    def decode_text(
+        self,
+        encoded: Tensor,
+        source_padding: Tensor,
+        command: str | int | Tensor,
+        targets: Tensor,
+        target_padding: Tensor,
+        training: bool = False,
+    ) -> tuple[Tensor, dict | None]:
+        """Returns the teacher-forced logits of all target tokens [B, T, V], and the balance vectors.
 
-        targets [B, T] ids, target_padding [B, T] -> logits [B, T, V], balance.
+        The decoder's input is the command token followed by all targets but the last: the targets shifted right by one.
+
+        Args:
+          targets: [B, T] ids.
+          target_padding: [B, T] boolean, or None if no target is padded.
         """
+        check_features(encoded, "encoded", "[B, S, D]", self.depth)
+        check_features(targets, "targets", "[B, T]")
+        check_ids(targets, "targets")
         first = self.command(command, ops.shape(encoded)[0])[:, None]
         x = ops.concatenate([ops.cast(first, encoded.dtype), self.language_in(targets[:, :-1])], axis=1)
-        source, target = Positions.of(source_padding, encoded), Positions.of(target_padding, x)
+        source = Positions.of(source_padding, encoded, ("encoded", "source_padding"))
+        target = Positions.of(target_padding, x, ("targets", "target_padding"))
         both = {"source_padding": source, "padding": target, "training": training}
         x = self.mixer(encoded, x=x, **both)
         x, balance = self.decoder(encoded, x=x, **both)
         return self.language_out(x), balance
 
-    def decode_classes(self, encoded, padding, grid, command, labels: str, training=False):
-        """Logits over a label set, [B, classes], and the decoder's balance, None where it has no part in them.
+    def decode_classes(
+        self,
+        encoded: Tensor,
+        padding: Tensor,
+        grid: tuple | None,
+        command: str | int | Tensor,
+        labels: str | None,
+        training: bool = False,
+    ) -> tuple[Tensor, dict | None]:
+        """Returns the logits over a label set, [B, classes], and the decoder's balance vectors, None without the decoder.
 
-        With `classes_from="decoder"` the mixer's target stream is the encoded input itself together with the command:
-        the exit flow needs the input's two dimensions back, and Table 4's ablation without attention concerns
-        classification too. It is not autoregressive, so its self-attention is not masked.
+        With `classes_from="decoder"` the mixer's target is the encoded input itself plus the embedding of the command. The
+        paper does not say what it is, but the exit flow needs the two dimensions of the input, and the ablation without
+        attention in Table 4 concerns classification, too. Because this target is not autoregressive, its self-attention
+        is not masked.
         """
+        check_features(encoded, "encoded", "[B, S, D]", self.depth)
+        labels = self._label_set(labels)
+        assert self.categorical_out is not None  # a model with label sets has one
         if self.classes_from == "encoder":
             return self.categorical_out(encoded, padding, grid=grid, labels=labels, training=training), None
         x = encoded + self.command(command, ops.shape(encoded)[0])[:, None]
@@ -306,11 +553,14 @@ class MultiModel(keras.Model):
         x, balance = self.decoder(encoded, x=x, **both)
         return self.categorical_out(x, padding, grid=grid, labels=labels, training=training), balance
 
-    def initial_state(self, encoded, source_padding, positions, width: int = 1) -> dict:
-        """State of step-by-step decoding with room for `positions`; the source's keys and values are computed here.
+    def initial_state(self, encoded: Tensor, source_padding: Tensor, positions: int | Tensor, width: int = 1) -> dict:
+        """Returns the state of step-by-step decoding, which already contains the keys and values of the source.
 
         Args:
-          encoded: [B, S, D]. source_padding: [B, S]. width: K, how many hypotheses of each example advance together.
+          encoded: [B, S, D].
+          source_padding: [B, S] boolean.
+          positions: the number of positions for which the state has room; see `extend`.
+          width: K, the number of hypotheses of each example that advance together.
         """
         return {
             "mixer": self.mixer.initial_state(encoded, source_padding, positions, width),
@@ -318,17 +568,26 @@ class MultiModel(keras.Model):
         }
 
     def extend(self, state: dict, positions: int) -> dict:
-        """The state with room for so many positions more."""
+        """Returns the state with room for `positions` more positions."""
         return {
             "mixer": self.mixer.extend(state["mixer"], positions),
             "decoder": self.decoder.extend(state["decoder"], positions),
         }
 
-    def step(self, x, position, state: dict, ancestors=None, write=scatter):
-        """One output position: x [B·K, D], the command's or the previous token's embedding -> logits [B·K, V], state.
+    def step(
+        self, x: Tensor, position: Tensor, state: dict, ancestors: Tensor = None, write: Callable = scatter
+    ) -> tuple[Tensor, dict]:
+        """Computes one output position.
 
-        ancestors: [B, K, L], whose past each hypothesis goes on from (see History); None for one hypothesis. write: how
-        the state's memory is written.
+        Args:
+          x: [B·K, D], the embedding of the command token or of the previous token.
+          position: the index of the position.
+          ancestors: [B, K, L], which says whose past each hypothesis continues (see `History`). Default: each example has
+            only one hypothesis.
+          write: the function that writes into the state's memory.
+
+        Returns:
+          The logits [B·K, V] and the new state.
         """
         history = History(position, ancestors, write)
         x, mixer = self.mixer.step(x, state["mixer"], history)

@@ -2,7 +2,9 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import cast
+
+from t2t_mm.corpora.source import ClassSource, Source
 
 INPUT_MODALITIES = ("language", "image", "audio")
 TARGET_KINDS = ("text", "tree", "class")
@@ -10,18 +12,23 @@ TARGET_KINDS = ("text", "tree", "class")
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """One problem: a corpus, the modality nets it passes, its command token and its metrics.
+    """One problem: where its examples come from, which modality nets they pass, its command token and its metrics.
 
-    name: unique in a run; also the label set's name where targets is "class".
-    source: has `examples(split, report) -> list[Example]` and, where targets is "class", `class_names()`.
-    inputs: "language", "image" or "audio". targets: "text", "tree" (linearised) or "class".
-    command: the command token that decoding starts from; problems with one target language may share it.
-    metrics: functions of (answers, examples) -> {name: value}, over a whole set; answers are texts, linearised trees, or
-      for classes scores [classes]. Without one, the share of exact matches is reported.
+    Attributes:
+      name: the name, unique in a run. If the targets are classes, it is also the name of their label set.
+      source: where the examples come from. If the targets are classes, it is a `ClassSource`.
+      inputs: "language", "image" or "audio".
+      targets: "text", "tree" (linearised) or "class".
+      command: the command token from which decoding starts. Problems with the same target language may share it.
+      metrics: functions of (answers, examples) that return {name: value} for a whole set. The answers are texts,
+        linearised trees or, for classes, scores [classes]. Default: the share of exact matches is reported.
+
+    Raises:
+      ValueError: `inputs` or `targets` is none of these.
     """
 
     name: str
-    source: Any
+    source: Source
     inputs: str
     targets: str
     command: str
@@ -32,3 +39,7 @@ class Problem:
             raise ValueError(f"{self.name}: inputs is {self.inputs!r}; choose one of {', '.join(INPUT_MODALITIES)}.")
         if self.targets not in TARGET_KINDS:
             raise ValueError(f"{self.name}: targets is {self.targets!r}; choose one of {', '.join(TARGET_KINDS)}.")
+
+    def class_names(self) -> list[str]:
+        """The names of the classes in the order of their indices, of a problem whose targets are classes."""
+        return cast(ClassSource, self.source).class_names()

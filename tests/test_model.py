@@ -204,6 +204,16 @@ def test_literal_spectrogram_keeps_every_frequency():
     assert grid == (2, BINS) and encoded.shape[1] == padding.shape[1] == 2 * BINS
 
 
+def test_saved_and_loaded_answers_the_same(model, tmp_path):
+    """On both backends; tests/test_keras.py has the rest of what Keras users expect."""
+    rng = np.random.default_rng(0)
+    inputs, padding = some_input("language", rng)
+    batch = {"modality": "language", "inputs": inputs, "padding": padding, "command": "To-German", "targets": ids(rng, 2, 4)}
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(np.asarray(model(batch)), np.asarray(loaded(batch)))
+
+
 def test_ablations_are_pure_removals():
     full = {w.path.split("/", 1)[-1]: tuple(w.shape) for w in tiny().trainable_weights}
     for part, settings in (

@@ -66,10 +66,10 @@ class CocoCaptions:
         places = (os.path.join(self.folder, part, "dataset_coco.json") for part in ("annotations", ""))
         path = next(filter(os.path.isfile, places), os.path.join(self.folder, "annotations", "dataset_coco.json"))
         content = _read_json(path, "Karpathy's split of COCO, dataset_coco.json,")
-        fields = {"cocoid": _ID, "filename": str, "filepath": str, "split": str, "sentences": list}
+        fields: dict[str, type | str] = {"cocoid": _ID, "filename": str, "filepath": str, "split": str, "sentences": list}
         records = [r for r in _records(content, "images", fields, path, report) if r["split"] in _KARPATHY[split]]
         warn_of_count(path, f"images of {split}", len(records), _KARPATHY_IMAGES[split])
-        paths = {}
+        paths: dict[int | str, str] = {}
         for folder in sorted({record["filepath"] for record in records}):
             images = [{"id": r["cocoid"], "file_name": r["filename"]} for r in records if r["filepath"] == folder]
             if _is_plain_name(folder):
@@ -147,8 +147,8 @@ def _records(content: dict, name: str, fields: dict[str, type | str], path: str,
         for field, kind in fields.items():
             if kind is _ID:
                 record[field] = _identity(record.get(field))
-            if record.get(field) is None or (kind is not _ID and not isinstance(record[field], kind)):
-                what = "that is a number or a text" if kind is _ID else f"of type {kind.__name__}"
+            if record.get(field) is None or (isinstance(kind, type) and not isinstance(record[field], kind)):
+                what = f"of type {kind.__name__}" if isinstance(kind, type) else "that is a number or a text"
                 report.skip(f"{path}: {name}[{number}]", f"it has no field `{field}` {what}")
                 break
         else:
@@ -168,7 +168,8 @@ def _image_paths(images: list[dict], folder: str, annotation_path: str, report: 
     if not os.path.isdir(folder):
         raise missing_corpus(folder, f"the images of {annotation_path}", "MS-COCO images (cocodataset.org)", "coco")
     present = set(os.listdir(folder))  # one listing instead of a look at each of 80 thousand files
-    paths, names = {}, {}
+    paths: dict[int | str, str] = {}
+    names: dict[int | str, set[str]] = {}
     for image in images:
         names.setdefault(image["id"], set()).add(image["file_name"])
     for image in images:

@@ -12,6 +12,7 @@ from absl import logging
 
 from t2t_mm.corpora.example import CorpusError, Example, Report
 from t2t_mm.corpora.plain_text import TextError, decode_line, first_line
+from t2t_mm.corpora.source import LineSource, Source
 
 SPLITS = ("train", "dev", "test")
 LONGEST_LINE = 1 << 20  # bytes; no sentence has as many
@@ -75,9 +76,9 @@ def _is_mini(path: str) -> bool:
     return False
 
 
-def stream(source, split: str, report: Report) -> Iterator[Example]:
-    """The examples of a source one after the other; in bounded memory where the source has a `stream` of its own."""
-    if hasattr(source, "stream"):
+def stream(source: Source, split: str, report: Report) -> Iterator[Example]:
+    """The examples of a source one after the other; in bounded memory where it is a `LineSource`."""
+    if isinstance(source, LineSource):
         return source.stream(split, report)
     return iter(source.examples(split, report))
 

@@ -1,9 +1,7 @@
 """What a corpus reader hands on: examples, and a report of the ones it could not use."""
 
 import dataclasses
-import itertools
 import threading
-from collections.abc import Iterator
 
 from absl import logging
 
@@ -35,29 +33,15 @@ class Example:
     origin: str
     references: tuple[str, ...] = ()
 
+    @property
+    def target_text(self) -> str:
+        """The targets of a problem whose targets are texts or trees."""
+        return str(self.targets)
 
-def first(examples, count: int):
-    """The first `count` of a split's examples, whether they are a list or streamed (then for evaluation only)."""
-    return examples[:count] if isinstance(examples, list) else _First(examples, count)
-
-
-class _First:
-    def __init__(self, examples, count: int):
-        self.form, self._examples, self._count = examples.form, examples, count
-
-    def __len__(self) -> int:
-        return min(len(self._examples), self._count)
-
-    def __iter__(self) -> Iterator[Example]:
-        return itertools.islice(self._examples, self._count)
-
-    def check(self, *settings) -> None:
-        self._examples.check(*settings)
-
-    def dataset(self, training: bool, seed: int, shuffle: int):
-        if training:
-            raise ValueError("The first examples of a stream are for evaluation; training takes all of them.")
-        return self._examples.dataset(training, seed, shuffle).take(self._count)
+    @property
+    def target_class(self) -> int:
+        """The targets of a problem whose targets are classes."""
+        return int(self.targets)
 
 
 class Report:

@@ -49,7 +49,7 @@ class ImageFolders:
             return folders
         if tar is None:
             raise missing_corpus(os.path.join(self.folder, "train"), _EXPECTED["train"], _CATALOGUE, "imagenet")
-        names = sorted(_inner_synset(name) for name, _, _ in members(tar, Report(tar)) if _inner_synset(name))
+        names = sorted(synset for name, _, _ in members(tar, Report(tar)) if (synset := _inner_synset(name)))
         if not names:
             raise CorpusError(f"{tar}: holds no <synset>.tar, so it is not the training tar of ILSVRC 2012.")
         return names
@@ -121,7 +121,8 @@ def _class_folders(path: str) -> list[str]:
 
 def _images_in(folder: str, report: Report) -> list[str]:
     """The pictures in a folder and below it, by their endings; how many other files of each ending is reported."""
-    found, others = [], Counter()
+    found: list[str] = []
+    others: Counter[str] = Counter()
     for where, names in walk(folder):
         for name in names:
             if name.lower().endswith(ENDINGS) and not name.startswith("."):

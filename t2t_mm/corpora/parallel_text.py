@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
-from t2t_mm.corpora.corpus_files import SPLITS, check_split, iterate_lines, missing_corpus, read_lines, warn_of_count
+from t2t_mm.corpora.corpus_files import SPLITS, check_split, iterate_lines, missing_corpus, warn_of_count
 from t2t_mm.corpora.example import CorpusError, Example, Report
 
 _ENDINGS = ("", ".gz", ".sgm", ".sgm.gz")
@@ -107,7 +107,7 @@ class ParallelText:
 def _in_pairs(source_path: str, target_path: str, report: Report) -> Iterator[tuple]:
     """The sentences of two files, by their ids where both have some, else by their places; _END for a shorter side."""
     segments = [_segments(path, report) if _is_markup(path) else None for path in (source_path, target_path)]
-    ids = [set(side) - {None} if side else set() for side in segments]
+    ids = [{key for key in side if key is not None} if side else set() for side in segments]
     if not all(ids):
         sides = [
             iter([text for found in side.values() for text in found]) if side is not None else _sentences(path, report)
@@ -124,8 +124,9 @@ def _in_pairs(source_path: str, target_path: str, report: Report) -> Iterator[tu
                 f"{path}: lacks {len(lacking)} segments of {other} (the first: segment {segment!r} of document "
                 f"{document!r}). Is one of the two another test set, or cut off?"
             )
-    for key in segments[0]:
-        yield segments[0][key][0], segments[1][key][0]
+    sources, targets = (side or {} for side in segments)  # both have ids, so neither is None
+    for key, texts in sources.items():
+        yield texts[0], targets[key][0]
 
 
 def _sentences(path: str, report: Report) -> Iterator[str | None]:
@@ -148,24 +149,28 @@ def _segments(path: str, report: Report) -> dict[tuple[str, str] | None, list[st
     Raises:
       CorpusError: a segment is not UTF-8, has no end, or an id comes twice.
     """
-    lines = read_lines(path, report)
-    if None in lines:
-        raise CorpusError(f"{path}:{lines.index(None) + 1}: not UTF-8; segments of a test set cannot be left out.")
-    text, found, document = "\n".join(lines), [], None
+    lines: list[str] = []
+    for number, line in enumerate(iterate_lines(path, report), start=1):
+        if line is None:
+            raise CorpusError(f"{path}:{number}: not UTF-8; segments of a test set cannot be left out.")
+        lines.append(line)
+    found: list[tuple[tuple[str, str] | None, str]] = []
+    text, document = "\n".join(lines), None
     for part in _DOCUMENT_OR_SEGMENT.finditer(text):
         if part["document"] is not None:
             document = _attribute(part["document"], "docid")
         else:
-            key = document, _attribute(part["segment"], "id")
-            found.append((None if None in key else key, " ".join(html.unescape(part["text"]).split())))
+            segment = _attribute(part["segment"], "id")
+            key = None if document is None or segment is None else (document, segment)
+            found.append((key, " ".join(html.unescape(part["text"]).split())))
     begun = len(re.findall(r"<seg\b", text, re.IGNORECASE))
     if begun != len(found):
         raise CorpusError(f"{path}: {begun} segments begin and {len(found)} end; the file is cut off or damaged.")
     if any(key is None for key, _ in found):
         return {None: [text for _, text in found]}
-    segments: dict = {}
+    segments: dict[tuple[str, str] | None, list[str]] = {}
     for key, text in found:
-        if key in segments:
+        if key is not None and key in segments:
             raise CorpusError(
                 f"{path}: segment {key[1]!r} of document {key[0]!r} comes twice. Of several references keep one in the file."
             )

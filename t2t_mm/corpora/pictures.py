@@ -59,10 +59,10 @@ def decode_image(data: bytes, origin: str, size: int | None) -> np.ndarray:
                     f"{origin}: {picture.width} × {picture.height} pixels; at most {LARGEST_PICTURE:,} are unpacked."
                 )
             picture.load()
-            picture = _upright(_to_rgb(picture), picture.info.get("exif", b""))
+            upright = _upright(_to_rgb(picture), picture.info.get("exif", b""))
             if size is None:
-                return np.asarray(picture)
-            return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR), np.float32)
+                return np.asarray(upright)
+            return np.asarray(upright.resize((size, size), Image.Resampling.BILINEAR), np.float32)
     except UnidentifiedImageError as error:
         raise MediaError(f"{origin}: not a readable picture: {_what_else(data)}.") from error
     except _PILLOW_ERRORS as error:
@@ -79,7 +79,7 @@ def _upright(picture: Image.Image, exif: bytes) -> Image.Image:
     tags = Image.Exif()
     try:
         tags.load(exif)
-        turn = _TURNS.get(tags.get(_ORIENTATION))
+        turn = _TURNS.get(tags.get(_ORIENTATION, 1))
     except _PILLOW_ERRORS:  # the picture is whole, and as it is what a damaged tag leaves of it
         return picture
     return picture if turn is None else picture.transpose(turn)

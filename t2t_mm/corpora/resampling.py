@@ -14,7 +14,7 @@ def resampler(new_rate: int) -> Callable[[tf.Tensor, int], tf.Tensor]:
     return tf.function(functools.partial(resample, new_rate=new_rate), input_signature=signature, autograph=False)
 
 
-def resample(samples, rate, new_rate: int, zeros: int = 24) -> tf.Tensor:
+def resample(samples: tf.Tensor, rate: int | tf.Tensor, new_rate: int, zeros: int = 24) -> tf.Tensor:
     """Resampling with a Kaiser-windowed sinc (Smith 2002, "Digital Audio Resampling").
 
     Output n lies at n·down/up of the old samples; the outputs of one phase, n mod up, share their weights. The sum runs

@@ -180,8 +180,8 @@ def _residuals(blocks: list[_Block], data: bytes, digits: str) -> list[np.ndarra
         position, step = int(at[block]), int(low[block]) + 1
         for code in range(first[block] + reached, first[block] + sizes[block]):
             begins[code] = position
-            ones[code] = one = digits.find("1", position)
-            position = one + step
+            ones[code] = found_at = digits.find("1", position)
+            position = found_at + step
     widths = np.repeat(low, sizes)
     fraction = (_window(windows, ones + 1) >> np.uint64(32)).astype(np.int64) >> (32 - widths)
     values = ((ones - begins) << widths) | fraction

@@ -81,7 +81,7 @@ def _header(data: bytes, origin: str) -> tuple[dict[str, str], int]:
     if data[:8] != b"NIST_1A\n" or not lines[1].strip().isdigit() or int(lines[1]) > _LARGEST_HEADER:
         raise MediaError(f"{origin}: no SPHERE header (first bytes {data[:16]!r}).")
     size = int(lines[1])
-    fields = {}
+    fields: dict[str, str] = {}
     for line in data[:size].decode("latin-1").split("\n")[2:]:
         if line.strip() == "end_head":
             return fields, size

@@ -7,6 +7,7 @@ import os
 import re
 import tarfile
 from collections.abc import Iterator
+from typing import Any, BinaryIO, cast
 
 from t2t_mm.corpora.example import CorpusError, MediaError, Report
 
@@ -39,7 +40,9 @@ def state_of(path: str) -> tuple[int, int] | None:
 
 
 def _read_member(path: str) -> bytes:
-    archive, offset, size = _MEMBER.fullmatch(path).groups()
+    member = _MEMBER.fullmatch(path)
+    assert member is not None  # the caller has looked
+    archive, offset, size = member.groups()
     with open(archive, "rb") as file:
         file.seek(int(offset))
         data = file.read(int(size))
@@ -82,7 +85,7 @@ def nested_members(path: str, report: Report) -> Iterator[tuple[str, str, int, i
 def _walk(file, origin: str, begin: int, end: int, report: Report) -> Iterator[tuple[str, int, int]]:
     """(name, offset, size) of the files of the tar that lies from `begin` to `end` of an open file."""
     try:
-        with tarfile.open(fileobj=_Window(file, begin, end), mode="r:") as archive:
+        with tarfile.open(fileobj=cast(BinaryIO, _Window(file, begin, end)), mode="r:") as archive:
             for member in archive:
                 where = f"{origin}:{member.name}"
                 offset = begin + member.offset_data
@@ -94,7 +97,7 @@ def _walk(file, origin: str, begin: int, end: int, report: Report) -> Iterator[t
                     raise CorpusError(f"{where}: the archive is cut off within this member. Fetch it again.")
                 else:
                     yield member.name, offset, member.size
-                archive.members = []  # tarfile keeps every header it has seen
+                cast(Any, archive).members = []  # tarfile keeps every header it has seen
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
         raise CorpusError(f"{origin}: not a readable tar: {error}. Fetch it again.") from error
 

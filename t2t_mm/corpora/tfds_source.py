@@ -7,6 +7,7 @@ import tensorflow_datasets as tfds
 
 from t2t_mm.corpora.corpus_files import MissingCorpus, check_split
 from t2t_mm.corpora.example import CorpusError, Example, Report
+from t2t_mm.corpora.split import Streamed
 
 _SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 _SHUFFLED_MEDIA = 256  # pictures or sounds in the shuffle buffer
@@ -73,8 +74,8 @@ def _feature(builder: tfds.core.DatasetBuilder, path: str):
     return found
 
 
-class TFDSExamples:
-    """The examples of a split; pictures are encoded still, sounds are samples. See `PreparedExamples`."""
+class TFDSExamples(Streamed):
+    """The examples of a split; pictures are encoded still, sounds are samples."""
 
     form = "encoded"
 

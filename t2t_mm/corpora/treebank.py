@@ -43,6 +43,18 @@ class Tree:
         """Whether this is a part-of-speech tag over its word."""
         return len(self.children) == 1 and isinstance(self.children[0], str)
 
+    @property
+    def word(self) -> str:
+        """The word under a part-of-speech tag."""
+        word = self.children[0]
+        assert isinstance(word, str), self.label
+        return word
+
+    @property
+    def parts(self) -> tuple["Tree", ...]:
+        """The children of a constituent."""
+        return tuple(child for child in self.children if isinstance(child, Tree))
+
     def walk(self) -> Iterator[tuple[str, "Tree"]]:
         """Depth first: ("open", constituent), then what is inside it, then ("close", constituent); ("leaf", tag)."""
         pending = [("visit", self)]
@@ -55,7 +67,7 @@ class Tree:
             else:
                 yield "open", node
                 pending.append(("close", node))
-                pending.extend(("visit", child) for child in reversed(node.children))
+                pending.extend(("visit", child) for child in reversed(node.parts))
 
     def leaves(self) -> list["Tree"]:
         """The part-of-speech tags with their words, left to right."""
@@ -63,10 +75,10 @@ class Tree:
 
     def words(self) -> list[str]:
         """The words, left to right."""
-        return [leaf.children[0] for leaf in self.leaves()]
+        return [leaf.word for leaf in self.leaves()]
 
     def _key(self) -> tuple[tuple[str, str, str], ...]:
-        return tuple((step, node.label, node.children[0] if step == "leaf" else "") for step, node in self.walk())
+        return tuple((step, node.label, node.word if step == "leaf" else "") for step, node in self.walk())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Tree) and self._key() == other._key()
@@ -202,7 +214,7 @@ def clean(tree: Tree) -> Tree | None:
         return None
     root = open_children[0][0]
     while root.label in _ROOTS and len(root.children) == 1 and not root.is_leaf:
-        root = root.children[0]
+        root = root.parts[0]
     return Tree(_ROOT if root.label in _ROOTS else root.label, root.children)
 
 
@@ -291,14 +303,15 @@ def to_brackets(tree: Tree) -> str:
 
 def to_indented(tree: Tree) -> str:
     """The tree for reading: a line for each constituent and each tag beside one; constituents of tags on one line."""
-    lines, depth, flat = [], 0, False
+    lines: list[str] = []
+    depth, flat = 0, False
     for step, node in tree.walk():
         if step == "close":
             lines[-1] += ")"
             depth, flat = depth - 1, False
         elif step == "open":
             lines.append("  " * depth + f"({node.label}")
-            depth, flat = depth + 1, all(child.is_leaf for child in node.children)
+            depth, flat = depth + 1, all(child.is_leaf for child in node.parts)
         elif flat:
             lines[-1] += f" {_leaf_brackets(node)}"
         else:
@@ -307,7 +320,7 @@ def to_indented(tree: Tree) -> str:
 
 
 def _leaf_brackets(leaf: Tree) -> str:
-    return f"({leaf.label} {leaf.children[0].replace('(', '-LRB-').replace(')', '-RRB-')})"
+    return f"({leaf.label} {leaf.word.replace('(', '-LRB-').replace(')', '-RRB-')})"
 
 
 class Treebank:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from t2t_mm.corpora.example import Example
+from t2t_mm.corpora.source import Examples
 from t2t_mm.problem import Problem
 
 _PUNCTUATION = {",", ":", "``", "''", "."}
 
 
-def baseline(problem: Problem, train: Sequence[Example], examples: Sequence[Example]) -> tuple[list, str]:
+def baseline(problem: Problem, train: Sequence[Example] | Examples, examples: Sequence[Example] | Examples) -> tuple[list, str]:
     """Returns the trivial answer to each example, and a description of it.
 
     Classes are ranked by their frequency in the training set. The parse tree of a text is right-branching. If input and
@@ -19,8 +20,8 @@ def baseline(problem: Problem, train: Sequence[Example], examples: Sequence[Exam
     set.
     """
     if problem.targets == "class":
-        classes = 1 + max(example.targets for example in [*train, *examples])
-        scores = np.bincount([example.targets for example in train], minlength=classes).astype(float)
+        classes = 1 + max(example.target_class for example in [*train, *examples])
+        scores = np.bincount([example.target_class for example in train], minlength=classes).astype(float)
         return [scores] * len(examples), "majority class"
     if problem.targets == "tree" and problem.inputs == "language":
         tags = _frequent_tags(train)
@@ -31,11 +32,11 @@ def baseline(problem: Problem, train: Sequence[Example], examples: Sequence[Exam
     return [answer] * len(examples), "most frequent target"
 
 
-def _frequent_tags(train: Sequence[Example]) -> dict[str, str]:
+def _frequent_tags(train: Sequence[Example] | Examples) -> dict[str, str]:
     """Returns word -> its most frequent tag. A word that is not in the training set is tagged as a noun."""
     counts: dict[str, Counter] = defaultdict(Counter)
     for example in train:
-        tags = [symbol for symbol in example.targets.split() if symbol[0] not in "()"]
+        tags = [symbol for symbol in example.target_text.split() if symbol[0] not in "()"]
         for word, tag in zip(example.inputs.split(), tags):
             counts[word][tag] += 1
     return defaultdict(lambda: "NN", {word: found.most_common(1)[0][0] for word, found in counts.items()})

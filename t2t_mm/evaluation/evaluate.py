@@ -9,30 +9,24 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from t2t_mm.corpora.example import CorpusError, Report
+from t2t_mm.corpora.example import CorpusError, Example, Report
+from t2t_mm.corpora.source import Examples
 from t2t_mm.evaluation import answers as answers_files
 from t2t_mm.evaluation.baselines import baseline
 from t2t_mm.experiment import Experiment
-from t2t_mm.inference.predictor import Predictor, predict
+from t2t_mm.inference.predictor import Answer, Predictor, predict
+from t2t_mm.inference.search import Decoding
 from t2t_mm.input.pipeline import batches_of, load_examples, make_batches
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.losses import cross_entropy, forward, token_weights
+from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 from t2t_mm.run import progress
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import load_trained
 
 # Evaluation leaves nothing out for its length; these only bound the largest bucket.
-_LONGEST = {"max_length": 4096, "max_frames": 65536}
-
-
-@dataclasses.dataclass(frozen=True)
-class Decoding:
-    """beam_size: 1 is greedy search. alpha: strength of the length penalty. max_length: tokens of an answer."""
-
-    beam_size: int = 1
-    alpha: float = 0.6
-    max_length: int = 128
+_LONGEST_TEXT, _LONGEST_SOUND = 4096, 65536  # tokens, frames
 
 
 def evaluate(
@@ -140,13 +134,18 @@ class Evaluator:
     """
 
     def __init__(
-        self, experiment: Experiment, network, description: dict, decoding: Decoding | None, max_bad_examples: int = 100
+        self,
+        experiment: Experiment,
+        network: MultiModel,
+        description: dict,
+        decoding: Decoding | None,
+        max_bad_examples: int = 100,
     ):
         self._audio, self._description, self._max_bad = experiment.audio, description, max_bad_examples
         self._tokenizer, self._decodes = Tokenizer(experiment.vocabulary), decoding is not None
         self._predictor = Predictor(network, self._tokenizer, **dataclasses.asdict(decoding or Decoding()))
         self._teacher_forced = TeacherForced(network)
-        self._settings = dataclasses.replace(experiment.batches, **_LONGEST)
+        self._settings = dataclasses.replace(experiment.batches, max_length=_LONGEST_TEXT, max_frames=_LONGEST_SOUND)
 
     def __call__(self, problem: Problem, split: str, samples: int = 3) -> Evaluated:
         """Raises as `evaluate` does."""
@@ -162,7 +161,7 @@ class Evaluator:
             answered = [(answer, example) for answer, example in zip(answers, examples) if answer is not None]
             figures |= score(problem, [answer for answer, _ in answered], [example for _, example in answered])
             class_names = self._description["class_names"].get(problem.name)
-            shown = [sample_of(problem, *pair, class_names) for pair in answered[:samples]]
+            shown = [sample_of(*pair, class_names) for pair in answered[:samples]]
             nats = dict(zip(measured.index.tolist(), (measured.nats / measured.tokens).tolist()))
             reasons = report.left_out | report.skipped
             lines = answers_files.lines(problem, split, answers, examples, class_names, reasons, nats)
@@ -196,7 +195,7 @@ def evaluate_baselines(experiment: Experiment, split: str = "dev", names: Sequen
     return results
 
 
-def score(problem: Problem, predictions, examples) -> dict:
+def score(problem: Problem, predictions: Sequence, examples: Sequence[Example] | Examples) -> dict:
     """All metrics of a problem over decoded answers; without any, none."""
     return answers_files.score(problem.metrics, predictions, examples)
 
@@ -204,7 +203,7 @@ def score(problem: Problem, predictions, examples) -> dict:
 class TeacherForced:
     """Figures that need no decoding: the model sees the right previous tokens."""
 
-    def __init__(self, network):
+    def __init__(self, network: MultiModel):
         self._network = network
         self._functions: dict = {}
 
@@ -214,14 +213,15 @@ class TeacherForced:
 
     def measure(self, problem: Problem, data: Iterable[dict]) -> Measured:
         """Every example of the set, in the order of its index."""
-        command, experts = tf.constant(self._network.command_id(problem.command)), {}
+        command = tf.constant(self._network.command_id(problem.command))
+        experts: dict[str, np.ndarray] = {}
         rows = [np.zeros([0, 5])]
         for batch in data:
             counted, importance = self._function(problem)(batch, command)
             index = batch["index"].numpy()
             rows.append(np.column_stack([index, *(part.numpy() for part in counted)])[index >= 0])
             for name, vector in importance.items():
-                experts[name] = experts.get(name, 0.0) + vector.numpy().astype(float)
+                experts[name] = experts.get(name, np.zeros(())) + vector.numpy().astype(float)
         table = np.concatenate(rows).astype(float)
         index, nats, right, right5, tokens = table[np.argsort(table[:, 0])].T
         return Measured(index.astype(int), nats, right, right5, tokens, experts)
@@ -250,13 +250,13 @@ class TeacherForced:
 
 
 def _check_classes(problem: Problem, description: dict) -> None:
-    if problem.targets == "class" and problem.source.class_names() != description["class_names"].get(problem.name):
+    if problem.targets == "class" and problem.class_names() != description["class_names"].get(problem.name):
         raise RunError(f"{problem.name}: the corpus's classes are not those the model was trained on.")
 
 
-def sample_of(problem: Problem, answer, example, class_names) -> dict:
+def sample_of(answer: Answer, example: Example, class_names: list[str] | None) -> dict:
     """An example and its answer, as text."""
-    target = example.targets
-    if problem.targets == "class":
-        answer, target = class_names[int(np.argmax(answer))], class_names[target]
-    return {"input": example.inputs, "target": target, "output": answer}
+    if class_names is None:
+        return {"input": example.inputs, "target": example.targets, "output": answer}
+    best = int(np.argmax(answer))
+    return {"input": example.inputs, "target": class_names[example.target_class], "output": class_names[best]}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from absl import logging
 
-from t2t_mm.corpora.example import Report, first
+from t2t_mm.corpora.example import Report
 from t2t_mm.evaluation.evaluate import TeacherForced, sample_of, score, to_tensorboard
 from t2t_mm.experiment import Experiment
 from t2t_mm.inference.predictor import Answer, Predictor
@@ -87,12 +87,12 @@ class DevSet:
         for problem in experiment.problems:
             report = self._reports[problem.name] = Report(problem.name, max_bad_examples)
             found = load_examples(problem, "dev", report)
-            kept = first(found, examples)
+            kept = found.first(examples)
             self._examples[problem.name] = list(kept)
             logging.info("%s: evaluated on the first %d of %d dev examples", problem.name, len(kept), len(found))
             batches = [
                 make_batches(problem, part, tokenizer, experiment.audio, experiment.batches, report, training=False)
-                for part in (kept, first(kept, samples))
+                for part in (kept, kept.first(samples))
                 if len(part)
             ]
             self._batches[problem.name], self._shown[problem.name] = batches[0], batches[1:]
@@ -147,10 +147,10 @@ class DevSet:
         return found
 
     def _samples_of(self, problem: Problem, decoded: dict[int, Answer]) -> list[dict]:
-        class_names = problem.source.class_names() if problem.targets == "class" else None
+        class_names = problem.class_names() if problem.targets == "class" else None
         examples = self._examples[problem.name]
         shown = [index for index in sorted(decoded) if index < self._samples]
-        return [sample_of(problem, decoded[index], examples[index], class_names) for index in shown]
+        return [sample_of(decoded[index], examples[index], class_names) for index in shown]
 
 
 def report(found: dict, model_dir: str) -> None:

@@ -11,25 +11,17 @@ from t2t_mm.export import limits, reading
 from t2t_mm.export.limits import held, require
 from t2t_mm.export.sharing import Group, Member
 from t2t_mm.export.trees import bracketed
-from t2t_mm.inference.search import beam_search, weights_read_once
+from t2t_mm.inference.search import Decoding, beam_search, weights_read_once
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
 from t2t_mm.input.tokenizer import END_ID, PADDING_ID, Tokenizer
+from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 
 _STRINGS, _NUMBERS = tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32)
 _CLASSES = 5  # named for each picture, at most
 # Where a tf.train.Example has what is to be classified.
 EXAMPLE_FEATURES = {"image": "image/encoded", "audio": "audio/encoded", "language": "text"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Decoding:
-    """beam_size: 1 is greedy search. alpha: strength of the length penalty. max_length: tokens of an answer."""
-
-    beam_size: int = 1
-    alpha: float = 0.6
-    max_length: int = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +66,7 @@ class Answers(tf.Module):
 
     def __init__(
         self,
-        network,
+        network: MultiModel,
         tokenizer: Tokenizer,
         problems: Sequence[Problem],
         class_names: dict[str, list[str]],
@@ -353,7 +345,7 @@ class Answers(tf.Module):
     def _encoded(self, modality: str, inputs, rows):  # -> encoded [b, S, D], padding [b, S], grid [2]
         if modality == "language":
             inputs = limits.short_texts(inputs, rows, self._batches.max_length)
-            features = reading.read_texts(inputs, rows, self.sentencepiece, self._batches.max_length)
+            features: tuple = reading.read_texts(inputs, rows, self.sentencepiece, self._batches.max_length)
         elif modality == "image":
             features = (reading.read_pictures(inputs, rows, self._batches.image_size),)
         else:

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def substring(strings: tf.Tensor, position, length) -> tf.Tensor:
+def substring(strings: tf.Tensor, position: int | tf.Tensor, length: int | tf.Tensor) -> tf.Tensor:
     """`strings[position:position + length]` byte by byte, as much of it as there is. `strings`: any shape."""
     begin = tf.minimum(tf.cast(position, tf.int64), tf.cast(tf.strings.length(strings), tf.int64))
     return tf.strings.substr(strings, begin, tf.fill(tf.shape(begin), tf.cast(length, tf.int64)))
@@ -14,7 +14,9 @@ def starts_with(strings: tf.Tensor, prefix: bytes) -> tf.Tensor:
     return substring(strings, 0, len(prefix)) == prefix
 
 
-def number(data: tf.Tensor, position, size: int, big, dtype=tf.int32) -> tf.Tensor:
+def number(
+    data: tf.Tensor, position: int | tf.Tensor, size: int, big: bool | tf.Tensor, dtype: tf.DType = tf.int32
+) -> tf.Tensor:
     """The unsigned number of `size` bytes at `position` of one string, 0 where it is too short.
 
     big: Whether the highest byte comes first, a bool or a boolean tensor. What `dtype` cannot hold is its largest value.

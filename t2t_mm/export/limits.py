@@ -4,6 +4,7 @@ An assertion of TensorFlow's holds back only what waits for it: `held` makes the
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -21,13 +22,13 @@ _MOST_SEGMENTS = 4096  # of a JPEG before its size
 _SHOWN_BYTES = 40  # of a client's own text in an error
 
 
-def held(tensors, *checks):
+def held(tensors: Any, *checks: tf.Operation | None) -> Any:
     """`tensors`, which come only after all `checks`, operations of `require`, have passed."""
     with tf.control_dependencies([check for check in checks if check is not None]):
         return tf.nest.map_structure(tf.identity, tensors)
 
 
-def require(valid: tf.Tensor, rows: tf.Tensor, what: str, message):
+def require(valid: tf.Tensor, rows: tf.Tensor, what: str, message: str | tf.Tensor) -> tf.Operation:
     """INVALID_ARGUMENT `what[row]: message` for the first row that is not valid -> the assertion, for `held`.
 
     Args:
@@ -39,7 +40,7 @@ def require(valid: tf.Tensor, rows: tf.Tensor, what: str, message):
     return tf.debugging.Assert(tf.reduce_all(valid), [text[tf.argmin(tf.cast(valid, tf.int32))]])
 
 
-def require_rows(count: tf.Tensor, what: str):
+def require_rows(count: tf.Tensor, what: str) -> tf.Operation:
     """Refuses a request of more than MOST_ROWS inputs, and one of none."""
     number = tf.strings.as_string(count)
     message = tf.strings.join([what, ": ", number, f" in one request; 1 to {MOST_ROWS} are taken"])
@@ -95,7 +96,7 @@ def short_sounds(
     return held(inputs, require_short(resampled, rows, audio, max_frames))
 
 
-def require_short(samples: tf.Tensor, rows: tf.Tensor, audio: AudioFeatures, max_frames: int):
+def require_short(samples: tf.Tensor, rows: tf.Tensor, audio: AudioFeatures, max_frames: int) -> tf.Operation:
     """samples: [B] int64, each sound's at the model's rate."""
     most = max_frames if audio.bins == 1 else audio.frame + audio.hop * max_frames - 1
     seconds = tf.strings.as_string(tf.cast(samples, tf.float32) / audio.sample_rate, precision=2)

@@ -4,6 +4,7 @@ Every function names the row it refuses; an error in one row fails its whole bat
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -30,7 +31,7 @@ def modality(inputs: tf.Tensor) -> tf.Tensor:
     return tf.where(picture, 1, tf.where(sound, 2, 0))
 
 
-def read_texts(inputs: tf.Tensor, rows: tf.Tensor, tokenizer, max_length: int) -> tuple[tf.Tensor, tf.Tensor]:
+def read_texts(inputs: tf.Tensor, rows: tf.Tensor, tokenizer: Any, max_length: int) -> tuple[tf.Tensor, tf.Tensor]:
     """[B] UTF-8 -> ids [B, S], padding [B, S]; empty texts and those longer than `max_length` tokens are refused.
 
     Args:
@@ -40,8 +41,8 @@ def read_texts(inputs: tf.Tensor, rows: tf.Tensor, tokenizer, max_length: int) -
     message = "neither a picture nor a sound that is read, nor text in UTF-8"
     ids = tokenizer.tokenize(held(inputs, require(kept == inputs, rows, "inputs", message)))
     lengths = ids.row_lengths()
-    message = ["a text of ", tf.strings.as_string(lengths), f" tokens; at most {max_length} are read"]
-    short = require(lengths <= max_length, rows, "inputs", tf.strings.join(message))
+    too_long = ["a text of ", tf.strings.as_string(lengths), f" tokens; at most {max_length} are read"]
+    short = require(lengths <= max_length, rows, "inputs", tf.strings.join(too_long))
     blank = tf.strings.regex_full_match(inputs, r"[\s\pZ\pC]*")  # spaces of all kinds, and what prints nothing
     said = tf.logical_and(lengths > 1, tf.logical_not(blank))
     ids = held(ids, short, require(said, rows, "inputs", "an empty text"))

@@ -14,8 +14,9 @@ from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 
 from t2t_mm.experiment import Experiment
 from t2t_mm.export import names, operations, warmup
-from t2t_mm.export.answers import Answers, Decoding
+from t2t_mm.export.answers import Answers
 from t2t_mm.export.sharing import Group, share
+from t2t_mm.inference.search import Decoding
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem

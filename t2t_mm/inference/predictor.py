@@ -6,11 +6,13 @@ import numpy as np
 import tensorflow as tf
 
 from t2t_mm.corpora.example import Example, Report
+from t2t_mm.corpora.source import Examples
 from t2t_mm.inference.search import beam_search, sample, weights_read_once
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
 from t2t_mm.input.pipeline import batches_of, make_batches
 from t2t_mm.input.tokenizer import Tokenizer, text_to_tree
+from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 
 Answer = str | np.ndarray
@@ -27,7 +29,7 @@ class Predictor:
 
     def __init__(
         self,
-        network,
+        network: MultiModel,
         tokenizer: Tokenizer,
         beam_size: int = 1,
         alpha: float = 0.6,
@@ -47,8 +49,8 @@ class Predictor:
         result = self._function(problem, inputs)(inputs, padding, command).numpy()
         if problem.targets == "class":
             return list(result)
-        texts = [self._tokenizer.detokenize(ids) for ids in result]
-        return [text_to_tree(text) for text in texts] if problem.targets == "tree" else texts
+        texts = (self._tokenizer.detokenize(ids) for ids in result)
+        return [text_to_tree(text) if problem.targets == "tree" else text for text in texts]
 
     def _function(self, problem: Problem, inputs):
         """The decoding function, traced once for all sizes and lengths; problems of the same modalities share it."""
@@ -82,7 +84,7 @@ class Predictor:
 def predict(
     predictor: Predictor,
     problem: Problem,
-    examples: Sequence[Example],
+    examples: Sequence[Example] | Examples,
     tokenizer: Tokenizer,
     audio: AudioFeatures,
     batches: BatchSettings,

@@ -1,34 +1,46 @@
 """Greedy search, beam search and sampling over the decoder's step-by-step state (paper, 2.4)."""
 
+import dataclasses
+
 import keras
 import tensorflow as tf
 
 from t2t_mm.input.tokenizer import END_ID, PADDING_ID
+from t2t_mm.model import MultiModel
 
 _IMPOSSIBLE = -1e9
 _ROOM = 32  # positions by which the attention's memory grows: short answers never pay for the length limit
 
 
-def length_penalty(length, alpha: float):
+@dataclasses.dataclass(frozen=True)
+class Decoding:
+    """beam_size: 1 is greedy search. alpha: strength of the length penalty. max_length: tokens of an answer."""
+
+    beam_size: int = 1
+    alpha: float = 0.6
+    max_length: int = 128
+
+
+def length_penalty(length: int | tf.Tensor, alpha: float) -> tf.Tensor:
     """`((5 + length) / 6)^α`: what a hypothesis' log-probability is divided by (Wu et al. 2016, eq. 14)."""
     return ((5.0 + tf.cast(length, tf.float32)) / 6.0) ** alpha
 
 
-def weights_read_once(model) -> keras.StatelessScope:
+def weights_read_once(model: MultiModel) -> keras.StatelessScope:
     """Within it, a graph reads every weight at its beginning, not at every step of a loop."""
     return keras.StatelessScope([(variable, tf.convert_to_tensor(variable.value)) for variable in model.variables])
 
 
 def beam_search(
-    model,
-    encoded,
-    source_padding,
-    command,
+    model: MultiModel,
+    encoded: tf.Tensor,
+    source_padding: tf.Tensor,
+    command: str | int | tf.Tensor,
     max_length: int,
     beam_size: int = 1,
     alpha: float = 0.6,
     never_end: bool = False,
-):
+) -> tuple[tf.Tensor, tf.Tensor]:
     """The best output of each example among `beam_size` hypotheses; beam_size=1 is greedy search.
 
     All hypotheses of all examples advance together, and the search stops when every one has ended. An ended
@@ -63,16 +75,16 @@ def beam_search(
 
 
 def sample(
-    model,
-    encoded,
-    source_padding,
-    command,
+    model: MultiModel,
+    encoded: tf.Tensor,
+    source_padding: tf.Tensor,
+    command: str | int | tf.Tensor,
     max_length: int,
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
     seed: int = 0,
-):
+) -> tuple[tf.Tensor, tf.Tensor]:
     """One output of each example, drawn token by token.
 
     Args:
@@ -101,7 +113,7 @@ def sample(
     return ids[:, 0], scores[:, 0]
 
 
-def keep_likely(logits, top_k: int, top_p: float):
+def keep_likely(logits: tf.Tensor, top_k: int, top_p: float) -> tf.Tensor:
     """logits [B, V] with all but the likeliest tokens made impossible (see `sample`); at least one is kept."""
     symbols = logits.shape[-1]
     if not 0 < top_k < symbols and top_p == 1:

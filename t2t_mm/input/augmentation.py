@@ -91,7 +91,7 @@ class SpecAugment:
         if not 0 <= self.time_share <= 1:
             raise ValueError(f"SpecAugment: time_share is {self.time_share}; it must lie between 0 and 1.")
 
-    def __call__(self, spectrogram, seed):
+    def __call__(self, spectrogram: "tf.Tensor", seed: "tf.Tensor") -> "tf.Tensor":
         """spectrogram [time, bins], seed [2] -> the same with zeros, which is each frequency's mean, under the masks.
 
         A waveform (bins 1) has masks of time alone.

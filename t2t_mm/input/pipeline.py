@@ -1,5 +1,6 @@
 """tf.data pipelines: examples to batches, bucketed by length under a budget of positions."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -7,6 +8,8 @@ import tensorflow as tf
 
 from t2t_mm.corpora import pictures, sounds
 from t2t_mm.corpora.example import CorpusError, Example, MediaError, Report
+from t2t_mm.corpora.source import Examples
+from t2t_mm.corpora.split import InMemory, examples_of
 from t2t_mm.input.augmentation import RandomCrop, SpecAugment
 from t2t_mm.input.buckets import BatchSettings, bucket_shapes
 from t2t_mm.input.features import AudioFeatures, standardise_image
@@ -14,17 +17,17 @@ from t2t_mm.input.tokenizer import Tokenizer, tree_to_text
 from t2t_mm.problem import Problem
 
 
-def load_examples(problem: Problem, split: str, report: Report) -> list[Example]:
+def load_examples(problem: Problem, split: str, report: Report) -> Examples:
     """The split's examples; CorpusError when there is none."""
-    examples = problem.source.examples(split, report)
-    if not examples:
+    examples = examples_of(problem.source.examples(split, report))
+    if not len(examples):
         raise CorpusError(f"{problem.name}: the {split} split holds no usable example.")
     return examples
 
 
 def make_batches(
     problem: Problem,
-    examples: Sequence[Example],
+    examples: Sequence[Example] | Examples,
     tokenizer: Tokenizer,
     audio: AudioFeatures,
     settings: BatchSettings,
@@ -35,8 +38,6 @@ def make_batches(
 ) -> tf.data.Dataset:
     """Batches of one problem: endless and shuffled by `seed` in training, else each example once, in any bucket.
 
-    `examples` is a list of them, or streams them: then it has `form`, `check` and `dataset` as `PreparedExamples` has.
-
     Every batch size is a multiple of `replicas` in training. A batch is a dict: "inputs" ([B, S] ids, [B, H, W, 3] or
     [B, time, bins]), "input_padding" ([B, S]; [B, 0] for pictures), "targets" ([B, T] ids or [B] classes),
     "target_padding" ([B, T]; [B, 0] for classes), "index" [B], the position in `examples`.
@@ -46,7 +47,12 @@ def make_batches(
         report.leave_out(origin.decode(), reason.decode())
         return np.bool_(False)
 
-    form = getattr(examples, "form", "files")
+    examples = examples_of(examples)
+    form = examples.form
+    if form != "files":  # nothing of a corpus itself depends on the settings of a run
+        examples.check(tokenizer.fingerprint, settings.image_size, audio.sample_rate)
+    elif problem.targets == "tree":
+        examples = InMemory(dataclasses.replace(one, targets=tree_to_text(str(one.targets))) for one in examples)
     crop = settings.crop if training and problem.inputs == "image" and problem.targets == "class" else None
     masks = settings.masks if training and problem.inputs == "audio" else None
     decode = _decoder(problem, form, audio, settings.image_size, crop, masks, report)
@@ -75,13 +81,7 @@ def make_batches(
             lambda: usable,
         )
 
-    if form == "files":
-        data = _in_memory(problem, examples)
-        if training:
-            data = data.shuffle(min(len(examples), settings.shuffle), seed=seed).repeat()
-    else:
-        examples.check(tokenizer.fingerprint, settings.image_size, audio.sample_rate)
-        data = examples.dataset(training, seed, settings.shuffle)
+    data = examples.dataset(training, seed, settings.shuffle)
     if crop or masks:  # the place in the stream, part of every checkpoint, says which epoch and which example
         data = data.enumerate().map(lambda place, element: {**element, "seed": tf.stack([np.int64(seed), place])})
     data = data.map(encode, num_parallel_calls=2, deterministic=True).filter(fits).map(lambda element, *_: element)
@@ -94,18 +94,6 @@ def make_batches(
     # The decoders carry no state but the report, so an iterator may be saved and restored around them.
     options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
     return data.with_options(options)
-
-
-def _in_memory(problem: Problem, examples: Sequence[Example]) -> tf.data.Dataset:
-    """{"inputs", "targets", "index", "origin"} of a list; pictures and sounds are paths still."""
-    targets = [tree_to_text(e.targets) if problem.targets == "tree" else e.targets for e in examples]
-    texts = {
-        "inputs": np.array([example.inputs.encode() for example in examples], object),
-        "origin": np.array([example.origin.encode() for example in examples], object),
-    }
-    return tf.data.Dataset.from_tensor_slices(
-        {**texts, "targets": _target_array(targets), "index": np.arange(len(examples))}
-    )
 
 
 def _decoder(
@@ -170,7 +158,7 @@ def batches_of(data: tf.data.Dataset, report: Report) -> Iterator[dict]:
         yield batch
 
 
-def next_batch(iterator, report: Report):
+def next_batch(iterator: Iterator[dict], report: Report) -> dict | None:
     """The iterator's next batch, None at its end; the reader's own error where TensorFlow wrapped it in one of its
     kernels'."""
     try:
@@ -183,12 +171,6 @@ def next_batch(iterator, report: Report):
         if report.failure is None:
             raise
         raise report.failure from error
-
-
-def _target_array(targets):
-    if isinstance(targets[0], str):
-        return np.array([target.encode() for target in targets], object)
-    return np.array(targets, np.int32)
 
 
 def _bucketed(data, problem, settings, training, replicas):
@@ -245,11 +227,12 @@ def _with_padding(problem):
     """
 
     def add(batch):
-        x, y, length = batch["inputs"], batch["targets"], batch.pop("length")
+        x, y, length = batch["inputs"], batch["targets"], batch["length"]
         nothing = tf.zeros([tf.shape(x)[0], 0], tf.bool)
         x_padding = nothing if problem.inputs == "image" else tf.logical_not(tf.sequence_mask(length, tf.shape(x)[1]))
         return {
-            **batch, "input_padding": x_padding, "target_padding": nothing if problem.targets == "class" else y == 0
+            "inputs": x, "targets": y, "index": batch["index"], "input_padding": x_padding,
+            "target_padding": nothing if problem.targets == "class" else y == 0,
         }  # fmt: skip
 
     return add

@@ -6,6 +6,7 @@ is not done again; it fits as long as its files are the same, and what could not
 are done, the shards get their final names and the folder loses its `.incomplete`.
 """
 
+import collections
 import concurrent.futures
 import dataclasses
 import functools
@@ -17,6 +18,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -26,6 +28,7 @@ import tqdm
 from t2t_mm.corpora import pictures, sounds
 from t2t_mm.corpora.corpus_files import SPLITS, MissingCorpus, stream
 from t2t_mm.corpora.example import CorpusError, Example, MediaError, Report
+from t2t_mm.corpora.source import LineSource
 from t2t_mm.corpora.tars import state_of
 from t2t_mm.input import records
 from t2t_mm.input.tokenizer import END_ID, Tokenizer, tree_to_text
@@ -54,7 +57,7 @@ class Plan:
     shard_examples: int | None
 
     def features(self) -> tfds.features.FeaturesDict:
-        return records.features(self.inputs, self.targets, self.image_size, self.class_names)
+        return records.features(self.inputs, self.targets, self.image_size or 0, self.class_names or [])
 
 
 def make_plan(
@@ -65,7 +68,7 @@ def make_plan(
     return Plan(
         problem.name,
         *kinds,
-        problem.source.class_names() if problem.targets == "class" else None,
+        problem.class_names() if problem.targets == "class" else None,
         tokenizer.fingerprint if kinds[0] == "language" or kinds[1] != "class" else None,
         image_size if problem.inputs == "image" else None,
         sample_rate if problem.inputs == "audio" else None,
@@ -79,7 +82,7 @@ def prepare(
     output: str,
     image_size: int,
     sample_rate: int,
-    workers: "Workers",
+    workers: "ShardWriters",
     splits: Sequence[str] = SPLITS,
     max_bad_examples: int = 100,
     shard_examples: int | None = None,
@@ -157,13 +160,12 @@ def _begin(folder: str, plan: Plan) -> None:
 def _shards(problem, plan, vocabulary, split, folder, report, workers) -> Iterator[dict]:
     """The notes of the shards of a split, each written or found written, in order."""
     examples, total = ordered(problem, split, report), _count(problem, split, report)
-    waiting: list = []
+    waiting: collections.deque[Written] = collections.deque()
     retry = functools.cache(lambda: RecordMaker(plan, vocabulary))
     with tqdm.tqdm(total=total, desc=f"{problem.name} {split}", unit=" examples", smoothing=0.05) as progress:
 
         def take() -> dict:
-            note = waiting.pop(0)
-            note = note if isinstance(note, dict) else _result(note)
+            note = _result(waiting.popleft())
             for origin, reason in note["dropped"].items():
                 report.skip(origin, reason)
             progress.update(note["read"])
@@ -175,7 +177,8 @@ def _shards(problem, plan, vocabulary, split, folder, report, workers) -> Iterat
                 break
             path = os.path.join(folder, _NOTES, f"{split}-{number:05d}")
             first = number * plan.shard_examples
-            waiting.append(_note(path, part, retry) or workers.submit(plan, vocabulary, path, part, first))
+            note = _note(path, part, retry)
+            waiting.append(_Done(note) if note else workers.submit(plan, vocabulary, path, part, first))
             while len(waiting) > 2 * workers.processes:
                 yield take()
         while waiting:
@@ -184,7 +187,7 @@ def _shards(problem, plan, vocabulary, split, folder, report, workers) -> Iterat
 
 def ordered(problem: Problem, split: str, report: Report) -> Iterator[Example]:
     """The examples in the order in which they are written."""
-    if hasattr(problem.source, "stream"):
+    if isinstance(problem.source, LineSource):
         return stream(problem.source, split, report)
     examples = list(problem.source.examples(split, report))
     if split == "train":  # a class's pictures lie together in the corpus
@@ -224,9 +227,22 @@ def _is_readable(example: Example, record: "RecordMaker") -> bool:
     return True
 
 
-def _result(future) -> dict:
+class _Done:
+    """The note of a shard that is written, in place of a future of it."""
+
+    def __init__(self, note: dict):
+        self._note = note
+
+    def result(self) -> dict:
+        return self._note
+
+
+Written = _Done | concurrent.futures.Future
+
+
+def _result(written: Written) -> dict:
     try:
-        return future.result()
+        return written.result()
     except concurrent.futures.process.BrokenProcessPool as error:
         raise CorpusError(
             "A process that prepared records died, perhaps for want of memory. The same command goes on from the shards "
@@ -234,30 +250,31 @@ def _result(future) -> dict:
         ) from error
 
 
-class Workers:
-    """Processes that write shards, for one problem after the other: `with Workers(2) as workers: prepare(...)`.
+class ShardWriters:
+    """Processes that write shards, for one problem after the other: `with ShardWriters(2) as workers: prepare(...)`.
 
     One process is this one, and none is started.
     """
 
     def __init__(self, processes: int):
-        self.processes, self._pool = processes, None
+        self.processes = processes
+        self._pool: concurrent.futures.ProcessPoolExecutor | None = None
 
-    def __enter__(self) -> "Workers":
+    def __enter__(self) -> "ShardWriters":
         if self.processes > 1:
             # Spawned, not forked: TensorFlow's threads do not survive a fork.
             context = multiprocessing.get_context("spawn")
             self._pool = concurrent.futures.ProcessPoolExecutor(self.processes, context, load_tensorflow)
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._pool:
             self._pool.shutdown(wait=True, cancel_futures=True)
         _writers.clear()
 
-    def submit(self, *arguments) -> "concurrent.futures.Future | dict":
-        """The note of a shard, or a future of it; arguments are those of `_write`."""
-        return self._pool.submit(_write, *arguments) if self._pool else _write(*arguments)
+    def submit(self, *arguments: Any) -> Written:
+        """The note of a shard, by `result()`; arguments are those of `_write`."""
+        return self._pool.submit(_write, *arguments) if self._pool else _Done(_write(*arguments))
 
 
 _writers: "dict[tuple[str, str], ShardWriter]" = {}  # of a process, by problem and vocabulary
@@ -315,14 +332,14 @@ class RecordMaker:
     def __call__(self, example: Example, index: int) -> dict:
         """One record as `records.features` has it; MediaError when its picture or sound cannot be decoded."""
         is_class = self._plan.targets == "class"
-        target = tree_to_text(example.targets) if self._plan.targets == "tree" else example.targets
+        target = tree_to_text(example.target_text) if self._plan.targets == "tree" else example.target_text
         return {
             "inputs": self._inputs(example.inputs),
-            "targets": target if is_class else self._ids(target),
+            "targets": example.target_class if is_class else self._ids(target),
             "index": index,
             "origin": example.origin,
             "input_text": example.inputs,
-            "target_text": "" if is_class else example.targets,
+            "target_text": "" if is_class else example.target_text,
             "references": list(example.references),
         }
 
@@ -331,11 +348,12 @@ class RecordMaker:
             return self._ids(text)
         if self._plan.inputs == "image":
             return pictures.load_image(text, self._plan.image_size).astype(np.uint8)  # whole numbers, as Pillow resizes
-        return np.clip(np.round(sounds.load_audio(text, self._plan.sample_rate) * 2**15), -(2**15), 2**15 - 1).astype(
-            np.int16
-        )
+        assert self._plan.sample_rate is not None  # as `make_plan` has it for sounds
+        samples = sounds.load_audio(text, self._plan.sample_rate)
+        return np.clip(np.round(samples * 2**15), -(2**15), 2**15 - 1).astype(np.int16)
 
     def _ids(self, text: str) -> np.ndarray:
+        assert self._tokenizer is not None  # as `make_plan` has it for text
         return np.array(self._tokenizer.EncodeAsIds(text) + [END_ID], np.int32)
 
 

@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 
 from t2t_mm.corpora.corpus_files import MissingCorpus, check_split
 from t2t_mm.corpora.example import CorpusError, Example, Report
+from t2t_mm.corpora.split import Streamed
 
 VERSION = "1.0.0"  # TFDS version of the record format
 DESCRIPTION = "prepared.json"
@@ -87,8 +88,8 @@ class PreparedRecords:
             raise CorpusError(f"{path}: invalid JSON: {error}. Delete {self.folder} and prepare it again.") from error
 
 
-class PreparedExamples:
-    """The prepared examples of a split. `form` tells `make_batches` what the elements of `dataset` look like."""
+class PreparedExamples(Streamed):
+    """The prepared examples of a split."""
 
     form = "prepared"
 

@@ -147,7 +147,7 @@ class Tokenizer:
         self.model, self.size = with_map(content), processor.vocab_size()
         self.fingerprint = hashlib.sha256(content).hexdigest()
 
-    def tokenize(self, text: tf.Tensor):  # [] string -> [L] int32, or [B] -> ragged [B, L]
+    def tokenize(self, text: tf.Tensor) -> tf.Tensor:  # [] string -> [L] int32, or [B] -> ragged [B, L]
         # Made at each call, that is once for each traced graph: an eager one is deleted under its owner whenever
         # the random seed is set, which clears TensorFlow's kernels and with them their resources.
         return tensorflow_text.SentencepieceTokenizer(self.model, add_eos=True).tokenize(text)

@@ -1,12 +1,12 @@
 """Building the one vocabulary of a set of problems."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from absl import logging
 
 from t2t_mm.corpora.corpus_files import stream
-from t2t_mm.corpora.example import Report
+from t2t_mm.corpora.example import Example, Report
 from t2t_mm.input.tokenizer import train_vocabulary, tree_to_text
 from t2t_mm.problem import Problem
 from t2t_mm.run import progress
@@ -24,15 +24,15 @@ def build_vocabulary(problems: Sequence[Problem], path: str, size: int = 8000, m
     texts: set[str] = set()
     symbols: set[str] = set()
     for problem in progress.shown(problems, "Reading training text", len(problems)):
-        examples = stream(problem.source, "train", Report(problem.name))
+        examples: Iterable[Example] = stream(problem.source, "train", Report(problem.name))
         if problem.targets == "tree":  # every symbol counts, the rarest too
             examples = list(examples)
-            symbols.update(tree_to_text(symbol) for example in examples for symbol in example.targets.split())
+            symbols.update(tree_to_text(symbol) for example in examples for symbol in example.target_text.split())
         for example in _sample(examples, most):
             if problem.inputs == "language":
                 texts.add(example.inputs)
             if problem.targets == "text":
-                texts.add(example.targets)
+                texts.add(example.target_text)
     logging.info("Training %d pieces on %d sentences", size, len(texts))
     train_vocabulary(sorted(texts), sorted(symbols), path, size)
 

@@ -191,7 +191,7 @@ def _main() -> None:
     )  # fmt: skip
     if api.TF_GetCode(status):
         raise SystemExit(api.TF_Message(status).decode())
-    found = {"load": load.figures(), "answers": []}
+    found: dict = {"load": load.figures(), "answers": []}
     for request in work["requests"]:
         one = _Measured(request["name"])
         found["answers"].append(one.figures(_answer(api, graph, session, request)))

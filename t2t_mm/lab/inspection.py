@@ -181,10 +181,17 @@ def _summed(parts) -> tuple[float, float]:
     return sum(part[0] for part in parts), sum(part[1] for part in parts)
 
 
-def example_cost(model: MultiModel, problem: Problem, batches: BatchSettings, lengths: Lengths = Lengths()) -> Cost:
-    """Returns the cost of the forward pass of one example of a problem, with the given lengths."""
+def example_cost(
+    model: MultiModel, problem: Problem, batches: BatchSettings | None, lengths: Lengths = Lengths()
+) -> Cost:
+    """Returns the cost of the forward pass of one example of a problem, with the given lengths.
+
+    Args:
+      batches: only needed for the size of pictures.
+    """
     found, grid = {}, (lengths.tokens, 1)
     if problem.inputs == "image":
+        assert batches is not None, "the size of pictures is needed"
         found["image_in"], grid = _image(model.image_in, batches.image_size)
     elif problem.inputs == "audio":
         found["audio_in"], grid = _audio(model.audio_in, lengths.frames, model.frequency_bins)

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import aiohttp
 import numpy as np
@@ -19,7 +19,7 @@ import psutil
 
 from t2t_mm.lab import attacks
 from t2t_mm.serving import memory
-from t2t_mm.serving.batching import BatchSettings
+from t2t_mm.serving.batching import BatchingSettings
 from t2t_mm.serving.server import Server, Settings
 from t2t_mm.serving.service import Limits
 from t2t_mm.serving.versions import Versions
@@ -39,7 +39,7 @@ class LoadError(Exception):
 
 
 @contextlib.contextmanager
-def serving(export_dir: str, batching: BatchSettings, limits: Limits) -> Iterator[tuple[str, int]]:
+def serving(export_dir: str, batching: BatchingSettings, limits: Limits) -> Iterator[tuple[str, int]]:
     """A server of its own process on a free port of loopback: (base URL, process id). Ends it by SIGTERM.
 
     Raises:
@@ -49,6 +49,7 @@ def serving(export_dir: str, batching: BatchSettings, limits: Limits) -> Iterato
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(export_dir, batching, limits, theirs))
     process.start()
+    assert process.pid is not None  # it has been started
     theirs.close()
     try:
         try:
@@ -66,13 +67,13 @@ def serving(export_dir: str, batching: BatchSettings, limits: Limits) -> Iterato
             process.kill()
 
 
-def _serve(export_dir: str, batching: BatchSettings, limits: Limits, pipe) -> None:
+def _serve(export_dir: str, batching: BatchingSettings, limits: Limits, pipe) -> None:
     memory.bound()
     server = Server(Versions(export_dir, _MODEL_NAME), batching, limits, Settings(rest_port=0, grpc_port=None))
     asyncio.run(server.serve_until_signalled(lambda started: pipe.send(started.rest_port)))
 
 
-def request_body(signature_name: str, instance) -> bytes:
+def request_body(signature_name: str, instance: str | dict) -> bytes:
     """One predict request of one example; `instance` is text or {"b64": ...}."""
     return json.dumps({"signature_name": signature_name, "instances": [instance]}).encode()
 
@@ -132,7 +133,7 @@ class _Soak:
         self.left -= 1
         return time.monotonic() < self.end and self.left > 0
 
-    def note(self, kind: str, expected: int, status: int | None) -> None:
+    def note(self, kind: str, expected: int | None, status: int | None) -> None:
         self.bad[kind] = self.bad.get(kind, 0) + 1
         if status != expected:
             self.wrong_codes[f"{kind}: {status}"] = self.wrong_codes.get(f"{kind}: {status}", 0) + 1
@@ -186,7 +187,7 @@ async def soak(
     workers: int,
     seconds: float,
     max_requests: int,
-    publish=None,
+    publish: Callable[[], object] | None = None,
 ) -> dict:
     """Good requests from `workers`, whose answers are compared, beside malformed, oversized, slow and cut-off ones, those
     of `attacks`, and idle connections.
@@ -228,7 +229,9 @@ async def soak(
     return figures
 
 
-async def switch(base_url: str, bodies: list[bytes], workers: int, seconds: float, version: int, publish) -> dict:
+async def switch(
+    base_url: str, bodies: list[bytes], workers: int, seconds: float, version: int, publish: Callable[[], object]
+) -> dict:
     """Good requests from `workers` before, while and after a server changes to a new version of the same answers.
 
     Args:

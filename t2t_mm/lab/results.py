@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from t2t_mm.run.files import write_json, write_whole
 
@@ -20,7 +21,7 @@ def write_results(
     minutes: float,
     results: dict,
     render: Callable[[dict], str] | None = None,
-    **more,
+    **more: Any,
 ) -> dict:
     """Writes the record to `path` (….json) and its page next to it (….md), and returns the record.
 
@@ -57,7 +58,8 @@ def processor() -> str:
             lines = file.read().splitlines()
     except OSError:  # not Linux
         return platform.processor() or platform.machine()
-    found = dict(map(str.strip, line.split(":", 1)) for line in reversed(lines) if ":" in line)
+    pairs = (line.split(":", 1) for line in reversed(lines) if ":" in line)
+    found = {name.strip(): value.strip() for name, value in pairs}
     flags = found.get("flags", "").split()
     has = [f"{'with' if flag in flags else 'without'} {name}" for name, flag in (("AVX-512", "avx512f"), ("AMX", "amx_bf16"))]
     return f"{found.get('model name', platform.machine())} {' and '.join(has)}"

@@ -1,42 +1,50 @@
 """Multi-head dot-product attention and the attention block (paper, 2.2)."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
-from t2t_mm.layers.checks import at_least
+from t2t_mm.layers.checks import at_least, check_features
+from t2t_mm.layers.constructors import Constructor, Part, constructor
 from t2t_mm.layers.convolution import ConvBlock, pointwise, pointwise_initializer
 from t2t_mm.layers.history import History
 from t2t_mm.layers.normalization import LayerNorm, normalise_flat
 from t2t_mm.layers.positions import Positions
 from t2t_mm.layers.randomness import Dropout, drop
 from t2t_mm.layers.sharing import shared
+from t2t_mm.layers.tensors import Shape, Tensor
 from t2t_mm.layers.timing import timing_signal
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class Projection(keras.layers.Layer):
-    """A pointwise convolution from D channels to as many, without bias."""
+    """A pointwise convolution that keeps the number of channels D and has no bias."""
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         depth = input_shape[-1]
         self.kernel = self.add_weight(name="kernel", shape=(depth, depth), initializer=pointwise_initializer())
 
-    def call(self, x):  # [..., D] -> [..., D]
+    def call(self, x: Tensor) -> Tensor:  # [..., D] -> [..., D]
+        check_features(x, "x", "[B, L, D]", self.kernel.shape[0])
         return pointwise(x, self.kernel)
 
 
-def split_heads(x, heads: int):  # [B, L, D] -> [B, G, L, D/G]
+def split_heads(x: Tensor, heads: int) -> Tensor:  # [B, L, D] -> [B, G, L, D/G]
     x = ops.reshape(x, [-1, ops.shape(x)[1], heads, x.shape[-1] // heads])
     return ops.transpose(x, [0, 2, 1, 3])
 
 
-def flat_heads(x, length, heads: int, axes=(0, 2, 1, 3)):  # [N, D] -> [B, G, L, D/G], or another order of [B, L, G, D/G]
+def flat_heads(
+    x: Tensor, length: Tensor, heads: int, axes: Sequence[int] = (0, 2, 1, 3)
+) -> Tensor:  # [N, D] -> [B, G, L, D/G], or another order of [B, L, G, D/G]
     return ops.transpose(ops.reshape(x, [-1, length, heads, x.shape[-1] // heads]), axes)
 
 
-def dot_product_attention(queries, keys, values, blocked):
-    """softmax(q·k/√(D/G))·v for each head, in float32 inside the softmax.
+def dot_product_attention(queries: Tensor, keys: Tensor, values: Tensor, blocked: Tensor) -> Tensor:
+    """Computes softmax(q·k/√(D/G))·v for each head. The softmax is computed in float32.
 
     Args:
       queries: [B, G, T, D/G]. keys, values: [B, G, S, D/G].
@@ -50,10 +58,17 @@ def dot_product_attention(queries, keys, values, blocked):
     return ops.reshape(mixed, [-1, length, mixed.shape[-1]])
 
 
-def attend(queries, keys, values, unseen):
-    """Queries [B, G, T, D/G], keys [B, G, D/G, S], values [B, G, S, D/G] -> flat [N, D] of the T queries.
+def attend(queries: Tensor, keys: Tensor, values: Tensor, unseen: Tensor) -> Tensor:
+    """Computes `dot_product_attention` of flat sequences.
 
-    unseen: added to the logits, float32 broadcasting to [B, G, T, S]: −1e9 where a query must not look.
+    Args:
+      queries: [B, G, T, D/G].
+      keys: [B, G, D/G, S].
+      values: [B, G, S, D/G].
+      unseen: float32, added to the logits; it broadcasts to [B, G, T, S] and is −1e9 where a query must not look.
+
+    Returns:
+      [N, D] for the N = B·T queries.
     """
     heads, depth = queries.shape[1], queries.shape[3]
     logits = ops.cast(ops.matmul(queries * (1.0 / math.sqrt(depth)), keys), "float32")
@@ -62,8 +77,23 @@ def attend(queries, keys, values, unseen):
     return ops.reshape(ops.transpose(mixed, [0, 2, 1, 3]), [-1, heads * depth])
 
 
-def self_attention(x, unseen, length, bits, factor, gamma, beta, query, key, value, output, *, heads: int, rate: float):
-    """Flat x [N, D] -> x and its attention to itself. unseen: see `attend`; bits, factor: see `randomness.drop`."""
+def self_attention(
+    x: Tensor,
+    unseen: Tensor,
+    length: Tensor,
+    bits: Tensor,
+    factor: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    output: Tensor,
+    *,
+    heads: int,
+    rate: float,
+) -> Tensor:
+    """Adds to x [N, D] its attention to itself. For `unseen` see `attend`, for `bits` and `factor` see `randomness.drop`."""
     h = normalise_flat(x, gamma, beta)
     queries, values = (flat_heads(ops.matmul(h, kernel), length, heads) for kernel in (query, value))
     keys = flat_heads(ops.matmul(h, key), length, heads, (0, 2, 3, 1))
@@ -71,10 +101,11 @@ def self_attention(x, unseen, length, bits, factor, gamma, beta, query, key, val
 
 
 def source_attention(
-    x, source, timing, unseen, source_length, length, bits, factor, gamma, beta, query, key, value, output, *,
-    heads: int, rate: float,
-):  # fmt: skip
-    """Flat x [N, D] of the target -> x and its attention to the flat source. timing: of the source, None for none."""
+    x: Tensor, source: Tensor, timing: Tensor, unseen: Tensor, source_length: Tensor, length: Tensor,
+    bits: Tensor, factor: Tensor, gamma: Tensor, beta: Tensor,
+    query: Tensor, key: Tensor, value: Tensor, output: Tensor, *, heads: int, rate: float,
+) -> Tensor:  # fmt: skip
+    """Adds to the target x [N, D] its attention to the source. `timing` is the timing signal of the source, or None."""
     h = normalise_flat(x, gamma, beta)
     keyed = source if timing is None else source + timing
     keys = flat_heads(ops.matmul(keyed, key), source_length, heads, (0, 2, 3, 1))
@@ -87,46 +118,64 @@ def _added(x, mixed, bits, factor, rate: float):
     return x + mixed if bits is None else x + drop(mixed, bits, factor, rate)
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class AttentionBlock(keras.layers.Layer):
     """Timing, two causal ConvBlocks, self-attention, then attention to the source (paper, 2.2).
 
-    The paper shows no residuals around its two attentions; each one here adds to its layer-normalised input's
-    stream, so that the ablation `attend=False` removes the attentions and nothing else.
+    The paper shows no residual connections around the two attentions. Here, each attention takes the layer-normalised
+    stream as its input, and its output is added to the stream, so that the ablation `attend=False` removes the attentions
+    and nothing else.
 
     Args:
-      conv_block: makes a ConvBlock (called with `causal` and `name`).
-      heads: g, the paper's 8.
-      convs: ConvBlocks before the attentions, the paper's 2.
-      dropout: share dropped from each attention's output in training (the paper does not say which sublayers
-        dropout follows besides the ConvBlocks).
-      source_timing: add the timing signal to the source where the keys are made. The paper adds it to the target
-        alone; a query can then find a word by its content but not by its place.
+      conv_block: constructor of the ConvBlocks, which is called with `causal` and `name`.
+      heads: G, the number of heads; the paper's 8.
+      convs: number of ConvBlocks before the attentions; the paper's 2.
+      dropout: fraction of each attention's output that is dropped in training. The paper does not say whether dropout
+        follows other layers than the ConvBlocks.
+      source_timing: whether the timing signal is added to the source before the keys are computed. The paper adds it only
+        to the target, so that a query can find a word by its content but not by its position.
       timing_scale: what the timing signal is multiplied with where it is added to the target; the paper's 1. Every
         attention block adds the same signal to the same stream: after five of them it is five times as large, and
         what the tokens or pictures say is a tenth of the stream's second moment.
       attend: False removes both attentions (Table 4).
+
+    Raises:
+      ValueError: `heads`, `convs` or `dropout` is out of range, or, when it is built, the depth is not a multiple of `heads`.
     """
 
     def __init__(
         self,
-        conv_block=ConvBlock,
+        conv_block: Part = ConvBlock,
         heads: int = 8,
         convs: int = 2,
         dropout: float = 0.0,
         source_timing: bool = False,
         timing_scale: float = 1.0,
         attend: bool = True,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.heads = at_least(1, heads, "heads")
         self.source_timing, self.timing_scale = source_timing, timing_scale
         self.attend = attend
-        self.convs = [conv_block(causal=True, name=f"conv{index}") for index in range(1, convs + 1)]
+        conv_block = constructor(conv_block)
+        self.convs = [conv_block(causal=True, name=f"conv{index}") for index in range(1, at_least(0, convs, "convs") + 1)]
+        self._conv_block = Constructor.of(self.convs[0], "causal") if self.convs else None
         self.dropout = Dropout(dropout, name="dropout")
 
-    def build(self, target_shape):
-        depth = target_shape[-1]
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "conv_block": self._conv_block.saved if self._conv_block else None,
+            "heads": self.heads,
+            "convs": len(self.convs),
+            "dropout": self.dropout.rate,
+            "source_timing": self.source_timing,
+            "timing_scale": self.timing_scale,
+            "attend": self.attend,
+        }
+
+    def build(self, target_shape: Shape) -> None:
+        self.depth = depth = target_shape[-1]
         if depth % self.heads:
             raise ValueError(f"AttentionBlock: depth {depth} is not a multiple of heads {self.heads}.")
         for conv in self.convs:
@@ -147,22 +196,42 @@ class AttentionBlock(keras.layers.Layer):
         ):  # fmt: skip
             layer.build(target_shape)
 
-    def call(self, source, source_padding, target, target_padding, causal=True, training=False):
-        """source [B, S, D], source_padding [B, S], target [B, T, D], target_padding [B, T] -> [B, T, D].
+    def call(
+        self,
+        source: Tensor,
+        source_padding: Tensor,
+        target: Tensor,
+        target_padding: Tensor,
+        causal: bool = True,
+        training: bool = False,
+    ) -> Tensor:
+        """Returns the target [B, T, D] after the block.
 
-        A padding may be the `Positions` of it.
-
-        causal: mask the self-attention; False where the target is not autoregressive (classification). The
-        ConvBlocks pad on the left always (paper, 2.1).
+        Args:
+          source: [B, S, D].
+          source_padding: [B, S] boolean, or its `Positions`.
+          target: [B, T, D].
+          target_padding: [B, T] boolean, or its `Positions`.
+          causal: whether the self-attention is masked. It is not if the target is not autoregressive, as in
+            classification. The ConvBlocks are causal in any case (paper, 2.1).
         """
-        source_positions, positions = Positions.of(source_padding, source), Positions.of(target_padding, target)
+        source_positions = Positions.of(source_padding, source, ("source", "source_padding"), self.depth)
+        positions = Positions.of(target_padding, target, ("target", "target_padding"), self.depth)
         flat = self.flat(
             source_positions.flatten(source), source_positions, positions.flatten(target), positions, causal, training
         )
         return positions.unflatten(flat)
 
-    def flat(self, source, source_positions: Positions, x, positions: Positions, causal=True, training=False):
-        """`call` on flat sequences: source [N, D], x [M, D] -> [M, D]."""
+    def flat(
+        self,
+        source: Tensor,
+        source_positions: Positions,
+        x: Tensor,
+        positions: Positions,
+        causal: bool = True,
+        training: bool = False,
+    ) -> Tensor:
+        """Does the same as `call` on flat sequences: source [N, D], x [M, D] -> [M, D]."""
         depth = x.shape[-1]
         x = x + self.timing_scale * positions.timing(depth, x.dtype)
         for conv in self.convs:
@@ -184,8 +253,8 @@ class AttentionBlock(keras.layers.Layer):
             heads=self.heads, rate=self.dropout.rate,
         )  # fmt: skip
 
-    def memory(self, source):
-        """The source's keys and values, two different pointwise convolutions of it: each [B, G, S, D/G]."""
+    def memory(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the keys and the values of the source, two pointwise convolutions of it, each [B, G, S, D/G]."""
         keyed = source
         if self.source_timing:
             keyed = source + timing_signal(ops.shape(source)[1], source.shape[-1], dtype=source.dtype)
@@ -195,13 +264,17 @@ class AttentionBlock(keras.layers.Layer):
         queries = split_heads(self.source_query(self.source_norm(x)), self.heads)
         return self.source_output(dot_product_attention(queries, keys, values, source_padding[:, None, None, :]))
 
-    def initial_state(self, source, source_padding, positions, width: int = 1) -> dict:
-        """State of step-by-step decoding with room for `positions`; the source is projected once for all hypotheses.
+    def initial_state(self, source: Tensor, source_padding: Tensor, positions: int | Tensor, width: int = 1) -> dict:
+        """Returns the state of step-by-step decoding. The source is projected once for all hypotheses.
 
-        Args: source [B, S, D], source_padding [B, S]. width: K, hypotheses of each example.
+        Args:
+          source: [B, S, D].
+          source_padding: [B, S] boolean.
+          positions: the number of positions for which the state has room.
+          width: K, the number of hypotheses of each example.
         """
         batch, depth = ops.shape(source)[0], source.shape[-1]
-        state = {"convs": [conv.initial_state(batch * width, depth, source.dtype) for conv in self.convs]}
+        state: dict = {"convs": [conv.initial_state(batch * width, depth, source.dtype) for conv in self.convs]}
         if self.attend:
             state["memory"] = self.memory(source)
             state["source_padding"] = source_padding
@@ -210,14 +283,16 @@ class AttentionBlock(keras.layers.Layer):
         return state
 
     def extend(self, state: dict, positions: int) -> dict:
-        """The state with room for so many positions more."""
+        """Returns the state with room for `positions` more positions."""
         if not self.attend:
             return state
         more = [[0, 0], [0, 0], [0, positions], [0, 0], [0, 0]]
         return dict(state, keys=ops.pad(state["keys"], more), values=ops.pad(state["values"], more))
 
-    def step(self, x, state: dict, history: History):  # [B·K, D], state -> [B·K, D], state
-        """One target position of a causal block; equals `call` there."""
+    def step(
+        self, x: Tensor, state: dict, history: History
+    ) -> tuple[Tensor, dict]:  # [B·K, D], state -> [B·K, D], state
+        """Computes one target position of a causal block, with the same result as `call` at that position."""
         x = x + self.timing_scale * history.timing(x.shape[-1], x.dtype)
         state = dict(state, convs=list(state["convs"]))
         for index, conv in enumerate(self.convs):
@@ -237,5 +312,6 @@ class AttentionBlock(keras.layers.Layer):
             for cache in (state["keys"], state["values"])
         )
         x = x + self.self_output(dot_product_attention(queries, keys, values, history.blocked(length)))
-        x = x + self._attend_source(x, *state["memory"], state["source_padding"])
+        source_keys, source_values = state["memory"]
+        x = x + self._attend_source(x, source_keys, source_values, state["source_padding"])
         return ops.reshape(x, [-1, depth]), state

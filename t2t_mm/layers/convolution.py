@@ -2,68 +2,70 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
-from t2t_mm.layers.checks import at_least
+from t2t_mm.layers.checks import at_least, check_features, check_padding, one_of
 from t2t_mm.layers.history import History
 from t2t_mm.layers.normalization import LayerNorm, scale_and_shift
 from t2t_mm.layers.positions import Positions
 from t2t_mm.layers.randomness import Dropout, drop
 from t2t_mm.layers.sharing import shared
+from t2t_mm.layers.tensors import Shape, Tensor
 
 
-def zero_padding(x, padding):
-    """Sets padded positions to zero. x: [B, ..., D]; padding: x's shape without D (or broadcasting to it), or None."""
+def zero_padding(x: Tensor, padding: Tensor) -> Tensor:
+    """Sets padded positions of x [B, ..., D] to zero. `padding` broadcasts to x's shape without D, or is None."""
     if padding is None:
         return x
     return x * ops.cast(ops.logical_not(padding), x.dtype)[..., None]
 
 
-def pointwise(x, kernel):
-    """`x @ kernel` for x [..., D] and kernel [D, F], as one plain matrix product.
+def pointwise(x: Tensor, kernel: Tensor) -> Tensor:
+    """Computes `x @ kernel` for x [..., D] and kernel [D, F] as a product of two matrices.
 
-    The general product of a tensor and a matrix costs dozens of graph nodes for its shapes; a model of hundreds of
-    them would take minutes to trace.
+    The general product of a tensor and a matrix needs dozens of graph nodes to compute its shapes. A model with hundreds
+    of them would take minutes to trace.
     """
     shape = ops.shape(x)
     return ops.reshape(ops.matmul(ops.reshape(x, [-1, x.shape[-1]]), kernel), [-1, *shape[1:-1], kernel.shape[-1]])
 
 
-def depthwise_conv(x, kernel, stride: int = 1):
-    """Each channel of x [B, H, W, C] with its own filter of kernel [h, w, C, 1], unpadded, in float32.
+def depthwise_conv(x: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
+    """Convolves each channel of x [B, H, W, C] with its own filter of kernel [h, w, C, 1], without padding.
 
-    Whatever the compute type: it multiplies little, and TensorFlow's gradients of it on a CPU take two to three times
-    longer in bfloat16.
+    It computes in float32 even if the compute type is another one: there are few multiplications, and on a CPU
+    TensorFlow's gradients take two to three times longer in bfloat16.
     """
     wide, kernel = ops.cast(x, "float32"), ops.cast(kernel, "float32")
     y = ops.depthwise_conv(wide, kernel, strides=stride, padding="valid", data_format="channels_last")
     return ops.cast(y, x.dtype)
 
 
-def depthwise_along(x, length, kernel, dilation: int, causal: bool):
-    """Each channel of x [B, L, D] or [N, D] with its own filter of kernel [k, D] along its L positions -> [B, L, D]."""
+def depthwise_along(x: Tensor, length: Tensor, kernel: Tensor, dilation: int, causal: bool) -> Tensor:
+    """Convolves each channel of x, [B, L, D] or [N, D], with its own filter of kernel [k, D] along L -> [B, L, D]."""
     taps, depth = kernel.shape
     memory = (taps - 1) * dilation
     left = memory if causal else memory // 2
     if dilation > 1:
-        # Taps that reach beyond a short sequence's ends would only ever meet padding.
+        # Taps that reach beyond both ends of a short sequence would only be multiplied with padding.
         first = _larger(0, -((length - 1 - left) // dilation))
         last = _smaller(taps - 1, (left + length - 1) // dilation)
         left, memory = left - first * dilation, (last - first) * dilation
         kernel = kernel[first : last + 1]
-    # A convolution of dilation d is an undilated one over each of the d phases of the sequence. Writing the positions as
-    # [L/d, d] and convolving along the first axis does all phases in one call of the native kernel, several times faster
-    # on a CPU than the framework's own dilated path.
+    # A convolution with dilation d is an undilated convolution of each of the d phases of the sequence. With the positions
+    # arranged as [L/d, d], a convolution along the first axis computes all phases in one call of the native kernel. On a
+    # CPU this is several times faster than the framework's own dilated convolution.
     fill = (-(length + memory)) % dilation
     total = length + memory + fill
     x = ops.pad(ops.reshape(x, [-1, length, depth]), [[0, 0], [left, memory - left + fill], [0, 0]])
     x = ops.reshape(x, [-1, total // dilation, dilation, depth])
     y = depthwise_conv(x, ops.reshape(kernel, [-1, 1, depth, 1]))
     y = ops.reshape(y, [-1, total - memory, depth])
-    # The gradient of a strided slice takes three times as long as that of a plain one.
+    # The gradient of a strided slice takes three times as long as that of `ops.slice`.
     return y if dilation == 1 else ops.slice(y, (0, 0, 0), (ops.shape(y)[0], length, depth))
 
 
@@ -78,7 +80,7 @@ def pointwise_initializer(scale: float = 1.0) -> keras.initializers.Initializer:
     return keras.initializers.VarianceScaling(scale, "fan_in", "uniform")
 
 
-def mean_free_initializer(taps=None, scale: float = 1.0) -> Callable:
+def mean_free_initializer(taps: Tensor | None = None, scale: float = 1.0) -> Callable:
     """`pointwise_initializer` times `scale`, each column then made orthogonal to what a constant input becomes.
 
     ReLU's outputs have a positive mean, much the same for every channel and every input. A random kernel turns it into
@@ -102,14 +104,15 @@ def mean_free_initializer(taps=None, scale: float = 1.0) -> Callable:
     return initial
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class SeparableConv1D(keras.layers.Layer):
     """`SepConv_{d,1,f}(W^{k×1}, x)`: depthwise convolution over positions, then a pointwise one (paper, 2).
 
     Args:
-      filters: output channels f.
+      filters: number of output channels f.
       kernel_size: number of taps k.
       dilation: distance d between taps.
-      causal: pad on the left only, so that no position sees a later one; else SAME.
+      causal: whether only the left side is padded, so that no position sees a later one; otherwise the padding is SAME.
       kernel_scale: what both initial kernels are multiplied with, see ConvBlock.
     """
 
@@ -120,7 +123,7 @@ class SeparableConv1D(keras.layers.Layer):
         dilation: int = 1,
         causal: bool = False,
         kernel_scale: float = 1.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.kernel_scale = kernel_scale
@@ -129,7 +132,16 @@ class SeparableConv1D(keras.layers.Layer):
         self.dilation = at_least(1, dilation, "dilation")
         self.causal = causal
 
-    def build(self, input_shape):
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "dilation": self.dilation,
+            "causal": self.causal,
+            "kernel_scale": self.kernel_scale,
+        }
+
+    def build(self, input_shape: Shape) -> None:
         depth = input_shape[-1]
         taps = self.kernel_size
         self.depthwise = self.add_weight(
@@ -146,69 +158,97 @@ class SeparableConv1D(keras.layers.Layer):
 
     @property
     def memory(self) -> int:
-        """How many earlier positions a causal output depends on: (k − 1)·d."""
+        """The number of earlier positions on which a causal output depends: (k − 1)·d."""
         return (self.kernel_size - 1) * self.dilation
 
-    def call(self, x):  # [B, L, D] -> [B, L, F]
+    def call(self, x: Tensor) -> Tensor:  # [B, L, D] -> [B, L, F]
+        check_features(x, "x", "[B, L, D]", self.depthwise.shape[1])
         y = depthwise_along(x, ops.shape(x)[1], self.depthwise, self.dilation, self.causal)
         return pointwise(y, self.pointwise)
 
-    def initial_state(self, rows, depth: int, dtype="float32"):
-        """Room for the last (k − 1)·d + 1 inputs of every row, zeros before the first: [(k − 1)·d + 1, rows, D]."""
+    def initial_state(self, rows: Tensor, depth: int, dtype: Any = "float32") -> Tensor:
+        """Returns zeros [(k − 1)·d + 1, rows, D], in which `step` remembers the last inputs of each row."""
         return ops.zeros([self.memory + 1, rows, depth], dtype)
 
-    def step(self, x, state, history: History):  # [rows, D], state -> [rows, F], state
-        """One causal position; equals `call` there."""
+    def step(
+        self, x: Tensor, state: Any, history: History
+    ) -> tuple[Tensor, Any]:  # [rows, D], state -> [rows, F], state
+        """Computes one causal position, with the same result as `call` at that position."""
         state = history.remember(state, x)
         depthwise, pointwise = (ops.cast(kernel, x.dtype) for kernel in (self.depthwise, self.pointwise))
         return ops.matmul(history.convolve(state, depthwise, self.dilation), pointwise), state
 
 
 def _larger(a, b):
-    """The maximum of two lengths, a plain number where both are."""
+    """Returns the maximum of two lengths, as a plain number if both are plain numbers."""
     return max(a, b) if isinstance(a, int) and isinstance(b, int) else ops.maximum(a, b)
 
 
 def _smaller(a, b):
-    """The minimum of two lengths, a plain number where both are."""
+    """Returns the minimum of two lengths, as a plain number if both are plain numbers."""
     return min(a, b) if isinstance(a, int) and isinstance(b, int) else ops.minimum(a, b)
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class ConvStep(keras.layers.Layer):
     """`ConvStep_{d,1,f}(W^{k×1}, x) = LayerNorm(SepConv(W, ReLU(x)))` (paper, 2.1)."""
 
     def __init__(
         self, filters: int, kernel_size: int, dilation: int = 1, causal: bool = False, kernel_scale: float = 1.0,
-        scale: float = 1.0, **kwargs,
+        scale: float = 1.0, **kwargs: Any,
     ):  # fmt: skip
         super().__init__(**kwargs)
         self.conv = SeparableConv1D(filters, kernel_size, dilation, causal, kernel_scale, name="conv")
         self.norm = LayerNorm(scale, name="norm")
 
-    def build(self, input_shape):
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "filters": self.conv.filters,
+            "kernel_size": self.conv.kernel_size,
+            "dilation": self.conv.dilation,
+            "causal": self.conv.causal,
+            "kernel_scale": self.conv.kernel_scale,
+            "scale": self.norm.scale,
+        }
+
+    def build(self, input_shape: Shape) -> None:
         self.conv.build(input_shape)
         self.norm.build((*input_shape[:-1], self.conv.filters))
 
-    def call(self, x, padding=None):  # [B, L, D], [B, L] -> [B, L, F], zero where padded
-        positions = Positions.of(padding, x)
+    def call(self, x: Tensor, padding: Tensor = None) -> Tensor:  # [B, L, D], [B, L] -> [B, L, F], zero where padded
+        positions = Positions.of(padding, x, depth=self.conv.depthwise.shape[1])
         kept = positions.kept(x.dtype)
+        depthwise, pointwise, gamma, beta = self.tensors()
         flat = conv_step(
-            positions.flatten(x) * kept, kept, positions.length, *self.tensors(), self.conv.dilation, self.conv.causal
-        )
+            positions.flatten(x) * kept, kept, positions.length, depthwise, pointwise, gamma, beta,
+            self.conv.dilation, self.conv.causal,
+        )  # fmt: skip
         return positions.unflatten(flat)
 
     def tensors(self) -> list:
-        """The weights, as `conv_step` takes them."""
+        """Returns the weights in the order in which `conv_step` takes them."""
         weights = self.conv.depthwise, self.conv.pointwise, self.norm.gamma, self.norm.beta
         return [weight.value for weight in weights]
 
-    def step(self, x, state, history: History):  # [rows, D], state -> [rows, F], state
+    def step(
+        self, x: Tensor, state: Any, history: History
+    ) -> tuple[Tensor, Any]:  # [rows, D], state -> [rows, F], state
         y, state = self.conv.step(ops.relu(x), state, history)
         return self.norm.step(y), state
 
 
-def conv_step(x, kept, length, depthwise, pointwise, gamma, beta, dilation: int, causal: bool):
-    """ConvStep of flat x [N, D] with zeros where padded -> [N, F] with zeros there."""
+def conv_step(
+    x: Tensor,
+    kept: Tensor,
+    length: Tensor,
+    depthwise: Tensor,
+    pointwise: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    dilation: int,
+    causal: bool,
+) -> Tensor:
+    """Computes the ConvStep of flat x [N, D] -> [N, F]. Padded positions must be zero, and are zero in the result."""
     y = depthwise_along(ops.relu(x), length, depthwise, dilation, causal)
     y = ops.matmul(ops.reshape(y, [-1, y.shape[-1]]), centred(pointwise))
     # A reshape turns weights into plain tensors, the only thing that a custom gradient takes.
@@ -217,13 +257,32 @@ def conv_step(x, kept, length, depthwise, pointwise, gamma, beta, dilation: int,
     return ops.cast(y, x.dtype)
 
 
-def centred(kernel):  # [..., D, F] -> [..., D, F]
-    """The kernel whose products are those of `kernel` less their mean over the channels: layer norm's first half."""
+def centred(kernel: Tensor) -> Tensor:  # [..., D, F] -> [..., D, F]
+    """Returns the kernel whose products are those of `kernel` minus their mean over the channels.
+
+    This centring is the first half of layer normalisation.
+    """
     return kernel - ops.mean(kernel, axis=-1, keepdims=True)
 
 
-def conv_block(x, kept, length, bits, factor, *weights, dilations, causal: bool, rate: float, on_sum: bool):
-    """ConvBlock of flat x [N, D] -> [N, D]. weights: four for each step; bits, factor: see `randomness.drop`."""
+def conv_block(
+    x: Tensor,
+    kept: Tensor,
+    length: Tensor,
+    bits: Tensor,
+    factor: Tensor,
+    *weights: Tensor,
+    dilations: Sequence[int],
+    causal: bool,
+    rate: float,
+    on_sum: bool,
+) -> Tensor:
+    """Computes the ConvBlock of flat x [N, D] -> [N, D].
+
+    Args:
+      weights: four for each step, as `ConvStep.tensors` returns them.
+      bits, factor: the random bits of dropout, see `randomness.drop`.
+    """
     x = x * kept
     first, second, third, fourth = (
         functools.partial(
@@ -238,15 +297,16 @@ def conv_block(x, kept, length, bits, factor, *weights, dilations, causal: bool,
     return drop(x + branch, bits, factor, rate) if on_sum else x + drop(branch, bits, factor, rate)
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class ConvBlock(keras.layers.Layer):
     """Four convolution steps with two residual sums and dropout (paper, 2.1).
 
     Args:
-      causal: left padding only (mixer and decoder), else SAME (encoder).
-      dropout: share dropped in training; the paper's 0.4.
-      dropout_on: "sum" drops from the block's output, residual included, as the paper writes it. "branch" drops
-        from what the block adds: the stream itself then passes through some thirty blocks undamaged, which a
-        small model needs.
+      causal: whether only the left side is padded (mixer and decoder); otherwise the padding is SAME (encoder).
+      dropout: fraction that is dropped in training; the paper's 0.4.
+      dropout_on: "sum" applies dropout to the block's output including the residual, as the paper writes it. "branch"
+        applies it only to what the block adds, so that the stream passes through about thirty blocks without damage. A
+        small model needs this.
       kernel_small, kernel_large, dilation: the paper's 3, 15 and 8.
       branch_scale: what the scale of the last layer norm starts at, and with it all that the block adds to the stream.
         At 1 some thirty blocks drown the attentions, whose averages of values are far smaller, and a model looks at
@@ -266,18 +326,31 @@ class ConvBlock(keras.layers.Layer):
         dilation: int = 8,
         branch_scale: float = 0.2,
         kernel_scale: float = 1.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if dropout_on not in ("sum", "branch"):
-            raise ValueError(f'ConvBlock: dropout_on is {dropout_on!r}; it must be "sum" or "branch".')
-        self.dropout_on = dropout_on
+        self.dropout_on = one_of(("sum", "branch"), dropout_on, "dropout_on")
         self.causal = causal
         self.branch_scale, self.kernel_scale = branch_scale, kernel_scale
+        at_least(1, kernel_small, "kernel_small")
+        at_least(1, kernel_large, "kernel_large")
+        at_least(1, dilation, "dilation")
         self.kernels = ((kernel_small, 1), (kernel_small, 1), (kernel_large, 1), (kernel_large, dilation))
         self.dropout = Dropout(dropout, name="dropout")
 
-    def build(self, input_shape):
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "causal": self.causal,
+            "dropout": self.dropout.rate,
+            "dropout_on": self.dropout_on,
+            "kernel_small": self.kernels[0][0],
+            "kernel_large": self.kernels[-1][0],
+            "dilation": self.kernels[-1][1],
+            "branch_scale": self.branch_scale,
+            "kernel_scale": self.kernel_scale,
+        }
+
+    def build(self, input_shape: Shape) -> None:
         depth = input_shape[-1]
         scales = (1.0, 1.0, 1.0, self.branch_scale)
         self.steps = [
@@ -287,12 +360,17 @@ class ConvBlock(keras.layers.Layer):
         for step in self.steps:
             step.build(input_shape)
 
-    def call(self, x, padding=None, training=False):  # [B, L, D], [B, L] -> [B, L, D]
-        positions = Positions.of(padding, x)
+    def compute_output_shape(self, x_shape: Shape, padding_shape: Shape | None = None) -> Shape:
+        return x_shape
+
+    def call(
+        self, x: Tensor, padding: Tensor = None, training: bool = False
+    ) -> Tensor:  # [B, L, D], [B, L] -> [B, L, D]
+        positions = Positions.of(padding, x, depth=self.steps[0].conv.filters)
         return positions.unflatten(self.flat(positions.flatten(x), positions, training))
 
-    def flat(self, x, positions: Positions, training=False):  # [N, D] -> [N, D]
-        """`call` on the flat sequences of `positions`."""
+    def flat(self, x: Tensor, positions: Positions, training: bool = False) -> Tensor:  # [N, D] -> [N, D]
+        """Does the same as `call` on the flat sequences of `positions`."""
         bits, factor = self.dropout.bits(positions, x.shape[-1], training)
         return shared(
             conv_block, x, positions.kept(x.dtype), positions.length, bits, factor,
@@ -301,11 +379,13 @@ class ConvBlock(keras.layers.Layer):
             rate=self.dropout.rate, on_sum=self.dropout_on == "sum",
         )  # fmt: skip
 
-    def initial_state(self, rows, depth: int, dtype="float32") -> list:
+    def initial_state(self, rows: Tensor, depth: int, dtype: Any = "float32") -> list:
         return [step.conv.initial_state(rows, depth, dtype) for step in self.steps]
 
-    def step(self, x, state, history: History):  # [rows, D], state -> [rows, D], state
-        """One position of a causal block; `state` holds each convolution's last inputs."""
+    def step(
+        self, x: Tensor, state: Any, history: History
+    ) -> tuple[Tensor, Any]:  # [rows, D], state -> [rows, D], state
+        """Computes one position of a causal block. `state` contains the last inputs of each convolution."""
         step1, step2, step3, step4 = self.steps
         h1, state1 = step1.step(x, state[0], history)
         h2, state2 = step2.step(h1, state[1], history)
@@ -314,26 +394,30 @@ class ConvBlock(keras.layers.Layer):
         return x + h4, [state1, state2, state3, state4]
 
 
-def strided(padding, strides: tuple[int, int]):
-    """The padding of a strided layer's output: output (i, j) is centred on input (i·s, j·s). None stays None."""
+def strided(padding: Tensor, strides: tuple[int, int]) -> Tensor | None:
+    """Returns the padding of a strided layer's output, where output (i, j) is centred on input (i·s, j·s).
+
+    If `padding` is None, the result is None.
+    """
     return None if padding is None else padding[:, :: strides[0], :: strides[1]]
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class ConvStep2D(keras.layers.Layer):
     """`ConvStep_{s,f}(W^{h×w}, x)` on a picture or spectrogram (paper, 2.1 and 2.5).
 
-    Padding is `(k − 1)/2` on every side whatever the size, so that output (i, j) is centred on input (i·s, j·s):
-    the framework's SAME would shift its windows with the parity of the padded length, and an example's result
-    would depend on its neighbours.
+    Each side is padded by `(k − 1)/2` regardless of the size, so that output (i, j) is centred on input (i·s, j·s). The
+    framework's SAME would shift its windows depending on whether the padded length is even, so that the result of an
+    example would depend on its neighbours in the batch.
 
     Args:
-      filters: output channels f.
-      kernel_size: rows and columns of the kernel, odd.
+      filters: number of output channels f.
+      kernel_size: number of rows and columns of the kernel; it must be odd.
       strides: strides along rows and columns.
-      relu: False leaves out the ReLU: for the first step on raw pixels or samples, where it would throw away every
-        negative value (the 2017 code left it out there too).
-      separable: False makes it a full convolution with equal strides. On three colours a separable one has three
-        spatial filters in all, too few to see edges of every direction.
+      relu: False leaves out the ReLU. This is for the first step on raw pixels or samples, where a ReLU would discard all
+        negative values. (The 2017 code leaves it out there, too.)
+      separable: False makes it a full convolution with equal strides. On three colours, a separable convolution has only
+        three spatial filters, which are too few to detect edges in every direction.
       kernel_scale: what the initial kernels are multiplied with, see ConvBlock.
     """
 
@@ -345,7 +429,7 @@ class ConvStep2D(keras.layers.Layer):
         relu: bool = True,
         separable: bool = True,
         kernel_scale: float = 1.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.kernel_scale = kernel_scale
@@ -353,14 +437,24 @@ class ConvStep2D(keras.layers.Layer):
         self.kernel_size = at_least(1, kernel_size, "kernel_size")
         if kernel_size % 2 == 0:
             raise ValueError(f"ConvStep2D: kernel_size is {kernel_size}; it must be odd to have a centre.")
-        self.strides = tuple(strides)
+        self.strides = tuple(at_least(1, stride, "strides") for stride in strides)
         self.relu = relu
         self.separable = separable
         if not separable and len(set(self.strides)) > 1:
             raise ValueError(f"ConvStep2D: strides {self.strides} differ, which only a separable convolution can do.")
         self.norm = LayerNorm(name="norm")
 
-    def build(self, input_shape):
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "relu": self.relu,
+            "separable": self.separable,
+            "kernel_scale": self.kernel_scale,
+        }
+
+    def build(self, input_shape: Shape) -> None:
         depth = input_shape[-1]
         size = self.kernel_size
         scale = self.kernel_scale
@@ -388,7 +482,12 @@ class ConvStep2D(keras.layers.Layer):
         )
         self.norm.build((*input_shape[:-1], self.filters))
 
-    def call(self, x, padding=None):  # [B, H, W, C], [B, H, W] or None -> [B, ceil(H/s), ceil(W/s), F]
+    def call(
+        self, x: Tensor, padding: Tensor = None
+    ) -> Tensor:  # [B, H, W, C], [B, H, W] or None -> [B, ceil(H/s), ceil(W/s), F]
+        check_features(x, "x", "[B, H, W, C]", self.pointwise.shape[0] if self.separable else self.kernel.shape[2])
+        if padding is not None:
+            check_padding(padding, "padding", x, axes=3, broadcast=True)
         if self.relu:
             x = ops.relu(x)
         x = zero_padding(x, padding)
@@ -413,8 +512,11 @@ class ConvStep2D(keras.layers.Layer):
         return ops.reshape(ops.cast(y, x.dtype), ops.shape(x))
 
 
-def max_pool(x, padding, strides: tuple[int, int]):
-    """`MaxPool_s([3×3], x)` centred as ConvStep2D is; padded positions never win. -> [B, ceil(H/s), ceil(W/s), C]."""
+def max_pool(x: Tensor, padding: Tensor, strides: tuple[int, int]) -> Tensor:
+    """Computes `MaxPool_s([3×3], x)` -> [B, ceil(H/s), ceil(W/s), C], with windows centred like those of ConvStep2D.
+
+    Padded positions are ignored.
+    """
     lowest = ops.convert_to_tensor(-1e9, x.dtype)
     if padding is not None:
         x = ops.where(padding[..., None], lowest, x)
@@ -422,13 +524,15 @@ def max_pool(x, padding, strides: tuple[int, int]):
     return ops.max_pool(x, (3, 3), strides=strides, padding="valid", data_format="channels_last")
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class ConvRes(keras.layers.Layer):
     """`ConvRes(x, F) = p1 + ConvStep_{s=2,F}(W^{1×1}, x)` with `p1 = MaxPool_2(ConvStep_F(ConvStep_F(x)))` (2.5).
 
     Args:
-      filters: F.
-      strides: along rows and columns; (2, 2) for pictures, (2, 1) for spectrograms, whose frequencies never stride.
-      relu: False for a block on raw input (see ConvStep2D), in its first step and its shortcut.
+      filters: number of output channels F.
+      strides: strides along rows and columns: (2, 2) for pictures, and (2, 1) for spectrograms, which keep all
+        frequencies.
+      relu: False leaves out the ReLU in the first step and in the shortcut, for a block on raw input (see ConvStep2D).
       separable: False makes the first step a full convolution (see ConvStep2D).
       kernel_scale: what the initial kernels are multiplied with, see ConvBlock.
     """
@@ -440,22 +544,34 @@ class ConvRes(keras.layers.Layer):
         relu: bool = True,
         separable: bool = True,
         kernel_scale: float = 1.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.filters = filters
-        self.strides = tuple(strides)
+        rows, columns = strides
+        self.strides = (rows, columns)
         step = functools.partial(ConvStep2D, filters, kernel_scale=kernel_scale)
         self.step1 = step(3, relu=relu, separable=separable, name="step1")
         self.step2 = step(3, name="step2")
         self.shortcut = step(1, strides=self.strides, relu=relu, name="shortcut")
 
-    def build(self, input_shape):
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "filters": self.filters,
+            "strides": self.strides,
+            "relu": self.step1.relu,
+            "separable": self.step1.separable,
+            "kernel_scale": self.step1.kernel_scale,
+        }
+
+    def build(self, input_shape: Shape) -> None:
         self.step1.build(input_shape)
         self.step2.build((*input_shape[:-1], self.filters))
         self.shortcut.build(input_shape)
 
-    def call(self, x, padding=None):  # [B, H, W, C], [B, H, W] or None -> [B, H', W', F], [B, H', W'] or None
+    def call(
+        self, x: Tensor, padding: Tensor = None
+    ) -> tuple[Tensor, Tensor | None]:  # [B, H, W, C], [B, H, W] or None -> [B, H', W', F], [B, H', W'] or None
         c2 = self.step2(self.step1(x, padding), padding)
         p1 = max_pool(c2, padding, self.strides)
         return p1 + self.shortcut(x, padding), strided(padding, self.strides)

@@ -1,33 +1,39 @@
 """The sparsely-gated mixture-of-experts layer (paper, 2.3; Shazeer et al. 2017, arXiv 1701.06538)."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from t2t_mm.layers.checks import at_least
 from t2t_mm.layers.positions import Positions
 from t2t_mm.layers.randomness import Dropout, SeedGenerator
+from t2t_mm.layers.tensors import Shape, Tensor
 
 _SQRT_HALF = 0.7071067811865476
 
 
-def squared_variation(x):
-    """Squared coefficient of variation, `Var(x) / Mean(x)²` over a vector [E] -> scalar (Shazeer et al., eq. 7)."""
+def squared_variation(x: Tensor) -> Tensor:
+    """Returns the squared coefficient of variation of a vector [E], `Var(x) / Mean(x)²` (Shazeer et al., eq. 7)."""
     return ops.var(x) / (ops.square(ops.mean(x)) + 1e-10)
 
 
-def dispatch_to_blocks(experts, valid, num_experts: int, block_size: int):
-    """Sorts token assignments by expert into blocks of one expert each; none is dropped, whatever the skew.
+def dispatch_to_blocks(experts: Tensor, valid: Tensor, num_experts: int, block_size: int) -> tuple[Tensor, Tensor]:
+    """Sorts the assignments of tokens to experts into blocks, each of which belongs to one expert.
 
-    Every expert's assignments fill ceil(count / block_size) blocks, so that the number of blocks is at most
-    `assignments // block_size + num_experts`: a size known from the shapes alone, which is what a compiler needs.
+    No assignment is dropped, even if the load is very uneven. The assignments of an expert fill ceil(count / block_size)
+    blocks, so that the number of blocks is at most `assignments // block_size + num_experts`. This bound depends only on
+    the shapes, as a compiler requires.
 
     Args:
-      experts: [A] int32, the expert of each assignment (a token chosen by K experts has K assignments).
+      experts: [A] int32, the expert of each assignment. A token with K chosen experts has K assignments.
       valid: [A] boolean, False where the token is padding.
-      num_experts, block_size: E and the rows of a block.
+      num_experts: E.
+      block_size: the number of rows of a block.
 
     Returns:
-      slots: [A] int32, each assignment's row among all blocks' rows; invalid ones get the row after the last.
+      slots: [A] int32, the row of each assignment among the rows of all blocks. Assignments that are not valid get the
+        row after the last one.
       block_experts: [blocks] int32, the expert of each block.
     """
     blocks = ops.shape(experts)[0] // block_size + num_experts
@@ -39,10 +45,10 @@ def dispatch_to_blocks(experts, valid, num_experts: int, block_size: int):
     return slots, ops.minimum(block_experts, num_experts - 1)
 
 
-def count_and_rank(experts, valid, num_experts: int):
-    """The number of valid assignments of each expert [E], and each assignment's place among its expert's [A]."""
-    # Sorted keys, expert first and place second, bring each expert's assignments together in their order: a table of
-    # all assignments and experts would be E times as large.
+def count_and_rank(experts: Tensor, valid: Tensor, num_experts: int) -> tuple[Tensor, Tensor]:
+    """Returns the number of valid assignments of each expert [E], and the rank of each among its expert's [A]."""
+    # Sorting by keys that combine expert and place brings the assignments of each expert together in their order. A table
+    # of all assignments and experts, which would not need sorting, would be E times as large.
     size = ops.shape(experts)[0]
     expert = ops.where(valid, experts, num_experts)  # padding after all experts
     counts = ops.segment_sum(ops.ones_like(expert), expert, num_segments=num_experts + 1)
@@ -53,20 +59,24 @@ def count_and_rank(experts, valid, num_experts: int):
     return counts[:num_experts], ops.where(valid, ranks, 0)
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class MixtureOfExperts(keras.layers.Layer):
-    """`y = Σ_i G(x)_i E_i(x)` over the K experts that noisy top-k gating chose for each token (paper, 2.3).
+    """`y = Σ_i G(x)_i E_i(x)` over the K experts that noisy top-k gating chooses for each token (paper, 2.3).
 
-    `H(x)_i = (x·W_g)_i + N(0,1)·softplus((x·W_noise)_i)`; the K largest are kept, softmax over those. No noise
-    outside training. Experts are one-hidden-layer ReLU networks (without biases, which the source does not show).
-    Only chosen experts are computed, in blocks of `block_size` tokens; no token is ever dropped.
+    The gates G(x) are the softmax over the K largest of `H(x)_i = (x·W_g)_i + N(0,1)·softplus((x·W_noise)_i)`. Noise is
+    only added in training. Each expert is a ReLU network with one hidden layer and without biases, which the source does
+    not show either. Only the chosen experts are computed, in blocks of `block_size` tokens, and no token is dropped.
 
     Args:
-      num_experts: E; the paper's 240 for eight problems, 60 for one.
+      num_experts: E; the paper's 240 for eight problems and 60 for one problem.
       chosen: K; the paper's 4.
-      hidden: width of an expert's hidden layer (the paper is silent; the 2017 release: 2,048).
-      dropout: share of the layer's output dropped in training (the paper is silent).
-      gate_noise: whether training chooses with noise; without it a run draws nothing at random here.
-      block_size: rows multiplied at once with one expert's weights.
+      hidden: width of an expert's hidden layer. The paper does not give it; the 2017 release has 2,048.
+      dropout: fraction of the layer's output that is dropped in training. The paper does not mention any.
+      gate_noise: whether noise is added to the gates in training.
+      block_size: number of rows that are multiplied with the weights of one expert at once.
+
+    Raises:
+      ValueError: an argument is out of range, or `chosen` is not less than `num_experts`.
     """
 
     def __init__(
@@ -77,7 +87,7 @@ class MixtureOfExperts(keras.layers.Layer):
         dropout: float = 0.0,
         gate_noise: bool = True,
         block_size: int = 32,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.num_experts = at_least(2, num_experts, "num_experts")
@@ -93,7 +103,17 @@ class MixtureOfExperts(keras.layers.Layer):
         self.gate_noise = gate_noise
         self.seed_generator = SeedGenerator(name="gate_noise")
 
-    def build(self, input_shape):
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "num_experts": self.num_experts,
+            "chosen": self.chosen,
+            "hidden": self.hidden,
+            "dropout": self.dropout.rate,
+            "gate_noise": self.gate_noise,
+            "block_size": self.block_size,
+        }
+
+    def build(self, input_shape: Shape) -> None:
         depth = input_shape[-1]
         # Gates start at zero: all experts equally likely, chosen by the noise alone (Shazeer et al., appendix A).
         # In float32 whatever the compute type: rounding would choose other experts.
@@ -111,30 +131,37 @@ class MixtureOfExperts(keras.layers.Layer):
             initializer=_expert_initializer(self.hidden),
         )
 
-    def call(self, x, padding, training=False):
-        """x: [B, L, D], padding: [B, L] -> y [B, L, D], balance.
+    def call(self, x: Tensor, padding: Tensor, training: bool = False) -> tuple[Tensor, dict]:
+        """Returns the output [B, L, D] and the balance vectors.
 
-        balance: vectors [E] "importance" (summed gates) and "load" (smooth estimate of the number of tokens of each
-        expert), padding left out of both. The balancing losses are the `squared_variation` of each, taken where the
-        vectors of all replicas have been summed.
+        The balance vectors [E] are "importance", the sum of the gates of each expert, and "load", a smooth estimate of the
+        number of its tokens. Neither of them counts padding. The balancing losses are the `squared_variation` of each
+        vector, which is computed after the vectors of all replicas have been summed.
+
+        Args:
+          x: [B, L, D].
+          padding: [B, L] boolean, or its `Positions`.
         """
-        positions = Positions.of(padding, x)
+        positions = Positions.of(padding, x, depth=self.gate.shape[0])
         y, balance = self.flat(positions.flatten(x), positions, training)
         return positions.unflatten(y), balance
 
-    def flat(self, tokens, positions: Positions, training=False):  # [N, D] -> [N, D], balance
-        """`call` on the flat sequences of `positions`."""
+    def flat(
+        self, tokens: Tensor, positions: Positions, training: bool = False
+    ) -> tuple[Tensor, dict]:  # [N, D] -> [N, D], balance
+        """Does the same as `call` on the flat sequences of `positions`."""
         valid = positions.valid()
         weights, experts, balance = self.gating(tokens, valid, training)
         y = self._experts(tokens, valid, weights, experts)
         return self.dropout(y, training=training), balance
 
-    def step(self, x):  # [N, D] -> [N, D]
-        """`call` of a few tokens, none of them padding, without the work that spreads many over the experts.
+    def step(self, x: Tensor) -> Tensor:  # [N, D] -> [N, D]
+        """Does the same as `call` for a few tokens without padding, without distributing them over the experts.
 
-        Where a token's share of the experts is large, all are computed and the unchosen weighed with zero: one
-        product for all tokens. Where it is small, the chosen experts' weights are read where they lie, one choice at
-        a time. In float32 whatever the compute type: widening a few tokens is less than rounding all the weights.
+        If a token chooses a large fraction of the experts, all experts are computed in one product, and those that are not
+        chosen get the weight zero. Otherwise, the weights of the chosen experts are read in place, one choice after the
+        other. It computes in float32 even if the compute type is another one, because converting a few tokens is cheaper
+        than converting all weights.
         """
         return ops.cast(self._step(ops.cast(x, "float32")), x.dtype)
 
@@ -157,8 +184,16 @@ class MixtureOfExperts(keras.layers.Layer):
         chosen = ops.reshape(ops.map(one, (tokens, experts)), [-1, self.chosen, x.shape[-1]])
         return ops.sum(chosen * weights[:, :, None], axis=1)
 
-    def gating(self, tokens, valid, training: bool):
-        """Noisy top-k gating in float32. [N, D], [N] -> weights [N, K], experts [N, K] int32, balance."""
+    def gating(self, tokens: Tensor, valid: Tensor, training: bool) -> tuple[Tensor, Tensor, dict]:
+        """Computes noisy top-k gating in float32.
+
+        Args:
+          tokens: [N, D].
+          valid: [N] boolean, False where a token is padding.
+
+        Returns:
+          The weights [N, K] and indices [N, K] (int32) of the chosen experts, and the balance vectors.
+        """
         tokens = ops.cast(tokens, "float32")
         clean = ops.matmul(tokens, self.gate)  # [N, E]
         spread = ops.softplus(ops.matmul(tokens, self.noise))
@@ -172,8 +207,8 @@ class MixtureOfExperts(keras.layers.Layer):
         importance = ops.segment_sum(
             ops.reshape(weights, [-1]), ops.reshape(experts, [-1]), num_segments=self.num_experts
         )
-        # Probability that expert i would be among the chosen if its noise alone were drawn again (eq. 8 and 9):
-        # compared with the K-th of the others, which is the (K+1)-th of all where i itself was chosen (or was as good).
+        # The probability that expert i would be chosen if only its own noise were drawn again (eq. 8 and 9). It is compared
+        # with the K-th best of the others, which is the (K+1)-th best of all if expert i was chosen itself.
         last, next_best = top[:, self.chosen - 1 : self.chosen], top[:, self.chosen :]
         threshold = ops.where(noisy > next_best, next_best, last)
         probability = 0.5 * (1.0 + ops.erf((clean - threshold) / (spread + 1e-10) * _SQRT_HALF))

@@ -1,25 +1,29 @@
 """Layer normalisation with learned scale and shift (paper, 2.1)."""
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from t2t_mm.layers.tensors import Shape, Tensor
 
 # Layer norm's statistics are per position over the channels (paper, 2.1, and its silence on the axis).
 EPSILON = 1e-6
 
 
-def standardise(x):  # [N, D] -> [N, D], [N, 1]
-    """`(x − mean) / √(variance + ε)` over the channels, and what the centred x was multiplied with."""
+def standardise(x: Tensor) -> tuple[Tensor, Tensor]:  # [N, D] -> [N, D], [N, 1]
+    """Returns `(x − mean) / √(variance + ε)` over the channels, and the factor by which the centred x was multiplied."""
     centred = x - ops.mean(x, axis=-1, keepdims=True)
     scale = ops.rsqrt(ops.mean(ops.square(centred), axis=-1, keepdims=True) + EPSILON)
     return centred * scale, scale
 
 
 @ops.custom_gradient
-def normalise(x, gamma, beta):
-    """`(x − mean) / √(variance + ε) · gamma + beta` over the channels of x [N, D] float32; gamma, beta [D].
+def normalise(x: Tensor, gamma: Tensor, beta: Tensor) -> Any:
+    """Computes `(x − mean) / √(variance + ε) · gamma + beta` over the channels of x [N, D] float32; gamma, beta [D].
 
-    The gradient is written out: left to automatic differentiation it is twice as many passes over x, and normalisation,
-    some hundred times in the model, then costs as much as the matrix products do.
+    The gradient is written by hand, because automatic differentiation would pass over x twice as often. The model
+    normalises about a hundred times, which would then cost as much as the matrix products.
     """
     standard, scale = standardise(x)
 
@@ -36,12 +40,16 @@ def normalise(x, gamma, beta):
 
 
 @ops.custom_gradient
-def scale_and_shift(x, kept, gamma, beta):
-    """`x / √(mean of squares + ε) · gamma + beta`, zero where padded; x [N, D] float32 centred over the channels.
+def scale_and_shift(x: Tensor, kept: Tensor, gamma: Tensor, beta: Tensor) -> Any:
+    """Computes `x / √(mean of squares + ε) · gamma + beta`, and zero at padded positions.
 
-    kept [N, 1] is 1, 0 where padded; gamma, beta [D]. Of a centred x this is layer normalisation, of which the centring
-    is left to the product before it (`convolution.centred`). Sums over positions are products with vectors, which are
-    faster than reductions.
+    If x is centred over the channels, this is layer normalisation. The preceding matrix product does the centring (see
+    `convolution.centred`). Sums over positions are computed as products with vectors, which are faster than reductions.
+
+    Args:
+      x: [N, D] float32, centred over the channels.
+      kept: [N, 1], 0 where a position is padded and 1 elsewhere.
+      gamma, beta: [D].
     """
     depth = x.shape[-1]
     scale = ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + EPSILON) * kept
@@ -59,35 +67,39 @@ def scale_and_shift(x, kept, gamma, beta):
     return standard * gamma + ops.matmul(kept, beta[None]), gradient
 
 
-def normalise_flat(x, gamma, beta):  # [N, D] -> [N, D]
-    """`normalise` of any compute type, in float32."""
+def normalise_flat(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:  # [N, D] -> [N, D]
+    """Computes `normalise` in float32 for an x of any compute type."""
     # A reshape turns weights into plain tensors, the only thing that a custom gradient takes.
     y = normalise(ops.cast(x, "float32"), ops.reshape(gamma, [-1]), ops.reshape(beta, [-1]))
     return ops.cast(y, x.dtype)
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class LayerNorm(keras.layers.Layer):
     """Normalises each position over its channels, in float32 whatever the compute type. [..., D] -> [..., D].
 
     scale: what the learned scale starts at.
     """
 
-    def __init__(self, scale: float = 1.0, **kwargs):
+    def __init__(self, scale: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
         self.scale = scale
 
-    def build(self, input_shape):
+    def get_config(self) -> dict:
+        return super().get_config() | {"scale": self.scale}
+
+    def build(self, input_shape: Shape) -> None:
         depth = input_shape[-1:]
         start = keras.initializers.Constant(self.scale)
         self.gamma = self.add_weight(name="gamma", shape=depth, initializer=start, autocast=False)
         self.beta = self.add_weight(name="beta", shape=depth, initializer="zeros", autocast=False)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return ops.reshape(normalise_flat(ops.reshape(x, [-1, x.shape[-1]]), self.gamma, self.beta), ops.shape(x))
 
-    def flat(self, x):  # [N, D] -> [N, D]
+    def flat(self, x: Tensor) -> Tensor:  # [N, D] -> [N, D]
         return normalise_flat(x, self.gamma, self.beta)
 
-    def step(self, x):  # [N, D] -> [N, D]
-        """`call` for step-by-step decoding, whose cost is the number of nodes: none for a gradient or for shapes."""
+    def step(self, x: Tensor) -> Tensor:  # [N, D] -> [N, D]
+        """Does the same as `call` with fewer graph nodes, on whose number the cost of step-by-step decoding depends."""
         return ops.cast(standardise(ops.cast(x, "float32"))[0] * self.gamma + self.beta, x.dtype)

@@ -1,56 +1,77 @@
-"""What a batch's sequences fix for all layers, computed once a batch."""
+"""What the sequences of a batch determine for all layers. It is computed once for each batch."""
+
+from collections.abc import Callable, Hashable
+from typing import Any
 
 import keras
 from keras import ops
 
+from t2t_mm.layers.checks import check_features, check_padding
+from t2t_mm.layers.tensors import Tensor
 from t2t_mm.layers.timing import timing_signal
 
 
 class Positions:
-    """Sizes, padding as numbers, timing and masks of the sequences of one batch.
+    """The sizes, padding, timing signals and masks of the sequences of one batch.
 
-    Layers keep sequences flat, [N, D] with N = B·L: only the depthwise convolutions and the attention need the two
-    dimensions apart, and reshaping for every other operation would cost more nodes than the operations themselves.
+    Layers keep sequences flat, [N, D] with N = B·L. Only the depthwise convolutions and the attention need the two
+    dimensions separately, and reshaping for every other operation would need more graph nodes than the operations.
 
     Args:
-      padding: [B, L] boolean, or None where nothing is padded; then `x` says the sizes.
-      x: [B, L, ...], only needed without padding.
+      padding: [B, L] boolean. Default: no position is padded, and the sizes are those of `x`.
+      x: [B, L, ...]; only needed without `padding`.
     """
 
-    def __init__(self, padding, x=None):
+    def __init__(self, padding: Tensor, x: Tensor = None):
         self.batch, self.length = ops.shape(x if padding is None else padding)[:2]
         self.padding = ops.zeros([self.batch, self.length], "bool") if padding is None else padding
         self._found: dict = {}
         self._dropouts = 0
 
     @staticmethod
-    def of(padding, x=None) -> "Positions":
-        """Those of `padding`, which may be Positions already: so that several parts of a model share them."""
-        return padding if isinstance(padding, Positions) else Positions(padding, x)
+    def of(
+        padding: Tensor, x: Tensor, names: tuple[str, str] = ("x", "padding"), depth: int | None = None
+    ) -> "Positions":
+        """Returns the Positions of `padding`, which may be Positions already, so that the parts of a model share them.
 
-    def once(self, key, make):
-        """`make()`, computed at the first call for `key` only."""
+        Args:
+          padding: [B, L] boolean, Positions, or None if no position is padded.
+          x: [B, L, D].
+          names: the caller's names of `x` and `padding`, for messages.
+          depth: the depth D for which the caller was built.
+
+        Raises:
+          ValueError: x is not [B, L, depth], or the padding is not boolean [B, L].
+        """
+        check_features(x, names[0], "[B, L, D]", depth)
+        shared = isinstance(padding, Positions)
+        if padding is not None:
+            check_padding(padding.padding if shared else padding, names[1], x, axes=2)
+        return padding if shared else Positions(padding, x)
+
+    def once(self, key: Hashable, make: Callable) -> Any:
+        """Returns `make()`, which is only computed by the first call with this `key`."""
         if key not in self._found:
             self._found[key] = make()
         return self._found[key]
 
-    def flatten(self, x):  # [B, L, D] -> [N, D]
+    def flatten(self, x: Tensor) -> Tensor:  # [B, L, D] -> [N, D]
         return ops.reshape(x, [-1, x.shape[-1]])
 
-    def unflatten(self, x):  # [N, D] -> [B, L, D]
+    def unflatten(self, x: Tensor) -> Tensor:  # [N, D] -> [B, L, D]
         return ops.reshape(x, [-1, self.length, x.shape[-1]])
 
-    def valid(self):  # -> [N] boolean
-        """False where a position is padding."""
+    def valid(self) -> Tensor:  # -> [N] boolean
+        """Returns False where a position is padded, and True elsewhere."""
         return self.once("valid", lambda: ops.reshape(ops.logical_not(self.padding), [-1]))
 
-    def kept(self, dtype):  # -> [N, 1]
-        """1 for a position, 0 where it is padding."""
+    def kept(self, dtype: Any) -> Tensor:  # -> [N, 1]
+        """Returns 0 where a position is padded, and 1 elsewhere."""
         make = lambda: ops.cast(self.valid(), dtype)[:, None]  # noqa: E731
         return self.once(("kept", keras.backend.standardize_dtype(dtype)), make)
 
-    def timing(self, depth: int, dtype):  # -> [N, D]
-        """The timing signal of every position (paper, 2.2)."""
+    def timing(self, depth: int, dtype: Any) -> Tensor:  # -> [N, D]
+        """Returns the timing signal of every position (paper, 2.2)."""
 
         def make():
             signal = timing_signal(self.length, depth, dtype=dtype)
@@ -58,8 +79,11 @@ class Positions:
 
         return self.once(("timing", depth, keras.backend.standardize_dtype(dtype)), make)
 
-    def unseen(self, causal: bool):  # -> [B, 1, 1 or L, L] float32
-        """What is added to attention's logits: −1e9 where a query must not look, padding or (causal) a later position."""
+    def unseen(self, causal: bool) -> Tensor:  # -> [B, 1, 1 or L, L] float32
+        """Returns what is added to the logits of attention.
+
+        It is −1e9 where a query must not look: at padding and, if `causal`, at later positions.
+        """
 
         def make():
             blocked = self.padding[:, None, None, :]
@@ -70,8 +94,8 @@ class Positions:
 
         return self.once(("unseen", causal), make)
 
-    def random_bits(self, depth: int, seed_generator):
-        """[N, D] int32, drawn once for all dropouts of these positions, and the number of this one among them."""
+    def random_bits(self, depth: int, seed_generator: keras.random.SeedGenerator) -> tuple[Tensor, int]:
+        """Returns [N, D] int32, which all dropouts of these positions share, and the number of this dropout among them."""
         make = lambda: keras.random.randint(  # noqa: E731
             [self.batch * self.length, depth], -(2**31), 2**31 - 1, dtype="int32", seed=seed_generator
         )

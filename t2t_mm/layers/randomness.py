@@ -1,20 +1,27 @@
-"""Where layers draw random numbers: seeds that differ between replicas, and dropout."""
+"""The random numbers of layers: seeds that differ between replicas, and dropout."""
 
 import contextlib
 import contextvars
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 from keras import ops
 
 from t2t_mm.layers.checks import share
+from t2t_mm.layers.tensors import Tensor
 
-_REPLICA = contextvars.ContextVar("replica", default=None)
-_DRAWS = contextvars.ContextVar("draws", default=None)
+_REPLICA: contextvars.ContextVar[Any] = contextvars.ContextVar("replica", default=None)
+_DRAWS: contextvars.ContextVar["Draws | None"] = contextvars.ContextVar("draws", default=None)
 
 
 @contextlib.contextmanager
-def of_replica(index):
-    """What is traced inside draws the numbers of this replica; `index` is an int or a scalar tensor, 0 for the first."""
+def of_replica(index: int | Tensor | None) -> Iterator[None]:
+    """Layers that are traced inside draw the numbers of this replica.
+
+    Args:
+      index: an int or a scalar tensor, 0 for the first replica.
+    """
     token = _REPLICA.set(index)
     try:
         yield
@@ -23,7 +30,7 @@ def of_replica(index):
 
 
 def multiplier(index: int) -> int:
-    """An odd number of 32 bits, signed, that looks random: the place of `index` in the sequence of splitmix64."""
+    """Returns an odd signed 32-bit number that looks random: the element `index` of the splitmix64 sequence."""
     z = (index * 0x9E3779B97F4A7C15) % 2**64
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
@@ -32,35 +39,36 @@ def multiplier(index: int) -> int:
 
 
 class Draws:
-    """Seeds of what is traced inside: all follow from one, so that no state is read or written.
+    """The seeds of what is traced inside. All of them are derived from one seed, without reading or writing a state.
 
-    Problems whose gradients are computed at once would otherwise draw in whatever order they come.
+    With a common state, problems whose gradients are computed at the same time would draw in an arbitrary order.
     """
 
-    def __init__(self, seed):  # [2] integers
+    def __init__(self, seed: Tensor):  # [2] integers
         self._seed, self._count = seed, 0
 
-    def __enter__(self):
+    def __enter__(self) -> "Draws":
         self._token = _DRAWS.set(self)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         _DRAWS.reset(self._token)
 
-    def next(self, dtype):  # -> [2]
+    def next(self, dtype: Any) -> Tensor:  # -> [2]
         self._count += 1
         mixed = multiplier(self._count)
         return ops.cast(self._seed, dtype) + ops.convert_to_tensor([0, mixed % 2**30], dtype)
 
 
 class SeedGenerator(keras.random.SeedGenerator):
-    """Keras's, with another seed on each replica.
+    """Keras's seed generator, with a different seed on each replica.
 
-    Keras's has one state for all replicas, so that they drop the same units of different examples and add the same noise
-    to different tokens' gates. The first replica draws what one device alone does.
+    Keras's own generator has one state for all replicas, so that all of them would drop the same units of different
+    examples and add the same noise to the gates of different tokens. The first replica draws the same numbers as a single
+    device.
     """
 
-    def next(self, ordered=True):
+    def next(self, ordered: bool = True) -> Tensor:
         draws = _DRAWS.get()
         if draws is None:
             seed = super().next(ordered)
@@ -73,38 +81,49 @@ class SeedGenerator(keras.random.SeedGenerator):
         return seed + ops.stack([ops.cast(index, dtype), ops.zeros((), dtype)])
 
 
-def drop(x, bits, factor, rate: float):
-    """x [N, D] with a share `rate` of it zero and the rest scaled up to make up for it.
+def drop(x: Tensor, bits: Tensor, factor: Tensor, rate: float) -> Tensor:
+    """Sets a fraction `rate` of x [N, D] to zero, and scales up the rest to compensate for it.
 
-    Random numbers cost more than what is done with them, so that all dropouts of a batch share one draw: `bits`, int32
-    numbers of the whole range, of which each dropout takes the product with its own odd `factor`. Modulo 2^32 that is a
-    bijection, as uniform as the draw, and the upper digits of two such products have next to nothing to do with one
-    another.
+    Drawing random numbers is more expensive than using them, so that all dropouts of a batch share one draw: `bits`, int32
+    numbers of the whole range. Each dropout multiplies them with its own odd `factor`. Modulo 2^32 this is a bijection, so
+    that the products are as uniform as the draw, and the upper digits of two such products are nearly independent.
     """
     least = round(rate * 2**32) - 2**31
     kept = ops.cast(bits * factor >= least, x.dtype)
     return x * (kept * (1.0 / (1.0 - rate)))
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class Dropout(keras.layers.Layer):
-    """Dropout, drawn in float32 whatever the compute type, by each replica for itself.
+    """Dropout that each replica draws for itself, in float32 even if the compute type is another one.
 
-    Uniform numbers in bfloat16 are multiples of 1/128, and a share of 0.1 would drop 0.1016 without making up for it.
+    Uniform numbers in bfloat16 are multiples of 1/128, so that a rate of 0.1 would drop a fraction of 0.1016 but scale the
+    rest for 0.1.
+
+    Args:
+      rate: fraction that is dropped in training, at least 0 and less than 1.
     """
 
-    def __init__(self, rate: float, **kwargs):
+    def __init__(self, rate: float, **kwargs: Any):
         super().__init__(**kwargs)
         self.rate = share(rate, "dropout")
         if rate:
             self.seed_generator = SeedGenerator()
 
-    def call(self, x, training=False):  # any shape
+    def get_config(self) -> dict:
+        return super().get_config() | {"rate": self.rate}
+
+    def call(self, x: Tensor, training: bool = False) -> Tensor:  # any shape
         if not training or not self.rate:
             return x
         return ops.cast(keras.random.dropout(ops.cast(x, "float32"), self.rate, seed=self.seed_generator), x.dtype)
 
-    def bits(self, positions, depth: int, training=False):
-        """What `drop` needs to drop from x [N, D] of `positions`: random bits and factor, or twice None to drop nothing."""
+    def bits(self, positions: Any, depth: int, training: bool = False) -> tuple[Tensor | None, Tensor | None]:
+        """Returns the random bits and the factor with which `drop` drops from x [N, D], or two Nones to drop nothing.
+
+        Args:
+          positions: the `Positions` of x.
+        """
         if not training or not self.rate:
             return None, None
         bits, index = positions.random_bits(depth, self.seed_generator)

@@ -1,21 +1,29 @@
-"""One trace for equal blocks: a model of eighteen equal blocks is traced as one of them, called eighteen times.
+"""One trace for equal blocks: of eighteen equal blocks, one is traced, and its trace is called eighteen times.
 
-Layers know nothing of what traces them. They hand what they compute, as a plain function of tensors, to `shared`; who
-builds graphs says how a function is traced once (`t2t_mm.traces` for TensorFlow). Until then it is simply called.
+Layers do not know what traces them. They pass what they compute, as a plain function of tensors, to `shared`. The code
+that builds graphs determines how such a function is traced once (`t2t_mm.traces` does so for TensorFlow). Otherwise the
+function is simply called.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 _share = None
 
 
-def shared(function, *arguments, **settings):
-    """`function(*arguments, **settings)`, traced once for all calls with equal settings and arguments of equal shapes.
+def shared(function: Callable, *arguments: Any, **settings: Any) -> Any:
+    """Returns `function(*arguments, **settings)`.
 
-    function: of a module, not a closure: it must depend on its arguments alone. arguments: tensors, numbers or None.
+    The function is traced once for all calls with equal settings and with arguments of equal shapes.
+
+    Args:
+      function: a function of a module, not a closure, because it must depend only on its arguments.
+      arguments: tensors, numbers or None.
     """
     return function(*arguments, **settings) if _share is None else _share(function, arguments, settings)
 
 
-def share_by(share) -> None:
-    """From now on shared functions are called by `share(function, arguments, settings)`; None calls them plainly."""
+def share_by(share: Callable | None) -> None:
+    """Lets `share(function, arguments, settings)` call all shared functions from now on. None calls them directly."""
     global _share
     _share = share

@@ -1,10 +1,14 @@
 """The timing signal (paper, 2.2)."""
 
+from typing import Any
+
 import numpy as np
 from keras import ops
 
+from t2t_mm.layers.tensors import Tensor
 
-def timing_signal(length, depth: int, start=0, dtype="float32"):
+
+def timing_signal(length: Tensor, depth: int, start: int | Tensor = 0, dtype: Any = "float32") -> Tensor:
     """Sine and cosine of one frequency side by side: `[sin(t·Δ(2i)), cos(t·Δ(2i))]`, `Δ(2i) = 1e4^(−2i/depth)`.
 
     Args:

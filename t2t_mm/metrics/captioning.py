@@ -4,6 +4,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import sacrebleu
 
@@ -51,7 +52,10 @@ def captions_of_each(predictions: Sequence[str], examples: Sequence[Example]) ->
 def bleu4(candidates: list[list[str]], references: list[list[list[str]]]) -> float:
     """Corpus BLEU-4 (closest reference length) over tokens, in percent."""
     most = max(len(group) for group in references)
-    streams = [[" ".join(group[i]) if i < len(group) else None for group in references] for i in range(most)]
+    # sacrebleu takes None where an example has fewer references, though its annotations do not say so.
+    streams: list[list[Any]] = [
+        [" ".join(group[i]) if i < len(group) else None for group in references] for i in range(most)
+    ]
     metric = sacrebleu.BLEU(tokenize="none", smooth_method="none", force=True)
     return metric.corpus_score([" ".join(candidate) for candidate in candidates], streams).score
 

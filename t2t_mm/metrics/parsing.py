@@ -32,7 +32,7 @@ def bracket_f1(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
     for prediction, example in zip(predictions, examples, strict=True):
         words = example.inputs.split()
         tree, repaired = delinearise((prediction or "").split(), words)
-        reference, _ = delinearise((example.references or (example.targets,))[0].split(), words)
+        reference, _ = delinearise((example.references or (example.target_text,))[0].split(), words)
         tags = _tags(reference)
         counted = [tag not in _PUNCTUATION for tag in tags]
         mine, theirs = brackets(tree, counted), brackets(reference, counted)
@@ -59,7 +59,7 @@ def bracket_f1(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
 def bracket_f1_without_words(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
     """`bracket_f1` where the input is no text (speech, say): the reference's tags stand for its words."""
     spelled = [
-        dataclasses.replace(example, inputs=" ".join(s for s in example.targets.split() if s[0] not in "()"))
+        dataclasses.replace(example, inputs=" ".join(s for s in example.target_text.split() if s[0] not in "()"))
         for example in examples
     ]
     return bracket_f1(predictions, spelled)

@@ -21,13 +21,14 @@ def wer(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
     if not examples:
         return {}
     pairs = [
-        (normalise(example.targets), normalise(prediction or ""))
+        (normalise(example.target_text), normalise(prediction or ""))
         for prediction, example in zip(predictions, examples, strict=True)
     ]
     spoken = [pair for pair in pairs if pair[0]]
     counts = {"substitutions": 0, "deletions": 0, "insertions": 0}
     if spoken:
-        counted = jiwer.process_words(*map(list, zip(*spoken)))
+        references, hypotheses = (list(side) for side in zip(*spoken))
+        counted = jiwer.process_words(references, hypotheses)
         counts = {name: getattr(counted, name) for name in counts}
     counts["insertions"] += sum(len(hypothesis.split()) for reference, hypothesis in pairs if not reference)
     words = sum(len(reference.split()) for reference, _ in pairs)

@@ -12,5 +12,5 @@ def bleu(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
     if not examples:
         return {}
     metric = sacrebleu.BLEU()
-    score = metric.corpus_score(list(predictions), [[example.targets for example in examples]])
+    score = metric.corpus_score(list(predictions), [[example.target_text for example in examples]])
     return {"bleu": score.score, "bleu_signature": str(metric.get_signature())}

@@ -34,7 +34,7 @@ def captions(scene: world.Scene, rng: np.random.Generator, count: int = 5) -> li
     """
     if len(scene.things) < 2:
         raise ValueError(f"A scene needs at least two things to be described, but this one has {len(scene.things)}.")
-    found = {}
+    found: dict[str, Sentence] = {}
     for _ in range(_MAX_ATTEMPTS):
         if len(found) == count:
             break

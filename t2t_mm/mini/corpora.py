@@ -227,11 +227,14 @@ def _plan_scenes(root: str, seed: int, sizes: Sizes) -> list:
 
     No caption occurs in more than one split.
     """
-    tasks, taken, image_id, annotation_id = [], set(), 0, 0
+    tasks, image_id, annotation_id = [], 0, 0
+    taken: set[str] = set()
     for split, count in _held_out(sizes, "scenes").items():
         name = _COCO_SPLITS[split]
         os.makedirs(os.path.join(root, "coco", name))
-        pictures, annotations, said = [], {language: [] for language in _LANGUAGES}, set()
+        pictures: list[dict] = []
+        annotations: dict[str, list[dict]] = {language: [] for language in _LANGUAGES}
+        said: set[str] = set()
         while len(pictures) < count:
             image_id += 1
             rng = np.random.default_rng((seed, _SCENES, image_id))
@@ -302,7 +305,9 @@ def _plan_speech(root: str, seed: int, rng, seen: set[str], sizes: Sizes) -> lis
         list_file, disc, audio_folder, dot_folder = _WSJ[split]
         speakers = sizes.speakers if split == "train" else sizes.held_out_speakers
         entries, spoken = [], []
-        for index, sentences in enumerate(np.array_split(grammar.sentences(rng, count, seen, short), speakers)):
+        said = grammar.sentences(rng, count, seen, short)
+        for index, part in enumerate(np.array_split(np.arange(count), speakers)):
+            sentences = [said[i] for i in part]
             speaker = f"{_FIRST_SPEAKER[split] + index:03d}"
             voice = speech.random_voice(np.random.default_rng((seed, _SPEECH, int(speaker))))
             os.makedirs(os.path.join(root, audio_folder, speaker), exist_ok=True)
@@ -325,6 +330,12 @@ def _plan_speech(root: str, seed: int, rng, seen: set[str], sizes: Sizes) -> lis
     return tasks
 
 
+def _linearised(mrg: str) -> str:
+    tree = clean(parse_tree(mrg))
+    assert tree is not None, f"no word is left of {mrg}"
+    return " ".join(linearise(tree))
+
+
 def _write_spoken(root: str, split: str, spoken: Sequence[tuple[str, Sentence]]) -> None:
     """Writes tables of utterances with their German and French translations and linearised trees.
 
@@ -333,7 +344,7 @@ def _write_spoken(root: str, split: str, spoken: Sequence[tuple[str, Sentence]])
     forms = {
         "de": lambda sentence: sentence.german,
         "fr": lambda sentence: sentence.french,
-        "tree": lambda sentence: " ".join(linearise(clean(parse_tree(grammar.to_mrg(sentence.tree))))),
+        "tree": lambda sentence: _linearised(grammar.to_mrg(sentence.tree)),
     }
     for name, form in forms.items():
         rows = "".join(f"{utterance}\t{form(sentence)}\n" for utterance, sentence in spoken)

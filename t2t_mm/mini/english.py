@@ -4,6 +4,8 @@ A tree is a pair: (label, [children]) or, for a word, (part-of-speech tag, word)
 follow the Treebank II bracketing guidelines (Bies et al. 1995).
 """
 
+from typing import Any
+
 from t2t_mm.mini import lexicon
 from t2t_mm.mini.syntax import (
     Clause,
@@ -22,7 +24,9 @@ from t2t_mm.mini.syntax import (
     VerbPhrase,
 )  # fmt: skip
 
-Tree = tuple[str, "list[Tree] | str"]
+# The second is a list of trees or a word. Lists are extended in place and written as literals of pairs, which a type checker
+# takes for lists of something narrower, so it is told no more than that.
+Tree = tuple[str, Any]
 
 _DETERMINER_TAGS = {"his": "PRP$", "her": "PRP$", "their": "PRP$", "many": "JJ"}
 _OBJECT_PRONOUNS = {"he": "him", "she": "her", "they": "them"}
@@ -126,7 +130,7 @@ class _Realiser:
         if phrase.modifiers:
             return (label, [("NP", rest)] + [self.prepositional_phrase(each) for each in phrase.modifiers])
         if phrase.relative:
-            return (label, [("NP", rest), self.relative(phrase)])
+            return (label, [("NP", rest), self.relative(phrase, phrase.relative)])
         return (label, rest)
 
     def prepositional_phrase(self, phrase: PrepositionalPhrase) -> Tree:
@@ -141,8 +145,8 @@ class _Realiser:
             inner, last = ("NP", [noun, ("PP", [("IN", last), inner])]), outer[0]
         return (label, [("TO" if last == "to" else "IN", last), inner])
 
-    def relative(self, phrase: Nominal) -> Tree:
-        relative, person, index = phrase.relative, phrase.noun.kind == "person", self._new_index()
+    def relative(self, phrase: Nominal, relative: Relative) -> Tree:
+        person, index = phrase.noun.kind == "person", self._new_index()
         if relative.gap == "place":
             preposition = _gap_preposition(relative).english
             opening = (f"WHPP-{index}", [("IN", preposition), ("WHNP", [("WDT", "which")])])
@@ -169,8 +173,10 @@ class _Realiser:
         if isinstance(clause.front, lexicon.Adverb):
             children.append(_time(clause.front))
         elif clause.front:
-            subordinate = isinstance(clause.front, Subordinate)
-            front = self.subordinate(clause.front) if subordinate else self.prepositional_phrase(clause.front)
+            if isinstance(clause.front, Subordinate):
+                front = self.subordinate(clause.front)
+            else:
+                front = self.prepositional_phrase(clause.front)
             children += [front, (",", ",")]
         controls = any(predicate.passive or predicate.modal == "want" for predicate in clause.predicates)
         index = self._new_index() if controls else 0
@@ -201,7 +207,7 @@ class _Realiser:
         """`index` is that of the subject, for the empty elements that stand for it."""
         verb, rest = phrase.verb, self._after_verb(phrase)
         negation = [("RB", "not")] if phrase.negated else []
-        if phrase.passive:
+        if phrase.agent is not None:  # passive
             agent = ("PP", [("IN", "by"), self.noun_phrase(phrase.agent, "NP-LGS")])
             participle = [("VBN", verb.participle), ("NP", [("-NONE-", f"*-{index}")]), agent]
             return ("VP", [_be(plural, phrase.past)] + negation + [("VP", participle + rest)])
@@ -256,6 +262,7 @@ class _Realiser:
             return ("ADJP-PRD", very + [("JJ", predicate.english)])
         if isinstance(predicate, PrepositionalPhrase):
             return ("PP-LOC-PRD", self.prepositional_phrase(predicate)[1])
+        assert predicate is not None  # the caller has looked
         return self.noun_phrase(predicate, "NP-PRD")
 
 

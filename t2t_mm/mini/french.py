@@ -16,6 +16,7 @@ from t2t_mm.mini.syntax import (
     PrepositionalPhrase,
     Pronoun,
     ProperName,
+    Relative,
     Subordinate,
     Utterance,
     VerbPhrase,
@@ -58,7 +59,7 @@ def text(utterance: Utterance) -> str:
 
 def _detokenise(words: list[str]) -> str:
     """Joins the words with contraction (de le: du) and elision (le homme: l'homme); elided words do not contract."""
-    written = []
+    written: list[str] = []
     for word in words:
         if written and word[0] in _VOWELS and written[-1] in _ELIDED:
             written[-1] = _ELIDED[written[-1]]
@@ -108,7 +109,7 @@ def _nominal(phrase: Nominal, determiner: str | None = None) -> list[str]:
     for modifier in phrase.modifiers:
         words += _prepositional_phrase(modifier)
     if phrase.relative:
-        words += _relative(phrase)
+        words += _relative(phrase, phrase.relative)
     return words
 
 
@@ -127,8 +128,7 @@ def _prepositional_phrase(phrase: PrepositionalPhrase) -> list[str]:
     return phrase.preposition.french.split() + _noun_phrase(phrase.object)
 
 
-def _relative(phrase: Nominal) -> list[str]:
-    relative = phrase.relative
+def _relative(phrase: Nominal, relative: Relative) -> list[str]:
     if relative.gap == "subject":
         return ["qui"] + _clause(relative.clause)
     if relative.gap == "object":
@@ -218,8 +218,9 @@ def _agree(participle: str, phrase: NounPhrase) -> str:
 
 
 def _after_verb(phrase: VerbPhrase, subject: NounPhrase) -> list[str]:
-    words = []
-    if phrase.negates_object or (phrase.frequency is lexicon.NEVER and is_indefinite(phrase.object)):
+    words: list[str] = []
+    denied = phrase.negates_object or (phrase.frequency is lexicon.NEVER and is_indefinite(phrase.object))
+    if denied and isinstance(phrase.object, Nominal):  # nothing else is indefinite
         words += _nominal(phrase.object, "no")
     elif phrase.object and not isinstance(phrase.object, Pronoun):
         words += _noun_phrase(phrase.object)
@@ -246,5 +247,6 @@ def _predicative(phrase: VerbPhrase, subject: NounPhrase) -> list[str]:
         return ["très"] * phrase.very + [predicate.french[subject.feminine + 2 * subject.plural]]
     if isinstance(predicate, PrepositionalPhrase):
         return _prepositional_phrase(predicate)
+    assert predicate is not None  # the caller has looked
     # Professions have no article: Il est professeur.
     return _noun_phrase(predicate) if predicate.adjectives else [predicate.noun.french]

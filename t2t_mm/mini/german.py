@@ -17,6 +17,7 @@ from t2t_mm.mini.syntax import (
     PrepositionalPhrase,
     Pronoun,
     ProperName,
+    Relative,
     Subordinate,
     Utterance,
     VerbPhrase,
@@ -79,7 +80,7 @@ def text(utterance: Utterance) -> str:
 
 
 def _detokenise(words: list[str]) -> str:
-    written = []
+    written: list[str] = []
     for word in words + ["."]:
         previous = written[-1] if written else ""
         if previous == "," and word in (",", "."):
@@ -126,13 +127,13 @@ def _nominal(phrase: Nominal, case: str, determiner: str | None = None) -> _Phra
     ending = endings[case][column]
     words += [adjective.german_stem() + ending for adjective in phrase.adjectives]
     words.append(noun.german_form(case, phrase.plural))
-    clause = []
+    clause: list[str] = []
     for modifier in phrase.modifiers:
         words += clause
         more, clause = _prepositional_phrase(modifier)
         words += more
     if phrase.relative:
-        clause = _relative(phrase)
+        clause = _relative(phrase, phrase.relative)
     return words, clause
 
 
@@ -160,8 +161,7 @@ def _prepositional_phrase(phrase: PrepositionalPhrase) -> _Phrase:
     return preposition.german.split() + words, clause
 
 
-def _relative(phrase: Nominal) -> list[str]:
-    relative = phrase.relative
+def _relative(phrase: Nominal, relative: Relative) -> list[str]:
     predicate = relative.clause.predicates[0]
     case, preposition = "nom", ""
     if relative.gap == "object":
@@ -238,7 +238,7 @@ def _predicate(phrase: VerbPhrase, plural: bool) -> tuple[str, list[str], list[s
     middle = []
     for words, clause in fields[:-1]:
         middle += words + clause
-    after = []
+    after: list[str] = []
     if fields:
         words, after = fields[-1]
         middle += words
@@ -266,6 +266,7 @@ def _verb_forms(phrase: VerbPhrase, plural: bool) -> tuple[str, list[str]]:
 
 def _finite(verb: lexicon.Verb, plural: bool, past: bool) -> str:
     if past:
+        assert verb.german_past is not None  # without it, the past is the perfect tense, which has a finite verb of its own
         return verb.german_past[plural]
     if verb is lexicon.BE:
         return "sind" if plural else "ist"
@@ -275,7 +276,9 @@ def _finite(verb: lexicon.Verb, plural: bool, past: bool) -> str:
 def _middle_field(phrase: VerbPhrase) -> list[_Phrase]:
     """Returns, in order: pronouns, time, recipient, object, "nicht", manner, prepositional phrases and predicate."""
     verb, obj = phrase.verb, phrase.object
-    pronouns, nouns, prepositional = [], [], []
+    pronouns: list[_Phrase] = []
+    nouns: list[_Phrase] = []
+    prepositional: list[_Phrase] = []
     if phrase.recipient:
         (pronouns if isinstance(phrase.recipient, Pronoun) else nouns).append(_noun_phrase(phrase.recipient, "dat"))
     if obj and verb.german_preposition:
@@ -284,7 +287,7 @@ def _middle_field(phrase: VerbPhrase) -> list[_Phrase]:
             prepositional.append(([verb.german_preposition] + words, clause))
     elif isinstance(obj, Pronoun):
         pronouns.insert(0, _noun_phrase(obj, verb.german_case))
-    elif obj and phrase.negates_object:
+    elif isinstance(obj, Nominal) and phrase.negates_object:
         nouns.append(_nominal(obj, verb.german_case, "no"))
     elif obj:
         nouns.append(_noun_phrase(obj, verb.german_case))
@@ -309,6 +312,7 @@ def _predicative(phrase: VerbPhrase) -> _Phrase:
         return (["sehr"] if phrase.very else []) + [predicate.german], []
     if isinstance(predicate, PrepositionalPhrase):
         return _prepositional_phrase(predicate)
+    assert predicate is not None  # the caller has looked
     if predicate.adjectives:
         return _noun_phrase(predicate, "nom")
     return [predicate.noun.german], []  # professions have no article: Er ist Lehrer.

@@ -9,6 +9,7 @@ phrases modify the noun before them.
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +82,8 @@ def sentences(
     Raises:
       ValueError: `make` does not produce enough new sentences.
     """
-    found, repeats = [], 0
+    found: list[Sentence] = []
+    repeats = 0
     while len(found) < count:
         sentence = make(rng)
         if sentence.english not in seen:
@@ -273,7 +275,7 @@ class _Writer:
 
     def _coordination(self, nouns: tuple[lexicon.Noun, ...], owner: str = "") -> Coordination:
         count = 3 if self.chance(0.15) else 2
-        chosen = []
+        chosen: list[lexicon.Noun] = []
         while len(chosen) < count:
             noun = self.pick(nouns)
             if noun not in chosen:
@@ -367,6 +369,7 @@ class _Writer:
     def _give(self, past: bool, owner: str) -> VerbPhrase:
         verb = lexicon.GIVE if self.chance(0.5) else lexicon.SHOW
         thing = self.nominal(self.pick(lexicon.OBJECT_GROUPS[verb.objects]), 0, owner)
+        recipient: NounPhrase
         if self.chance(0.2):
             recipient = Pronoun(self.pick(("he", "she", "they")))
         else:
@@ -393,7 +396,7 @@ class _Writer:
         Args:
           kind: the kind of the subject if the verb is intransitive; the phrase may then say what the subject is near.
         """
-        more = {}
+        more: dict[str, Any] = {}
         name = phrase.verb.english
         modal = "" if phrase.negated or name in _WITHOUT_MODAL else self._modal(phrase.past)
         if modal:

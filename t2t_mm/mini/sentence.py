@@ -3,6 +3,7 @@
 import dataclasses
 
 from t2t_mm.mini import english, french, german
+from t2t_mm.mini.english import Tree
 from t2t_mm.mini.syntax import Utterance
 
 
@@ -20,7 +21,7 @@ class Sentence:
     english: str
     german: str
     french: str
-    tree: english.Tree
+    tree: Tree
 
     def words(self) -> list[str]:
         """Returns the English words and punctuation marks, tokenized as in the Treebank."""

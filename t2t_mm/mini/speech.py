@@ -23,7 +23,7 @@ _UPPER_FORMANTS = ((3400, 250), (4500, 300), (5500, 400), (6500, 500), (7500, 60
 _SCHWA = np.array([500, 1400, 2500])
 
 # Phoneme: milliseconds if stressed; F1, F2 and F3 in Hz at its start and, for diphthongs, at its end.
-_VOWELS = {
+_VOWELS: dict[str, tuple[int, *tuple[Sequence[float], ...]]] = {
     "IY": (115, (310, 2070, 2960)), "IH": (80, (400, 1800, 2570)), "EH": (90, (550, 1680, 2500)),
     "AE": (120, (660, 1620, 2430)), "AA": (120, (720, 1180, 2600)), "AO": (120, (600, 930, 2570)),
     "AH": (80, (620, 1250, 2550)), "UH": (80, (450, 1100, 2350)), "UW": (110, (340, 1150, 2200), (310, 900, 2200)),
@@ -144,8 +144,8 @@ class _Segment:
     """A section of audio with one kind of source. Its formants move from `formants` to `glide`, if that is given."""
 
     seconds: float
-    formants: Sequence[float]  # Hz
-    glide: Sequence[float] | None = None  # Hz
+    formants: Sequence[float] | np.ndarray  # Hz
+    glide: Sequence[float] | np.ndarray | None = None  # Hz
     bandwidths: Sequence[float] = (80, 100, 160)  # Hz
     voice: float = 0.0
     aspiration: float = 0.0
@@ -185,18 +185,28 @@ def _segments(phonemes: Sequence[str], rng: np.random.Generator) -> list[_Segmen
 
 
 def _vowel(name: str, stress: int, lengthening: float) -> _Segment:
-    milliseconds, *targets = _VOWELS[name]
+    milliseconds, *given = _VOWELS[name]
+    targets = [np.array(target) for target in given]
     if stress == 0:  # unstressed vowels are short and move towards schwa; AH0 is schwa itself
         weight = 1.0 if name == "AH" else 0.15
-        targets = [(1 - weight) * np.array(target) + weight * _SCHWA for target in targets]
+        targets = [(1 - weight) * target + weight * _SCHWA for target in targets]
     seconds = milliseconds / 1000 * (0.65, 1.0, 0.85)[stress] * lengthening
     accent = (0.0, 0.12, 0.05)[stress]
     return _Segment(seconds, targets[0], targets[-1], voice=0.8 if stress == 0 else 1.0, accent=accent)
 
 
+def _start_of_vowel(name: str) -> Sequence[float] | None:
+    """The formants at the start of a vowel; None of any other phoneme."""
+    if name not in _VOWELS:
+        return None
+    _, *targets = _VOWELS[name]
+    return targets[0]
+
+
 def _continuant(name: str, following: str) -> _Segment:
     if name == "HH":  # sounds like the next vowel, whispered
-        return _Segment(0.055, _VOWELS.get(following, (0, _SCHWA))[1], bandwidths=_OPEN, aspiration=1.0)
+        start = _start_of_vowel(following)
+        return _Segment(0.055, _SCHWA if start is None else start, bandwidths=_OPEN, aspiration=1.0)
     if name in _SONORANTS:
         milliseconds, formants, voice, zero = _SONORANTS[name]
         bandwidths = (90, 200, 250) if zero else (70, 100, 160)
@@ -214,8 +224,8 @@ def _stop(name: str, previous: str, following: str) -> list[_Segment]:
     Only voiceless stops before vowels and approximants are aspirated, and not after S.
     """
     closed, noisy, formants, voiced, noise, level = _STOPS[name]
-    beside = _VOWELS.get(following) or _VOWELS.get(previous)
-    if name in ("K", "G") and (following in ("L", "R", "W") or beside and beside[1][1] < 1500):
+    beside = _start_of_vowel(following) or _start_of_vowel(previous)
+    if name in ("K", "G") and (following in ("L", "R", "W") or beside and beside[1] < 1500):
         formants, noise = _BACK_VELAR, "K back"
     bandwidths = (70, 110, 170) if voiced else _OPEN
     parts = [
@@ -249,7 +259,7 @@ def _tracks(segments: list[_Segment], voice: Voice, rng: np.random.Generator) ->
     ends = np.cumsum([s.seconds for s in segments]) / voice.rate * SAMPLE_RATE / HOP
     ends = np.round(ends).astype(int)
     lengths = np.diff(ends, prepend=0)
-    index = np.repeat(np.arange(len(segments)), lengths)  # [F]
+    index = np.repeat(np.arange(len(segments)), lengths.astype(int))  # [F]
     position = (np.arange(len(index)) - (ends - lengths)[index]) / lengths[index]
 
     def column(values):
@@ -342,9 +352,9 @@ def _vocal_tract(tracks: _Tracks, voice: Voice) -> np.ndarray:
     square, slope = _FREQUENCIES**2, 1j * _FREQUENCIES
     upper = np.ones(len(_FREQUENCIES), np.complex64)
     for formant, bandwidth in _UPPER_FORMANTS:
-        formant = formant * voice.formant_scale
-        upper *= (formant**2 / (formant**2 - square + slope * bandwidth)).astype(np.complex64)
-    tract = np.broadcast_to(upper, (len(tracks.pitch), len(upper)))
+        centre = formant * voice.formant_scale
+        upper *= (centre**2 / (centre**2 - square + slope * bandwidth)).astype(np.complex64)
+    tract: np.ndarray = np.broadcast_to(upper, (len(tracks.pitch), len(upper)))
     formants = tracks.formants.astype(np.float32)[:, :, None]
     bandwidths = tracks.bandwidths.astype(np.float32)[:, :, None]
     for k in range(3):
@@ -363,7 +373,7 @@ def _noise_bands(voice: Voice) -> np.ndarray:
             for centre, width, dB in bands)
         for bands in _NOISES.values()
     ]  # fmt: skip
-    return np.stack([np.sqrt(power / power.mean()) for power in powers]).astype(np.float32)
+    return np.stack([np.sqrt(power / np.mean(power)) for power in powers]).astype(np.float32)
 
 
 def _background(length: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,33 +1,36 @@
 """Audio in: a waveform over time or a spectrogram (paper, 2.5)."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
-from t2t_mm.layers.checks import at_least
+from t2t_mm.layers.checks import at_least, check_features, check_padding, one_of
 from t2t_mm.layers.convolution import ConvRes
+from t2t_mm.layers.tensors import Shape, Tensor
 from t2t_mm.modalities.image import flatten_grid
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class AudioInput(keras.layers.Layer):
-    """A stack of ConvRes blocks, `l_i = ConvRes(l_{i−1}, 2^i)`, then the depth D.
+    """A stack of ConvRes blocks, `l_i = ConvRes(l_{i−1}, 2^i)`, followed by a pointwise map to the depth D.
 
-    Both forms pass through the same code as [B, time, frequency, 1]; a waveform has one frequency. Blocks stride
-    along time alone, so that a spectrogram keeps its full spectral resolution.
+    Waveforms and spectrograms pass through the same code as [B, time, frequency, 1]; a waveform has one frequency. The
+    blocks only stride along time, so that a spectrogram keeps its full spectral resolution.
 
-    Followed to the letter (blocks=8, least_width=1, frequencies="positions") l_1 has 2 channels, of which layer
-    norm leaves little more than a sign, and one position covers 256 steps: 16 ms of a 16 kHz waveform, but 2.6 s
-    of a spectrogram with a 10 ms hop. Fewer and wider blocks keep what a transcript needs.
+    If the paper is followed literally (blocks=8, least_width=1, frequencies="positions"), l_1 has only 2 channels, of which
+    layer norm leaves little more than a sign, and one position covers 256 steps. These are 16 ms of a waveform at 16 kHz,
+    but 2.6 s of a spectrogram with a hop of 10 ms. Fewer and wider blocks keep the information that a transcript needs.
 
     Args:
       depth: D.
-      blocks: number of ConvRes blocks; each halves the length in time.
+      blocks: number of ConvRes blocks, each of which halves the length in time.
       least_width: block i has max(2^i, least_width) channels.
-      frequencies: "positions" makes every (time, frequency) pair a position of the sequence, as the letter has it;
-        "channels" joins the frequencies of one time into one position by a learned pointwise map, so that the
-        sequence is as long as the time.
-      first_relu: True puts ConvStep's ReLU on the raw input too, as the letter has it (see ImageInput).
-      full_stem: True makes the first step a full convolution (see ImageInput). A separable one has a single number for
-        each position of a sound, which its one channel is; whatever the width, layer norm leaves the number's sign.
+      frequencies: "positions" makes every pair of time and frequency a position of the sequence, as the paper literally
+        says. "channels" joins all frequencies of one time into one position by a learned pointwise map.
+      first_relu: True applies the ReLU of ConvStep also to the raw input, as the paper literally says (see ImageInput).
+      full_stem: True makes the first step a full convolution (see ImageInput). Audio has one channel, of which a separable
+        convolution computes a single number for each position. Regardless of the width, layer norm leaves only its sign.
       kernel_scale: what the initial kernels are multiplied with, see ConvBlock.
     """
 
@@ -40,12 +43,11 @@ class AudioInput(keras.layers.Layer):
         first_relu: bool = False,
         full_stem: bool = False,
         kernel_scale: float = 1.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if frequencies not in ("positions", "channels"):
-            raise ValueError(f'AudioInput: frequencies is {frequencies!r}; it must be "positions" or "channels".')
-        self.frequencies = frequencies
+        self.frequencies = one_of(("positions", "channels"), frequencies, "frequencies")
+        self.least_width = at_least(1, least_width, "least_width")
         self.blocks = [
             ConvRes(
                 max(2**i, least_width), (2, 1), relu=first_relu or i > 1, separable=i > 1 or not full_stem,
@@ -53,9 +55,21 @@ class AudioInput(keras.layers.Layer):
             )  # fmt: skip
             for i in range(1, at_least(1, blocks, "blocks") + 1)
         ]
-        self.to_depth = keras.layers.Dense(depth, use_bias=False, name="to_depth")
+        self.to_depth = keras.layers.Dense(at_least(1, depth, "depth"), use_bias=False, name="to_depth")
 
-    def build(self, input_shape):
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "depth": self.to_depth.units,
+            "blocks": len(self.blocks),
+            "least_width": self.least_width,
+            "frequencies": self.frequencies,
+            "first_relu": self.blocks[0].step1.relu,
+            "full_stem": not self.blocks[0].step1.separable,
+            "kernel_scale": self.blocks[0].step1.kernel_scale,
+        }
+
+    def build(self, input_shape: Shape) -> None:
+        self.bins = input_shape[2]
         channels = 1
         for block in self.blocks:
             block.build((None, None, input_shape[2], channels))
@@ -64,8 +78,15 @@ class AudioInput(keras.layers.Layer):
             channels *= input_shape[2]
         self.to_depth.build((None, None, channels))
 
-    def call(self, x, padding):
-        """x: [B, time, frequency], padding: [B, time] -> sequence [B, L, D], padding [B, L], grid (rows, columns)."""
+    def call(self, x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, tuple]:
+        """Returns a sequence [B, L, D], its padding [B, L] and its grid (rows, columns).
+
+        Args:
+          x: [B, time, frequency].
+          padding: [B, time] boolean.
+        """
+        check_features(x, "x", "[B, time, frequency]", self.bins)
+        check_padding(padding, "padding", x, axes=2)
         frequency = x.shape[2]
         x, padding = x[..., None], padding[..., None]  # padding broadcasts along the frequencies
         for block in self.blocks:

@@ -1,23 +1,27 @@
 """Categorical out: Xception's exit flow (paper, 2.5)."""
 
 import functools
+from typing import Any
 
 import keras
 from keras import ops
 
+from t2t_mm.layers.checks import at_least, check_features, check_padding, one_of
 from t2t_mm.layers.convolution import ConvStep2D, max_pool, pointwise_initializer, strided
+from t2t_mm.layers.tensors import Shape, Tensor
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class CategoricalOutput(keras.layers.Layer):
-    """The body's output, reshaped to the input's two dimensions, to logits over classes.
+    """Computes logits over classes from the body's output, which is reshaped to the two dimensions of the input.
 
     `skip = ConvStep_{s=2}(W^{3×3}, x)`, `h1, h2 = ConvStep(W^{3×3})`, `h3 = skip + MaxPool_2([3×3], h2)`,
     `h4, h5` widen, `h6 = GlobalAvgPool(ReLU(h5))`, `out = PointwiseConv(W^{classes}, h6)`. The exit flow is shared
     by all categorical problems; each label set has its own pointwise map.
 
     Args:
-      num_classes: label set's name -> number of classes.
-      widths: channels of h4 and h5; the paper's 1,536 and 2,048.
+      num_classes: name of a label set -> its number of classes.
+      widths: numbers of channels of h4 and h5; the paper's 1,536 and 2,048.
       batch_norm: standardise h6 by the batch (in use, by the moving mean and variance). Layer norm, ReLU and the
         command leave h6 of all pictures nearly equal, 99.9 % of it before training; the chance excess of a class in
         a batch then outweighs what distinguishes the pictures, and learning stands still for a long time. False is
@@ -31,16 +35,18 @@ class CategoricalOutput(keras.layers.Layer):
         widths: tuple[int, int] = (1536, 2048),
         batch_norm: bool = True,
         kernel_scale: float = 1.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.batch_norm = None
         if batch_norm:
-            # Synchronised: the statistics are those of the whole batch, however many replicas share it.
+            # Synchronised, so that the statistics are those of the whole batch, which several replicas may share.
             self.batch_norm = keras.layers.BatchNormalization(
                 momentum=0.95, center=False, scale=False, name="batch_norm",
                 synchronized=keras.backend.backend() == "tensorflow",
             )  # fmt: skip
+        for label_set, count in num_classes.items():
+            at_least(1, count, f"num_classes[{label_set!r}]")
         self.num_classes = dict(sorted(num_classes.items()))
         self.step = functools.partial(ConvStep2D, kernel_size=3, kernel_scale=kernel_scale)
         self.h4 = self.step(widths[0], name="h4")
@@ -52,7 +58,15 @@ class CategoricalOutput(keras.layers.Layer):
             for labels, count in self.num_classes.items()
         }
 
-    def build(self, input_shape):
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "num_classes": dict(self.num_classes),
+            "widths": (self.h4.filters, self.h5.filters),
+            "batch_norm": self.batch_norm is not None,
+            "kernel_scale": self.h4.kernel_scale,
+        }
+
+    def build(self, input_shape: Shape) -> None:
         depth = input_shape[-1]
         shape = (None, None, None, depth)
         self.skip = self.step(depth, strides=(2, 2), name="skip")
@@ -66,11 +80,20 @@ class CategoricalOutput(keras.layers.Layer):
         for head in self.heads.values():
             head.build((None, self.h5.filters))
 
-    def call(self, x, padding, grid=None, labels: str = "", training=False):
-        """x: [B, L, D], padding: [B, L], grid: (H, W) with H·W = L, or None for a one-dimensional input.
+    def call(
+        self, x: Tensor, padding: Tensor, grid: tuple | None = None, labels: str = "", training: bool = False
+    ) -> Tensor:
+        """Returns the logits [B, classes] in float32.
 
-        labels: the label set. Returns: [B, classes] float32.
+        Args:
+          x: [B, L, D].
+          padding: [B, L] boolean.
+          grid: (H, W) with H·W = L. Default: the input has one dimension.
+          labels: the name of the label set.
         """
+        check_features(x, "x", "[B, L, D]", self.h1.filters)
+        check_padding(padding, "padding", x, axes=2)
+        one_of(list(self.num_classes), labels, "labels")
         rows, columns = grid if grid is not None else (ops.shape(x)[1], 1)
         x = ops.reshape(x, [-1, rows, columns, x.shape[-1]])
         padding = ops.reshape(padding, [-1, rows, columns])

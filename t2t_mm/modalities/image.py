@@ -1,25 +1,29 @@
 """Image in: Xception's entry flow (paper, 2.5)."""
 
 import functools
+from typing import Any
 
 import keras
 from keras import ops
 
+from t2t_mm.layers.checks import check_features
 from t2t_mm.layers.convolution import ConvRes, ConvStep2D
+from t2t_mm.layers.tensors import Shape, Tensor
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class ImageInput(keras.layers.Layer):
-    """Pictures to a sequence of D-channel positions, one for each 16 × 16 pixels, row by row.
+    """Turns pictures into sequences of positions with D channels, one for each 16 × 16 pixels, row by row.
 
     `h1 = ConvStep_{s=2,f=32}(W^{3×3}, x)`, `h2 = ConvStep_{f=64}(W^{3×3}, h1)`, `ConvRes` to 128, 256 and D.
 
     Args:
       depth: D.
-      filters: channels of h1, h2 and the ConvRes blocks before the last; the paper's 32, 64, 128, 256.
-      first_relu: True puts ConvStep's ReLU on the raw pixels too, as the letter has it; a standardised picture
-        then loses everything below its mean, so the default leaves it out.
-      full_stem: True makes h1 and h2 full convolutions, as in Xception itself; the paper's ConvStep is separable,
-        which leaves h1 three spatial filters.
+      filters: numbers of channels of h1, h2 and all ConvRes blocks but the last; the paper's 32, 64, 128 and 256.
+      first_relu: True applies the ReLU of ConvStep also to the raw pixels, as the paper literally says. A standardised
+        picture then loses everything below its mean, so that the default is False.
+      full_stem: True makes h1 and h2 full convolutions, as in Xception. The ConvStep of the paper is separable, so that
+        h1 has only three spatial filters.
       kernel_scale: what the initial kernels are multiplied with, see ConvBlock.
     """
 
@@ -30,11 +34,12 @@ class ImageInput(keras.layers.Layer):
         first_relu: bool = False,
         full_stem: bool = False,
         kernel_scale: float = 1.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if len(filters) < 2:
             raise ValueError(f"ImageInput: filters is {filters!r}; it needs at least the two of h1 and h2.")
+        self.filters = tuple(filters)
         stem = functools.partial(ConvStep2D, separable=not full_stem, kernel_scale=kernel_scale)
         self.h1 = stem(filters[0], 3, strides=(2, 2), relu=first_relu, name="h1")
         self.h2 = stem(filters[1], 3, name="h2")
@@ -42,7 +47,16 @@ class ImageInput(keras.layers.Layer):
             ConvRes(f, kernel_scale=kernel_scale, name=f"r{i}") for i, f in enumerate((*filters[2:], depth), start=1)
         ]
 
-    def build(self, input_shape):
+    def get_config(self) -> dict:
+        return super().get_config() | {
+            "depth": self.blocks[-1].filters,
+            "filters": self.filters,
+            "first_relu": self.h1.relu,
+            "full_stem": not self.h1.separable,
+            "kernel_scale": self.h1.kernel_scale,
+        }
+
+    def build(self, input_shape: Shape) -> None:
         self.h1.build(input_shape)
         self.h2.build((None, None, None, self.h1.filters))
         channels = self.h2.filters
@@ -50,19 +64,22 @@ class ImageInput(keras.layers.Layer):
             block.build((None, None, None, channels))
             channels = block.filters
 
-    def call(self, x, padding=None):
-        """x: [B, H, W, 3] standardised pixels, padding: None, pictures of one batch have one size.
+    def call(self, x: Tensor, padding: Tensor = None) -> tuple[Tensor, Tensor, tuple]:
+        """Returns a sequence [B, H'·W', D], its padding [B, H'·W'] and its grid (H', W').
 
-        Returns: sequence [B, H'·W', D], padding [B, H'·W'], grid (H', W').
+        Args:
+          x: [B, H, W, 3] standardised pixels. All pictures of a batch have the same size.
+          padding: None; pictures have no padding.
         """
+        check_features(x, "x", "[B, H, W, 3]", 3)
         x = self.h2(self.h1(x))
         for block in self.blocks:
             x, _ = block(x)
         return flatten_grid(x, None)
 
 
-def flatten_grid(x, padding):
-    """[B, H, W, D], [B, H, W] or None -> [B, H·W, D], [B, H·W], (H, W): rows follow one another."""
+def flatten_grid(x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, tuple]:
+    """Joins the rows of [B, H, W, D] and of its padding, [B, H, W] or None -> [B, H·W, D], [B, H·W], (H, W)."""
     rows, columns, depth = ops.shape(x)[1], ops.shape(x)[2], x.shape[-1]
     sequence = ops.reshape(x, [-1, rows * columns, depth])
     if padding is None:

@@ -1,17 +1,32 @@
 """Language in and out (paper, 2.5)."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from t2t_mm.layers.checks import at_least, check_ids
+from t2t_mm.layers.tensors import Shape, Tensor
 
+
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class LanguageInput(keras.layers.Layer):
-    """Learned embedding of subword ids, scaled by √D so that a position's variance is about one."""
+    """Learned embedding of subword ids. It is multiplied by √D, so that the variance of a position is about one.
 
-    def __init__(self, depth: int, vocabulary_size: int, **kwargs):
+    Args:
+      depth: D.
+      vocabulary_size: V, the number of ids.
+    """
+
+    def __init__(self, depth: int, vocabulary_size: int, **kwargs: Any):
         super().__init__(**kwargs)
-        self.depth, self.vocabulary_size = depth, vocabulary_size
+        self.depth = at_least(1, depth, "depth")
+        self.vocabulary_size = at_least(1, vocabulary_size, "vocabulary_size")
 
-    def build(self, input_shape=None):
+    def get_config(self) -> dict:
+        return super().get_config() | {"depth": self.depth, "vocabulary_size": self.vocabulary_size}
+
+    def build(self, input_shape: Shape | None = None) -> None:
         self.embedding = self.add_weight(
             name="embedding",
             shape=(self.vocabulary_size, self.depth),
@@ -19,26 +34,31 @@ class LanguageInput(keras.layers.Layer):
             autocast=False,  # a frequent subword's gradient is a sum of many: in float32
         )
 
-    def call(self, ids):  # [..., L] int -> [..., L, D]
+    def call(self, ids: Tensor) -> Tensor:  # [..., L] int -> [..., L, D]
+        check_ids(ids, "ids")
         return ops.cast(ops.take(self.embedding, ids, axis=0) * self.depth**0.5, self.compute_dtype)
 
 
+@keras.saving.register_keras_serializable(package="t2t_mm")
 class LanguageOutput(keras.layers.Layer):
-    """Learned linear map to the vocabulary's logits; the softmax is the loss's.
+    """Learned linear map to the logits of the vocabulary. The softmax is a part of the loss.
 
     Weights start a tenth of unit scale, so that an untrained model's loss is close to ln(vocabulary).
     """
 
-    def __init__(self, vocabulary_size: int, **kwargs):
+    def __init__(self, vocabulary_size: int, **kwargs: Any):
         super().__init__(**kwargs)
-        self.vocabulary_size = vocabulary_size
+        self.vocabulary_size = at_least(1, vocabulary_size, "vocabulary_size")
 
-    def build(self, input_shape):
+    def get_config(self) -> dict:
+        return super().get_config() | {"vocabulary_size": self.vocabulary_size}
+
+    def build(self, input_shape: Shape) -> None:
         self.kernel = self.add_weight(
             name="kernel",
             shape=(input_shape[-1], self.vocabulary_size),
             initializer=keras.initializers.VarianceScaling(0.01, "fan_in", "uniform"),
         )
 
-    def call(self, x):  # [..., D] -> [..., V] float32
+    def call(self, x: Tensor) -> Tensor:  # [..., D] -> [..., V] float32
         return ops.cast(ops.matmul(x, self.kernel), "float32")

@@ -4,6 +4,8 @@ A joint model knows both the modality nets and the command tokens of these probl
 The training sets are a few examples for fine-tuning. `paper.wmt_de_fr` is another such problem.
 """
 
+from collections.abc import Sequence
+
 from t2t_mm.corpora.coco import CocoCaptions
 from t2t_mm.corpora.speech_folders import SpeechFolders
 from t2t_mm.metrics.captioning import captions
@@ -37,5 +39,5 @@ def speech_tree(root: str) -> Problem:
 
 
 def _spoken(root: str, what: str) -> SpeechFolders:
-    splits = {split: (f"{split}.{what}.tsv",) for split in ("train", "dev", "test")}
+    splits: dict[str, Sequence[str]] = {split: (f"{split}.{what}.tsv",) for split in ("train", "dev", "test")}
     return SpeechFolders(root, "wsj", splits, lower_case=False)

@@ -36,7 +36,7 @@ def chosen(experiment: "Experiment") -> "Experiment":
         weights = dataclasses.replace(weights, best=flags.FLAGS.best, step=None)
     if flags.FLAGS.step is not None:
         weights = dataclasses.replace(weights, best=False, step=flags.FLAGS.step, average=1)
-    return dataclasses.replace(experiment, weights=weights)
+    return experiment.with_weights(weights)
 
 
 flags.disclaim_key_flags()  # --help lists them among those of the command

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 from absl import logging
@@ -205,7 +205,7 @@ def _write_part(checkpoint: tf.train.Checkpoint, folder: str, part: str, name: s
 
 
 @contextlib.contextmanager
-def writing(path: str):
+def writing(path: str) -> Iterator[None]:
     """Turns the failure to write something of a run (the disk is full, say) into a RunError that says what and why."""
     try:
         yield
@@ -234,7 +234,7 @@ def _remove_tree(folder: str) -> None:
 
 
 @contextlib.contextmanager
-def only_trainer(model_dir: str):
+def only_trainer(model_dir: str) -> Iterator[None]:
     """Makes the folder and holds its lock: no other process may train there meanwhile.
 
     The system frees the lock when the process ends, however it ends. Object storage (`gs://…`) knows no locks.

@@ -17,6 +17,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import gin
 from gin import config as gin_config
@@ -162,7 +163,7 @@ def _fits(value, hint) -> bool:
     kind = origin or hint
     if kind in (None, type(None)):
         return value is None
-    if not isinstance(kind, type) or kind is Callable:
+    if not isinstance(kind, type) or kind in (Callable, Any):
         return True
     if isinstance(value, gin_config.ConfigurableReference):
         return True
@@ -190,7 +191,7 @@ def configured(function: Callable) -> Callable:
         ) from error
 
 
-def value_of(name: str):
+def value_of(name: str) -> Any:
     """What is bound to a parameter ("loop.train.steps") or macro ("%steps"), macros within it followed.
 
     Raises:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from typing import Any
 
 
 def write_whole(path: str, content: str | bytes) -> None:
@@ -16,7 +17,7 @@ def write_whole(path: str, content: str | bytes) -> None:
     os.replace(path + ".part", path)
 
 
-def write_json(path: str, content, indent: int | None = None) -> None:
+def write_json(path: str, content: Any, indent: int | None = None) -> None:
     """`content` as JSON and a line break, likewise; with `indent`, an array of numbers stays on one line."""
     text = json.dumps(content, indent=indent, ensure_ascii=False)
     # No string holds the line breaks that this looks for: JSON escapes them.

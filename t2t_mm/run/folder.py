@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import json
 import os
@@ -106,7 +105,7 @@ def _check_same(old: dict, new: dict, model_dir: str) -> None:
             )
 
 
-def all_variables(network) -> list[tf.Variable]:
+def all_variables(network: MultiModel) -> list[tf.Variable]:
     """Every weight and every state of random numbers, in the model's own order, to be saved and restored.
 
     TensorFlow does not find them all by walking the model: Keras tracks its layers' lists and seeds in its own way.
@@ -204,4 +203,4 @@ def use_folder(experiment: Experiment, model_dir: str) -> Experiment:
     path = os.path.join(model_dir, "vocabulary.model")
     if not os.path.isfile(path):
         raise CorpusError(f"{path}: not there, so {model_dir} holds no trained model. Train one with bin/train.py.")
-    return dataclasses.replace(experiment, vocabulary=path)
+    return experiment.with_vocabulary(path)

@@ -1,16 +1,16 @@
 """The type that matrices are multiplied in."""
 
 import contextlib
+from collections.abc import Iterator
 
-import keras
-
+from t2t_mm.layers.policy import made_with
 from t2t_mm.run.errors import RunError
 
 PRECISIONS = ("float32", "mixed_bfloat16")  # Keras's names; weights are float32 in either
 
 
 @contextlib.contextmanager
-def layers_of(precision: str):
+def layers_of(precision: str) -> Iterator[None]:
     """Layers that are made within compute in this precision.
 
     Raises:
@@ -18,9 +18,5 @@ def layers_of(precision: str):
     """
     if precision not in PRECISIONS:
         raise RunError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
-    try:
+    with made_with(precision):
         yield
-    finally:
-        keras.config.set_dtype_policy(before)

@@ -17,7 +17,7 @@ from t2t_mm.serving.servable import Servable, batch_size
 
 
 @dataclasses.dataclass(frozen=True)
-class BatchSettings:
+class BatchingSettings:
     """How requests are joined.
 
     Args:
@@ -47,7 +47,7 @@ class _Task:
 class Batcher:
     """Queues of requests that may run together, and the threads that run them; used from one event loop."""
 
-    def __init__(self, settings: BatchSettings):
+    def __init__(self, settings: BatchingSettings):
         self._settings = settings
         self._threads = concurrent.futures.ThreadPoolExecutor(settings.threads, thread_name_prefix="batch")
         self._free = settings.threads
@@ -93,12 +93,12 @@ class Batcher:
             part = {name: array[start : start + self._settings.max_batch_size] for name, array in inputs.items()}
             kind = tuple((name, array.dtype.str, array.shape[1:]) for name, array in sorted(part.items()))
             alone = () if self._settings.enabled else (object(),)
-            parts.append(self._enqueue((*key, kind, *alone), part, batch_size(part), deadline))
+            parts.append(self._enqueue((*key, kind, *alone), part, min(self._settings.max_batch_size, size - start), deadline))
         answers = await _all_or_none(parts)
         if len(answers) == 1:
             return answers[0]
-        for part, answer in zip(range(0, size, self._settings.max_batch_size), answers):
-            _check_rows(signature_name, answer, min(self._settings.max_batch_size, size - part))
+        for start, answer in zip(range(0, size, self._settings.max_batch_size), answers):
+            _check_rows(signature_name, answer, min(self._settings.max_batch_size, size - start))
         return {name: np.concatenate([answer[name] for answer in answers]) for name in output_names}
 
     async def _enqueue(self, key: tuple, inputs: dict, size: int, deadline: float) -> dict[str, np.ndarray]:
@@ -133,7 +133,8 @@ class Batcher:
         return arrival if full or not self._settings.enabled else arrival + self._settings.timeout_seconds
 
     def _take(self, key: tuple) -> list[_Task]:
-        queue, tasks, total = self._queues[key], [], 0
+        queue, total = self._queues[key], 0
+        tasks: list[_Task] = []
         while queue and (not tasks or total + queue[0].size <= self._settings.max_batch_size):
             task = queue.popleft()
             if not task.answer.done():

@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import json
 from collections.abc import AsyncIterator, Iterable
+from typing import Any
 
 import aiohttp
 
@@ -96,7 +97,7 @@ def _named(row) -> dict:
 
 
 async def answers(
-    client, signature_name: str, items: Iterable[Item], concurrency: int, batch_size: int = 1
+    client: Any, signature_name: str, items: Iterable[Item], concurrency: int, batch_size: int = 1
 ) -> AsyncIterator[Answer]:
     """The answers in the order of the items, asked for in parallel.
 
@@ -109,7 +110,8 @@ async def answers(
     """
     slots = asyncio.Semaphore(concurrency)
     pending: collections.deque[asyncio.Task] = collections.deque()
-    batches = iter(lambda source=iter(items): list(itertools.islice(source, batch_size)), [])
+    source = iter(items)
+    batches = iter(lambda: list(itertools.islice(source, batch_size)), [])
     try:
         for batch in batches:
             pending.append(asyncio.create_task(_answer(client, signature_name, batch, slots)))

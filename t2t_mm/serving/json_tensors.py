@@ -5,6 +5,8 @@ import binascii
 import gc
 import json
 import re
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -60,7 +62,7 @@ def signature_name(request: dict) -> str:
     return name
 
 
-def predict_inputs(request: dict, signature) -> tuple[dict[str, np.ndarray], bool]:
+def predict_inputs(request: dict, signature: Any) -> tuple[dict[str, np.ndarray], bool]:
     """The inputs of a predict request.
 
     Args:
@@ -216,7 +218,7 @@ def _from_base64(value: dict) -> bytes:
         raise invalid(f"Unable to base64 decode: {error}") from error
 
 
-def classify_input(request: dict, into) -> None:
+def classify_input(request: dict, into: Any) -> None:
     """Fills an Input message from {"examples": [...]} and the optional "context".
 
     Raises:
@@ -249,7 +251,8 @@ def _example(value, into: tf.train.Example) -> None:
             raise invalid(f"Unexpected element type in feature: {name} mixes {' and '.join(sorted(kinds))}")
         feature = into.features.feature[name]
         for kind in kinds:
-            convert = {"bytes": _feature_bytes, "float": float, "int64": int}[kind]
+            conversions: dict[str, Callable] = {"bytes": _feature_bytes, "float": float, "int64": int}
+            convert = conversions[kind]
             getattr(feature, f"{kind}_list").value.extend(convert(one) for one in values)
 
 

@@ -98,7 +98,7 @@ async def _body(service: Service, request: web.Request, count) -> bytes:
     """The whole body; only then does the request take one of the places at once."""
     limits, body = service.limits, bytearray()
     if (request.content_length or 0) > limits.max_body_bytes:
-        raise web.HTTPRequestEntityTooLarge(limits.max_body_bytes, request.content_length)
+        raise web.HTTPRequestEntityTooLarge(limits.max_body_bytes, request.content_length or 0)
     try:
         async with asyncio.timeout(limits.timeout_seconds):
             async for part in request.content.iter_any():

@@ -1,6 +1,7 @@
 """TensorFlow Serving's gRPC services: PredictionService and the status half of ModelService."""
 
 import contextlib
+from typing import Any
 
 import grpc
 from absl import logging
@@ -48,7 +49,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(self, service: Service):
         self._service = service
 
-    async def Predict(self, request, context):
+    async def Predict(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         async with _errors_as_status(context), self._service.admitted(context.time_remaining()) as deadline:
             spec = _spec_of(request)
             with self._service.versions.lease(spec) as servable:
@@ -61,7 +62,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 response.outputs[key].CopyFrom(tensors.to_proto(array))
             return response
 
-    async def Classify(self, request, context):
+    async def Classify(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         async with _errors_as_status(context), self._service.admitted(context.time_remaining()) as deadline:
             spec = _spec_of(request)
             with self._service.versions.lease(spec) as servable:
@@ -70,14 +71,14 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 answered = answered_by(spec.name, servable, name)
             return classification_pb2.ClassificationResponse(model_spec=answered, result=result)
 
-    async def GetModelMetadata(self, request, context):
+    async def GetModelMetadata(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         async with _errors_as_status(context):
             return self._service.metadata(_spec_of(request), list(request.metadata_field))
 
-    async def Regress(self, request, context):
+    async def Regress(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         await context.abort(StatusCode.UNIMPLEMENTED, "No signature of an export is for Regress.")
 
-    async def MultiInference(self, request, context):
+    async def MultiInference(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         await context.abort(StatusCode.UNIMPLEMENTED, "No signatures of an export are for MultiInference.")
 
 
@@ -87,9 +88,9 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     def __init__(self, service: Service):
         self._service = service
 
-    async def GetModelStatus(self, request, context):
+    async def GetModelStatus(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         async with _errors_as_status(context):
             return self._service.versions.status(_spec_of(request))
 
-    async def HandleReloadConfigRequest(self, request, context):
+    async def HandleReloadConfigRequest(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         await context.abort(StatusCode.UNIMPLEMENTED, "The configuration is fixed; restart with other flags.")

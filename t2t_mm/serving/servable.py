@@ -6,6 +6,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -140,7 +141,7 @@ class Servable:
         # The same outputs as every later request asks for: another set would be set up anew.
         self.run(name, inputs, tuple(sorted(signature.outputs)), timeout_seconds, in_this_thread=True)
 
-    def signature(self, name: str, code: StatusCode = StatusCode.FAILED_PRECONDITION):
+    def signature(self, name: str, code: StatusCode = StatusCode.FAILED_PRECONDITION) -> Any:
         """The SignatureDef of that name.
 
         Raises:

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import signal
+from collections.abc import Callable
 
 import grpc
 from absl import logging
@@ -10,7 +11,7 @@ from aiohttp import web
 from grpc import StatusCode
 
 from t2t_mm.serving import health, memory, rest, rpc
-from t2t_mm.serving.batching import Batcher, BatchSettings
+from t2t_mm.serving.batching import Batcher, BatchingSettings
 from t2t_mm.serving.errors import ServingError
 from t2t_mm.serving.names import Names
 from t2t_mm.serving.service import Limits, Service
@@ -48,7 +49,7 @@ class Server:
       ServingError: no version can be served, or a port is taken.
     """
 
-    def __init__(self, versions: Versions, batching: BatchSettings, limits: Limits, settings: Settings):
+    def __init__(self, versions: Versions, batching: BatchingSettings, limits: Limits, settings: Settings):
         self.rest_port: int | None = None
         self.grpc_port: int | None = None
         self._versions = versions
@@ -128,7 +129,9 @@ class Server:
         await self._batcher.close()
         await self._versions.close()
 
-    async def serve_until_signalled(self, announce, listening=lambda server: None) -> None:
+    async def serve_until_signalled(
+        self, announce: Callable[["Server"], None], listening: Callable[["Server"], None] = lambda server: None
+    ) -> None:
         """Listens, calls `listening(self)`, loads, calls `announce(self)`; stops at SIGTERM or SIGINT whatever it does.
 
         Raises:
@@ -161,7 +164,7 @@ async def _give_back_memory() -> None:
         await asyncio.to_thread(memory.give_back)
 
 
-def _taken(host: str, port: int, flag: str, error: Exception) -> ServingError:
+def _taken(host: str, port: int | None, flag: str, error: Exception) -> ServingError:
     return ServingError(
         StatusCode.UNAVAILABLE, f"Cannot listen on {host}:{port}: {error}. Is it taken? Choose another {flag} (0: any)."
     )

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import dataclasses
 import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -48,7 +50,7 @@ class Service:
         self._received = 0
 
     @contextlib.asynccontextmanager
-    async def admitted(self, seconds: float | None = None, since: float | None = None):
+    async def admitted(self, seconds: float | None = None, since: float | None = None) -> AsyncIterator[float]:
         """Counts a request in, bounds its time, and gives its deadline (of time.monotonic).
 
         Args:
@@ -72,7 +74,7 @@ class Service:
             self._concurrent -= 1
 
     @contextlib.contextmanager
-    def receiving(self):
+    def receiving(self) -> Iterator[Callable[[int], None]]:
         """Gives a function to be called with the size of what has come of a body; all is forgotten at the end.
 
         Raises (the function):
@@ -119,7 +121,7 @@ class Service:
         return {name: found[name] for name in sorted(output_filter or found)}
 
     async def classify(
-        self, servable: Servable, signature_name: str, request_input, deadline: float
+        self, servable: Servable, signature_name: str, request_input: Any, deadline: float
     ) -> classification_pb2.ClassificationResult:
         """The classes of every example of a Classify request.
 

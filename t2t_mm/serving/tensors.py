@@ -1,6 +1,7 @@
 """Arrays to and from TensorFlow's protos, and the check of a request's inputs against its signature."""
 
 import math
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -86,7 +87,7 @@ def serialised_examples(request_input: input_pb2.Input) -> np.ndarray:
     return merged
 
 
-def check_inputs(signature, inputs: dict[str, np.ndarray]) -> None:
+def check_inputs(signature: Any, inputs: dict[str, np.ndarray]) -> None:
     """Refuses a set of inputs, a dtype or a shape that the signature excludes.
 
     Raises:

@@ -115,6 +115,7 @@ class Versions:
         """
         version = self._resolve(spec)
         servable = self._entries[version].servable
+        assert servable is not None  # a version that is available has one
         servable.leases += 1
         try:
             yield servable
@@ -196,9 +197,11 @@ class Versions:
         closing.add_done_callback(self._closing.discard)
 
     async def _close_when_idle(self, version: int, entry: _Entry) -> None:
-        while entry.servable.leases:
+        servable = entry.servable
+        assert servable is not None  # it was available
+        while servable.leases:
             await asyncio.sleep(_CLOSE_POLL_SECONDS)
-        await asyncio.to_thread(entry.servable.close)
+        await asyncio.to_thread(servable.close)
         entry.servable, entry.state = None, State.END
         logging.info("Version %d of %s is unloaded.", version, self.model_name)
 
@@ -233,7 +236,7 @@ class Versions:
 
 def _find(export_dir: str) -> dict[int, tuple[str, tuple]]:
     """version -> (folder, stamp of its files) of every folder named by an integer."""
-    found = {}
+    found: dict[int, tuple[str, tuple]] = {}
     with os.scandir(export_dir) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             if entry.name.isascii() and entry.name.isdigit() and entry.is_dir():

@@ -373,7 +373,7 @@ class Progress:
         Raises:
           RunError: there is one and `not_finite` is "stop".
         """
-        finite = {name: float(values.pop("finite")) == 1.0 for name, values in figures.items()}
+        finite = {name: float(values["finite"]) == 1.0 for name, values in figures.items()}
         if all(finite.values()) and math.isfinite(float(norm)):
             return
         broken = [name for name in finite if not finite[name]] or list(finite)
@@ -427,6 +427,8 @@ class Progress:
         with self._writer.as_default(step=self.step):
             for name, values in figures.items():
                 for key, value in values.items():
+                    if key == "finite":  # what is not is counted as a skipped step
+                        continue
                     if value.shape.rank:  # importance and load of the experts
                         tf.summary.histogram(f"{name}/{key}", value)
                         tf.summary.scalar(f"{name}/{key}_largest_share", tf.reduce_max(value) / tf.reduce_sum(value))

@@ -1,5 +1,7 @@
 """The learning rate over the steps."""
 
+from typing import Any
+
 import keras
 from absl import logging
 from keras import ops
@@ -45,7 +47,7 @@ class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
             decay_steps = total_steps
         self.peak, self.warmup_steps, self.total_steps, self.decay_steps = peak, warmup_steps, total_steps, decay_steps
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
         step = ops.cast(step, "float32") + 1.0
         warm = float(self.warmup_steps)
         rate = self.peak * ops.minimum(step / warm, ops.sqrt(warm / step))
@@ -54,7 +56,7 @@ class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
             rate = rate * ops.clip(left, 0.0, 1.0)
         return rate
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             "peak": self.peak, "warmup_steps": self.warmup_steps,
             "total_steps": self.total_steps, "decay_steps": self.decay_steps,

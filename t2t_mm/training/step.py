@@ -2,21 +2,144 @@
 
 import concurrent.futures
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
+import keras
 import tensorflow as tf
 
 from t2t_mm.layers.randomness import Draws, of_replica
 from t2t_mm.losses import problem_loss
+from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 from t2t_mm.traces import share_traces
 from t2t_mm.training.strategy import problems_at_once
 
 
+class TrainStep:
+    """A batch of every problem in the step (per replica) in, figures out, after one Adam update.
+
+    The gradients of the weighted losses of the problems in the step (all, or any of them) are summed, averaged over
+    the replicas and clipped to `clip_norm`, together or, with `clip_each`, each problem's by itself. Each replica takes
+    its share of every global batch. Where a loss or a gradient is not finite nothing is updated, whatever the others are.
+
+    Args:
+      functions: problem name -> its compiled function of gradients; see `make_train_step` for the other arguments.
+    """
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        model: MultiModel,
+        optimizer: keras.optimizers.Optimizer,
+        problems: Sequence[Problem],
+        weights: dict[str, float],
+        clip_norm: float,
+        functions: dict[str, Any],
+        jit_compile: bool = False,
+        seed: int = 0,
+        at_once: int = 1,
+        accumulate: int = 1,
+        clip_each: bool = False,
+    ):
+        self.functions = functions
+        self._strategy, self._model, self._optimizer = strategy, model, optimizer
+        self._problems = {problem.name: problem for problem in problems}
+        self._numbers = {problem.name: number for number, problem in enumerate(problems)}
+        self._weights, self._clip_norm, self._seed = weights, clip_norm, seed
+        self._accumulate, self._clip_each = accumulate, clip_each
+        self._variables, self._replicas = model.trainable_variables, strategy.num_replicas_in_sync
+        # On several replicas all must exchange in the same order.
+        parallel = at_once > 1 and self._replicas == 1
+        self._workers = concurrent.futures.ThreadPoolExecutor(at_once) if parallel else None
+        self._traced: set[str] = set()
+        self.update = tf.function(self._update, jit_compile=jit_compile or None, autograph=False)
+        self._add = tf.function(self._added, jit_compile=jit_compile or None, autograph=False)
+
+    def __call__(self, batches: Any) -> tuple[dict[str, dict], tf.Tensor]:
+        """Problem name -> batch to problem name -> {"loss", "accuracy", …, "finite"}, and the gradients' global norm.
+
+        With micro-batches `batches` is a list of as many such dicts. "finite" is 1 where the problem's loss and gradients
+        are.
+        """
+        if self._accumulate == 1:
+            found, figures = self._gradients(batches)
+        else:
+            sums: dict[str, Any] = {}
+            parts = []
+            for micro, part in enumerate(batches):
+                more, shown = self._gradients(part, micro)
+                for name, of_problem in zip(part, more):
+                    sums[name] = self._add([sums[name], of_problem]) if name in sums else of_problem
+                parts.append(shown)
+            found, figures = list(sums.values()), _means(parts)
+        return figures, self.update(found, tf.stack([values["finite"] for values in figures.values()]))
+
+    def arguments(self, name: str, batch: Any, micro: int = 0) -> tuple:
+        """What the problem's function of gradients takes, for a micro-batch of the next update."""
+        update = int(self._optimizer.iterations.numpy())
+        draw = (update * self._accumulate + micro) * len(self._problems) + self._numbers[name]
+        command = self._model.command_id(self._problems[name].command)
+        return batch, tf.constant(command), tf.constant(self._weights[name]), tf.constant([self._seed, draw])
+
+    def _gradients(self, batches, micro=0):
+        calls = {
+            name: functools.partial(self.functions[name], *self.arguments(name, batch, micro))
+            for name, batch in batches.items()
+        }
+        chains = _chains([self._problems[name] for name in calls])
+        in_order = lambda chain: {name: calls[name]() for name in chain}  # noqa: E731
+        # Two threads cannot trace any faster than one, so the first call of each function waits for the one before.
+        parallel = self._workers is not None and self._traced.issuperset(calls)
+        results = self._workers.map(in_order, chains) if parallel else map(in_order, chains)
+        results = {name: result for chain in results for name, result in chain.items()}
+        self._traced.update(calls)
+        return [results[name][0] for name in batches], {name: results[name][1] for name in batches}
+
+    def _update(self, found, finite):
+        """One update by the problems' gradients, where all are finite -> the gradients' global norm."""
+        totals, norms = self._strategy.run(self._total, args=(found,))
+        norm = self._strategy.reduce(tf.distribute.ReduceOp.MEAN, norms, axis=None) if self._replicas > 1 else norms
+        sound = tf.logical_and(tf.math.is_finite(norm), tf.reduce_all(tf.equal(finite, 1.0)))
+
+        def applied():
+            self._strategy.run(self._apply, args=(totals,))
+            return True
+
+        tf.cond(sound, applied, lambda: False)
+        return norm
+
+    def _added(self, found):
+        return self._strategy.run(_summed, args=(found,))
+
+    def _total(self, found):
+        totals = _summed([self._clipped(of_problem) for of_problem in found] if self._clip_each else found)
+        totals = [totals[i] if i in totals else tf.zeros_like(v.value) for i, v in enumerate(self._variables)]
+        if self._clip_each:
+            return totals, tf.linalg.global_norm(totals)
+        return tf.clip_by_global_norm(self._averaged(totals), self._clip_norm)
+
+    def _clipped(self, of_problem):
+        gradients = self._averaged([tf.identity(gradient) for gradient in of_problem.values()])
+        return dict(zip(of_problem, tf.clip_by_global_norm(gradients, self._clip_norm)[0]))
+
+    def _averaged(self, gradients):
+        """Tensors -> their means over the micro-batches and the replicas."""
+        if self._accumulate > 1:
+            gradients = [gradient / self._accumulate for gradient in gradients]
+        if self._replicas > 1:
+            context = tf.distribute.get_replica_context()
+            gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
+        return gradients
+
+    def _apply(self, totals):
+        self._optimizer.apply_gradients(zip(totals, self._variables))
+
+
 def make_train_step(
     strategy: tf.distribute.Strategy,
-    model,
-    optimizer,
+    model: MultiModel,
+    optimizer: keras.optimizers.Optimizer,
     problems: Sequence[Problem],
     weights: dict[str, float],
     clip_norm: float,
@@ -29,12 +152,8 @@ def make_train_step(
     at_once: int | None = None,
     accumulate: int = 1,
     clip_each: bool = False,
-) -> Callable:
-    """A compiled function: problem name -> batch (per replica) in, figures out, after one Adam update.
-
-    The gradients of the weighted losses of the problems in the step (all, or any of them) are summed, averaged over
-    the replicas and clipped to `clip_norm`, together or, with `clip_each`, each problem's by itself. Each replica takes
-    its share of every global batch. Where a loss or a gradient is not finite nothing is updated, whatever the others are.
+) -> TrainStep:
+    """The compiled step of joint training.
 
     Args:
       optimizer: on several replicas one that takes gradients as they are, see `optimizer.OfWholeBatch`.
@@ -45,106 +164,30 @@ def make_train_step(
       seed: of all that a step draws; with the number of the update it says what is drawn.
       at_once: number of problems whose gradients are computed at the same time, on one replica. Each is a chain of
         small operations, which leaves one of two cores waiting half of the time. None: `strategy.problems_at_once`.
-      accumulate: how many micro-batches make an update. Above 1 the function takes a list of so many dicts of batches,
-        one after the other; their gradients and figures are averaged.
+      accumulate: how many micro-batches make an update. Above 1 the step takes a list of so many dicts of batches, one
+        after the other; their gradients and figures are averaged.
       clip_each: see `settings.Optimizer`.
-
-    Returns: the function; its result is a dict problem -> {"loss", "accuracy", …, "finite"}, and the gradients' global
-      norm. "finite" is 1 where the problem's loss and gradients are.
     """
     share_traces()
     at_once = problems_at_once() if at_once is None else at_once
     # TensorFlow's graph optimizers find next to nothing in these graphs, and take longer over them than tracing does.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    variables = model.trainable_variables
-    replicas = strategy.num_replicas_in_sync
-    gradients_of = _gradient_functions(
+    functions = _gradient_functions(
         strategy, model, problems, label_smoothing, balance_weight, signatures, static_shapes, jit_compile
     )
-    of_name = {problem.name: problem for problem in problems}
+    return TrainStep(
+        strategy, model, optimizer, problems, weights, clip_norm, functions, jit_compile, seed, at_once, accumulate,
+        clip_each,
+    )  # fmt: skip
 
-    numbers = {problem.name: number for number, problem in enumerate(problems)}
-    # On several replicas all must exchange in the same order; the first time tracing is not faster for being done at once.
-    workers = concurrent.futures.ThreadPoolExecutor(at_once) if at_once > 1 and replicas == 1 else None
-    traced = set()
 
-    def arguments(name, batch, micro=0):
-        """What the problem's function of gradients takes, for a micro-batch of the next update."""
-        draw = (int(optimizer.iterations.numpy()) * accumulate + micro) * len(problems) + numbers[name]
-        command = model.command_id(of_name[name].command)
-        return batch, tf.constant(command), tf.constant(weights[name]), tf.constant([seed, draw])
-
-    def gradients(batches, micro=0):
-        calls = {
-            name: functools.partial(gradients_of[name], *arguments(name, batch, micro)) for name, batch in batches.items()
-        }
-        chains = _chains([of_name[name] for name in calls])
-        in_order = lambda chain: {name: calls[name]() for name in chain}  # noqa: E731
-        results = workers.map(in_order, chains) if workers and traced.issuperset(calls) else map(in_order, chains)
-        results = {name: result for chain in results for name, result in chain.items()}
-        traced.update(calls)
-        return [results[name][0] for name in batches], {name: results[name][1] for name in batches}
-
-    def summed(found):
-        totals = {}  # arguments of a graph lie on no device: what is exchanged must be computed here
-        for of_problem in found:
-            for index, gradient in of_problem.items():
-                totals[index] = totals[index] + gradient if index in totals else tf.identity(gradient)
-        return totals
-
-    def averaged(gradients):  # a list of tensors -> their means over the micro-batches and the replicas
-        if accumulate > 1:
-            gradients = [gradient / accumulate for gradient in gradients]
-        if replicas > 1:
-            context = tf.distribute.get_replica_context()
-            gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
-        return gradients
-
-    def clipped(of_problem):
-        gradients = averaged([tf.identity(gradient) for gradient in of_problem.values()])
-        return dict(zip(of_problem, tf.clip_by_global_norm(gradients, clip_norm)[0]))
-
-    def total(found):
-        totals = summed([clipped(of_problem) for of_problem in found] if clip_each else found)
-        totals = [totals[i] if i in totals else tf.zeros_like(v.value) for i, v in enumerate(variables)]
-        return (totals, tf.linalg.global_norm(totals)) if clip_each else tf.clip_by_global_norm(averaged(totals), clip_norm)
-
-    def apply(totals):
-        optimizer.apply_gradients(zip(totals, variables))
-
-    @functools.partial(tf.function, jit_compile=jit_compile or None, autograph=False)
-    def update(found, finite):
-        totals, norms = strategy.run(total, args=(found,))
-        norm = strategy.reduce(tf.distribute.ReduceOp.MEAN, norms, axis=None) if replicas > 1 else norms
-        sound = tf.logical_and(tf.math.is_finite(norm), tf.reduce_all(tf.equal(finite, 1.0)))
-
-        def applied():
-            strategy.run(apply, args=(totals,))
-            return True
-
-        tf.cond(sound, applied, lambda: False)
-        return norm
-
-    @functools.partial(tf.function, jit_compile=jit_compile or None, autograph=False)
-    def add(found):
-        return strategy.run(summed, args=(found,))
-
-    def step(batches):
-        if accumulate == 1:
-            found, figures = gradients(batches)
-        else:
-            sums, parts = {}, []
-            for micro, part in enumerate(batches):
-                more, shown = gradients(part, micro)
-                for name, of_problem in zip(part, more):
-                    sums[name] = add([sums[name], of_problem]) if name in sums else of_problem
-                parts.append(shown)
-            found, figures = list(sums.values()), _means(parts)
-        return figures, update(found, tf.stack([values["finite"] for values in figures.values()]))
-
-    # Their traces can be counted, and each part measured.
-    step.functions, step.arguments, step.update = gradients_of, arguments, update
-    return step
+def _summed(found: Sequence[dict]) -> dict:
+    """Variable index -> the sum of its gradients, of dicts that lack those of unused variables."""
+    totals: dict = {}  # arguments of a graph lie on no device: what is exchanged must be computed here
+    for of_problem in found:
+        for index, gradient in of_problem.items():
+            totals[index] = totals[index] + gradient if index in totals else tf.identity(gradient)
+    return totals
 
 
 def _means(parts: Sequence[dict]) -> dict:
@@ -217,7 +260,7 @@ def _gradient_functions(
     return by_name
 
 
-def split_batch(strategy: tf.distribute.Strategy, batches):
+def split_batch(strategy: tf.distribute.Strategy, batches: Any) -> Any:
     """A dict of global batches -> the same with every tensor cut into the replicas' equal shares."""
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:

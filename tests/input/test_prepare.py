@@ -12,18 +12,19 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from t2t_mm.corpora.corpus_files import MissingCorpus
-from t2t_mm.corpora.example import CorpusError, Example, Report, TooManyBadExamples, first
+from t2t_mm.corpora.example import CorpusError, Example, Report, TooManyBadExamples
 from t2t_mm.corpora.image_folders import ImageFolders
 from t2t_mm.corpora.parallel_text import ParallelText
 from t2t_mm.corpora.speech_folders import SpeechFolders
 from t2t_mm.corpora.sphere import encode_sphere
+from t2t_mm.corpora.split import examples_of
 from t2t_mm.corpora.treebank import Treebank
 from t2t_mm.input import prepare as preparing
 from t2t_mm.input.augmentation import RandomCrop
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
 from t2t_mm.input.pipeline import load_examples, make_batches, next_batch
-from t2t_mm.input.prepare import Workers, prepare, verify
+from t2t_mm.input.prepare import ShardWriters, prepare, verify
 from t2t_mm.input.tokenizer import Tokenizer, train_vocabulary
 from t2t_mm.problem import Problem
 from t2t_mm.problems.prepared import problems
@@ -86,7 +87,7 @@ def declared(corpora):
 
 def prepared(problem, corpora, output, processes=1, **more):
     arguments = {"image_size": 8, "sample_rate": 16000, "shard_examples": 3, **more}
-    with Workers(processes) as workers:
+    with ShardWriters(processes) as workers:
         return prepare(problem, str(corpora / "v.model"), str(output), workers=workers, **arguments)
 
 
@@ -141,10 +142,12 @@ def test_evaluation_reads_long_shards_in_order_and_as_many_as_are_wanted(corpora
     assert [example.origin for example in examples] == origins
     elements = list(examples.dataset(False, 0, 8).as_numpy_iterator())
     assert [(element["index"], element["origin"].decode()) for element in elements] == list(enumerate(origins))
-    few = first(examples, 25)
+    few = examples.first(25)
     assert len(few) == 25 and [example.origin for example in few] == origins[:25]
     assert [element["index"] for element in few.dataset(False, 0, 8).as_numpy_iterator()] == list(range(25))
-    assert len(first(examples, 50)) == 40 and first(["a", "b"], 1) == ["a"]
+    assert len(examples.first(50)) == 40 and examples_of(["a", "b"]).first(1) == ["a"]
+    with pytest.raises(ValueError, match="for evaluation"):
+        few.dataset(True, 0, 8)
 
 
 def test_training_on_records_is_endless_repeatable_and_takes_them_all(corpora, declared, output):

@@ -12,7 +12,7 @@ from t2t_mm.corpora.example import CorpusError, Report, TooManyBadExamples
 from t2t_mm.corpora.parallel_text import ParallelText
 from t2t_mm.corpora.speech_folders import SpeechFolders
 from t2t_mm.corpora.sphere import encode_sphere
-from t2t_mm.input.prepare import Workers, prepare, verify
+from t2t_mm.input.prepare import ShardWriters, prepare, verify
 from t2t_mm.input.tokenizer import train_vocabulary
 from t2t_mm.problem import Problem
 from t2t_mm.problems.prepared import problems
@@ -68,7 +68,7 @@ def records(output, name, split):
 def test_the_same_records_counts_and_report(number, corpora, declared, tmp_path):
     problem = declared[number]
     on_beam(problem, corpora, tmp_path / "beam")
-    with Workers(1) as workers:
+    with ShardWriters(1) as workers:
         prepare(problem, str(corpora / "v.model"), str(tmp_path / "processes"), 8, 16000, workers)
     folders = (tmp_path / how / problem.name / "1.0.0" for how in ("beam", "processes"))
     beam, processes = (json.loads((folder / "prepared.json").read_text()) for folder in folders)

@@ -52,6 +52,11 @@ def test_a_binding_reaches_the_layer_and_the_layer_stays_itself(build):
     assert block.trainable_weights[0].path.endswith("encoder/block1/step1/conv/depthwise")
 
 
+def test_a_part_may_be_none(build):
+    """The parts' annotations admit anything: a class, a partial, a dict of a saved part, none."""
+    assert build("model.MultiModel.mixtures = True\nmodel.MultiModel.mixture = None").encoder.mixture is None
+
+
 @pytest.mark.parametrize(
     "text,message",
     [

@@ -19,7 +19,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_log_pb2, prediction_service_pb2_grpc
 
 from t2t_mm.export import reading
-from t2t_mm.serving.batching import BatchSettings
+from t2t_mm.serving.batching import BatchingSettings
 from t2t_mm.serving.server import Server, Settings
 from t2t_mm.serving.service import Limits
 from t2t_mm.serving.versions import Versions
@@ -202,7 +202,7 @@ class Running:
 
 
 @contextlib.contextmanager
-def serving(base, batching=BatchSettings(), limits=Limits(), **versions):
+def serving(base, batching=BatchingSettings(), limits=Limits(), **versions):
     """A running server of the export in `base`."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)

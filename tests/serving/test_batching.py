@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from grpc import StatusCode
 
-from t2t_mm.serving.batching import Batcher, BatchSettings
+from t2t_mm.serving.batching import Batcher, BatchingSettings
 from t2t_mm.serving.errors import ServingError, invalid
 
 
@@ -58,11 +58,11 @@ DOUBLED = [[2 * value for value in request] for request in REQUESTS]
 @pytest.mark.parametrize(
     "settings, most_runs, least_runs",
     [
-        (BatchSettings(timeout_seconds=0.05, threads=1), 1, 1),
-        (BatchSettings(timeout_seconds=0.05, max_batch_size=4), 4, 3),
-        (BatchSettings(max_batch_size=1), 10, 10),
-        (BatchSettings(enabled=False), 5, 5),
-        (BatchSettings(enabled=False, max_batch_size=2), 7, 7),
+        (BatchingSettings(timeout_seconds=0.05, threads=1), 1, 1),
+        (BatchingSettings(timeout_seconds=0.05, max_batch_size=4), 4, 3),
+        (BatchingSettings(max_batch_size=1), 10, 10),
+        (BatchingSettings(enabled=False), 5, 5),
+        (BatchingSettings(enabled=False, max_batch_size=2), 7, 7),
     ],
 )
 def test_answers_do_not_depend_on_how_requests_are_joined(settings, most_runs, least_runs):
@@ -74,24 +74,24 @@ def test_answers_do_not_depend_on_how_requests_are_joined(settings, most_runs, l
 
 
 def test_one_wrong_example_costs_only_its_own_request():
-    answers, runs = ask(BatchSettings(timeout_seconds=0.05), [[1], [13], [2]])
+    answers, runs = ask(BatchingSettings(timeout_seconds=0.05), [[1], [13], [2]])
     assert answers[0] == [2] and answers[2] == [4]
     assert answers[1].code == StatusCode.INVALID_ARGUMENT
     assert runs == [[1, 13, 2], [1], [13], [2]]
 
 
 def test_different_shapes_and_types_are_not_joined():
-    answers, runs = ask(BatchSettings(timeout_seconds=0.05), [[[1, 2]], [[3]], [4.5], [[5, 6]]])
+    answers, runs = ask(BatchingSettings(timeout_seconds=0.05), [[[1, 2]], [[3]], [4.5], [[5, 6]]])
     assert answers == [[[2, 4]], [[6]], [9.0], [[10, 12]]] and len(runs) == 3
 
 
 def test_what_has_no_first_dimension_runs_alone():
-    answers, runs = ask(BatchSettings(timeout_seconds=0.05), [3, 4])
+    answers, runs = ask(BatchingSettings(timeout_seconds=0.05), [3, 4])
     assert answers == [6, 8] and len(runs) == 2
 
 
 def test_a_full_queue_refuses_and_comes_free_again():
-    settings = BatchSettings(max_enqueued=4, enabled=False, threads=1)
+    settings = BatchingSettings(max_enqueued=4, enabled=False, threads=1)
     answers, _ = ask(settings, [[1, 2], [3], [4, 5], [6]])
     assert answers[0] == [2, 4] and answers[1] == [6] and answers[3] == [12]
     assert answers[2].code == StatusCode.RESOURCE_EXHAUSTED
@@ -107,18 +107,18 @@ def test_who_has_gone_is_not_run():
         asked[1].cancel()
         servable.gate.set()
 
-    answers, runs = ask(BatchSettings(enabled=False, threads=1), [[1], [2], [3]], between=leave, servable=servable)
+    answers, runs = ask(BatchingSettings(enabled=False, threads=1), [[1], [2], [3]], between=leave, servable=servable)
     assert answers[0] == [2] and answers[2] == [6] and isinstance(answers[1], asyncio.CancelledError)
     assert [2] not in runs
 
 
 def test_time_that_ran_out_in_the_queue():
-    (answer,), runs = ask(BatchSettings(), [[1]], seconds=-1.0)
+    (answer,), runs = ask(BatchingSettings(), [[1]], seconds=-1.0)
     assert answer.code == StatusCode.DEADLINE_EXCEEDED and not runs
 
 
 def test_outputs_that_are_not_by_example_are_refused_rather_than_mixed_up():
-    answers, _ = ask(BatchSettings(timeout_seconds=0.05), [[1], [2]], signature="constant")
+    answers, _ = ask(BatchingSettings(timeout_seconds=0.05), [[1], [2]], signature="constant")
     assert answers == [0.0, 0.0]  # alone each is right
-    (answer,), _ = ask(BatchSettings(max_batch_size=1), [[1, 2]], signature="constant")
+    (answer,), _ = ask(BatchingSettings(max_batch_size=1), [[1, 2]], signature="constant")
     assert isinstance(answer, ServingError) and "first dimension" in answer.message

@@ -12,7 +12,7 @@ from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
 from t2t_mm.lab import attacks, c_api, load
-from t2t_mm.serving.batching import BatchSettings
+from t2t_mm.serving.batching import BatchingSettings
 from t2t_mm.serving.service import Limits
 
 BODIES = [load.request_body("wmt_en_de", "a b"), load.request_body("wsj_parsing", "c d")]
@@ -31,7 +31,7 @@ def test_throughput_and_latency(server):
 def limited(publish, start_server, tmp_path):
     publish(tmp_path, 1)
     limits = Limits(max_body_bytes=2000, timeout_seconds=5.0)
-    with start_server(tmp_path, BatchSettings(), limits) as running:
+    with start_server(tmp_path, BatchingSettings(), limits) as running:
         yield f"http://127.0.0.1:{running.server.rest_port}", limits
 
 
@@ -103,7 +103,7 @@ def test_a_soak_tells_of_losses(limited, monkeypatch):
 
 def test_a_switch_of_versions_loses_nothing_and_tells_of_other_answers(publish, start_server, tmp_path):
     publish(tmp_path, 1)
-    with start_server(tmp_path, BatchSettings()) as running:
+    with start_server(tmp_path, BatchingSettings()) as running:
         url = f"http://127.0.0.1:{running.server.rest_port}"
         bodies = [load.request_body("wsj_parsing", "c d")]  # answered alike by both versions
         found = asyncio.run(load.switch(url, bodies, 2, 0.5, 2, lambda: publish(tmp_path, 2)))

@@ -13,7 +13,7 @@ import wave
 import pytest
 from PIL import Image
 
-from t2t_mm.serving.batching import BatchSettings
+from t2t_mm.serving.batching import BatchingSettings
 from t2t_mm.serving.errors import ServingError
 from t2t_mm.serving.names import Names
 from t2t_mm.serving.service import Limits
@@ -182,7 +182,7 @@ def test_a_wrong_input_is_told(server, signature, instances, message):
 
 def test_a_wrong_input_does_not_cost_its_neighbours_their_answers(store, publish, start_server, tmp_path):
     publish(tmp_path, 1)
-    with start_server(tmp_path, BatchSettings(timeout_seconds=0.5, max_batch_size=3)) as running:  # one batch
+    with start_server(tmp_path, BatchingSettings(timeout_seconds=0.5, max_batch_size=3)) as running:  # one batch
         found = in_parallel(running, "coco", [b64(picture((7, 7, 7))), b64(b"broken"), b64(picture((8, 8, 8)))])
     assert [status for status, _ in found] == [200, 400, 200]
     assert found[2][1]["outputs"]["outputs"] == ["a picture of 8 8 8"]
@@ -198,7 +198,7 @@ def in_parallel(running, signature, values):
 def test_limits_of_body_time_and_concurrency(store, publish, start_server, tmp_path):
     publish(tmp_path, 1)
     limits = Limits(max_body_bytes=2000, max_concurrent=3, timeout_seconds=3.0)
-    with start_server(tmp_path, BatchSettings(max_enqueued=5, threads=1), limits) as running:
+    with start_server(tmp_path, BatchingSettings(max_enqueued=5, threads=1), limits) as running:
         assert running.predict("wmt_en_de", ["a" * 3000])[0] == 413
         zipped = gzip.compress(json.dumps({"signature_name": "raw", "instances": ["a" * 10**6]}).encode())
         assert len(zipped) < 2000

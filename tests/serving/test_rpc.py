@@ -17,7 +17,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from t2t_mm.serving.batching import BatchSettings
+from t2t_mm.serving.batching import BatchingSettings
 from t2t_mm.serving.servable import Servable
 from t2t_mm.serving.service import Limits
 
@@ -183,7 +183,7 @@ def test_services_no_export_has(stubs):
 def test_limits_of_body_and_time(store, publish, start_server, tmp_path):
     publish(tmp_path, 1)
     limits = Limits(max_body_bytes=1000, max_concurrent=2, timeout_seconds=120)
-    with start_server(tmp_path, BatchSettings(threads=1), limits) as running, running.stubs() as (stub, _):
+    with start_server(tmp_path, BatchingSettings(threads=1), limits) as running, running.stubs() as (stub, _):
         assert refused(stub.Predict, request("raw", inputs=["a" * 10**6]))[0] == StatusCode.RESOURCE_EXHAUSTED
         start = time.monotonic()
         assert refused(stub.Predict, request("slow", inputs=["1000000"]), 0.5)[0] == StatusCode.DEADLINE_EXCEEDED

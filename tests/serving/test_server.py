@@ -17,7 +17,7 @@ import grpc
 import pytest
 
 from t2t_mm.serving import health
-from t2t_mm.serving.batching import BatchSettings
+from t2t_mm.serving.batching import BatchingSettings
 from t2t_mm.serving.errors import ServingError
 from t2t_mm.serving.server import Server, Settings
 from t2t_mm.serving.service import Limits
@@ -28,7 +28,7 @@ CHECKOUT = os.path.join(os.path.dirname(__file__), "..", "..")
 
 def test_a_new_version_costs_no_request(publish, start_server, tmp_path):
     publish(tmp_path, 1)
-    with start_server(tmp_path, BatchSettings(timeout_seconds=0.001)) as running:
+    with start_server(tmp_path, BatchingSettings(timeout_seconds=0.001)) as running:
         stop = threading.Event()
 
         def keep_asking():
@@ -160,7 +160,7 @@ def test_a_taken_port_is_told(server, publish, tmp_path):
     for flag, ports in (("--rest_port", (taken[0], 0)), ("--grpc_port", (0, taken[1]))):
 
         async def main():
-            second = Server(Versions(str(tmp_path), "m"), BatchSettings(), Limits(), Settings("127.0.0.1", *ports))
+            second = Server(Versions(str(tmp_path), "m"), BatchingSettings(), Limits(), Settings("127.0.0.1", *ports))
             try:
                 with pytest.raises(ServingError, match=f"Choose another {flag}"):
                     await second.start()

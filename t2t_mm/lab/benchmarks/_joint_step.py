@@ -12,6 +12,8 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -43,13 +45,13 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def timed(call) -> dict[str, float]:
+def timed(call: Callable) -> dict[str, float]:
     start, used = time.perf_counter(), cpu_seconds()
     timing.wait(call())
     return {"milliseconds": 1e3 * (time.perf_counter() - start), "cpu_milliseconds": 1e3 * (cpu_seconds() - used)}
 
 
-def graph_nodes(function) -> dict[str, float]:
+def graph_nodes(function: Any) -> dict[str, float]:
     """How many nodes a traced function has, and how many are in the functions that it calls."""
     graph = function.get_concrete_function().graph.as_graph_def()
     return {"nodes": len(graph.node), "nodes_in_functions": sum(len(part.node_def) for part in graph.library.function)}

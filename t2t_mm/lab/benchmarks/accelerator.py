@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 
+from t2t_mm.corpora.source import NoExamples
 from t2t_mm.lab import inspection
 from t2t_mm.layers.moe import MixtureOfExperts
 from t2t_mm.losses import problem_loss
@@ -137,7 +138,7 @@ def _translation(model, vocabulary_size: int, size: int, tokens: int, repeats: i
     import jax
 
     keras.utils.set_random_seed(0)
-    problem = Problem("translation", None, inputs="language", targets="text", command=_COMMAND)
+    problem = Problem("translation", NoExamples(), inputs="language", targets="text", command=_COMMAND)
     network = model(vocabulary_size=vocabulary_size, commands=(_COMMAND,), inputs=("language",))
     network.build()
     ids = np.random.default_rng(0).integers(3, vocabulary_size, (2, size, tokens), np.int32)

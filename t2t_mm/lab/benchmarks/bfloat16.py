@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 
-from t2t_mm.corpora.example import Report, first
+from t2t_mm.corpora.example import Report
 from t2t_mm.evaluation.evaluate import TeacherForced
 from t2t_mm.experiment import Experiment
 from t2t_mm.input.pipeline import load_examples, make_batches
@@ -138,7 +138,7 @@ def _dev_figures(experiment: Experiment, count: int, trained: MultiModel) -> dic
     for problem in experiment.problems:
         report = Report(problem.name)
         batches = make_batches(
-            problem, first(load_examples(problem, "dev", report), count), tokenizer, experiment.audio, experiment.batches,
+            problem, load_examples(problem, "dev", report).first(count), tokenizer, experiment.audio, experiment.batches,
             report, training=False,
         )  # fmt: skip
         found[problem.name] = teacher_forced(problem, batches)

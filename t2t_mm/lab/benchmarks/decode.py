@@ -31,11 +31,11 @@ def run(
     keras.utils.set_random_seed(0)
     network = model(vocabulary_size=vocabulary_size, commands=(_COMMAND,), inputs=("language",), num_classes={})
     network.build()
-    found = {}
+    found: dict[str, dict[str, float]] = {}
     for batch in batches:
         ids = tf.random.uniform([batch, source_length], 3, vocabulary_size, tf.int32)
         encoded, padding, _, _ = network.encode("language", ids, tf.zeros_like(ids, tf.bool))
-        figures = {}
+        figures: dict[tuple[int | str, int], float] = {}
         for beam in beams:
             for length in lengths:
                 figures[beam, length] = _seconds(_search(network, length, beam), encoded, padding, repeats)

@@ -38,7 +38,8 @@ def run(
     for problem in problems:
         examples = load_examples(problem, split, Report(problem.name))
         inputs[problem.name] = [client_bytes(problem, one) for one in examples]
-    found, expected = {}, {}
+    found: dict[str, dict] = {}
+    expected: dict[str, list] = {}
     for name, folder in exports.items():
         try:
             figures, answers = _measure(folder, inputs, batch_size, repeats)
@@ -65,7 +66,7 @@ def _measure(folder: str, inputs: dict, batch_size: int, repeats: int) -> tuple[
     start = time.monotonic()
     loaded.warm_up(_TIMEOUT_SECONDS)
     figures["warm-up seconds"] = time.monotonic() - start
-    answers = {}
+    answers: dict[str, list] = {}
     for problem, given in inputs.items():
         output = "classes" if "classes" in loaded.signature(problem).outputs else "outputs"
         answers[problem] = []

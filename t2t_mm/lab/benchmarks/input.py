@@ -19,7 +19,7 @@ def run(experiment: Experiment, records: str, batches: int = 40, steps: int = 20
       nothing else); "memory" ("peak_mebibytes" of this process with all pipelines open, before a model is built); and
       "training" ("seconds_per_step", and "percent_waiting" for input).
     """
-    with prepare.Workers(os.cpu_count()) as workers:
+    with prepare.ShardWriters(os.cpu_count() or 1) as workers:
         for problem in experiment.problems:
             prepare.prepare(
                 problem, experiment.vocabulary, records, experiment.batches.image_size, experiment.audio.sample_rate,
@@ -42,7 +42,9 @@ def _speed(names: list[str], iterators: dict, reports: dict, batches: int) -> fl
     start, examples = time.perf_counter(), 0
     for number in range(batches):
         name = names[number % len(names)]
-        examples += int(next_batch(iterators[name], reports[name])["index"].shape[0])
+        batch = next_batch(iterators[name], reports[name])
+        assert batch is not None  # training never ends
+        examples += int(batch["index"].shape[0])
     return examples / (time.perf_counter() - start)
 
 

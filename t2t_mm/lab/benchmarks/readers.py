@@ -1,5 +1,6 @@
 """Measures the speed of the readers: corpus lists, images and audio, the Shorten decoder, and tokenization."""
 
+import functools
 import glob
 import itertools
 import os
@@ -39,7 +40,7 @@ def run(
     """
     found = {}
     for problem in problems:
-        found[problem.name] = {"examples_per_second": _rate(lambda p=problem: _count(p), seconds)}
+        found[problem.name] = {"examples_per_second": _rate(functools.partial(_count, problem), seconds)}
         paths = [example.inputs for example in _examples(problem)]
         if problem.inputs == "image":
             read = lambda path: pictures.load_image(path, image_size)  # noqa: E731

@@ -20,12 +20,13 @@ from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 
 from t2t_mm.corpora import sounds
 from t2t_mm.corpora.example import Example, Report
+from t2t_mm.corpora.split import examples_of
 from t2t_mm.export import warmup
 from t2t_mm.lab import c_api as by_c_api
 from t2t_mm.lab import load
 from t2t_mm.problem import Problem
 from t2t_mm.run.errors import RunError
-from t2t_mm.serving.batching import BatchSettings
+from t2t_mm.serving.batching import BatchingSettings
 from t2t_mm.serving.service import Limits
 
 _RATE = 16000  # sample rate of the WAV files sent, in Hz
@@ -79,7 +80,7 @@ def run(
     bodies = {problem.name: _bodies(problem, split, examples) for problem in problems}
     every = [body for turn in zip(*bodies.values()) for body in turn]  # the problems alternate
     limits = Limits(max_body_bytes=2 * max(map(len, every)), timeout_seconds=timeout_seconds)
-    found = {}
+    found: dict[str, dict] = {}
     if c_api:
         found |= _first_answers(os.path.join(export_dir, str(max(versions))), session_config)
     with tempfile.TemporaryDirectory() as folder:
@@ -91,9 +92,9 @@ def run(
 
         publish(1)
         try:
-            with load.serving(folder, BatchSettings(False, max_batch_size), limits) as (url, _):
+            with load.serving(folder, BatchingSettings(False, max_batch_size), limits) as (url, _):
                 found |= _measured(url, bodies, "one by one", concurrencies, seconds, max_requests)
-            with load.serving(folder, BatchSettings(True, max_batch_size), limits) as (url, process):
+            with load.serving(folder, BatchingSettings(True, max_batch_size), limits) as (url, process):
                 found |= _measured(url, bodies, "batches", concurrencies, seconds, max_requests)
                 if switch_seconds:
                     switch = load.switch(url, every, soak_workers, switch_seconds, 2, lambda: publish(2))
@@ -149,10 +150,10 @@ def _measured(url: str, bodies: dict, kind: str, concurrencies, seconds, max_req
 
 def _bodies(problem: Problem, split: str, count: int) -> list[bytes]:
     """Returns `count` request bodies from the problem's corpus, repeated if it has fewer examples."""
-    found = problem.source.examples(split, Report(problem.name))
-    if not found:
+    found = examples_of(problem.source.examples(split, Report(problem.name))).first(count)
+    if not len(found):
         raise RunError(f"{problem.name}: the {split} split has no examples to send.")
-    bodies = [load.request_body(problem.name, _instance(problem, one)) for one in found[:count]]
+    bodies = [load.request_body(problem.name, _instance(problem, one)) for one in found]
     return [bodies[index % len(bodies)] for index in range(count)]
 
 

@@ -34,7 +34,7 @@ def run(
     sides = {"before": _Side(before, corpora, vocabulary, batches), "after": _Side(after, corpora, vocabulary, batches)}
     try:
         started = {name: side.ask() for name, side in sides.items()}
-        found = {name: [] for name in sides}
+        found: dict[str, list[dict]] = {name: [] for name in sides}
         for _ in range(rounds):
             for name, side in sides.items():
                 found[name].append(side.ask())
@@ -71,7 +71,7 @@ class _Side:
         if not os.path.isfile(os.path.join(self._folder, "gin", "runs", "joint_mini.gin")):
             raise RunError(f"{folder} is no checkout of this package: it has no gin/runs/joint_mini.gin.")
         self._arguments = [os.path.abspath(corpora), os.path.abspath(vocabulary), str(batches)]
-        self._process = None
+        self._process: subprocess.Popen[str] | None = None
 
     def ask(self) -> dict:
         """The process' next answer; the first question starts it."""
@@ -82,6 +82,7 @@ class _Side:
                 cwd=self._folder, env={**os.environ, "PYTHONPATH": self._folder},
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             )  # fmt: skip
+        assert self._process.stdin and self._process.stdout  # both are pipes
         self._process.stdin.write("\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
@@ -91,5 +92,6 @@ class _Side:
 
     def close(self) -> None:
         if self._process is not None:
+            assert self._process.stdin  # a pipe
             self._process.stdin.close()
             self._process.wait()

@@ -1,15 +1,18 @@
 """Time, arithmetic and memory of training steps, beside this machine's own peak."""
 
 import dataclasses
+import functools
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from t2t_mm.corpora.example import Report
+from t2t_mm.corpora.source import NoExamples
 from t2t_mm.experiment import Experiment
 from t2t_mm.input.pipeline import load_examples, make_batches
 from t2t_mm.input.tokenizer import Tokenizer
@@ -18,7 +21,7 @@ from t2t_mm.lab.benchmarks.timing import both_passes, matmul_peak, seconds, wait
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 from t2t_mm.training.settings import Objective, Optimizer
-from t2t_mm.training.step import make_train_step
+from t2t_mm.training.step import TrainStep, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +80,7 @@ def open_streams(problems: Sequence[Problem], experiment: Experiment) -> tuple[d
     return streams, reports
 
 
-def train_step(network, problems, signatures, **compilation):
+def train_step(network: MultiModel, problems: Sequence[Problem], signatures: dict, **compilation: Any) -> TrainStep:
     """A step as `loop.train` makes it, with its optimizer, on one device. compilation: see `make_train_step`."""
     settings, objective = Optimizer(), Objective()
     optimizer = settings.adam(1e-3)
@@ -164,15 +167,17 @@ def _flops(network, problem, batches, batch) -> float:
 
 def _parts_of_step(network, step, experiment, batch) -> tuple[float, dict[str, float]]:
     """Seconds of a joint step on one batch, and of its parts, each run alone."""
-    calls = {"whole": lambda: step(batch), "optimizer": _update(network, step, experiment, batch)}
+    calls: dict[tuple[str, str], Callable] = {
+        ("whole", ""): lambda: step(batch), ("optimizer", ""): _update(network, step, experiment, batch)
+    }  # fmt: skip
     passes = _Passes(network)
     for problem in experiment.problems:
         calls |= {(part, problem.name): call for part, call in passes.of(problem, batch[problem.name]).items()}
     found = dict(zip(calls, seconds(*calls.values(), repeats=3)))
-    whole, parts = found.pop("whole"), {"optimizer": found.pop("optimizer")}
+    parts: dict[str, float] = {}
     for (part, _), value in found.items():
         parts[part] = parts.get(part, 0.0) + value
-    return whole, parts
+    return parts["whole"], {part: value for part, value in parts.items() if part != "whole"}
 
 
 def _update(network, step, experiment, batch):
@@ -182,6 +187,10 @@ def _update(network, step, experiment, batch):
         gradients.append(step.functions[problem.name](*step.arguments(problem.name, batch[problem.name]))[0])
     finite = tf.ones([len(gradients)])
     return lambda: step.update(gradients, finite)
+
+
+def _mixed(mixture, x, padding):
+    return mixture(x, padding, training=True)[0]
 
 
 class _Passes:
@@ -201,6 +210,7 @@ class _Passes:
         body, mask = tf.TensorSpec([None, None, network.depth]), tf.TensorSpec([None, None], tf.bool)
         nets = {"language": network.language_in, "image": network.image_in, "audio": network.audio_in}
         net = nets[problem.inputs]
+        made: dict[str, tuple[Any, Callable, tuple]]
         if problem.inputs == "language":
             made = {"modality_in": (net, lambda x: net(x), (batch["inputs"],))}
         elif problem.inputs == "image":
@@ -221,12 +231,12 @@ class _Passes:
             ("encoder", encoder, source, source_padding), ("decoder", decoder, target, target_padding)
         ):  # fmt: skip
             if side.mixture and (decoded or name == "encoder"):
-                run = lambda x, padding, side=side: side.mixture(x, padding, training=True)[0]  # noqa: E731
+                run = functools.partial(_mixed, side.mixture)
                 made[f"{name}_mixture"] = side.mixture, run, (x, x_padding)
         if classes:
             out = network.categorical_out
-            run = lambda x, padding: out(x, padding, grid=grid, labels=problem.name, training=True)  # noqa: E731
-            made["modality_out"] = out, run, (target, target_padding)
+            run_out = lambda x, padding: out(x, padding, grid=grid, labels=problem.name, training=True)  # noqa: E731
+            made["modality_out"] = out, run_out, (target, target_padding)
         else:
             made["modality_out"] = network.language_out, lambda x: network.language_out(x), (target,)
         return {
@@ -269,10 +279,12 @@ def translation_batch(translation: Translation, batch_size: int) -> dict[str, tf
     return {"inputs": ids[0], "input_padding": nothing, "targets": ids[1], "target_padding": nothing}
 
 
-def translation_step(sized, translation: Translation, depth: int):
+def translation_step(
+    sized: Callable[..., MultiModel], translation: Translation, depth: int
+) -> tuple[MultiModel, Problem, TrainStep]:
     """The model of one translation problem, the problem, and a training step."""
     keras.utils.set_random_seed(0)
-    problem = Problem("translation", None, inputs="language", targets="text", command="To-German")
+    problem = Problem("translation", NoExamples(), inputs="language", targets="text", command="To-German")
     network = sized(
         vocabulary_size=translation.vocabulary_size, commands=("To-German",), inputs=("language",), depth=depth
     )

@@ -64,7 +64,7 @@ def run(experiment: Experiment) -> dict[str, dict[str, float]]:
             "evaluation_loss_difference": _difference([loss], [loss_given]),
         }
     before = [tf.identity(variable.value) for variable in networks[0].trainable_variables]
-    seconds = [_timed(step.update, gradients, tf.stack(finite))[0] for step in steps]
+    seconds = tuple(_timed(step.update, gradients, tf.stack(finite))[0] for step in steps)
     after, after_compiled = ([v.value for v in network.trainable_variables] for network in networks)
     found["update"] = {
         "compiled_first_call_seconds": seconds[1],

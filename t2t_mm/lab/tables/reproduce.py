@@ -54,7 +54,7 @@ class Study:
         gin_files: Sequence[str] = (),
         bindings: Sequence[str] = (),
         size: str | None = None,
-        declaration: tuple[dict[str, declared.Run], Sequence[declared.Table]] | None = None,
+        declaration: tuple[dict[str, declared.Run], Sequence[declared.ResultTable]] | None = None,
         say: Callable[[str], None] = print,
     ):
         runs, tables = declaration or declared.declare()

@@ -51,7 +51,7 @@ class Job:
     @property
     def needs(self) -> set[str]:
         """The folders of the runs, other than this training itself, that must have been trained before."""
-        folders = {self.planned.weights, self.planned.start} - {None}
+        folders = {folder for folder in (self.planned.weights, self.planned.start) if folder is not None}
         return folders - {self.planned.folder} if self.kind == "train" else folders
 
 

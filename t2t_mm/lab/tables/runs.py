@@ -155,7 +155,7 @@ def _planned(run: Run, seed: int, setting: Setting) -> Planned:
     alone = setting.alone if len(run.only) == 1 and not run.init_from else ()
     gin_files, bindings = (*setting.gin_files, *alone, *run.gin_files), (*setting.bindings, *own)
     config.parse(gin_files, bindings)
-    weights = folder if run.trained else start
+    weights = folder if run.trained or start is None else start
     return Planned(
         run, seed, folder, start, weights, gin_files, bindings, config.resolved(), config.value_of("loop.train.steps")
     )

@@ -127,9 +127,9 @@ def paired_difference(
             chosen = rng.integers(seeds, size=(size, max(seeds - 1, 1)))
             drawn.append(np.take_along_axis(ratios, chosen, axis=1).mean(axis=1))
         found.append(drawn[0] - drawn[1])
-    found = np.concatenate(found)
-    low, high = np.quantile(found, (0.025, 0.975))
-    below, above = np.sum(found <= 0), np.sum(found >= 0)
+    differences = np.concatenate(found)
+    low, high = np.quantile(differences, (0.025, 0.975))
+    below, above = np.sum(differences <= 0), np.sum(differences >= 0)
     p = min(1.0, 2 * (min(below, above) + 1) / (draws + 1))  # never 0 (Davison and Hinkley 1997, 4.2)
     return Difference(observed, float(low), float(high), float(p), count, (len(first), len(second)))
 
@@ -148,7 +148,7 @@ def beyond_noise(p_values: Sequence[float], level: float = 0.05) -> list[bool]:
     return held
 
 
-def overlap(first: Sequence[float], second: Sequence[float]) -> float:
+def overlap(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> float:
     """Returns the overlap of two distributions over experts, from 0 to 1.
 
     It is the sum of the smaller share of each expert, which equals 1 − total variation distance.

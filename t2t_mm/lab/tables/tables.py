@@ -124,7 +124,7 @@ class Comparison:
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class ResultTable:
     """A table of the report.
 
     Attributes:
@@ -153,7 +153,7 @@ class Table:
 
 def declare(
     problems: Sequence[ProblemRow] = PROBLEMS, variants: Sequence[Variant] = VARIANTS
-) -> tuple[dict[str, Run], tuple[Table, ...]]:
+) -> tuple[dict[str, Run], tuple[ResultTable, ...]]:
     """Returns all runs by name, in the order in which they are trained, and the tables."""
     runs = [Run("joint"), *(Run(_alone(p.name), only=(p.name,)) for p in problems)]
     runs.append(Run("parsing_with_imagenet", only=("wsj_parsing", "imagenet")))
@@ -193,8 +193,8 @@ def _trees(trees: int) -> dict:
     return {"bindings": (f"experiment.Experiment.limits = {{'wsj_parsing': {trees}}}",)}
 
 
-def _table1() -> Table:
-    return Table(
+def _table1() -> ResultTable:
+    return ResultTable(
         "1", "The joint model on decoded metrics",
         ("decoded", "state of the art cited by the paper"),
         (
@@ -211,7 +211,7 @@ _TABLE_2 = {  # joint log-perplexity and accuracy, single log-perplexity and acc
 }  # fmt: skip
 
 
-def _table2(problems) -> Table:
+def _table2(problems) -> ResultTable:
     rows, comparisons = [], []
     for problem in problems:
         paper = _TABLE_2.get(problem.name, (None,) * 4)
@@ -222,7 +222,7 @@ def _table2(problems) -> Table:
         cells += [Cell(run, problem.name, metric) for run, metric in zip(runs[1:3], decoded)]
         rows.append((f"{problem.label} ({_METRIC_NAMES.get(problem.decoded[-1], problem.decoded[-1])})", tuple(cells)))
         comparisons.append(Comparison(problem.name, "joint", _alone(problem.name), "joint against single training"))
-    return Table(
+    return ResultTable(
         "2", "Joint training on all problems against training on one",
         ("joint: log-perplexity", "joint: accuracy", "single: log-perplexity", "single: accuracy",
          "joint: decoded", "single: decoded"),
@@ -231,7 +231,7 @@ def _table2(problems) -> Table:
     )  # fmt: skip
 
 
-def _table3() -> Table:
+def _table3() -> ResultTable:
     paper = {
         _alone("wsj_parsing"): (0.20, 97.1, 11.7), "parsing_with_imagenet": (0.16, 97.5, 12.7), "joint": (0.15, 97.9, 14.5),
     }  # fmt: skip
@@ -247,7 +247,7 @@ def _table3() -> Table:
         for label, (run, values) in zip(labels, paper.items())
     ]
     others = (("parsing_with_imagenet", "an unrelated partner helps parsing"), ("joint", "all problems help parsing"))
-    return Table(
+    return ResultTable(
         "3", "WSJ parsing alone and with other problems",
         ("log-perplexity", "accuracy", "whole-sequence accuracy", "F1"),
         tuple(rows),
@@ -261,7 +261,7 @@ _TABLE_4 = {  # all blocks, without mixture, without attention
 }
 
 
-def _table4(problems, variants) -> Table:
+def _table4(problems, variants) -> ResultTable:
     columns = [
         f"{label}: {metric}"
         for label in ("all blocks", *(variant.label for variant in variants))
@@ -287,7 +287,7 @@ def _table4(problems, variants) -> Table:
         for variant in variants
         for problem in problems
     ]
-    return Table(
+    return ResultTable(
         "4", "What each block contributes", tuple(columns), tuple(rows), tuple(comparisons),
         "The number of parameters of each variant is listed under Runs. Without attention a text that is generated never "
         "sees its source, whose only way into mixer and decoder are their attentions: what is left is a language model of "
@@ -295,7 +295,7 @@ def _table4(problems, variants) -> Table:
     )  # fmt: skip
 
 
-def _curve() -> Table:
+def _curve() -> ResultTable:
     metrics = ("log_perplexity", "token_accuracy", "sequence_accuracy")
     rows, comparisons = [], []
     for trees, suffix in curve_runs():
@@ -303,7 +303,7 @@ def _curve() -> Table:
         cells = [Cell(run, "wsj_parsing", metric) for run in (joint, alone) for metric in metrics]
         rows.append((trees, tuple(cells)))
         comparisons.append(Comparison("wsj_parsing", joint, alone, f"joint against alone, {trees}"))
-    return Table(
+    return ResultTable(
         "curve", "Parsing by the size of its corpus",
         ("joint: log-perplexity", "joint: accuracy", "joint: whole sequences",
          "alone: log-perplexity", "alone: accuracy", "alone: whole sequences"),
@@ -318,14 +318,14 @@ def curve_runs() -> list[tuple[str, str]]:
     return [(f"{trees:,} trees", suffix) for trees, suffix in sorted(found)]
 
 
-def _zero_shot(problems) -> Table:
+def _zero_shot(problems) -> ResultTable:
     rows = []
     for name, label in PAIRS.items():
         metric = "f1" if name.endswith("tree") else "bleu4" if name.startswith("caption") else "bleu"
         runs = ("zero_shot", _tuned(name))
         cells = [Cell(run, name, which) for which in ("log_perplexity", metric) for run in runs]
         rows.append((f"{label} ({_METRIC_NAMES[metric]})", (*cells[:2], Cell(CHANCE, name, metric), *cells[2:])))
-    return Table(
+    return ResultTable(
         "zero_shot", "Commands that were never trained with an input",
         ("zero-shot: log-perplexity", "fine-tuned: log-perplexity", "chance: decoded", "zero-shot: decoded",
          "fine-tuned: decoded"),

@@ -7,7 +7,7 @@ import textwrap
 import numpy as np
 
 from t2t_mm.lab.tables.runs import Setting, plan
-from t2t_mm.lab.tables.tables import Cell, Comparison, Run, Table
+from t2t_mm.lab.tables.tables import Cell, Comparison, ResultTable, Run
 
 GIN = """
 from __gin__ import dynamic_registration
@@ -24,12 +24,12 @@ RUNS = {
     )
 }  # fmt: skip
 TABLES = (
-    Table(
+    ResultTable(
         "1", "Joint <and> alone", ("joint", "alone"),
         (("parsing", (Cell("joint", "parsing", "log_perplexity", 1.5), Cell("alone", "parsing", "f1"))), ("paper's", (95.0,))),
         (Comparison("parsing", "joint", "alone", "joint helps"),),
     ),
-    Table("2", "Joint again", ("joint",), (("parsing", (Cell("joint", "parsing", "token_accuracy"),)),)),
+    ResultTable("2", "Joint again", ("joint",), (("parsing", (Cell("joint", "parsing", "token_accuracy"),)),)),
 )  # fmt: skip
 # What bin/train.py and bin/score.py do to the folder, by the same flags.
 COMMANDS = {

@@ -8,7 +8,7 @@ import numpy as np
 from t2t_mm.lab.tables import statistics
 from t2t_mm.lab.tables.runs import Planned
 from t2t_mm.lab.tables.scores import SPLITS
-from t2t_mm.lab.tables.tables import CHANCE, COMMANDS, PAIRS, Cell, Comparison, Table, curve_runs
+from t2t_mm.lab.tables.tables import CHANCE, COMMANDS, PAIRS, Cell, Comparison, ResultTable, curve_runs
 
 COMPARED = ("log_perplexity", "token_accuracy", "sequence_accuracy")
 _CURVES = ("joint", "alone")
@@ -59,7 +59,7 @@ class Scores:
         return found
 
 
-def gather(tables: Sequence[Table], plan: Sequence[Planned], problems: Sequence[str]) -> dict:
+def gather(tables: Sequence[ResultTable], plan: Sequence[Planned], problems: Sequence[str]) -> dict:
     """Gathers the report of the tables from the finished runs of the plan.
 
     Args:
@@ -90,7 +90,7 @@ def _cell(cell: Cell | float, scores: Scores) -> dict:
     return dataclasses.asdict(cell) | found
 
 
-def _table(table: Table, scores: Scores) -> dict:
+def _table(table: ResultTable, scores: Scores) -> dict:
     found = [result for comparison in table.comparisons for result in _compared(comparison, scores)]
     for metric in COMPARED:  # Holm's correction is over all tests of one figure in one table
         family = [result for result in found if result["metric"] == metric]
@@ -111,7 +111,8 @@ def _compared(comparison: Comparison, scores: Scores) -> list[dict]:
             continue  # for a class label, it equals token accuracy
         sides = [scores.examples(run, "dev", comparison.problem, metric) for run in (comparison.run, comparison.other)]
         if all(sides):
-            result = statistics.paired_difference(*sides)
+            first, second = sides
+            result = statistics.paired_difference(first, second)
             found.append(dataclasses.asdict(comparison) | {"metric": metric} | dataclasses.asdict(result))
     return found
 
@@ -164,7 +165,8 @@ def _experts(scores: Scores, problems: Sequence[str]) -> dict:
     found: dict[str, dict] = {}
     for position, one in enumerate(scores.of_run.get("joint", ())):
         dev = {problem: one["splits"]["dev"][problem] for problem in problems if problem in one["splits"]["dev"]}
-        for mixture in next(iter(dev.values()), {}).get("experts", {}):
+        nothing: dict = {}
+        for mixture in next(iter(dev.values()), nothing).get("experts", {}):
             gates = {problem: np.asarray(record["experts"][mixture]) for problem, record in dev.items()}
             here = found.setdefault(mixture, {"shares": {}, "overlap": {}})
             for problem, values in gates.items():

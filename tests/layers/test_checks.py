@@ -1,0 +1,131 @@
+"""What cannot be meant is named in one line: the argument and its value."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+
+from t2t_mm.layers.attention import AttentionBlock, Projection
+from t2t_mm.layers.convolution import ConvBlock, ConvRes, ConvStep, ConvStep2D, SeparableConv1D
+from t2t_mm.layers.moe import MixtureOfExperts
+from t2t_mm.layers.randomness import Dropout
+from t2t_mm.modalities.audio import AudioInput
+from t2t_mm.modalities.categorical import CategoricalOutput
+from t2t_mm.modalities.image import ImageInput
+from t2t_mm.modalities.language import LanguageInput, LanguageOutput
+from t2t_mm.model import Decoder, Encoder, Mixer, MultiModel
+
+CONV, ATTENTION = functools.partial(ConvBlock, dropout=0.0), functools.partial(AttentionBlock, heads=2, convs=1)
+MIXTURE = functools.partial(MixtureOfExperts, num_experts=4, chosen=2, hidden=4)
+
+
+def zeros(*shape, dtype="float32"):
+    return np.zeros(shape, dtype)
+
+
+def built(layer, *shape):
+    layer.build((None, *shape))
+    return layer
+
+
+def mask(*shape):
+    return zeros(*shape, dtype="bool")
+
+
+X, PADDING = zeros(2, 5, 8), mask(2, 5)
+
+
+@pytest.mark.parametrize(
+    "call,message",
+    [
+        # What ConvBlock once took without a word.
+        (lambda: built(ConvBlock(), None, 16)(zeros(5, 16), mask(2, 5)), r"x has shape \[5, 16\]; .*\[B, L, D\]"),
+        (lambda: built(ConvBlock(), None, 8)(X, zeros(2, 5)), "padding is float32; it must be boolean, True where"),
+        (lambda: built(ConvBlock(), None, 8)(X, zeros(2, 5, dtype="int32")), "padding is int32"),
+        (lambda: built(ConvBlock(), None, 8)(X, mask(2, 4)), r"padding has shape \[2, 4\]; it must be \[2, 5\]"),
+        (lambda: built(ConvBlock(), None, 8)(X, mask(5)), r"padding has shape \[5\]; it must be \[2, 5\]"),
+        (lambda: built(ConvBlock(), None, 8)(X, padding=[[False] * 5] * 2), "padding is .*must be a tensor"),
+        (lambda: built(ConvBlock(), None, 8)(zeros(2, 5, 6)), r"x has shape \[2, 5, 6\]; its last dimension must be 8"),
+        (lambda: built(ConvStep(4, 3), None, 8)(zeros(5, 8)), r"x has shape \[5, 8\]"),
+        (lambda: built(SeparableConv1D(4, 3), None, 8)(zeros(2, 5, 7)), r"x has shape \[2, 5, 7\]"),
+        (lambda: built(ConvStep2D(4), None, None, 3)(zeros(2, 5, 3)), r"x has shape \[2, 5, 3\]; .*\[B, H, W, C\]"),
+        (lambda: built(ConvStep2D(4), None, None, 3)(zeros(2, 5, 5, 4)), r"\[2, 5, 5, 4\]; its last dimension must be 3"),
+        (lambda: built(ConvStep2D(4), None, None, 3)(zeros(2, 5, 5, 3), mask(2, 5, 4)), r"padding has shape \[2, 5, 4\]"),
+        (lambda: built(ConvRes(4), None, None, 3)(zeros(2, 5, 5, 3), zeros(2, 5, 5)), "padding is float32"),
+        (lambda: built(Projection(), None, 8)(zeros(2, 5, 7)), r"x has shape \[2, 5, 7\]"),
+        (lambda: built(ATTENTION(), None, 8)(zeros(5, 8), PADDING, X, PADDING), r"source has shape \[5, 8\]"),
+        (lambda: built(ATTENTION(), None, 8)(X, PADDING, zeros(2, 3, 4), mask(2, 3)), r"target has shape \[2, 3, 4\]"),
+        (lambda: built(ATTENTION(), None, 8)(X, zeros(2, 5), X, PADDING), "source_padding is float32"),
+        (lambda: built(ATTENTION(), None, 8)(X, PADDING, X, mask(2, 4)), r"target_padding has shape \[2, 4\]"),
+        (lambda: built(MIXTURE(), None, 8)(X, mask(2, 4)), r"padding has shape \[2, 4\]"),
+        (lambda: built(Encoder(1, CONV, None), None, 8)(zeros(2, 5, 6), PADDING), r"x has shape \[2, 5, 6\]"),
+        (lambda: built(Mixer(1, CONV, ATTENTION), None, 8)(X, mask(2, 4), X, PADDING), r"source_padding has shape \[2, 4\]"),
+        (lambda: built(Decoder(1, ATTENTION, None), None, 8)(zeros(2, 8), PADDING, X, PADDING), r"encoded has shape \[2, 8\]"),
+        (lambda: built(LanguageInput(8, 9))(zeros(2, 5)), "ids is float32; it must be integers"),
+        (lambda: built(LanguageInput(8, 9))(PADDING), "ids is bool"),
+        (lambda: built(ImageInput(8, (4, 4)), None, None, 3)(zeros(2, 32, 32, 1)), r"\[2, 32, 32, 1\]; .* must be 3"),
+        (lambda: built(AudioInput(8, 1), None, 6)(zeros(2, 9, 5), mask(2, 9)), r"x has shape \[2, 9, 5\]; .* must be 6"),
+        (lambda: built(AudioInput(8, 1), None, 6)(zeros(2, 9, 6), mask(2, 8)), r"padding has shape \[2, 8\]"),
+        (lambda: built(CategoricalOutput({"a": 2}, (4, 4)), None, 8)(X, PADDING, labels="b"), "labels is 'b'; .*'a'"),
+        (lambda: built(CategoricalOutput({"a": 2}, (4, 4)), None, 8)(X, zeros(2, 5), labels="a"), "padding is float32"),
+    ],
+)
+def test_a_tensor_that_is_not_meant_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    "make,message",
+    [
+        (lambda: ConvBlock(dropout=1.0), "dropout is 1.0"),
+        (lambda: ConvBlock(dropout=-0.1), "dropout is -0.1"),
+        (lambda: ConvBlock(dropout="a lot"), "dropout is 'a lot'"),
+        (lambda: ConvBlock(dropout_on="both"), "dropout_on is 'both'; .*'sum', 'branch'"),
+        (lambda: ConvBlock(kernel_small=0), "kernel_small is 0"),
+        (lambda: ConvBlock(kernel_large=-1), "kernel_large is -1"),
+        (lambda: ConvBlock(dilation=0), "dilation is 0"),
+        (lambda: ConvStep2D(4, strides=(0, 1)), "strides is 0"),
+        (lambda: ConvRes(0), "filters is 0"),
+        (lambda: AttentionBlock(heads=0), "heads is 0"),
+        (lambda: AttentionBlock(convs=-1), "convs is -1"),
+        (lambda: MixtureOfExperts(dropout=2), "dropout is 2"),
+        (lambda: MixtureOfExperts(hidden=0), "hidden is 0"),
+        (lambda: Dropout(None), "dropout is None"),
+        (lambda: Encoder(0, CONV, None), "blocks is 0"),
+        (lambda: Mixer(-1, CONV, ATTENTION), "blocks is -1"),
+        (lambda: Decoder(0, ATTENTION, None), "blocks is 0"),
+        (lambda: LanguageInput(0, 9), "depth is 0"),
+        (lambda: LanguageOutput(-4), "vocabulary_size is -4"),
+        (lambda: ImageInput(8, (4, 0)), "filters is 0"),
+        (lambda: ImageInput(8, (4,)), r"filters is \(4,\)"),
+        (lambda: AudioInput(8, least_width=0), "least_width is 0"),
+        (lambda: AudioInput(8, frequencies="all"), "frequencies is 'all'; .*'positions', 'channels'"),
+        (lambda: CategoricalOutput({"a": 0}), r"num_classes\['a'\] is 0"),
+        (lambda: CategoricalOutput({"a": 2}, (4, 0)), "filters is 0"),
+        (lambda: MultiModel(9, ()), "number of commands is 0"),
+        (lambda: MultiModel(9, ("a",), inputs=("smell",)), "inputs is 'smell'; .*'language', 'image', 'audio'"),
+        (lambda: MultiModel(9, ("a",), encoder_blocks=0), "encoder_blocks is 0"),
+        (lambda: MultiModel(9, ("a",), mixer_blocks=-1), "mixer_blocks is -1"),
+        (lambda: MultiModel(9, ("a",), decoder_blocks=-2), "decoder_blocks is -2"),
+        (lambda: MultiModel(9, ("a",), frequency_bins=0), "frequency_bins is 0"),
+    ],
+)
+def test_a_setting_that_is_not_meant_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's graphs")
+def test_checks_cost_nothing_in_a_graph_and_unknown_sizes_pass():
+    import tensorflow as tf
+
+    block = built(ConvBlock(), None, 8)
+    function = tf.function(block, autograph=False)
+    sizes = tf.TensorSpec([None, None, 8]), tf.TensorSpec([None, None], tf.bool)
+    graph = function.get_concrete_function(*sizes).graph
+    assert not [op.name for op in graph.get_operations() if op.type in ("Assert", "If", "StatelessIf", "PyFunc", "EagerPyFunc")]
+    assert function(X, PADDING).shape == (2, 5, 8)
+    with pytest.raises(ValueError, match="padding is float32"):
+        function.get_concrete_function(sizes[0], tf.TensorSpec([None, None]))
