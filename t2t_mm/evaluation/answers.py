@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from t2t_mm.corpora.example import Example
+from t2t_mm.corpora.source import Examples
 from t2t_mm.metrics.captioning import captions, captions_of_each
 from t2t_mm.metrics.classification import top_k
 from t2t_mm.metrics.parsing import bracket_f1
@@ -29,7 +30,7 @@ from t2t_mm.run.files import write_whole
 
 RANKED = 5  # classes that a line names
 
-def exact_match(predictions: Sequence, examples: Sequence[Example]) -> dict:
+def exact_match(predictions: Sequence, examples: Sequence[Example] | Examples) -> dict:
     """The share of answers that are the reference, letter by letter, in percent; of no examples none."""
     if not len(examples):
         return {}
@@ -43,14 +44,14 @@ METRICS: dict[str, Callable] = {
 _OF_EACH: dict[Callable, Callable] = {captions: captions_of_each}
 
 
-def score(metrics: Sequence[Callable], predictions: Sequence, examples: Sequence[Example]) -> dict:
+def score(metrics: Sequence[Callable], predictions: Sequence, examples: Sequence[Example] | Examples) -> dict:
     """All metrics over decoded answers, the share of exact matches where there are no metrics; of no examples none."""
     if not len(examples):
         return {}
     return {key: value for metric in metrics or [exact_match] for key, value in metric(predictions, examples).items()}
 
 
-def score_each(metrics: Sequence[Callable], predictions: Sequence, examples: Sequence[Example]) -> list[dict]:
+def score_each(metrics: Sequence[Callable], predictions: Sequence, examples: Sequence[Example] | Examples) -> list[dict]:
     """The figures of each example by itself, {metric: number}; the mean over a set is not the set's figure."""
     found: list[dict] = [{} for _ in examples]
     for metric in metrics or [exact_match]:
@@ -67,7 +68,7 @@ def lines(
     problem: Problem,
     split: str,
     answers: Sequence,
-    examples: Sequence[Example],
+    examples: Sequence[Example] | Examples,
     class_names: Sequence[str] | None,
     skipped: Mapping[str, str],
     log_perplexity: Mapping[int, float],
@@ -150,7 +151,8 @@ def read(path: str, classes: bool | None = None) -> Read:
     if classes is None:
         classes = any("ranked" in line for _, line in used)
     names = sorted({name for _, line in used for name in [line["reference"], *_ranked(line)]}) if classes else []
-    predictions, examples = [], []
+    predictions: list = []
+    examples = []
     for number, line in used:
         target = line["reference"]
         if classes:

@@ -104,10 +104,11 @@ class DevSet:
 
     def _check_metric(self, problem: Problem) -> None:
         """RunError where the metric is not among those that the right answers get."""
+        assert self._metric is not None and self._metric.decoded is not None  # see `_is_decoded`
         examples, (_, name) = self._examples[problem.name], self._metric.decoded
-        answers = [example.targets for example in examples]
+        answers: list = [example.targets for example in examples]
         if problem.targets == "class":
-            answers = list(np.eye(len(problem.source.class_names()))[answers])
+            answers = list(np.eye(len(problem.class_names()))[answers])
         numbers = [key for key, value in score(problem, answers, examples).items() if isinstance(value, int | float)]
         if name not in numbers:
             raise RunError(

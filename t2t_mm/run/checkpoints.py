@@ -106,7 +106,7 @@ def of_step(model_dir: str, step: int) -> str:
     Raises:
       RunError: there is none, or it is damaged.
     """
-    found = {}
+    found: dict[int, str] = {}
     for folder in (best_folder(model_dir), checkpoints_folder(model_dir)):
         found |= {int(path.rsplit("-", 1)[1]): path for path in newest_first(folder)}
     if step not in found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -94,7 +94,8 @@ def transfer(network: MultiModel, description: dict, experiment: Experiment, mod
         )
     old_names = _Names(old, _pieces(before.vocabulary))
     new_names = _Names(description, _pieces(experiment.vocabulary))
-    changes, assigned, untouched = _Changes(), [], []
+    changes, untouched = _Changes(), []
+    assigned: list[tuple[Any, str, tuple[int, list[tuple[int, int]]] | None]] = []
     for variable in network.variables:
         name, shape = _path(variable), tuple(variable.shape)
         if _is_random_state(variable):  # the new run draws its own numbers
@@ -109,7 +110,9 @@ def transfer(network: MultiModel, description: dict, experiment: Experiment, mod
             assigned.append((variable, key, None))
             continue
         axis, what, names = found
-        _, _, names_before = old_names.of(name, tuple(shapes[key]))
+        before_of_name = old_names.of(name, tuple(shapes[key]))
+        assert before_of_name is not None  # a weight has named rows in every model or in none
+        names_before = before_of_name[2]
         rest, rest_before = (tuple(np.delete(sizes, axis)) for sizes in (shape, shapes[key]))
         _check(rest == rest_before and len(names_before) == shapes[key][axis], name, shapes[key], shape, model_dir)
         places_before = {row: place for place, row in enumerate(names_before)}
@@ -199,7 +202,7 @@ def _report(
 
     kept = [part for part in network.parts() if below(part, assigned)]
     new = [part for part in network.parts() if not below(part, assigned)]
-    if "categorical_out" in kept:  # the exit flow is there; label sets may still be new
+    if "categorical_out" in kept and network.categorical_out:  # the exit flow is there; label sets may still be new
         heads = [labels for labels in network.categorical_out.num_classes if f"categorical_out/{labels}/kernel" in untouched]
         new += [f"label set {labels}" for labels in heads]
     kept += [f"{count:,} of {total:,} {what}" for what, (count, total) in changes.kept.items() if count < total]

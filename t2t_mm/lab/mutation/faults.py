@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 PARTS = (
     "t2t_mm/layers", "t2t_mm/modalities", "t2t_mm/training", "t2t_mm/evaluation", "t2t_mm/metrics", "t2t_mm/corpora",
@@ -59,7 +60,8 @@ def mutants_of(path: str, source: str) -> Iterator[Mutant]:
     def place(line: int, column: int) -> int:  # ast counts bytes, strings count characters
         return len(data[: starts[line - 1] + column].decode())
 
-    def mutant(node: ast.AST, kind: str, text: str) -> Mutant:
+    def mutant(node: Any, kind: str, text: str) -> Mutant:
+        assert node.end_lineno is not None and node.end_col_offset is not None  # every parsed node has them
         start, end = place(node.lineno, node.col_offset), place(node.end_lineno, node.end_col_offset)
         code = lines[node.lineno - 1].strip()
         return Mutant(path, kind, node.lineno, start, end, source[start:end], text, code, *around[node.lineno])
@@ -71,10 +73,11 @@ def mutants_of(path: str, source: str) -> Iterator[Mutant]:
 
 def _statements(tree: ast.AST) -> dict[int, tuple[int, int]]:
     """Line -> first and last line of the statement on it, without the statements inside."""
-    around = {}
+    around: dict[int, tuple[int, int]] = {}
     for node in ast.walk(tree):  # from the outside to the inside
         if not isinstance(node, ast.stmt):
             continue
+        assert node.end_lineno is not None
         inner = [child for child in ast.iter_child_nodes(node) if isinstance(child, (ast.stmt, ast.excepthandler))]
         head = (node.lineno, min((child.lineno for child in inner), default=node.end_lineno + 1) - 1)
         if head[1] < head[0]:  # a body on the same line

@@ -47,6 +47,7 @@ class Worker:
             "folder": self.copy, "log": self._log, "files": list(files), "tests": list(tests), "only": only, "trace": trace,
             "limit": limit, "cpu": int(cpu), "wall": wall, "gigabytes": 10,
         }  # fmt: skip
+        assert self._process.stdin and self._process.stdout
         self._process.stdin.write(json.dumps(task) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
@@ -55,6 +56,7 @@ class Worker:
         return json.loads(line)
 
     def close(self) -> None:
+        assert self._process.stdin and self._process.stdout
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
@@ -122,16 +124,16 @@ def run(
                 def test(index: int) -> None:
                     worker = free.get()
                     try:
-                        found[index] = _outcome(worker, chosen[index], traces, seconds)
+                        found[index] = outcome = _outcome(worker, chosen[index], traces, seconds)
                     finally:
                         free.put(worker)
-                    outcomes.add(keys[index], found[index])
-                    known = sum(outcome is not None for outcome in found)
-                    progress(f"{known}/{len(chosen)} {_line(chosen[index], found[index])}")
+                    outcomes.add(keys[index], outcome)
+                    known = sum(one is not None for one in found)
+                    progress(f"{known}/{len(chosen)} {_line(chosen[index], outcome)}")
 
                 with ThreadPoolExecutor(jobs) as pool:
                     list(pool.map(test, left))
-    return _summary(chosen, found)
+    return _summary(chosen, [outcome for outcome in found if outcome is not None])
 
 
 def _line(mutant: Mutant, outcome: dict) -> str:

@@ -115,7 +115,8 @@ class Traces:
             if any(meeting for meeting, _ in times.values()):
                 met.append([(name, time) for name, (meeting, time) in times.items() if meeting])
                 others.append([(name, time) for name, (meeting, time) in times.items() if not meeting])
-        chosen, used, left_out = [], 0.0, 0
+        chosen: list[str] = []
+        used, left_out = 0.0, 0
         for groups in (met, others):
             for name, time in sum(sorted(groups, key=lambda group: sum(time for _, time in group)), []):
                 if chosen and used + time > seconds:

@@ -113,7 +113,8 @@ def _run(task: dict) -> dict:
     sys.dont_write_bytecode = not task["trace"]
     os.environ |= {"PYTHONPATH": task["folder"], "PYTHONDONTWRITEBYTECODE": "1"}
     tests = _Tests(task["tests"], task["only"], task["limit"])
-    plugins, lines = [tests], None
+    plugins: list[object] = [tests]
+    lines = None
     if task["trace"]:
         lines = _Lines(task["folder"], task["trace"])
         plugins.append(lines)
