@@ -31,10 +31,14 @@ from t2t_mm.run.files import write_whole
 RANKED = 5  # classes that a line names
 
 def exact_match(predictions: Sequence, examples: Sequence[Example] | Examples) -> dict:
-    """The share of answers that are the reference, letter by letter, in percent; of no examples none."""
+    """The share of answers that are the reference, letter by letter, in percent; of no examples none.
+
+    Of scores of classes, the likeliest class is the answer.
+    """
     if not len(examples):
         return {}
-    return {"exact_match": 100 * float(np.mean([p == e.targets for p, e in zip(predictions, examples)]))}
+    answers = [prediction if isinstance(prediction, str) else int(np.argmax(prediction)) for prediction in predictions]
+    return {"exact_match": 100 * float(np.mean([a == e.targets for a, e in zip(answers, examples, strict=True)]))}
 
 
 METRICS: dict[str, Callable] = {

@@ -71,6 +71,10 @@ def test_the_score_from_the_file_is_that_of_the_answers(problem, tmp_path):
     assert written[0]["score"] and all(isinstance(value, float) for value in written[0]["score"].values())
 
 
+def test_without_a_metric_the_likeliest_class_is_the_answer():
+    assert answers.score((), *CASES[ANIMALS]) == pytest.approx({"exact_match": 100 / 3})
+
+
 def test_what_a_line_says():
     predictions, examples = CASES[ANIMALS]
     first, second, _ = answers.lines(ANIMALS, "dev", predictions, examples, NAMES, {}, {})
@@ -95,7 +99,7 @@ def test_another_systems_answers_need_reference_and_answer_alone(tmp_path):
     assert found.predictions == [text, ""] and found.problem == ""
     assert answers.score([answers.METRICS["exact_match"]], found.predictions, found.examples) == {"exact_match": 50.0}
     # Names of classes without a ranking: one that is wrong is not among the five likeliest.
-    rows = [{"reference": name, "answer": answer} for name, answer in zip("abcdefgh", "abcdefga")]
+    rows = [{"reference": name, "answer": answer} for name, answer in zip("abcdefgh", "hbcdefgh")]
     path.write_text("\n".join(map(json.dumps, rows)))
     found = answers.read(str(path), classes=True)
     assert answers.score((top_k,), found.predictions, found.examples) == {"top1": 87.5, "top5": 87.5}
