@@ -122,7 +122,7 @@ def _row(cells) -> str:
 
 def _losses(losses: dict) -> str:
     """Problem -> {step: training loss} as a table with one column for each step."""
-    steps = sorted({step for found in losses.values() for step in found})
+    steps = sorted({step for found in losses.values() for step in found}, key=int)  # JSON has made texts of them
     lines = [_row(["training loss at step", *map(str, steps)]), "| --- |" + " ---: |" * len(steps)]
     for problem, found in losses.items():
         lines.append(_row([problem, *(shown(found[step]) if step in found else "" for step in steps)]))

@@ -37,7 +37,7 @@ def test_verdict_and_answers():
 def test_page_has_a_row_for_each_problem():
     record = RECORD | {
         "command": "python bin/evaluate.py", "commit": "abc", "date": "2026-01-01", "cores": 2, "minutes": 1.0, "seed": 0,
-        "versions": {}, "training_loss": {"wmt_en_de": {1: 7.0, 240: 2.5}}, "failed": {"imagenet": "no corpus"},
+        "versions": {}, "training_loss": {"wmt_en_de": {"1": 7.0, "240": 2.5, "40": 4.0}}, "failed": {"imagenet": "no corpus"},
     }  # fmt: skip
     record["results"] = {
         **RECORD["results"],
@@ -49,5 +49,5 @@ def test_page_has_a_row_for_each_problem():
         "| wsj_speech", "| wmt_en_de", "| mine", "| wsj_parsing", "| wmt_en_de",
     ]  # fmt: skip
     assert "| wsj_parsing | f1 | 80.00 | 30.00 | 0.50 |  |  | 7 | recall 75.00 (20.00), signature `a b` |" in lines
-    assert "| wmt_en_de | 7.00 | 2.50 |" in lines and "**imagenet** was not evaluated: no corpus." in lines
+    assert "| wmt_en_de | 7.00 | 4.00 | 2.50 |" in lines and "**imagenet** was not evaluated: no corpus." in lines
     assert "- output: Die Katze." in lines
