@@ -21,7 +21,7 @@ def test_the_pages_file_parses_and_every_macro_is_used(tmp_path, monkeypatch):
     config.check_macros()
     assert config.value_of("settings.Optimizer.rates") == {"image_in": 0.1}
     assert config.value_of("loop.train.steps") == 60
-    every = MultiModel(9, ("To-English",), num_classes={"imagenet": 2}, depth=8, encoder_blocks=0, mixer_blocks=0,
-                       decoder_blocks=0, mixtures=False).parts()  # fmt: skip
+    every = MultiModel(9, ("To-English",), num_classes={"imagenet": 2}, depth=8, encoder_blocks=1, mixer_blocks=0,
+                       decoder_blocks=1, mixtures=False).parts()  # fmt: skip
     for name in [*every, *parts.GROUPS]:
         assert f"`{name}`" in page, name

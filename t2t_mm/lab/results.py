@@ -86,7 +86,7 @@ def table(results: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def shown(value) -> str:
+def shown(value: Any) -> str:
     """Renders a value of a table: two decimals, or two digits of what is smaller."""
     if not isinstance(value, float):
         return str(value)

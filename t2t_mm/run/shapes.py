@@ -2,11 +2,12 @@
 
 import concurrent.futures
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
 
-def without_values(build: Callable):
+def without_values(build: Callable) -> Any:
     """What `build` makes, a model or layer with its weights, without memory for the weights' values."""
 
     def stateless():

@@ -8,7 +8,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -19,6 +20,7 @@ from t2t_mm.evaluation import periodic
 from t2t_mm.experiment import Experiment
 from t2t_mm.input.pipeline import load_examples, make_batches, next_batch
 from t2t_mm.input.tokenizer import Tokenizer
+from t2t_mm.model import MultiModel
 from t2t_mm.run.checkpoints import Checkpoints, checkpoints_folder, newest_sound, only_trainer, saved_text, writing
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import (  # fmt: skip
@@ -37,7 +39,7 @@ from t2t_mm.training.mixing import describe as describe_mixing
 from t2t_mm.training.optimizer import FusedAdam
 from t2t_mm.training.schedule import InverseSquareRoot
 from t2t_mm.training.settings import Checkpointing, Evaluation, Numerics, Objective, Optimizer
-from t2t_mm.training.step import make_train_step, split_batch
+from t2t_mm.training.step import TrainStep, make_train_step, split_batch
 
 
 class Preempted(Exception):
@@ -61,7 +63,7 @@ def train(
     max_bad_examples: int = 100,
     init_from: str | None = None,
     configuration: Callable[[], str] = lambda: "",
-):
+) -> MultiModel:
     """Trains one model on all problems of `experiment` until `steps`, and returns it.
 
     Goes on from the newest sound checkpoint of `model_dir`; data order, random state and optimizer are part of it, so
@@ -144,12 +146,14 @@ def train(
             network = experiment.build_model(description, numerics.precision)
             factors = parts.rate_factors(network, optimizer.rates)
             # What is frozen gets no gradient, no part in the norm that is clipped, and no moments.
-            frozen = tf.Variable(json.dumps(parts.freeze(network, factors)), trainable=False)
+            frozen_parts = parts.freeze(network, factors)
             trained = network.trainable_variables
             adam = optimizer.adam(learning_rate, [factors[v.path.split("/", 1)[1]] for v in trained])
             adam.build(trained)
         done = tf.Variable(0, dtype=tf.int64, trainable=False)
         seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        # Texts stay outside the strategy's scope: workers cannot send them to each other.
+        frozen = tf.Variable(json.dumps(frozen_parts), trainable=False)
         # The state of the data is that of batches of these sizes.
         layout = tf.Variable(json.dumps(dataclasses.asdict(batches), default=str), trainable=False)
         logging.info("%d problems, %d parameters", len(names), network.count_params())
@@ -256,7 +260,7 @@ def train(
 
 
 @contextlib.contextmanager
-def averaged(trained: Sequence[keras.Variable], adam: FusedAdam):
+def averaged(trained: Sequence[keras.Variable], adam: FusedAdam) -> Iterator[None]:
     """The weights are their moving averages within."""
     before = [variable.numpy() for variable in trained]
     for variable, average in zip(trained, adam.averages()):
@@ -310,7 +314,7 @@ def restore_run(path: str, state: dict, iterators: dict, layout: tf.Variable) ->
     logging.info("Continuing from %s; %s, so every problem's data begins a new pass.", path, ", ".join(changed))
 
 
-def trace(train_step, stop: "StopSignals") -> None:
+def trace(train_step: TrainStep, stop: "StopSignals") -> None:
     """Traces the graphs of a step one by one, since the first step would take minutes without a word.
 
     On several replicas and with static shapes the graphs depend on the batches, and only their number is said.
@@ -343,12 +347,12 @@ class StopSignals:
     def __init__(self):
         self.requested, self._before = 0, {}
 
-    def __enter__(self):
+    def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -361,13 +365,13 @@ class StopSignals:
 class Progress:
     """Counts what a run has done, and writes it to the screen and to TensorBoard."""
 
-    def __init__(self, steps: int, first: int, seconds: float, writer, optimizer):
+    def __init__(self, steps: int, first: int, seconds: float, writer: Any, optimizer: FusedAdam):
         self._steps, self._writer, self._optimizer = steps, writer, optimizer
         self.step, self._first, self._before, self._start = first, first, seconds, time.monotonic()
         self._since, self._steps_since, self._examples = self._start, 0, 0
         self._skipped: dict[str, int] = {}
 
-    def check(self, step: int, figures: dict, norm, not_finite: str) -> None:
+    def check(self, step: int, figures: dict, norm: tf.Tensor, not_finite: str) -> None:
         """Meets a loss or gradient that is not finite; the step has not updated anything then.
 
         Raises:
@@ -406,7 +410,7 @@ class Progress:
         self._steps_since += 1
         self._examples += sum(int(part["targets"].shape[0]) for batch in micro_batches for part in batch.values())
 
-    def log(self, figures: dict, norm) -> None:
+    def log(self, figures: dict, norm: tf.Tensor) -> None:
         """One line on the screen and, where there is a writer, the figures for TensorBoard."""
         now = time.monotonic()
         losses = "  ".join(f"{name} {float(values['loss']):.3f}" for name, values in figures.items())

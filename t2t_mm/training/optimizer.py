@@ -1,6 +1,7 @@
 """Adam with TensorFlow's fused kernel, for gradients that have already been summed over all replicas."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -35,14 +36,19 @@ class FusedAdam(OfWholeBatch, keras.optimizers.Adam):
     """
 
     def __init__(
-        self, learning_rate, factors: Sequence[float] | None = None, decay: float = 0.0, ema: float = 0.0, **settings
+        self,
+        learning_rate: float | Callable,
+        factors: Sequence[float] | None = None,
+        decay: float = 0.0,
+        ema: float = 0.0,
+        **settings: Any,
     ):
         super().__init__(learning_rate, **settings)
         self._decay, self._ema = decay, ema
         # A tuple: Keras would track a list, and make it a part of the checkpoint.
         self._factors = None if factors is None else tuple(factors)
 
-    def build(self, variables):
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         if self._factors is not None and len(self._factors) != len(variables):
             raise ValueError(f"There are {len(self._factors)} factors for {len(variables)} variables.")
         super().build(variables)

@@ -5,7 +5,7 @@
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.precision import PRECISIONS
@@ -66,7 +66,7 @@ class Optimizer:
             if not getattr(self, name) > 0:
                 raise RunError(f"Optimizer.{name} is {getattr(self, name)!r}; it must be above 0.")
 
-    def adam(self, learning_rate, factors: Sequence[float] | None = None) -> FusedAdam:
+    def adam(self, learning_rate: float | Callable, factors: Sequence[float] | None = None) -> FusedAdam:
         """The optimizer.
 
         Args:
@@ -105,7 +105,7 @@ class Objective:
             if weight < 0:
                 raise RunError(f"Objective.loss_weights of {name} is {weight!r}; it must not be negative.")
 
-    def weights(self, names) -> dict[str, float]:
+    def weights(self, names: Sequence[str]) -> dict[str, float]:
         """Problem -> the weight of its loss, for the problems of a run.
 
         Raises:

@@ -23,7 +23,7 @@ from t2t_mm.experiment import Experiment
 TRANSLATION = "wmt_en_de"
 
 
-def module(*names: str):
+def module(*names: str) -> Any:
     """The first of these modules that the checkout has."""
     for name in names[:-1]:
         try:

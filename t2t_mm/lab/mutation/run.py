@@ -41,7 +41,10 @@ class Worker:
             env=environment, cwd=copy,
         )  # fmt: skip
 
-    def ask(self, files, tests=(), only=False, trace="", limit=3600.0, cpu=3600, wall=3600.0) -> dict:
+    def ask(
+        self, files: Sequence[str], tests: Sequence[str] = (), only: bool = False, trace: str = "", limit: float = 3600.0,
+        cpu: float = 3600, wall: float = 3600.0,
+    ) -> dict:  # fmt: skip
         """See `worker.serve`."""
         task = {
             "folder": self.copy, "log": self._log, "files": list(files), "tests": list(tests), "only": only, "trace": trace,

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from t2t_mm.run.files import write_json
 
@@ -59,7 +59,7 @@ class Traces:
             with open(path, encoding="utf-8") as file:
                 self.files = json.load(file)
 
-    def update(self, top: str, files: Sequence[str], ask, progress) -> None:
+    def update(self, top: str, files: Sequence[str], ask: Callable, progress: Callable[[str], None]) -> None:
         """ask: a function of a task's settings (`worker.serve`) that returns its answer."""
         helpers = [path for path in python_files(top, "tests") if not os.path.basename(path).startswith("test_")]
         self.files = {name: entry for name, entry in self.files.items() if name in files}

@@ -42,9 +42,9 @@ def folder(tmp_path_factory):
     return path
 
 
-def experiment(folder, problems, vocabulary="vocabulary.model"):
+def experiment(folder, problems, vocabulary="vocabulary.model", model=tiny_run.tiny_model):
     batches = BatchSettings(positions=128, shuffle=8, max_length=64)
-    return Experiment(problems, os.path.join(folder, vocabulary), tiny_run.tiny_model, batches)
+    return Experiment(problems, os.path.join(folder, vocabulary), model, batches)
 
 
 def train(folder, name, problems, steps, vocabulary="vocabulary.model", **settings):
@@ -111,7 +111,7 @@ def by_path(network):
 
 def start_from(folder, name, start, problems, caplog, vocabulary="vocabulary.model", model=tiny_run.tiny_model):
     """A run of a step that moves nothing -> its weights by path, and the report."""
-    made = dataclasses.replace(experiment(folder, problems, vocabulary), model=model)
+    made = experiment(folder, problems, vocabulary, model)
     caplog.set_level("INFO", logger="absl")
     caplog.clear()
     network = loop.train(
@@ -202,7 +202,7 @@ def test_what_cannot_match_is_one_line(folder):
         ("deep", with_experts(3, depth=16), r"joint: \w+\S* has the shape \(\d+, 8.*\) there and .*16.* here, so this"),
         ("blocks", functools.partial(tiny_run.tiny_model, encoder_blocks=2), "has other layers than this configuration"),
     ):
-        made = dataclasses.replace(experiment(folder, [REVERSAL]), model=model)
+        made = experiment(folder, [REVERSAL], model=model)
         with pytest.raises(RunError, match=message) as refused:
             loop.train(made, os.path.join(folder, name), 1, schedule=STILL, init_from=start)
         assert "\n" not in str(refused.value) and not os.path.exists(os.path.join(folder, name))
