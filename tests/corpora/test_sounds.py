@@ -10,7 +10,14 @@ import pytest
 import soundfile
 
 from t2t_mm.corpora.example import MediaError
-from t2t_mm.corpora.sound_files import SoundFileError, _frame_bytes, _ogg_checksum, check_ogg
+from t2t_mm.corpora.sound_files import (
+    SoundFileError,
+    _frame_bytes,
+    _ogg_checksum,
+    check_ogg,
+    flac_of_any_length,
+    plain_wav,
+)
 from t2t_mm.corpora.sounds import decode_audio, load_audio
 
 RATE = 16000
@@ -164,6 +171,35 @@ def test_a_page_or_a_frame_that_is_missing_is_noticed():
     second = _frame_bytes(mp3[first : first + 4])
     with pytest.raises(MediaError, match="MPEG frames declared"):
         decode_audio(mp3[:first] + mp3[first + second :], "x", RATE)
+
+
+@pytest.mark.parametrize(
+    "head, size",
+    [
+        (b"\xff\xff\xc0", (12 * 384000 // 44100) * 4),  # MPEG-1, layer I, 384 kbit/s at 44.1 kHz, in slots of four bytes
+        (b"\xff\xff\xc2", (12 * 384000 // 44100 + 1) * 4),  # the same, padded
+        (b"\xff\xfd\x84", 144 * 128000 // 48000), (b"\xff\xfb\x90", 144 * 128000 // 44100),  # layers II and III
+        (b"\xff\xfb\x92", 144 * 128000 // 44100 + 1),
+        (b"\xff\xf5\x84", 144 * 64000 // 24000), (b"\xff\xf3\x84", 72 * 64000 // 24000),  # MPEG-2
+        (b"\xff\xe3\x88", 72 * 64000 // 8000),  # MPEG-2.5
+        (b"\xff\xeb\x90", None), (b"\xff\xf9\x90", None), (b"\xff\xfb\x9c", None), (b"\xff\xfb\x00", None),
+        (b"\xff\xfb\xf0", None), (b"\xfe\xfb\x90", None), (b"\xff\xdb\x90", None),
+    ],
+)  # fmt: skip
+def test_the_size_of_an_mpeg_frame_is_that_of_the_standard(head, size):
+    """ISO 11172-3, 2.4.3.1: 12 or 144 times bits a second by samples a second (72 for the half frames of MPEG-2)."""
+    assert _frame_bytes(head + b"\0") == size
+
+
+def test_a_rewritten_wav_and_flac_say_what_they_hold():
+    data = plain_wav(wav_variants()["RF64"])
+    assert int.from_bytes(data[4:8], "little") == len(data) - 8
+    assert int.from_bytes(data[40:44], "little") == len(data) - 44 == 2 * len(SAMPLES)
+    flac = sound_file("FLAC", "PCM_16")
+    rewritten, declared = flac_of_any_length(flac)
+    assert declared == len(TONE) and rewritten[:18] + rewritten[26:] == flac[:18] + flac[26:]
+    before, after = (int.from_bytes(header[18:26], "big") for header in (flac, rewritten))
+    assert after >> 36 == before >> 36 and after % 2**36 == 0
 
 
 def id3(size=300):

@@ -123,6 +123,22 @@ def test_a_short_stream_may_hold_long_silence():
     assert len(writer.stream()) < 20
 
 
+def test_a_mean_goes_with_the_shift_of_its_block():
+    """By hand: the first block's mean of 12 / 4 = 3, rounded, is taken off the second before both are shifted by two bits."""
+    writer = BitWriter()
+    for value in (5, 1, 4, 1, 1, 0):  # blocks of 4, means of one block
+        writer.long(value)
+    writer.unsigned(6, 2)
+    writer.unsigned(2, 2)
+    for residuals in ([5, -3, 2, 6], [1, 0, 0, 0]):
+        writer.unsigned(0, 2)
+        writer.unsigned(3, 3)
+        for residual in residuals:
+            writer.signed(residual, 3)
+    writer.unsigned(4, 2)
+    assert decode_shorten(writer.stream())[:, 0].tolist() == [20, -12, 8, 24, 16, 12, 12, 12]
+
+
 def with_means():
     """Two blocks of a stream that takes the mean of the last two blocks off, then one of linear prediction."""
     writer = BitWriter()

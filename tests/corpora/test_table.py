@@ -76,6 +76,13 @@ def test_a_row_that_cannot_be_used_is_reported_with_its_line(tmp_path, row, reas
         read(table(tmp_path, files=ALL), max_bad=0)
 
 
+def test_a_tenth_is_held_out_for_each_split_that_has_no_table(tmp_path):
+    write(tmp_path, train__csv="text,label\n" + "".join(f"row {number},x\n" for number in range(2000)))
+    found = {split: read(table(tmp_path, files={"train": ("train.*",)}), split)[0] for split in ("train", "dev", "test")}
+    assert sum(map(len, found.values())) == 2000 == len(set().union(*found.values()))
+    assert 150 < len(found["dev"]) < 250 and 150 < len(found["test"]) < 250  # 200, with a standard deviation of 13
+
+
 def test_a_quotation_mark_that_is_never_closed_loses_no_row_in_silence(tmp_path):
     write(tmp_path, train__csv='text,label\nfine,good\n"open,good\n' + "a,b\n" * 3000)
     found, report = read(table(tmp_path, files=ALL))

@@ -52,6 +52,13 @@ BOTH = {
 VAL = {f"ILSVRC2012_val_0000000{i}.JPEG": picture((i, i, i)) for i in (3, 1, 2)}
 
 
+def test_an_empty_member_is_a_member(tmp_path):
+    """What is in it is for its reader to refuse, by name; the archive is whole."""
+    (tmp_path / "a.tar").write_bytes(tar({"one": b"1", "none": b"", "two": b"22"}))
+    found = list(members(str(tmp_path / "a.tar"), Report("x", 0)))
+    assert [(name, size) for name, _, size in found] == [("one", 1), ("none", 0), ("two", 2)]
+
+
 def test_the_tars_are_read_in_place_whatever_kind_the_pictures_are(tmp_path):
     source, report = ilsvrc(tmp_path, BOTH, VAL, "n00000002\nn00000001\nn00000002\n"), Report("x", 0)
     assert source.class_names() == ["n00000001", "n00000002"]

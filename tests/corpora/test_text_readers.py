@@ -4,7 +4,7 @@ import pytest
 
 from t2t_mm.corpora.example import CorpusError, Report, TooManyBadExamples
 from t2t_mm.corpora.parallel_text import ParallelText
-from t2t_mm.corpora.treebank import Treebank, delinearise
+from t2t_mm.corpora.treebank import Tree, Treebank, delinearise, parse_tree, split_trees, to_indented
 
 TREE = """
 ( (S
@@ -79,6 +79,29 @@ def test_an_unbalanced_tree_is_reported_where_it_begins(tmp_path):
     assert len(examples) == 1
     (origin,) = report.skipped
     assert origin.endswith("wsj_0201.mrg:9")
+
+
+def test_a_tree_of_several_lines_is_whole_or_reported(tmp_path):
+    """Its brackets balance without the line that cannot be read, and the words on it would be lost in silence."""
+    (tmp_path / "a.mrg").write_bytes(b"( (S (NP (NN a))\n (ADVP (RB \xff))\n (VP (VBD ran))))\n( (S (NN b)))\n")
+    report = Report("x")
+    found = Treebank(str(tmp_path), "", splits={"dev": ["*.mrg"]}).examples("dev", report)
+    assert [tree.inputs for tree in found] == ["b"]
+    reasons = {origin.rsplit(":", 1)[1]: reason for origin, reason in report.skipped.items()}
+    assert reasons["1"] == "the tree has a line that is not UTF-8" and "not UTF-8: byte 0xff" in reasons["2"]
+
+
+def test_trees_are_cut_apart_on_one_line_and_on_several():
+    """A bracket too many stays with the tree of its own line, and takes no other with it."""
+    text = "(A a) (B b)\n(C c)) \n(D d)"
+    assert list(split_trees(text)) == [(1, "(A a) "), (1, "(B b)\n"), (2, "(C c)) \n"), (3, "(D d)")]
+    assert list(split_trees("\n (A (B b)\n (C c))\n")) == [(2, "(A (B b)\n (C c))\n")]
+
+
+def test_a_tree_for_reading_has_a_line_for_each_constituent():
+    tree = parse_tree("(S (NP (DT the) (NN dog)) (VBD ran) (PP (IN to) (NP (NN me))))")
+    assert to_indented(tree) == "(S\n  (NP (DT the) (NN dog))\n  (VBD ran)\n  (PP\n    (IN to)\n    (NP (NN me))))"
+    assert to_indented(Tree("NN", ("dog",))) == "(NN dog)"
 
 
 def test_deep_nesting_does_not_overflow(tmp_path):

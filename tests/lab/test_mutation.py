@@ -6,6 +6,7 @@ import pytest
 
 from t2t_mm.lab.mutation import faults
 from t2t_mm.lab.mutation import run as runs
+from t2t_mm.lab.mutation.traces import Traces
 
 MODULE = '''"""A docstring 1."""
 
@@ -57,7 +58,7 @@ def test_faults_are_planted_and_the_survivors_are_those_that_no_test_meets(check
     found = runs.run(**settings)
     assert found["mutants"] >= 4 and len([line for line in lines if "noticed" in line]) == found["noticed"]
     (survivor,) = found["survivors"]
-    assert survivor["code"] == "return max(x, y + 2)" and survivor["outcome"] == "no test runs it"
+    assert survivor["code"] == "return max(x, y + 2)" and survivor["outcome"] == "survived"
     assert found["noticed"] == found["mutants"] - 1 and "shapes.py:10" in runs.page(found)
     with open(f"{checkout}/t2t_mm/shapes.py") as file:
         assert file.read() == MODULE, "the checkout itself was changed"
@@ -73,6 +74,25 @@ def test_faults_are_planted_and_the_survivors_are_those_that_no_test_meets(check
     again = runs.run(**settings)
     assert lines[0] == f"{found['mutants']} mutants, of which {found['mutants']} are known" and len(lines) == 1
     assert again["noticed"] == found["noticed"] and again["equivalent"] == 1 and "max is symmetric" in runs.page(again)
+
+
+def test_a_fault_that_hangs_is_noticed_and_a_module_without_tests_is_named(checkout, tmp_path_factory):
+    source = "def count(n):\n    while n > 0:\n        n -= 3\n    return n\n"
+    with open(f"{checkout}/t2t_mm/shapes.py", "w") as file:
+        file.write(source)
+    with open(f"{checkout}/tests/test_shapes.py", "w") as file:
+        file.write("from t2t_mm.shapes import count\n\n\ndef test_count():\n    assert count(6) == 0\n")
+    with open(f"{checkout}/t2t_mm/unknown.py", "w") as file:
+        file.write("def area():\n    return 3 * 4\n")
+    hang = next(m for m in faults.mutants_of("t2t_mm/shapes.py", source) if m.text == "pass")
+    folder = str(tmp_path_factory.mktemp("copies"))
+    with runs._workers(checkout, folder, 1) as (worker,):
+        traces = Traces(f"{folder}/traces.json")
+        traces.update(worker.copy, ["tests/test_shapes.py"], worker.ask, lambda line: None)
+        found = runs._outcome(worker, hang, traces, 1.0, least=3)
+    assert found["outcome"] == "hung" and found["outcome"] in runs.NOTICED
+    found = runs.run(checkout, ["t2t_mm/unknown.py"], count=1, progress=lambda line: None)
+    assert found["survivors"][0]["outcome"] == "no test runs it"
 
 
 def test_a_fault_in_a_constant_is_met_by_the_tests_that_run_its_module(checkout):

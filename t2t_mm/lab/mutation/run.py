@@ -185,7 +185,8 @@ def _workers(root: str, folder: str, jobs: int) -> Iterator[list[Worker]]:
             worker.close()
 
 
-def _outcome(worker: Worker, mutant: Mutant, traces: Traces, seconds: float) -> dict:
+def _outcome(worker: Worker, mutant: Mutant, traces: Traces, seconds: float, least: float = 30.0) -> dict:
+    """least: seconds of a processor that tests may always take before they count as hung."""
     tests, left_out, usual = traces.plan(mutant.path, mutant.first, mutant.last, seconds)
     if not tests:
         return {"outcome": "no test runs it", "seconds": 0.0, "by": ""}
@@ -197,7 +198,7 @@ def _outcome(worker: Worker, mutant: Mutant, traces: Traces, seconds: float) -> 
         with open(path, "w", encoding="utf-8", newline="") as file:
             file.write(mutant.apply(source))
         _forget(path)
-        cpu = 30 + 10 * usual  # processor's time: a machine that is busy otherwise is no endless loop
+        cpu = least + 10 * usual  # processor's time: a machine that is busy otherwise is no endless loop
         answer = worker.ask(files, tests, only=True, limit=20 * cpu, cpu=cpu, wall=20 * cpu)
     finally:
         with open(path, "w", encoding="utf-8", newline="") as file:

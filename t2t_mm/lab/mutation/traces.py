@@ -48,9 +48,8 @@ def test_files(top: str, paths: Sequence[str]) -> list[str]:
 class Traces:
     """Test file -> what was found when its tests ran on sound code.
 
-    Each is {"digest", "imports": path -> line numbers, "tests": name -> {"seconds", "lines": path -> line numbers}}, without
-    the tests that did not pass. They are kept in a file, and hold as long as the tests and the modules that they ran are
-    the same.
+    Each is {"digest", "tests": name -> {"seconds", "lines": path -> line numbers}}, without the tests that did not pass.
+    They are kept in a file, and hold as long as the tests and the modules that they ran are the same.
     """
 
     def __init__(self, path: str):
@@ -72,7 +71,6 @@ class Traces:
             lines = found["lines"]
             entry = {
                 "touched": sorted({path for of_test in lines.values() for path in of_test}),
-                "imports": lines.get("", {}),
                 "tests": {
                     test: {"seconds": round(seconds, 3), "lines": lines.get(test, {})}
                     for test, seconds in found["passed"].items()
@@ -93,22 +91,19 @@ class Traces:
         seconds that those to be run take.
 
         The quickest files come first, and in a file the tests that run the lines; after all those the other tests of these
-        files, since what one test has computed another may take from a cache. Lines that run at the import alone are met by
-        all tests that run a line of the file. A test is left out where it would take all together beyond `seconds`.
+        files, since what one test has computed another may take from a cache. Lines that no test is seen to run are met by all
+        tests that run another of the file: they may run at the import, or as TensorFlow's AutoGraph has rewritten them. A
+        test is left out where it would take all together beyond `seconds`.
         """
 
-        def within(lines: dict) -> bool:
-            return any(first <= line <= last for line in lines.get(path, ()))
-
         def runs_line(test: dict) -> bool:
-            return within(test["lines"])
+            return any(first <= line <= last for line in test["lines"].get(path, ()))
 
         def runs_file(test: dict) -> bool:
             return path in test["lines"]
 
         tests = [test for entry in self.files.values() for test in entry["tests"].values()]
-        at_import = not any(map(runs_line, tests)) and any(within(entry["imports"]) for entry in self.files.values())
-        meets = runs_file if at_import else runs_line
+        meets = runs_line if any(map(runs_line, tests)) else runs_file
         met, others = [], []
         for entry in self.files.values():
             times = {name: (meets(test), test["seconds"]) for name, test in entry["tests"].items()}
