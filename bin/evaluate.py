@@ -25,7 +25,7 @@ _BASELINES = flags.DEFINE_bool("baselines", True, "Score the trivial baselines t
 _COMMAND = flags.DEFINE_string("command", None, "The command to record, where another command called this one.")
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write. Default: MODEL_DIR/evaluation_SPLIT.json.")
 _ANSWERS = flags.DEFINE_string(
-    "answers", None, 'Folder for every answer, PROBLEM.jsonl; "" for none. Default: answers, beside the JSON file.'
+    "answers", None, 'Folder for every answer, PROBLEM.jsonl; "" for none. Default: answers, in the folder of the run.'
 )
 
 
@@ -48,7 +48,7 @@ def main(_):
     run = checkpoint_flags.chosen(use_folder(config.configured(experiment.Experiment)(), model_dir))
     decoding = evaluate.Decoding(_BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value)
     path = _OUTPUT.value or os.path.join(model_dir, f"evaluation_{split}.json")
-    answers = os.path.join(os.path.dirname(path), "answers") if _ANSWERS.value is None else _ANSWERS.value or None
+    answers = os.path.join(model_dir, "answers") if _ANSWERS.value is None else _ANSWERS.value or None
     baselines: dict = {}
     written: dict = {}
     training_loss = {name: curves.thinned(steps) for name, steps in curves.curves(model_dir)["train"].items()}
@@ -81,7 +81,7 @@ def main(_):
     found = evaluate.evaluate(run, model_dir, split, names, decoding, finished=write, answers_folder=answers)
     evaluate.to_tensorboard(found, model_dir, split)
     text = summary.summary(written)
-    write_whole(path.removesuffix(".json") + ".txt", text)
+    write_whole(os.path.join(model_dir, f"evaluation_{split}.txt"), text)
     print(f"{text}\nAll metrics and samples: {path.removesuffix('.json')}.md")
     if answers:
         print(f"Every answer: {os.path.join(answers, 'PROBLEM.jsonl')}")
