@@ -1,6 +1,7 @@
 """Writes results to NAME.json, with everything that is needed to repeat the run, and renders NAME.md from it."""
 
 import datetime
+import functools
 import importlib.metadata
 import os
 import platform
@@ -65,6 +66,7 @@ def processor() -> str:
     return f"{found.get('model name', platform.machine())} {' and '.join(has)}"
 
 
+@functools.cache  # asked again after the first results have been written, it would call the checkout dirty
 def _commit() -> str:
     """Returns the commit of the checkout that this code runs from, or "unknown" outside a checkout."""
     folder = os.path.dirname(os.path.abspath(__file__))

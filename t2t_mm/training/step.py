@@ -113,7 +113,9 @@ class TrainStep:
         return self._strategy.run(_summed, args=(found,))
 
     def _total(self, found):
-        totals = _summed([self._clipped(of_problem) for of_problem in found] if self._clip_each else found)
+        if self._clip_each and not _whole_at_once(self._strategy, self._accumulate):
+            found = [self._clipped(of_problem) for of_problem in found]
+        totals = _summed(found)
         totals = [totals[i] if i in totals else tf.zeros_like(v.value) for i, v in enumerate(self._variables)]
         if self._clip_each:
             return totals, tf.linalg.global_norm(totals)
@@ -173,8 +175,9 @@ def make_train_step(
     # TensorFlow's graph optimizers find next to nothing in these graphs, and take longer over them than tracing does.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     functions = _gradient_functions(
-        strategy, model, problems, label_smoothing, balance_weight, signatures, static_shapes, jit_compile
-    )
+        strategy, model, problems, label_smoothing, balance_weight, signatures, static_shapes, jit_compile,
+        clip_norm if clip_each and _whole_at_once(strategy, accumulate) else None,
+    )  # fmt: skip
     return TrainStep(
         strategy, model, optimizer, problems, weights, clip_norm, functions, jit_compile, seed, at_once, accumulate,
         clip_each,
@@ -183,11 +186,20 @@ def make_train_step(
 
 def _summed(found: Sequence[dict]) -> dict:
     """Variable index -> the sum of its gradients, of dicts that lack those of unused variables."""
-    totals: dict = {}  # arguments of a graph lie on no device: what is exchanged must be computed here
+    parts: dict[int, list] = {}
     for of_problem in found:
         for index, gradient in of_problem.items():
-            totals[index] = totals[index] + gradient if index in totals else tf.identity(gradient)
-    return totals
+            parts.setdefault(index, []).append(gradient)
+    # Arguments of a graph lie on no device: what is exchanged must be computed here, were it a sum of one.
+    return {index: tf.add_n(some) if len(some) > 1 else tf.identity(some[0]) for index, some in parts.items()}
+
+
+def _whole_at_once(strategy: tf.distribute.Strategy, accumulate: int) -> bool:
+    """Whether a problem's whole gradient is computed by one call of its function, which can clip it then.
+
+    There it is done beside the other problems; after them all it would be a tenth of the step.
+    """
+    return strategy.num_replicas_in_sync == 1 and accumulate == 1
 
 
 def _means(parts: Sequence[dict]) -> dict:
@@ -210,9 +222,11 @@ def _chains(problems: Sequence[Problem]) -> list[list[str]]:
 
 
 def _gradient_functions(
-    strategy, model, problems, label_smoothing, balance_weight, signatures, static_shapes, jit_compile
+    strategy, model, problems, label_smoothing, balance_weight, signatures, static_shapes, jit_compile, clip_norm
 ) -> dict:
     """Problem name -> function of (batch, command id, loss weight, seed [2]) to (variable index -> gradient, figures).
+
+    The gradients are clipped to `clip_norm`, unless it is None.
 
     Problems of the same modalities are the same computation with another command, so they share one traced function:
     eight problems cost four traces. The gradients of variables that a problem does not use are left out.
@@ -233,7 +247,11 @@ def _gradient_functions(
             loss = loss * weight
         found = tape.gradient(loss, [v.value for v in variables])
         found = {i: tf.convert_to_tensor(g) for i, g in enumerate(found) if g is not None}
-        finite = tf.math.is_finite([loss, tf.linalg.global_norm(list(found.values()))])
+        norm = tf.linalg.global_norm(list(found.values()))
+        finite = tf.math.is_finite([loss, norm])
+        if clip_norm is not None:
+            scale = clip_norm / tf.maximum(norm, clip_norm)
+            found = {i: gradient * scale for i, gradient in found.items()}
         return found, figures | {"finite": tf.cast(tf.reduce_all(finite), tf.float32)}
 
     def on_replicas(problem, *arguments):

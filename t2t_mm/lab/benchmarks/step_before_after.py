@@ -10,7 +10,7 @@ import numpy as np
 from t2t_mm.lab.benchmarks import _joint_step
 from t2t_mm.run.errors import RunError
 
-TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 
 def run(
