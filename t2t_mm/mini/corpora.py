@@ -125,11 +125,17 @@ def _write_with(pool, part: str, seed: int, sizes: Sizes) -> None:
         _draw_objects: _plan_images(part, seed, sizes),
         _draw_scenes: _plan_scenes(part, seed, sizes),
     }
-    futures = [
-        pool.submit(function, tasks[first : first + _CHUNK])
-        for function, tasks in media.items()
-        for first in range(0, len(tasks), _CHUNK)
-    ]
+    # The workers start with the first task. A Ctrl-C that met one before it ignores them would end it, and the pool would
+    # wait for it for ever; blocked until all have started, it reaches this process alone.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        futures = [
+            pool.submit(function, tasks[first : first + _CHUNK])
+            for function, tasks in media.items()
+            for first in range(0, len(tasks), _CHUNK)
+        ]
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     _write_treebank(part, rng, seen, sizes)
     for language in ("de", "fr"):
         _write_pairs(part, "en", language, _held_out(sizes, "pairs"), rng, seen, sizes)
