@@ -1,5 +1,6 @@
 """What training, evaluation and decoding share: the problems, the vocabulary and the model."""
 
+import copy
 import dataclasses
 import difflib
 from collections.abc import Callable, Sequence
@@ -63,11 +64,15 @@ class Experiment:
 
     def with_vocabulary(self, path: str) -> "Experiment":
         """The same experiment with another vocabulary."""
-        return Experiment(self.problems, path, self.model, self.batches, self.audio, weights=self.weights)
+        other = copy.copy(self)
+        other.vocabulary = path
+        return other
 
     def with_weights(self, weights: Weights) -> "Experiment":
         """The same experiment with another choice among a run's checkpoints."""
-        return Experiment(self.problems, self.vocabulary, self.model, self.batches, self.audio, weights=weights)
+        other = copy.copy(self)
+        other.weights = weights
+        return other
 
     def problem(self, name: str) -> Problem:
         """The problem called `name`; RunError lists the names there are."""

@@ -593,3 +593,8 @@ class MultiModel(keras.Model):
         x, mixer = self.mixer.step(x, state["mixer"], history)
         x, decoder = self.decoder.step(x, state["decoder"], history)
         return self.language_out(x), {"mixer": mixer, "decoder": decoder}
+
+
+def path_below(variable: keras.Variable) -> str:
+    """A weight's path below its model, which does not depend on the model's own name: "encoder/block1/step1/conv/pointwise"."""
+    return variable.path.split("/", 1)[1]

@@ -18,7 +18,7 @@ from t2t_mm.export.answers import Answers
 from t2t_mm.export.sharing import Group, share
 from t2t_mm.inference.search import Decoding
 from t2t_mm.input.tokenizer import Tokenizer
-from t2t_mm.model import MultiModel
+from t2t_mm.model import MultiModel, path_below
 from t2t_mm.problem import Problem
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import load_trained
@@ -176,17 +176,12 @@ def reduced(network: MultiModel, experiment: Experiment, description: dict, prob
         "class_names": {name: names for name, names in description["class_names"].items() if name in labels},
     }
     small = experiment.build_model(kept)
-    weights = {_path(variable): variable for variable in network.variables}
+    weights = {path_below(variable): variable for variable in network.variables}
     rows = [network.command_id(command) for command in small.commands]
     for variable in small.variables:
-        value = keras.ops.convert_to_numpy(weights[_path(variable)])
-        variable.assign(value[rows] if _path(variable) == "command_in/embedding" else value)
+        value = keras.ops.convert_to_numpy(weights[path_below(variable)])
+        variable.assign(value[rows] if path_below(variable) == "command_in/embedding" else value)
     return small
-
-
-def _path(variable) -> str:
-    """A variable's path below its model."""
-    return variable.path.split("/", 1)[1]
 
 
 def _save(answers: Answers, signatures: dict, groups: dict[str, Group], folder: str) -> None:

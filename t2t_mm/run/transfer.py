@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from t2t_mm.input.tokenizer import Tokenizer
+from t2t_mm.model import path_below
 from t2t_mm.run.checkpoints import checkpoints_folder, newest_sound
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import load_description, use_folder
@@ -84,7 +85,7 @@ def transfer(network: MultiModel, description: dict, experiment: Experiment, mod
         raise RunError(f"{model_dir}: no checkpoint to start from. Train that run first.")
     before, old = use_folder(experiment, model_dir), load_description(model_dir)
     theirs = without_values(lambda: before.build_model(old)).variables
-    places = {_path(variable): place for place, variable in enumerate(theirs) if not _is_random_state(variable)}
+    places = {path_below(variable): place for place, variable in enumerate(theirs) if not _is_random_state(variable)}
     reader = tf.train.load_checkpoint(path)
     shapes = reader.get_variable_to_shape_map()
     if len(theirs) != sum(bool(re.fullmatch(r"variables/\d+/\.ATTRIBUTES/VARIABLE_VALUE", key)) for key in shapes):
@@ -97,7 +98,7 @@ def transfer(network: MultiModel, description: dict, experiment: Experiment, mod
     changes, untouched = _Changes(), []
     assigned: list[tuple[Any, str, tuple[int, list[tuple[int, int]]] | None]] = []
     for variable in network.variables:
-        name, shape = _path(variable), tuple(variable.shape)
+        name, shape = path_below(variable), tuple(variable.shape)
         if _is_random_state(variable):  # the new run draws its own numbers
             continue
         if name not in places:
@@ -127,12 +128,7 @@ def transfer(network: MultiModel, description: dict, experiment: Experiment, mod
             whole[[new for new, _ in pairs]] = np.moveaxis(value, axis, 0)[[other for _, other in pairs]]
             value = np.moveaxis(whole, 0, axis)
         variable.assign(value)
-    return _report(path, network, {_path(variable): variable for variable, *_ in assigned}, untouched, changes)
-
-
-def _path(variable) -> str:
-    """A variable's path below its model."""
-    return variable.path.split("/", 1)[1]
+    return _report(path, network, {path_below(variable): variable for variable, *_ in assigned}, untouched, changes)
 
 
 def _is_random_state(variable) -> bool:

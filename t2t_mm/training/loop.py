@@ -20,7 +20,7 @@ from t2t_mm.evaluation import periodic
 from t2t_mm.experiment import Experiment
 from t2t_mm.input.pipeline import load_examples, make_batches, next_batch
 from t2t_mm.input.tokenizer import Tokenizer
-from t2t_mm.model import MultiModel
+from t2t_mm.model import MultiModel, path_below
 from t2t_mm.run.checkpoints import Checkpoints, checkpoints_folder, newest_sound, only_trainer, saved_text, writing
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import (  # fmt: skip
@@ -39,7 +39,7 @@ from t2t_mm.training.mixing import describe as describe_mixing
 from t2t_mm.training.optimizer import FusedAdam
 from t2t_mm.training.schedule import InverseSquareRoot
 from t2t_mm.training.settings import Checkpointing, Evaluation, Numerics, Objective, Optimizer
-from t2t_mm.training.step import TrainStep, make_train_step, split_batch
+from t2t_mm.training.step import TrainStep, split_batch
 
 
 class Preempted(Exception):
@@ -148,7 +148,7 @@ def train(
             # What is frozen gets no gradient, no part in the norm that is clipped, and no moments.
             frozen_parts = parts.freeze(network, factors)
             trained = network.trainable_variables
-            adam = optimizer.adam(learning_rate, [factors[v.path.split("/", 1)[1]] for v in trained])
+            adam = optimizer.adam(learning_rate, [factors[path_below(v)] for v in trained])
             adam.build(trained)
         done = tf.Variable(0, dtype=tf.int64, trainable=False)
         seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
@@ -159,7 +159,7 @@ def train(
         logging.info("%d problems, %d parameters", len(names), network.count_params())
         for line in parts.describe(network, factors):
             logging.info("%s", line)
-        train_step = make_train_step(
+        train_step = TrainStep(
             strategy, network, adam, experiment.problems, weights,
             optimizer.clip_norm, objective.label_smoothing, objective.balance_weight,
             {name: stream.element_spec for name, stream in streams.items()},

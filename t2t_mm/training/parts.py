@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from t2t_mm.model import MultiModel
+from t2t_mm.model import MultiModel, path_below
 from t2t_mm.run.errors import RunError
 
 _NETS = ("language_in", "image_in", "audio_in", "language_out", "categorical_out")
@@ -20,7 +20,7 @@ def rate_factors(network: MultiModel, rates: Mapping[str, float] | None) -> dict
     Raises:
       RunError: a factor is negative, or a name fits no weight.
     """
-    factors = {_path(variable): 1.0 for variable in network.trainable_variables}
+    factors = {path_below(variable): 1.0 for variable in network.trainable_variables}
     for name, factor in (rates or {}).items():
         if factor < 0:
             raise RunError(f"Optimizer.rates of {name!r} is {factor!r}; it must not be negative (0 freezes).")
@@ -48,7 +48,7 @@ def freeze(network: MultiModel, factors: Mapping[str, float]) -> list[str]:
         raise RunError("Optimizer.rates freezes the whole model; nothing is left to be trained.")
     for part in network.parts().values():
         trainable = part.trainable_variables
-        still = [variable for variable in trainable if factors[_path(variable)] == 0]
+        still = [variable for variable in trainable if factors[path_below(variable)] == 0]
         if trainable and len(still) == len(trainable):
             part.trainable = False
         for variable in still:
@@ -71,8 +71,3 @@ def describe(network: MultiModel, factors: Mapping[str, float]) -> list[str]:
         what = "Frozen" if factor == 0 else f"Learning rate × {factor:g}"
         lines.append(f"{what}: {', '.join(names)}")
     return lines
-
-
-def _path(variable) -> str:
-    """A variable's path below its model."""
-    return variable.path.split("/", 1)[1]

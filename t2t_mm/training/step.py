@@ -24,7 +24,21 @@ class TrainStep:
     its share of every global batch. Where a loss or a gradient is not finite nothing is updated, whatever the others are.
 
     Args:
-      functions: problem name -> its compiled function of gradients; see `make_train_step` for the other arguments.
+      optimizer: on several replicas one that takes gradients as they are, see `optimizer.OfWholeBatch`.
+      weights: problem name -> weight of its loss.
+      signatures: problem name -> element spec of its batches.
+      static_shapes: trace each problem kind once for each shape of batch, instead of once for all.
+      jit_compile: compile with XLA, on one replica; a TPU compiles always.
+      seed: of all that a step draws; with the number of the update it says what is drawn.
+      at_once: number of problems whose gradients are computed at the same time, on one replica. Each is a chain of
+        small operations, which leaves one of two cores waiting half of the time. None: `strategy.problems_at_once`.
+      accumulate: how many micro-batches make an update. Above 1 the step takes a list of so many dicts of batches, one
+        after the other; their gradients and figures are averaged.
+      clip_each: see `settings.Optimizer`.
+
+    Attributes:
+      functions: problem name -> its compiled function of gradients. Their traces can be counted, and each part measured.
+      update: the compiled function of one update.
     """
 
     def __init__(
@@ -35,20 +49,34 @@ class TrainStep:
         problems: Sequence[Problem],
         weights: dict[str, float],
         clip_norm: float,
-        functions: dict[str, Any],
+        label_smoothing: float,
+        balance_weight: float,
+        signatures: dict,
+        static_shapes: bool = False,
         jit_compile: bool = False,
         seed: int = 0,
-        at_once: int = 1,
+        at_once: int | None = None,
         accumulate: int = 1,
         clip_each: bool = False,
     ):
-        self.functions = functions
+        share_traces()
+        # TensorFlow's graph optimizers find next to nothing in these graphs, and take longer over them than tracing does.
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
         self._strategy, self._model, self._optimizer = strategy, model, optimizer
         self._problems = {problem.name: problem for problem in problems}
         self._numbers = {problem.name: number for number, problem in enumerate(problems)}
         self._weights, self._clip_norm, self._seed = weights, clip_norm, seed
         self._accumulate, self._clip_each = accumulate, clip_each
         self._variables, self._replicas = model.trainable_variables, strategy.num_replicas_in_sync
+        # Without replicas and micro-batches one call computes a problem's whole gradient, and can clip it beside the other
+        # problems; after them all that would be a tenth of the step.
+        at_source = clip_each and self._replicas == 1 and accumulate == 1
+        self._clip_summed = clip_each and not at_source
+        self.functions = _gradient_functions(
+            strategy, model, problems, label_smoothing, balance_weight, signatures, static_shapes, jit_compile,
+            clip_norm if at_source else None,
+        )  # fmt: skip
+        at_once = problems_at_once() if at_once is None else at_once
         # On several replicas all must exchange in the same order.
         parallel = at_once > 1 and self._replicas == 1
         self._workers = concurrent.futures.ThreadPoolExecutor(at_once) if parallel else None
@@ -113,7 +141,7 @@ class TrainStep:
         return self._strategy.run(_summed, args=(found,))
 
     def _total(self, found):
-        if self._clip_each and not _whole_at_once(self._strategy, self._accumulate):
+        if self._clip_summed:
             found = [self._clipped(of_problem) for of_problem in found]
         totals = _summed(found)
         totals = [totals[i] if i in totals else tf.zeros_like(v.value) for i, v in enumerate(self._variables)]
@@ -138,52 +166,6 @@ class TrainStep:
         self._optimizer.apply_gradients(zip(totals, self._variables))
 
 
-def make_train_step(
-    strategy: tf.distribute.Strategy,
-    model: MultiModel,
-    optimizer: keras.optimizers.Optimizer,
-    problems: Sequence[Problem],
-    weights: dict[str, float],
-    clip_norm: float,
-    label_smoothing: float,
-    balance_weight: float,
-    signatures: dict,
-    static_shapes: bool = False,
-    jit_compile: bool = False,
-    seed: int = 0,
-    at_once: int | None = None,
-    accumulate: int = 1,
-    clip_each: bool = False,
-) -> TrainStep:
-    """The compiled step of joint training.
-
-    Args:
-      optimizer: on several replicas one that takes gradients as they are, see `optimizer.OfWholeBatch`.
-      weights: problem name -> weight of its loss.
-      signatures: problem name -> element spec of its batches.
-      static_shapes: trace each problem kind once for each shape of batch, instead of once for all.
-      jit_compile: compile with XLA, on one replica; a TPU compiles always.
-      seed: of all that a step draws; with the number of the update it says what is drawn.
-      at_once: number of problems whose gradients are computed at the same time, on one replica. Each is a chain of
-        small operations, which leaves one of two cores waiting half of the time. None: `strategy.problems_at_once`.
-      accumulate: how many micro-batches make an update. Above 1 the step takes a list of so many dicts of batches, one
-        after the other; their gradients and figures are averaged.
-      clip_each: see `settings.Optimizer`.
-    """
-    share_traces()
-    at_once = problems_at_once() if at_once is None else at_once
-    # TensorFlow's graph optimizers find next to nothing in these graphs, and take longer over them than tracing does.
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    functions = _gradient_functions(
-        strategy, model, problems, label_smoothing, balance_weight, signatures, static_shapes, jit_compile,
-        clip_norm if clip_each and _whole_at_once(strategy, accumulate) else None,
-    )  # fmt: skip
-    return TrainStep(
-        strategy, model, optimizer, problems, weights, clip_norm, functions, jit_compile, seed, at_once, accumulate,
-        clip_each,
-    )  # fmt: skip
-
-
 def _summed(found: Sequence[dict]) -> dict:
     """Variable index -> the sum of its gradients, of dicts that lack those of unused variables."""
     parts: dict[int, list] = {}
@@ -192,14 +174,6 @@ def _summed(found: Sequence[dict]) -> dict:
             parts.setdefault(index, []).append(gradient)
     # Arguments of a graph lie on no device: what is exchanged must be computed here, were it a sum of one.
     return {index: tf.add_n(some) if len(some) > 1 else tf.identity(some[0]) for index, some in parts.items()}
-
-
-def _whole_at_once(strategy: tf.distribute.Strategy, accumulate: int) -> bool:
-    """Whether a problem's whole gradient is computed by one call of its function, which can clip it then.
-
-    There it is done beside the other problems; after them all it would be a tenth of the step.
-    """
-    return strategy.num_replicas_in_sync == 1 and accumulate == 1
 
 
 def _means(parts: Sequence[dict]) -> dict:

@@ -14,7 +14,7 @@ from t2t_mm.input.features import AudioFeatures
 from t2t_mm.input.pipeline import load_examples, make_batches
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.input.vocabulary import build_vocabulary
-from t2t_mm.training.step import make_train_step
+from t2t_mm.training.step import TrainStep
 from tests.training import tiny_run
 
 SETTINGS = BatchSettings(positions=96, shuffle=8, max_length=48, static_shapes=True)
@@ -90,7 +90,7 @@ def test_xla_compiles_each_shape_once_to_the_same_step(tokenizer, model):
         network = made(tokenizer)
         sgd = keras.optimizers.SGD(0.1)
         sgd.build(network.trainable_variables)
-        step = make_train_step(
+        step = TrainStep(
             tf.distribute.get_strategy(), network, sgd, [PROBLEM], {PROBLEM.name: 1.0}, 1.0, 0.1, 0.01,
             {PROBLEM.name: spec}, static_shapes=True, jit_compile=jit_compile,
         )  # fmt: skip

@@ -18,7 +18,7 @@ from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 from t2t_mm.training import step as step_module
 from t2t_mm.training.optimizer import OfWholeBatch
-from t2t_mm.training.step import make_train_step, split_batch
+from t2t_mm.training.step import TrainStep, split_batch
 
 PROBLEMS = (
     Problem("one", None, "language", "text", "To-German"),
@@ -59,7 +59,7 @@ SIGNATURE = {
 
 
 def step_of(strategy, model, optimizer, problems=PROBLEMS, weights=None, clip_norm=1e9, smoothing=0.0, balance=0.0):
-    return make_train_step(
+    return TrainStep(
         strategy, model, optimizer, problems, weights or {"one": 1.0, "two": 1.0}, clip_norm, smoothing, balance,
         {"one": SIGNATURE, "two": SIGNATURE},
     )  # fmt: skip
@@ -94,7 +94,7 @@ def test_gradients_of_micro_batches_are_averaged():
         model = small_model(mixtures=False)
         sgd = keras.optimizers.SGD(1.0)
         sgd.build(model.trainable_variables)
-        step = make_train_step(
+        step = TrainStep(
             tf.distribute.get_strategy(), model, sgd, PROBLEMS, {"one": 1.0, "two": 1.0}, 1e9, 0.0, 0.0,
             {"one": SIGNATURE, "two": SIGNATURE}, accumulate=len(given),
         )  # fmt: skip
@@ -113,7 +113,7 @@ def test_each_problems_gradient_may_be_clipped_by_itself():
         model = small_model(mixtures=False)
         sgd = keras.optimizers.SGD(1.0)
         sgd.build(model.trainable_variables)
-        step = make_train_step(
+        step = TrainStep(
             tf.distribute.get_strategy(), model, sgd, PROBLEMS, {"one": 1.0, "two": weight}, 0.01, 0.0, 0.0,
             {"one": SIGNATURE, "two": SIGNATURE}, clip_each=True,
         )  # fmt: skip
@@ -322,7 +322,7 @@ def test_problems_computed_at_once_give_the_run_of_one_after_the_other():
         model = small_model(conv_block=functools.partial(ConvBlock, dropout=0.3))
         adam = keras.optimizers.Adam(1e-2)
         adam.build(model.trainable_variables)
-        step = make_train_step(
+        step = TrainStep(
             tf.distribute.get_strategy(), model, adam, PROBLEMS, {"one": 1.0, "two": 1.0}, 1.0, 0.0, 0.01,
             {"one": SIGNATURE, "two": SIGNATURE}, at_once=at_once,
         )  # fmt: skip

@@ -21,7 +21,7 @@ from t2t_mm.lab.benchmarks.timing import both_passes, matmul_peak, seconds, wait
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 from t2t_mm.training.settings import Objective, Optimizer
-from t2t_mm.training.step import TrainStep, make_train_step
+from t2t_mm.training.step import TrainStep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,11 +81,11 @@ def open_streams(problems: Sequence[Problem], experiment: Experiment) -> tuple[d
 
 
 def train_step(network: MultiModel, problems: Sequence[Problem], signatures: dict, **compilation: Any) -> TrainStep:
-    """A step as `loop.train` makes it, with its optimizer, on one device. compilation: see `make_train_step`."""
+    """A step as `loop.train` makes it, with its optimizer, on one device. compilation: see `TrainStep`."""
     settings, objective = Optimizer(), Objective()
     optimizer = settings.adam(1e-3)
     optimizer.build(network.trainable_variables)
-    return make_train_step(
+    return TrainStep(
         tf.distribute.get_strategy(), network, optimizer, problems, {problem.name: 1.0 for problem in problems},
         settings.clip_norm, objective.label_smoothing, objective.balance_weight, signatures, **compilation,
     )  # fmt: skip
