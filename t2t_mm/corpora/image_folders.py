@@ -13,6 +13,7 @@ from t2t_mm.corpora.tars import members, nested_members
 _FOLDERS = {"train": "train", "dev": "val", "test": "test"}
 _TARS = {"train": "ILSVRC2012_img_train.tar", "val": "ILSVRC2012_img_val.tar"}
 _LABELS = ("val_labels.txt", "ILSVRC2012_validation_synset_labels.txt", "imagenet_2012_validation_synset_labels.txt")
+_WORDS = ("synset_words.txt", "LOC_synset_mapping.txt")
 _SYNSET = re.compile(r"n\d{8}")
 _FULL_RELEASE = {"train": 1281167, "val": 50000}
 _CATALOGUE = "ILSVRC 2012 (image-net.org)"
@@ -39,7 +40,22 @@ class ImageFolders:
         self.folder = os.path.join(root, folder)
 
     def class_names(self) -> list[str]:
-        """The synset ids in the order of their class indices.
+        """The names of the classes that a person reads, in the order of their class indices.
+
+        The name is the first synonym that `synset_words.txt` or Kaggle's `LOC_synset_mapping.txt` gives for the synset,
+        as "tench" for the line "n01440764 tench, Tinca tinca". Two synsets of the same name ("crane" is a bird and a
+        machine) are told apart by their ids, and a synset without a line is called by its id.
+
+        Raises:
+          CorpusError: as in `synsets`.
+        """
+        synsets, words = self.synsets(), self._words()
+        names = [words.get(synset, synset) for synset in synsets]
+        counts = Counter(names)
+        return [name if counts[name] == 1 else f"{name} ({synset})" for name, synset in zip(names, synsets)]
+
+    def synsets(self) -> list[str]:
+        """The synset ids (for own folders the names of the folders) in the order of their class indices.
 
         Raises:
           CorpusError: there is neither a `train` folder nor its tar, or no class in it.
@@ -64,7 +80,7 @@ class ImageFolders:
         """
         check_split(split)
         name = _FOLDERS[split]
-        classes = {synset: index for index, synset in enumerate(self.class_names())}
+        classes = {synset: index for index, synset in enumerate(self.synsets())}
         examples = [
             Example(inputs=path, targets=_class_of(synset, classes, origin), origin=origin)
             for path, synset, origin in self._images(name, report)
@@ -92,6 +108,14 @@ class ImageFolders:
     def _tar(self, name: str) -> str | None:
         path = os.path.join(self.folder, _TARS.get(name, "no tar"))
         return path if os.path.isfile(path) else None
+
+    def _words(self) -> dict[str, str]:
+        """Synset id -> its first synonym, as far as the corpus lists them."""
+        path = next((path for name in _WORDS if os.path.isfile(path := os.path.join(self.folder, name))), None)
+        if path is None:
+            return {}
+        lines = [line.split(None, 1) for line in read_lines(path, Report(path)) if line]
+        return {line[0]: name for line in lines if len(line) == 2 and (name := line[1].split(",")[0].strip())}
 
     def _labels(self, folder: str) -> list[str]:
         """The lines of the label list."""

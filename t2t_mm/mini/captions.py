@@ -1,5 +1,6 @@
 """Generates captions for the mini corpora: sentences in three languages that are true of a scene."""
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -20,6 +21,7 @@ from t2t_mm.mini.syntax import (
 
 MIN_WORDS, MAX_WORDS = 6, 17  # including the period
 _MAX_ATTEMPTS = 500
+_SHOW = dataclasses.replace(lexicon.SHOW, preposition="")  # a picture shows a ball, to nobody in particular
 _RELATIONS = {
     "left_of": PREPOSITIONS["to the left of"], "right_of": PREPOSITIONS["to the right of"],
     "above": PREPOSITIONS["above"], "below": PREPOSITIONS["below"],
@@ -126,7 +128,7 @@ class _Describer:
         picture = Nominal(NOUNS["picture"], False, "this" if self._chance(0.5) else "the")
         shown = self._thing_beside() if self._chance(0.4) else self._several()
         where = (self._place(),) if self._chance(0.4) else ()
-        return Clause(picture, (VerbPhrase(lexicon.SHOW, object=shown, phrases=where),))
+        return Clause(picture, (VerbPhrase(_SHOW, object=shown, phrases=where),))
 
     def _two_looks(self) -> Utterance:  # The ball is red, and the box is blue.
         first, second = (self._looks(thing) for thing in self._things[:2])

@@ -23,6 +23,17 @@ def test_image_folders(tmp_path):
     assert [e.targets for e in source.examples("dev", Report("x"))] == [1]
 
 
+@pytest.mark.parametrize("file", ["synset_words.txt", "LOC_synset_mapping.txt"])
+def test_classes_are_called_by_their_first_synonym(tmp_path, file):
+    for synset in ("n01440764", "n02012849", "n03126707", "n09999999"):
+        (tmp_path / "imagenet" / "train" / synset).mkdir(parents=True)
+    lines = "n03126707 crane\nn01440764 tench, Tinca tinca\nn02012849 crane\n"
+    (tmp_path / "imagenet" / file).write_text(lines)
+    source = ImageFolders(str(tmp_path))
+    assert source.class_names() == ["tench", "crane (n02012849)", "crane (n03126707)", "n09999999"]
+    assert source.synsets() == ["n01440764", "n02012849", "n03126707", "n09999999"]
+
+
 def coco(tmp_path, images, annotations):
     folder = tmp_path / "coco"
     (folder / "annotations").mkdir(parents=True)
