@@ -5,6 +5,8 @@ import dataclasses
 import difflib
 from collections.abc import Callable, Sequence
 
+from absl import logging
+
 from t2t_mm.corpora.subset import Subset
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
@@ -55,6 +57,8 @@ class Experiment:
             raise RunError("No problem to work on; the list `problems` is empty.")
         if len(set(names)) < len(names):
             raise RunError(f"A problem is named twice in {', '.join(names)}.")
+        for name in sorted((batches.factors or {}).keys() - set(names)):  # prepared records may be of a part of the problems
+            logging.warning("BatchSettings.factors names %r, which is none of the problems %s.", name, ", ".join(names))
         if only:
             self.problems = [self.problem(name) for name in only]
         for name, examples in (limits or {}).items():

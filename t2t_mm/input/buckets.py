@@ -4,6 +4,7 @@ import dataclasses
 
 from t2t_mm.input.augmentation import RandomCrop, SpecAugment
 from t2t_mm.problem import Problem
+from t2t_mm.run.errors import RunError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,12 +14,12 @@ class BatchSettings:
     Attributes:
       positions: budget of a text batch, in positions of the longer of input and target, including padding.
       images: number of images in a batch.
-      class_images: number of images in a batch whose targets are classes; None takes `images`. A class is one target
-        for an image where a caption is a dozen, so that the gradient of as many images is noisier.
       audio_frames: budget of a speech batch, in spectrogram frames.
       max_length: maximum length of a text, in tokens including the end token. Longer texts are reported and skipped.
       max_frames: maximum length of an audio clip, in frames. Longer clips are reported and skipped.
       image_size: height and width to which images are resized.
+      factors: problem -> what its budget is multiplied with, so that a problem that learns fast costs less of each step, and
+        one whose gradient is noisy (a class is one target for an image, a caption is a dozen) sees more.
       shuffle: number of examples in the shuffle buffer.
       crop: augmentation of training images with class targets; None disables it. Images with captions are never
         augmented, because captions describe where things are.
@@ -26,19 +27,31 @@ class BatchSettings:
       static_shapes: whether to pad every batch to the bounds of its bucket, and the last batch of an evaluation to the
         batch size of its bucket (with rows of index −1). There are then as many shapes as buckets, which TPUs need, but
         which costs time on other devices.
+
+    Raises:
+      RunError: a factor is not positive.
     """
 
     positions: int = 1024
     images: int = 32
-    class_images: int | None = None
     audio_frames: int = 8000
     max_length: int = 128
     max_frames: int = 1600
     image_size: int = 299
+    factors: dict[str, float] | None = None
     shuffle: int = 20000
     crop: RandomCrop | None = None
     masks: SpecAugment | None = None
     static_shapes: bool = False
+
+    def __post_init__(self):
+        for name, factor in (self.factors or {}).items():
+            if not factor > 0:
+                raise RunError(f"BatchSettings.factors[{name!r}] is {factor!r}; it must be above 0.")
+
+    def factor(self, problem: str) -> float:
+        """What the budget of a problem, given by its name, is multiplied with."""
+        return (self.factors or {}).get(problem, 1.0)
 
 
 def _bounds(longest: int) -> list[int]:
@@ -57,14 +70,14 @@ def bucket_shapes(
     Images have one bucket, whose bound is their size. Batch sizes for training are multiples of the number of replicas.
     """
 
+    factor = settings.factor(problem.name)
+
     def size(budget, length):
-        batch = max(budget // length, replicas)
+        batch = max(int(budget * factor) // length, replicas)
         return batch // replicas * replicas if training else batch
 
     if problem.inputs == "image":
-        images = settings.images
-        if problem.targets == "class" and settings.class_images is not None:
-            images = settings.class_images
+        images = round(settings.images * factor)
         return [(settings.image_size, max(images, replicas) // replicas * replicas)]
     longest, budget = settings.max_length, settings.positions
     if problem.inputs == "audio":

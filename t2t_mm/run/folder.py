@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -24,18 +25,27 @@ if TYPE_CHECKING:  # an experiment knows nothing of the folder that its run is k
     from t2t_mm.experiment import Experiment
     from t2t_mm.model import MultiModel
 
+PACKED = "packed"  # in model.json: the type in which a packed model keeps its matrices, see t2t_mm/run/pack.py
 MOVING_AVERAGES = "averages"  # in a checkpoint: place among all variables -> the weight's moving average
+_VALUE = ".ATTRIBUTES/VARIABLE_VALUE"
+_WEIGHT = re.compile(rf"variables/\d+/{re.escape(_VALUE)}")
 _PACKAGES = ("tensorflow", "keras", "tensorflow-text", "numpy", "sentencepiece", "sacrebleu", "jiwer")
 
 
 def check_folder(model_dir: str, description: dict) -> None:
-    """Checks that a folder, where there is one, is of a run with this model; changes nothing.
+    """Checks that a folder, where there is one, is of a run with this model that can go on; changes nothing.
 
     Raises:
-      RunError: the folder's model was made with another vocabulary, other problems or other classes.
+      RunError: the folder's model was made with another vocabulary, other problems or other classes, or it is packed.
     """
     if os.path.exists(os.path.join(model_dir, "model.json")):
-        _check_same(load_description(model_dir), description, model_dir)
+        old = load_description(model_dir)
+        if old.get(PACKED):
+            raise RunError(
+                f"{model_dir}: holds a packed model, which is without the optimizer's state and cannot be trained on. "
+                f"Start a new run from it: --init_from={model_dir} and another --model_dir."
+            )
+        _check_same(old, description, model_dir)
 
 
 def prepare_folder(
@@ -142,11 +152,11 @@ def load_trained(experiment: Experiment, model_dir: str) -> tuple[MultiModel, di
         _check_same(description, {"vocabulary": fingerprint}, model_dir)
     paths = chosen_checkpoints(model_dir, experiment.weights)
     network = experiment.build_model(description)
-    done, seconds = tf.Variable(0, dtype=tf.int64), tf.Variable(0.0, dtype=tf.float64)
-    restore(tf.train.Checkpoint(variables=all_variables(network), done=done, seconds=seconds), paths[0])
-    if len(paths) > 1 or experiment.weights.moving_average:
-        _assign_means(network, paths, experiment.weights.moving_average)
-    return network, description, {"step": int(done), "seconds": float(seconds)}
+    readers = {path: tf.train.load_checkpoint(path) for path in paths}
+    _assign_means(network, readers, experiment.weights.moving_average)
+    newest = readers[paths[0]]
+    step, seconds = (newest.get_tensor(f"{name}/{_VALUE}") for name in ("done", "seconds"))
+    return network, description, {"step": int(step), "seconds": float(seconds)}
 
 
 def chosen_checkpoints(model_dir: str, weights: Weights) -> list[str]:
@@ -171,31 +181,49 @@ def chosen_checkpoints(model_dir: str, weights: Weights) -> list[str]:
     return paths
 
 
-def _assign_means(network: MultiModel, paths: Sequence[str], moving_average: bool) -> None:
-    """Gives each weight its mean over checkpoints, or the mean of its moving averages; what is no float stays as it is.
+def _assign_means(network: MultiModel, readers: dict[str, tf.train.CheckpointReader], moving_average: bool) -> None:
+    """Gives each weight its mean over checkpoints, or the mean of its moving averages; what is no float is the newest's.
+
+    Args:
+      readers: path of each checkpoint -> its reader, the newest first.
 
     Raises:
-      RunError: moving averages are wanted of a checkpoint that has none.
+      RunError: a checkpoint holds other weights, or moving averages are wanted of one that has none.
     """
-    readers = [tf.train.load_checkpoint(path) for path in paths]
-    suffix = ".ATTRIBUTES/VARIABLE_VALUE"
-    if moving_average:
-        for path, reader in zip(paths, readers):
-            if not any(name.startswith(f"{MOVING_AVERAGES}/") for name in reader.get_variable_to_shape_map()):
-                raise RunError(
-                    f"{path}: holds no moving averages (weights.Weights.moving_average). Train with settings.Optimizer.ema, "
-                    "for instance 0.999."
-                )
-    for place, variable in enumerate(all_variables(network)):
+    variables = all_variables(network)
+    for path, reader in readers.items():
+        _check_fit(variables, reader.get_variable_to_shape_map(), path)
+        if moving_average and not any(name.startswith(f"{MOVING_AVERAGES}/") for name in reader.get_variable_to_shape_map()):
+            raise RunError(
+                f"{path}: holds no moving averages (weights.Weights.moving_average). Train with settings.Optimizer.ema, "
+                "for instance 0.999."
+            )
+    newest = next(iter(readers.values()))
+    for place, variable in enumerate(variables):
         if not variable.dtype.is_floating:
+            variable.assign(newest.get_tensor(f"variables/{place}/{_VALUE}"))
             continue
         total = np.zeros(variable.shape, np.float64)
-        for reader in readers:
-            averaged = f"{MOVING_AVERAGES}/{place}/{suffix}"
+        for reader in readers.values():
+            averaged = f"{MOVING_AVERAGES}/{place}/{_VALUE}"
             # What is not trained, the moving statistics of batch norm say, has no moving average.
-            use = averaged if moving_average and reader.has_tensor(averaged) else f"variables/{place}/{suffix}"
-            total += reader.get_tensor(use)
+            use = averaged if moving_average and reader.has_tensor(averaged) else f"variables/{place}/{_VALUE}"
+            total += reader.get_tensor(use).astype(np.float64)  # a packed model has bfloat16
         variable.assign((total / len(readers)).astype(variable.dtype.as_numpy_dtype))
+
+
+def _check_fit(variables: Sequence[tf.Variable], shapes: dict[str, list[int]], path: str) -> None:
+    """RunError unless a checkpoint with tensors of these shapes holds a value for each variable, and no other weights."""
+    held = sum(bool(_WEIGHT.fullmatch(name)) for name in shapes)
+    wrong = None if held == len(variables) else f"it holds {held} weights and the model has {len(variables)}"
+    for place, variable in enumerate(variables):
+        shape = shapes.get(f"variables/{place}/{_VALUE}", [])
+        if wrong is None and tuple(shape) != tuple(variable.shape):
+            wrong = f"{variable.name} has the shape {tuple(shape)} there and {tuple(variable.shape)} here"
+    if wrong:
+        raise RunError(
+            f"{path}: does not fit this configuration ({wrong}). Use the config.gin beside it, or another folder."
+        )
 
 
 def use_folder(experiment: Experiment, model_dir: str) -> Experiment:

@@ -121,7 +121,7 @@ def transfer(network: MultiModel, description: dict, experiment: Experiment, mod
         changes.note(what, names_before, names)
         assigned.append((variable, key, (axis, pairs)))
     for variable, key, rows in assigned:
-        value = reader.get_tensor(key)
+        value = reader.get_tensor(key).astype(variable.dtype)  # a packed model has bfloat16
         if rows is not None:
             axis, pairs = rows
             whole = np.moveaxis(np.array(variable.numpy()), axis, 0)

@@ -12,6 +12,7 @@ from t2t_mm.input.features import AudioFeatures, standardise_image
 from t2t_mm.input.pipeline import make_batches, next_batch
 from t2t_mm.input.tokenizer import Tokenizer, train_vocabulary
 from t2t_mm.problem import Problem
+from t2t_mm.run.errors import RunError
 
 TRANSLATION = Problem("t", None, "language", "text", "c")
 PICTURES = Problem("i", None, "image", "class", "c")
@@ -50,13 +51,17 @@ def test_every_example_once_within_the_budget_and_masked(tokenizer):
     assert sorted(seen) == list(range(len(lengths)))
 
 
-def test_pictures_of_classes_may_have_a_batch_size_of_their_own():
-    settings = BatchSettings(images=6, class_images=9)
+def test_a_problem_s_budget_is_multiplied_with_its_factor():
+    settings = BatchSettings(images=6, positions=100, max_length=10, factors={"classes": 1.5, "en_de": 0.5})
     captions = Problem("captions", None, "image", "text", "To-English")
     classes = Problem("classes", None, "image", "class", "To-Class")
     assert bucket_shapes(captions, settings, replicas=4) == [(299, 4)]
     assert bucket_shapes(classes, settings, replicas=4) == [(299, 8)]
     assert bucket_shapes(classes, BatchSettings(images=6)) == [(299, 6)]
+    text = [Problem(name, None, "language", "text", "To-German") for name in ("en_de", "de_en")]
+    assert [bucket_shapes(problem, settings)[0] for problem in text] == [(8, 6), (8, 12)]
+    with pytest.raises(RunError, match=r"factors\['classes'\] is 0; it must be above 0"):
+        BatchSettings(factors={"classes": 0})
 
 
 def test_what_is_longer_than_the_limit_is_left_out_and_counted(tokenizer):
