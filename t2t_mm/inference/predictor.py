@@ -52,8 +52,8 @@ class Hypothesis:
       score: what the search ranks by, the log-probability divided by the length penalty, in nats; of a drawn answer the
         log-probability.
       pieces: its tokens as the vocabulary spells them, the end token included.
-      log_probs: of each token, given those before it, in nats.
-      looks: where the predictor is asked for them.
+      log_probs: of each token, given those before it, in nats; empty where they were not asked for.
+      looks: what the tokens looked at; None where it was not asked for.
     """
 
     answer: str
@@ -121,15 +121,14 @@ class Predictor:
         return [self._answer(problem, best) for best in ids[:, 0].numpy()]
 
     def hypotheses(
-        self, problem: Problem, batch: dict, words: Sequence[int] = (), looks: bool = False
+        self, problem: Problem, batch: dict, words: Sequence[int] = (), log_probs: bool = False, looks: bool = False
     ) -> list[list[Hypothesis]]:
         """The `n_best` answers of each example whose targets are texts or trees, the best first; arguments as in `answers`.
 
-        There are fewer where the constraint allows fewer. What the model makes of an answer is computed by a
-        teacher-forced pass over it.
+        There are fewer where the constraint allows fewer.
 
         Args:
-          looks: whether each hypothesis says what its tokens looked at in the source.
+          log_probs, looks: whether each hypothesis has them. Both come from a teacher-forced pass over the answers.
 
         Raises:
           RunError: as `answers`, or the blocks have no attention, and what they look at is asked for.
@@ -137,25 +136,24 @@ class Predictor:
         if looks and not self._network.mixer.attention.attend:
             raise RunError("This model's blocks have no attention (attend=False), so that no token looks at the source.")
         ids, scores = self._search(problem, batch, words)
-        longest = int(tf.reduce_max(tf.reduce_sum(tf.cast(ids != PADDING_ID, tf.int32), axis=-1)))
-        read = self._read_with_looks if looks else self._read
-        read = tf.nest.map_structure(
-            lambda one: one.numpy(), self._call(read, problem, batch, "sequence", ids[..., : max(longest, 1)])
-        )
-        ids, scores = ids.numpy(), scores.numpy()
+        read: dict = {}
+        if log_probs or looks:
+            longest = tf.reduce_max(tf.reduce_sum(tf.cast(ids != PADDING_ID, tf.int32), axis=-1))
+            function = self._read_with_looks if looks else self._read
+            read = self._call(function, problem, batch, "sequence", ids[..., :longest])
+            read = {name: value.numpy() for name, value in read.items()}
         found: list[list[Hypothesis]] = []
-        for row, row_scores in enumerate(scores):
+        for row, (row_ids, row_scores) in enumerate(zip(ids.numpy(), scores.numpy())):
             found.append([])
-            for place, score in enumerate(row_scores):
+            for place, (own, score) in enumerate(zip(row_ids, row_scores)):
                 if score < IMPOSSIBLE_SCORE:
                     continue
-                own = ids[row, place]
-                count = int(np.sum(own != PADDING_ID))
+                pieces = self._tokenizer.pieces(own)
                 found[-1].append(
                     Hypothesis(
-                        self._answer(problem, own), float(score), self._tokenizer.pieces(own),
-                        read["log_p"][row, place, :count].tolist(),
-                        self._looks(problem, batch, read, row, place, count) if looks else None,
+                        self._answer(problem, own), float(score), pieces,
+                        read["log_p"][row, place, : len(pieces)].tolist() if read else [],
+                        self._looks(problem, batch, read, row, place, len(pieces)) if looks else None,
                     )
                 )  # fmt: skip
         return found
@@ -266,10 +264,11 @@ def hypotheses(
     audio: AudioFeatures,
     batches: BatchSettings,
     report: Report,
+    log_probs: bool = False,
     looks: bool = False,
 ) -> list[list[Hypothesis] | None]:
     """The hypotheses of each example, as `predict`; see `Predictor.hypotheses`."""
-    answer = functools.partial(predictor.hypotheses, looks=looks)
+    answer = functools.partial(predictor.hypotheses, log_probs=log_probs, looks=looks)
     return _of_each(answer, problem, examples, tokenizer, audio, batches, report)
 
 
