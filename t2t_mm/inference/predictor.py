@@ -29,7 +29,7 @@ class Looks:
     """What an answer's tokens looked at, the mean over the heads.
 
     Attributes:
-      blocks: the names of the blocks, the mixer's first and then the decoder's.
+      blocks: the names of the blocks, "mixer/attention" first and then "decoder/block1" and so on.
       weights: [blocks, T, S]; what is padded of the source is cut off.
       pieces: of a text, the S pieces. Else none.
       features: of a picture [H, W, 3], of a sound [time, bins], what the model read. Of a text, None.
@@ -169,7 +169,7 @@ class Predictor:
         if max(words) > self._grammar.most_words:
             raise RunError(
                 f"{problem.name}: a sentence has {max(words)} words, and a tree of at most {self._max_length} tokens has room "
-                f"for {self._grammar.most_words}. Raise --max_length, to four times the words, say."
+                f"for {self._grammar.most_words}. Raise max_length, to four times the words, say."
             )
         return self._call(self._trees, problem, batch, "tree", tf.constant(words, tf.int32))
 
@@ -232,7 +232,7 @@ class Predictor:
 
     def _looks(self, problem, batch, read, row, place, count):
         """The Looks of the `count` tokens of one answer."""
-        blocks = [name.decode() for name in read["blocks"]]
+        blocks = [name.decode().split("/", 1)[1] for name in read["blocks"]]  # without the model's own name
         length = int(read["lengths"][row])
         weights, inputs = read["weights"][:, row, place, :count, :length], batch["inputs"][row].numpy()
         if problem.inputs == "language":
