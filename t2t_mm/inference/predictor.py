@@ -105,6 +105,10 @@ class Predictor:
         self._n_best = n_best
         self._functions: dict = {}
 
+    def constrains(self, problem: Problem) -> bool:
+        """Whether the problem's answers are made trees, for which the words of its inputs must be counted."""
+        return self._grammar is not None and is_parsing(problem)
+
     def answers(self, problem: Problem, batch: dict, words: Sequence[int] = ()) -> list[Answer]:
         """One answer an example: text; a linearised tree; or for classes the log-probabilities [classes].
 
@@ -164,12 +168,13 @@ class Predictor:
 
     def _search(self, problem, batch, words):
         """ids [B, N, max_length], scores [B, N]."""
-        if self._grammar is None or not is_parsing(problem):
+        if not self.constrains(problem):
             return self._call(self._sequences, problem, batch, "sequence")
-        if max(words) > self._grammar.most_words:
+        assert self._grammar is not None  # see `constrains`
+        if max(words) > (most := self._grammar.most_words):
             raise RunError(
                 f"{problem.name}: a sentence has {max(words)} words, and a tree of at most {self._max_length} tokens has room "
-                f"for {self._grammar.most_words}. Raise max_length, to four times the words, say."
+                f"for {most}. Raise max_length, to four times the words, say."
             )
         return self._call(self._trees, problem, batch, "tree", tf.constant(words, tf.int32))
 
@@ -253,7 +258,7 @@ def predict(
     report: Report,
 ) -> list[Answer | None]:
     """The answer to each example, in order; None where its picture or sound is unreadable or it is too long."""
-    return _of_each(predictor.answers, problem, examples, tokenizer, audio, batches, report)
+    return _of_each(predictor, predictor.answers, problem, examples, tokenizer, audio, batches, report)
 
 
 def hypotheses(
@@ -269,11 +274,11 @@ def hypotheses(
 ) -> list[list[Hypothesis] | None]:
     """The hypotheses of each example, as `predict`; see `Predictor.hypotheses`."""
     answer = functools.partial(predictor.hypotheses, log_probs=log_probs, looks=looks)
-    return _of_each(answer, problem, examples, tokenizer, audio, batches, report)
+    return _of_each(predictor, answer, problem, examples, tokenizer, audio, batches, report)
 
 
-def _of_each(answer: Callable, problem, examples, tokenizer, audio, batches, report: Report) -> list:
-    words = [len(one.inputs.split()) for one in examples] if is_parsing(problem) else []
+def _of_each(predictor, answer: Callable, problem, examples, tokenizer, audio, batches, report: Report) -> list:
+    words = [len(one.inputs.split()) for one in examples] if predictor.constrains(problem) else []
     data = make_batches(problem, examples, tokenizer, audio, batches, report, training=False)
     found: list = [None] * len(examples)
     for batch in batches_of(data, report):
