@@ -43,7 +43,9 @@ setup(
     ],
     packages=[*find_packages(include=["t2t_mm", "t2t_mm.*"]), *SHIPPED],
     package_dir=SHIPPED,
-    package_data={"t2t_mm.serving": ["page.html"], **{name: ["*.gin"] for name in SHIPPED}},
+    package_data={
+        "t2t_mm.inference": ["attention.html"], "t2t_mm.serving": ["page.html"], **{name: ["*.gin"] for name in SHIPPED},
+    },  # fmt: skip
     entry_points={"console_scripts": ["t2t-mm = t2t_mm.command_line:main"]},
     python_requires=">=3.11,<3.14",  # Keras 3.15 needs 3.11; TensorFlow 2.21 has no wheel for 3.14
     install_requires=[

@@ -3,24 +3,30 @@
     python bin/decode.py --model_dir=runs/joint_mini --problem=wmt_en_de --input="The cat sleeps."
     python bin/decode.py --model_dir=runs/joint_mini --problem=coco --input=photo.jpg --beam_size=4
     python bin/decode.py --model_dir=runs/joint_mini --problem=coco --input=photo.jpg --temperature=0.8 --top_p=0.9
-    cat sentences.txt | python bin/decode.py --model_dir=runs/joint_mini --problem=wsj_parsing --input=-
+    cat sentences.txt | python bin/decode.py --model_dir=runs/joint_mini --problem=wsj_parsing --input=- --constrain_trees
+    python bin/decode.py --model_dir=runs/joint_mini --problem=wmt_en_de --input="The cat sleeps." --beam_size=4 --n_best=3
+    python bin/decode.py --model_dir=runs/joint_mini --problem=coco --input=photo.jpg --output=a.jsonl --attention=a.html
 
 There are as many answers as inputs, in their order: that of a blank line, and of an input that cannot be read, is an
-empty line. Exits with 1 if any could not be read.
+empty line. Exits with 1 if any could not be read. With --n_best=N there are N lines for each input, each a score
+(log-probability divided by the length penalty, nats), a tab and an answer.
+
+--output writes a JSON object a line for each input: "problem", "origin", "input" and "answers", the best first, each with
+"answer", "score", "log_prob" and "tokens" (of each "piece" its "log_prob", nats); of classes "answer" and "log_prob". An input
+that could not be read has "skipped", the reason.
 """
 
 import dataclasses
-import math
+import json
 import os
-import re
 import sys
 
 from absl import flags
 
 from t2t_mm.corpora import example, plain_text
-from t2t_mm.corpora.treebank import delinearise, to_brackets, to_indented
 from t2t_mm.run import checkpoint_flags, command, config
 from t2t_mm.run.errors import RunError
+from t2t_mm.run.files import write_whole
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
 _PROBLEM = flags.DEFINE_string(
@@ -39,6 +45,12 @@ _MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Most tokens of an answer.
 _TEMPERATURE = flags.DEFINE_float("temperature", None, "Draw the answer at this temperature, instead of searching.")
 _TOP_K = flags.DEFINE_integer("top_k", 0, "Draw among the k likeliest tokens; 0 among all.", lower_bound=0)
 _TOP_P = flags.DEFINE_float("top_p", 1.0, "Draw among the fewest tokens whose probabilities sum to p.")
+_N_BEST = flags.DEFINE_integer("n_best", 1, "Answers to each input, at most --beam_size.", lower_bound=1)
+_CONSTRAIN_TREES = flags.DEFINE_bool(
+    "constrain_trees", False, "Let every parse be a tree with matching brackets and one leaf for each word."
+)
+_OUTPUT = flags.DEFINE_string("output", None, "JSON lines to write: answers, scores and log-probabilities of their tokens.")
+_ATTENTION = flags.DEFINE_string("attention", None, "HTML page to write: what each token of the answers looked at.")
 _SEED = flags.DEFINE_integer("seed", 0, "Another seed draws another answer.")
 
 
@@ -94,15 +106,25 @@ def sampling() -> dict | None:
     return {"temperature": temperature, "top_k": _TOP_K.value, "top_p": _TOP_P.value, "seed": _SEED.value}
 
 
-def show(problem, text: str, answer, class_names) -> str:
-    if problem.targets == "class":
-        best = sorted(range(len(answer)), key=lambda index: -answer[index])[:5]
-        return "\n".join(f"{class_names[index]}\t{100 * math.exp(answer[index]):.1f}%" for index in best)
-    if problem.targets == "tree":
-        tree, repaired = delinearise(answer.split(), text.split())
-        note = "  (repaired)" if repaired else ""
-        return f"{to_brackets(tree)}{note}\n{to_indented(tree)}"
-    return " ".join(re.split(r"[\r\n]+", answer))  # bytes of a line's end can be drawn like all others
+def check_asked() -> None:
+    """RunError where flags cannot be meant together, or a folder to write to is not there."""
+    if _N_BEST.value > _BEAM_SIZE.value:
+        raise RunError(
+            f"--n_best={_N_BEST.value} answers need as many hypotheses; give --beam_size={_N_BEST.value} or more, not "
+            f"{_BEAM_SIZE.value}."
+        )
+    for name, path in (("output", _OUTPUT.value), ("attention", _ATTENTION.value)):
+        if path and not os.path.isdir(os.path.dirname(path) or "."):
+            raise RunError(f"--{name}={path}: there is no folder {os.path.dirname(path)}.")
+
+
+def check_problem(problem) -> None:
+    """RunError where a flag does not go with the problem."""
+    if problem.targets == "class" and (_N_BEST.value > 1 or _ATTENTION.value):
+        flag = "n_best" if _N_BEST.value > 1 else "attention"
+        raise RunError(f"--{flag} is for texts and trees; {problem.name} answers with its five likeliest classes.")
+    if _CONSTRAIN_TREES.value and (problem.targets, problem.inputs) != ("tree", "language"):
+        raise RunError(f"--constrain_trees is for parses of sentences; {problem.name} has none.")
 
 
 def check_media(inputs, description: dict) -> None:
@@ -116,6 +138,7 @@ def check_media(inputs, description: dict) -> None:
 def main(_):
     model_dir = _MODEL_DIR.value
     inputs, drawn = read_inputs(), sampling()
+    check_asked()
     trained = command.check_model_dir(model_dir)
     command.check_problems([_PROBLEM.value], trained)
     check_media(inputs, trained)
@@ -125,28 +148,56 @@ def main(_):
     command.load_tensorflow()
     config.parse(gin_files, _GIN_PARAM.value)
     from t2t_mm import experiment
-    from t2t_mm.inference.predictor import Predictor, predict
+    from t2t_mm.inference import answers_shown, attention_page
+    from t2t_mm.inference.predictor import Predictor, hypotheses, predict
     from t2t_mm.input.tokenizer import Tokenizer
     from t2t_mm.run.folder import load_trained, use_folder
 
     run = checkpoint_flags.chosen(use_folder(config.configured(experiment.Experiment)(), model_dir))
     problem = run.problem(_PROBLEM.value)
-    if problem.targets == "class":
+    check_problem(problem)
+    classes = problem.targets == "class"
+    if classes:
         inputs = [dataclasses.replace(one, targets=0) for one in inputs]  # not looked at
     network, description, _ = load_trained(run, model_dir)
+    class_names = description["class_names"].get(problem.name)
     tokenizer = Tokenizer(run.vocabulary)
-    predictor = Predictor(network, tokenizer, _BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value, drawn)
+    search = _BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value, drawn
+    predictor = Predictor(network, tokenizer, *search, _CONSTRAIN_TREES.value, _N_BEST.value)
     report = example.Report(problem.name, max_bad=len(inputs))
     asked = [one for one in inputs if one.inputs]
-    answers = predict(predictor, problem, asked, tokenizer, run.audio, run.batches, report) if asked else []
-    answered = iter(answers)
-    for one in inputs:
-        answer = next(answered) if one.inputs else ""
+    given = predictor, problem, asked, tokenizer, run.audio, run.batches, report
+    found: list = []
+    if asked and classes:
+        found = predict(*given)
+    elif asked:
+        found = hypotheses(*given, log_probs=_OUTPUT.value is not None, looks=_ATTENTION.value is not None)
+    left = iter(found)
+    answers = [next(left) if one.inputs else () for one in inputs]  # () to a blank line, None where it cannot be read
+    lines, looked = [], []
+    for one, answer in zip(inputs, answers):
+        line = {"problem": problem.name, "origin": one.origin, "input": one.inputs}
         if answer is None:
-            reason = report.skipped.get(one.origin) or report.left_out.get(one.origin)
-            print(f"{command.name()}: {one.origin}: {one.inputs}: {reason}", file=sys.stderr)
-        known = one.inputs and answer is not None
-        print(show(problem, one.inputs, answer, description["class_names"].get(problem.name)) if known else "")
+            line["skipped"] = report.skipped.get(one.origin) or report.left_out.get(one.origin)
+            print(f"{command.name()}: {one.origin}: {one.inputs}: {line['skipped']}", file=sys.stderr)
+        if answer is None or not len(answer):
+            print("\n" * (_N_BEST.value - 1))
+        elif classes:
+            print(answers_shown.classes_shown(answer, class_names))
+            line["answers"] = answers_shown.class_objects(answer, class_names)
+        else:
+            if _N_BEST.value > 1:
+                print(answers_shown.several_shown(problem, one.inputs, answer, _N_BEST.value))
+            else:
+                print(answers_shown.one_shown(problem, one.inputs, answer[0].answer))
+            looked.append((one.inputs, answer[0]))
+            if _OUTPUT.value:
+                line["answers"] = answers_shown.objects(problem, one.inputs, answer)
+        lines.append(line)
+    if _OUTPUT.value:
+        write_whole(_OUTPUT.value, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    if _ATTENTION.value and looked:
+        write_whole(_ATTENTION.value, attention_page.page(problem, looked, run.audio))
     if any(answer is None for answer in answers):
         raise SystemExit(1)
 

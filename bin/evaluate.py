@@ -21,6 +21,9 @@ checkpoint_flags.define()
 _BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Hypotheses kept in decoding; 1 is greedy.", lower_bound=1)
 _ALPHA = flags.DEFINE_float("alpha", 0.6, "Strength of the length penalty.")
 _MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Most tokens of a decoded answer.", lower_bound=1)
+_CONSTRAIN_TREES = flags.DEFINE_bool(
+    "constrain_trees", False, "Parse sentences a second time, with parses that must be trees of their words; both are scored."
+)
 _BASELINES = flags.DEFINE_bool("baselines", True, "Score the trivial baselines too.")
 _COMMAND = flags.DEFINE_string("command", None, "The command to record, where another command called this one.")
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write. Default: MODEL_DIR/evaluation_SPLIT.json.")
@@ -78,7 +81,10 @@ def main(_):
         )
         written.update(record)
 
-    found = evaluate.evaluate(run, model_dir, split, names, decoding, finished=write, answers_folder=answers)
+    found = evaluate.evaluate(
+        run, model_dir, split, names, decoding, finished=write, answers_folder=answers,
+        constrain_trees=_CONSTRAIN_TREES.value,
+    )  # fmt: skip
     evaluate.to_tensorboard(found, model_dir, split)
     text = summary.summary(written)
     write_whole(os.path.join(model_dir, f"evaluation_{split}.txt"), text)

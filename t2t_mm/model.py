@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from t2t_mm.layers.attention import AttentionBlock
+from t2t_mm.layers.attention import AttentionBlock, SourceLooks
 from t2t_mm.layers.checks import at_least, check_features, check_ids, check_padding, one_of
 from t2t_mm.layers.constructors import Constructor, Part, constructor
 from t2t_mm.layers.convolution import ConvBlock
@@ -142,11 +142,14 @@ class Mixer(keras.layers.Layer):
         padding: Tensor,
         causal: bool = True,
         training: bool = False,
+        looks: SourceLooks | None = None,
     ) -> Tensor:
         """[B, S, D], [B, S], [B, T, D], [B, T] -> [B, T, D]."""
         source = Positions.of(source_padding, encoded, ("encoded", "source_padding"), self.depth)
         positions = Positions.of(padding, x, depth=self.depth)
-        x = self.attention.flat(source.flatten(encoded), source, positions.flatten(x), positions, causal, training)
+        x = self.attention.flat(
+            source.flatten(encoded), source, positions.flatten(x), positions, causal, training, looks
+        )
         for block in self.blocks:
             x = block.flat(x, positions, training)
         return positions.unflatten(x)
@@ -216,6 +219,7 @@ class Decoder(keras.layers.Layer):
         padding: Tensor,
         causal: bool = True,
         training: bool = False,
+        looks: SourceLooks | None = None,
     ) -> tuple[Tensor, dict | None]:
         """[B, S, D], [B, S], [B, T, D], [B, T] -> [B, T, D], balance or None."""
         depth = self.norm.gamma.shape[0]
@@ -225,7 +229,7 @@ class Decoder(keras.layers.Layer):
         for index, block in enumerate(self.blocks):
             if self.mixture and index == len(self.blocks) // 2:
                 x, balance = self.mixture.flat(x, positions, training)
-            x = block.flat(encoded, source, x, positions, causal, training)
+            x = block.flat(encoded, source, x, positions, causal, training, looks)
         return positions.unflatten(self.norm.flat(x)), balance
 
     def initial_state(self, encoded: Tensor, source_padding: Tensor, positions: int | Tensor, width: int = 1) -> list:
@@ -504,6 +508,7 @@ class MultiModel(keras.Model):
         targets: Tensor,
         target_padding: Tensor,
         training: bool = False,
+        looks: SourceLooks | None = None,
     ) -> tuple[Tensor, dict | None]:
         """Returns the teacher-forced logits of all target tokens [B, T, V], and the balance vectors.
 
@@ -512,6 +517,7 @@ class MultiModel(keras.Model):
         Args:
           targets: [B, T] ids.
           target_padding: [B, T] boolean, or None if no target is padded.
+          looks: takes what each attention to the source looks at, the mixer's first and then the decoder's, [B, G, T, S].
         """
         check_features(encoded, "encoded", "[B, S, D]", self.depth)
         check_features(targets, "targets", "[B, T]")
@@ -520,7 +526,7 @@ class MultiModel(keras.Model):
         x = ops.concatenate([ops.cast(first, encoded.dtype), self.language_in(targets[:, :-1])], axis=1)
         source = Positions.of(source_padding, encoded, ("encoded", "source_padding"))
         target = Positions.of(target_padding, x, ("targets", "target_padding"))
-        both = {"source_padding": source, "padding": target, "training": training}
+        both = {"source_padding": source, "padding": target, "training": training, "looks": looks}
         x = self.mixer(encoded, x=x, **both)
         x, balance = self.decoder(encoded, x=x, **both)
         return self.language_out(x), balance

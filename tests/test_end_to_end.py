@@ -175,6 +175,36 @@ def test_decoding_of_a_users_sentences_and_pictures(root):
     assert "broken.jpg: not a readable picture" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_parses_that_must_be_trees_and_what_is_told_of_answers(root, tmp_path):
+    flags = ["--constrain_trees", f"--output={tmp_path}/e.json", f"--answers={tmp_path}", "--nobaselines"]
+    done = command("evaluate.py", f"--model_dir={root}/run", "--problem=wsj_parsing", "--max_length=64", *flags)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((tmp_path / "e.json").read_text())["results"]["wsj_parsing"]
+    assert found["repaired_constrained"] == 0 < found["repaired"] and {"f1", "f1_constrained"} <= set(found)
+    lines = [json.loads(line) for line in (tmp_path / "wsj_parsing.jsonl").read_text().splitlines()]
+    assert all(line["constrained_answer"].split()[-1][0] == ")" for line in lines)
+    done = command("evaluate.py", f"--model_dir={root}/run", "--problem=coco", *flags)
+    assert done.returncode == 1 and "none of coco parses sentences" in done.stderr
+    decode = ["decode.py", f"--model_dir={root}/run", "--beam_size=3"]
+    told = ["--n_best=2", f"--output={tmp_path}/a.jsonl", f"--attention={tmp_path}/a.html", "--constrain_trees"]
+    done = command(*decode, "--problem=wsj_parsing", "--input=-", *told, stdin="the cat sleeps .\n\na dog\n")
+    assert done.returncode == 0, done.stderr[-3000:]
+    shown = done.stdout.split("\n")[:-1]
+    assert len(shown) == 6 and shown[2:4] == ["", ""] and "cat)" in shown[1] and "dog)" in shown[5]
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [len(line.get("answers", ())) for line in lines] == [2, 0, 2]
+    assert f"{lines[0]['answers'][1]['score']:.4f}\t{lines[0]['answers'][1]['answer']}" == shown[1]
+    assert "(repaired)" not in done.stdout and (tmp_path / "a.html").read_text().startswith("<!doctype html>")
+    picture = str(next((root / "mini" / "imagenet" / "val").rglob("*.JPEG")))
+    for problem, flag, message in (
+        ("imagenet", "--n_best=2", "--n_best is for texts and trees"),
+        ("imagenet", f"--attention={tmp_path}/b.html", "--attention is for texts and trees"),
+        ("coco", "--constrain_trees", "--constrain_trees is for parses of sentences; coco has none"),
+    ):
+        done = command(*decode, f"--problem={problem}", f"--input={picture}", flag)
+        assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+
+
 def test_an_export_is_served(root):
     export = f"--export_dir={root}/served"
     problems = ("--problems=wsj_parsing,imagenet", "--max_length=6", "--norun_warmup")  # the server runs the warm-up records

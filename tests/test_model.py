@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from t2t_mm.layers.attention import AttentionBlock
+from t2t_mm.layers.attention import AttentionBlock, SourceLooks
 from t2t_mm.layers.convolution import ConvBlock
 from t2t_mm.layers.moe import MixtureOfExperts
 from t2t_mm.modalities.audio import AudioInput
@@ -90,6 +90,23 @@ def test_initial_loss_is_that_of_a_guess(model, modality):
     if grid is not None:
         logits, _ = model.decode_classes(encoded, padding, grid, "To-Class", "imagenet", training=True)
         assert abs(-np.asarray(ops.log_softmax(logits)).mean() - math.log(CLASSES)) < 0.2
+
+
+def test_what_the_blocks_look_at_is_told_and_changes_nothing(model):
+    """The mixer's attention first, then the decoder's; padded positions of the source get nothing."""
+    rng = np.random.default_rng(0)
+    encoded, padding, _, _ = model.encode("language", *some_input("language", rng))
+    targets, none = ids(rng, 2, 7), np.zeros((2, 7), bool)
+    looks = SourceLooks()
+    logits, _ = model.decode_text(encoded, padding, "To-German", targets, none, looks=looks)
+    np.testing.assert_array_equal(logits, model.decode_text(encoded, padding, "To-German", targets, none)[0])
+    blocks = [f"block{index}" for index in range(1, len(model.decoder.blocks) + 1)]
+    assert [name.split("/", 1)[1] for name in looks.names] == ["mixer/attention", *(f"decoder/{name}" for name in blocks)]
+    heads = model.mixer.attention.heads
+    for weights in map(np.asarray, looks.weights):
+        assert weights.shape == (2, heads, 7, 9)
+        np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
+        assert not weights[1, ..., 6:].any() and weights[1, ..., :6].all()
 
 
 def test_a_later_target_never_changes_an_earlier_logit(model):

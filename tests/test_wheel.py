@@ -59,7 +59,7 @@ def test_everything_of_bin_and_gin_is_in_it_once(wheel):
             for file in files:
                 if file.endswith(ending):
                     assert f"t2t_mm/_shipped/{os.path.relpath(os.path.join(at, file), CHECKOUT)}" in names
-    assert "t2t_mm/serving/page.html" in names
+    assert {"t2t_mm/serving/page.html", "t2t_mm/inference/attention.html"} <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "corpora/"))]
 
 

@@ -4,9 +4,10 @@
      "reference": "Die Katze schläft.", "answer": "Die Katze läuft.", "score": {"bleu": 35.4}, "log_perplexity": 0.41}
 
 Texts are as they are, trees linearised ("(S (NP NN )NP )S"). Where the target is a class, "answer" and "reference" are names
-and "ranked" has the likeliest names in order. "references" has all accepted answers where there are several. An example that
-could not be read has "skipped", the reason, in place of an answer. Scoring needs "reference" and "answer" alone (of trees
-"input", too), so that another system's answers can be scored likewise.
+and "ranked" has the likeliest names in order. Where sentences were also parsed under the constraint that parses are trees,
+"constrained_answer" has that parse. "references" has all accepted answers where there are several. An example that could not
+be read has "skipped", the reason, in place of an answer. Scoring needs "reference" and "answer" alone (of trees "input",
+too), so that another system's answers can be scored likewise.
 """
 
 import dataclasses

@@ -14,7 +14,7 @@ from t2t_mm.corpora.source import Examples
 from t2t_mm.evaluation import answers as answers_files
 from t2t_mm.evaluation.baselines import baseline
 from t2t_mm.experiment import Experiment
-from t2t_mm.inference.predictor import Answer, Predictor, predict
+from t2t_mm.inference.predictor import Answer, Predictor, is_parsing, predict
 from t2t_mm.inference.search import Decoding
 from t2t_mm.input.pipeline import batches_of, load_examples, make_batches
 from t2t_mm.input.tokenizer import Tokenizer
@@ -39,6 +39,7 @@ def evaluate(
     max_bad_examples: int = 100,
     finished: Callable[[dict], None] = lambda found: None,
     answers_folder: str | None = None,
+    constrain_trees: bool = False,
 ) -> dict:
     """Evaluates the checkpoint of `model_dir` that `experiment.weights` chooses on each problem (or on those in `names`).
 
@@ -47,17 +48,24 @@ def evaluate(
     Args:
       finished: called with what is found so far, after each problem.
       answers_folder: where every answer is written, PROBLEM.jsonl (see `t2t_mm.evaluation.answers`); None for nowhere.
+      constrain_trees: whether sentences are parsed a second time, with parses that must be trees (`TreeGrammar`). Each
+        figure of the second parses is beside that of the first, as "f1_constrained", say.
 
     Returns: {"step", "training_minutes", "seed", "results", "samples", "skipped", "failed"}; results is problem ->
       {metric: value}, samples is problem -> [{"input", "target", "output"}], skipped is problem -> {origin: reason},
       failed is problem -> reason.
 
     Raises:
-      RunError: an unknown problem, no checkpoint, or one that does not fit.
+      RunError: an unknown problem, no checkpoint, or one that does not fit; or parses are to be trees, and no problem
+        parses sentences, or the vocabulary has no symbols of trees.
     """
-    network, description, trained = load_trained(experiment, model_dir)
-    evaluator = Evaluator(experiment, network, description, decoding, max_bad_examples)
     problems = [experiment.problem(name) for name in names] or list(experiment.problems)
+    if constrain_trees and not any(is_parsing(problem) for problem in problems):
+        raise RunError(
+            f"Parses are to be trees (constrain_trees), and none of {', '.join(p.name for p in problems)} parses sentences."
+        )
+    network, description, trained = load_trained(experiment, model_dir)
+    evaluator = Evaluator(experiment, network, description, decoding, max_bad_examples, constrain_trees)
     found = {
         "step": trained["step"], "training_minutes": trained["seconds"] / 60, "seed": description["seed"],
         "results": {}, "samples": {}, "skipped": {}, "failed": {},
@@ -131,6 +139,7 @@ class Evaluator:
 
     Args:
       decoding: None leaves the decoded metrics and the samples out, except for classes, which need no search.
+      constrain_trees: see `evaluate`.
     """
 
     def __init__(
@@ -140,10 +149,13 @@ class Evaluator:
         description: dict,
         decoding: Decoding | None,
         max_bad_examples: int = 100,
+        constrain_trees: bool = False,
     ):
         self._audio, self._description, self._max_bad = experiment.audio, description, max_bad_examples
         self._tokenizer, self._decodes = Tokenizer(experiment.vocabulary), decoding is not None
-        self._predictor = Predictor(network, self._tokenizer, **dataclasses.asdict(decoding or Decoding()))
+        settings = dataclasses.asdict(decoding or Decoding())
+        self._predictor = Predictor(network, self._tokenizer, **settings)
+        self._constrained = Predictor(network, self._tokenizer, **settings, constrain_trees=True) if constrain_trees else None
         self._teacher_forced = TeacherForced(network)
         self._settings = dataclasses.replace(experiment.batches, max_length=_LONGEST_TEXT, max_frames=_LONGEST_SOUND)
 
@@ -165,6 +177,13 @@ class Evaluator:
             nats = dict(zip(measured.index.tolist(), (measured.nats / measured.tokens).tolist()))
             reasons = report.left_out | report.skipped
             lines = answers_files.lines(problem, split, answers, examples, class_names, reasons, nats)
+            if self._constrained is not None and is_parsing(problem):
+                trees = predict(self._constrained, problem, examples, *tools)
+                pairs = [(tree, example) for tree, example in zip(trees, examples) if tree is not None]
+                found = score(problem, [tree for tree, _ in pairs], [example for _, example in pairs])
+                figures |= {f"{name}_constrained": value for name, value in found.items()}
+                for line, tree in zip(lines, trees):
+                    line |= {} if tree is None else {"constrained_answer": tree}
         figures["examples"] = len(measured.index)
         logging.info("%s: %d examples in %.0f s", problem.name, figures["examples"], time.monotonic() - start)
         return Evaluated(figures, shown, report.skipped, measured, lines)

@@ -1,21 +1,71 @@
 """Answers of a trained model: batches in; text, trees or ranked classes out."""
 
-from collections.abc import Sequence
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from t2t_mm.corpora.example import Example, Report
 from t2t_mm.corpora.source import Examples
-from t2t_mm.inference.search import beam_search, sample, weights_read_once
+from t2t_mm.inference.search import IMPOSSIBLE_SCORE, best_of_beam, sample, weights_read_once
+from t2t_mm.inference.trees import TreeConstraint, TreeGrammar
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
 from t2t_mm.input.pipeline import batches_of, make_batches
-from t2t_mm.input.tokenizer import Tokenizer, text_to_tree
+from t2t_mm.input.tokenizer import PADDING_ID, Tokenizer, text_to_tree
+from t2t_mm.layers.attention import SourceLooks
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
+from t2t_mm.run.errors import RunError
 
 Answer = str | np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Looks:
+    """What an answer's tokens looked at, the mean over the heads.
+
+    Attributes:
+      blocks: the names of the blocks, "mixer/attention" first and then "decoder/block1" and so on.
+      weights: [blocks, T, S]; what is padded of the source is cut off.
+      pieces: of a text, the S pieces. Else none.
+      features: of a picture [H, W, 3], of a sound [time, bins], what the model read. Of a text, None.
+      grid: of a picture or a sound, the rows and columns of the S positions; a sound's rows are moments.
+    """
+
+    blocks: list[str]
+    weights: np.ndarray
+    pieces: list[str]
+    features: np.ndarray | None
+    grid: tuple[int, int] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Hypothesis:
+    """One answer of a search with what the model makes of it.
+
+    Attributes:
+      answer: the text or the linearised tree.
+      score: what the search ranks by, the log-probability divided by the length penalty, in nats; of a drawn answer the
+        log-probability.
+      pieces: its tokens as the vocabulary spells them, the end token included.
+      log_probs: of each token, given those before it, in nats; empty where they were not asked for.
+      looks: what the tokens looked at; None where it was not asked for.
+    """
+
+    answer: str
+    score: float
+    pieces: list[str]
+    log_probs: list[float]
+    looks: Looks | None = None
+
+
+def is_parsing(problem: Problem) -> bool:
+    """Whether the problem's answers are trees over the words of a text, which `constrain_trees` is for."""
+    return problem.targets == "tree" and problem.inputs == "language"
 
 
 class Predictor:
@@ -25,6 +75,13 @@ class Predictor:
       beam_size: hypotheses kept; 1 is greedy search. alpha: strength of the length penalty.
       max_length: most tokens of an answer, end token included.
       sampling: settings of `search.sample` by name, to draw answers instead of searching for the likeliest.
+      constrain_trees: whether every parse of a sentence is a tree with one leaf for each word (see `TreeGrammar`). Other
+        problems are decoded as without it.
+      n_best: how many hypotheses `hypotheses` gives for each example, at most `beam_size`.
+
+    Raises:
+      ValueError: a number is out of range.
+      RunError: no tree can be written with the vocabulary, and parses are to be trees.
     """
 
     def __init__(
@@ -35,33 +92,104 @@ class Predictor:
         alpha: float = 0.6,
         max_length: int = 128,
         sampling: dict | None = None,
+        constrain_trees: bool = False,
+        n_best: int = 1,
     ):
         if beam_size < 1 or max_length < 1:
             raise ValueError(f"beam_size {beam_size} and max_length {max_length} must be at least 1.")
+        if not 1 <= n_best <= beam_size:
+            raise ValueError(f"n_best is {n_best}; it must be between 1 and the {beam_size} hypotheses of beam_size.")
         self._network, self._tokenizer, self._sampling = network, tokenizer, sampling
         self._beam_size, self._alpha, self._max_length = beam_size, alpha, max_length
+        self._grammar = TreeGrammar(tokenizer, max_length) if constrain_trees else None
+        self._n_best = n_best
         self._functions: dict = {}
 
-    def answers(self, problem: Problem, batch: dict) -> list[Answer]:
-        """One answer an example: text; a linearised tree; or for classes the log-probabilities [classes]."""
-        command = tf.constant(self._network.command_id(problem.command))
-        inputs, padding = batch["inputs"], batch["input_padding"]
-        result = self._function(problem, inputs)(inputs, padding, command).numpy()
-        if problem.targets == "class":
-            return list(result)
-        texts = (self._tokenizer.detokenize(ids) for ids in result)
-        return [text_to_tree(text) if problem.targets == "tree" else text for text in texts]
+    def constrains(self, problem: Problem) -> bool:
+        """Whether the problem's answers are made trees, for which the words of its inputs must be counted."""
+        return self._grammar is not None and is_parsing(problem)
 
-    def _function(self, problem: Problem, inputs):
-        """The decoding function, traced once for all sizes and lengths; problems of the same modalities share it."""
-        kind = (problem.inputs, problem.name if problem.targets == "class" else "sequence")
-        if kind not in self._functions:
-            decode = self._classes if problem.targets == "class" else self._sequences
-            function = lambda inputs, padding, command: decode(problem, inputs, padding, command)  # noqa: E731
+    def answers(self, problem: Problem, batch: dict, words: Sequence[int] = ()) -> list[Answer]:
+        """One answer an example: text; a linearised tree; or for classes the log-probabilities [classes].
+
+        Args:
+          batch: of `make_batches`.
+          words: [B], how many words each sentence has, for trees that are constrained; 0 for rows that fill the batch.
+
+        Raises:
+          RunError: `max_length` has no room for the tree of a sentence.
+        """
+        if problem.targets == "class":
+            return list(self._call(self._classes, problem, batch, problem.name).numpy())
+        ids, _ = self._search(problem, batch, words)
+        return [self._answer(problem, best) for best in ids[:, 0].numpy()]
+
+    def hypotheses(
+        self, problem: Problem, batch: dict, words: Sequence[int] = (), log_probs: bool = False, looks: bool = False
+    ) -> list[list[Hypothesis]]:
+        """The `n_best` answers of each example whose targets are texts or trees, the best first; arguments as in `answers`.
+
+        There are fewer where the constraint allows fewer.
+
+        Args:
+          log_probs, looks: whether each hypothesis has them. Both come from a teacher-forced pass over the answers.
+
+        Raises:
+          RunError: as `answers`, or the blocks have no attention, and what they look at is asked for.
+        """
+        if looks and not self._network.mixer.attention.attend:
+            raise RunError("This model's blocks have no attention (attend=False), so that no token looks at the source.")
+        ids, scores = self._search(problem, batch, words)
+        read: dict = {}
+        if log_probs or looks:
+            longest = tf.reduce_max(tf.reduce_sum(tf.cast(ids != PADDING_ID, tf.int32), axis=-1))
+            function = self._read_with_looks if looks else self._read
+            read = self._call(function, problem, batch, "sequence", ids[..., :longest])
+            read = {name: value.numpy() for name, value in read.items()}
+        found: list[list[Hypothesis]] = []
+        for row, (row_ids, row_scores) in enumerate(zip(ids.numpy(), scores.numpy())):
+            found.append([])
+            for place, (own, score) in enumerate(zip(row_ids, row_scores)):
+                if score < IMPOSSIBLE_SCORE:
+                    continue
+                pieces = self._tokenizer.pieces(own)
+                found[-1].append(
+                    Hypothesis(
+                        self._answer(problem, own), float(score), pieces,
+                        read["log_p"][row, place, : len(pieces)].tolist() if read else [],
+                        self._looks(problem, batch, read, row, place, len(pieces)) if looks else None,
+                    )
+                )  # fmt: skip
+        return found
+
+    def _answer(self, problem, ids):
+        text = self._tokenizer.detokenize(ids)
+        return text_to_tree(text) if problem.targets == "tree" else text
+
+    def _search(self, problem, batch, words):
+        """ids [B, N, max_length], scores [B, N]."""
+        if not self.constrains(problem):
+            return self._call(self._sequences, problem, batch, "sequence")
+        assert self._grammar is not None  # see `constrains`
+        if max(words) > (most := self._grammar.most_words):
+            raise RunError(
+                f"{problem.name}: a sentence has {max(words)} words, and a tree of at most {self._max_length} tokens has room "
+                f"for {most}. Raise max_length, to four times the words, say."
+            )
+        return self._call(self._trees, problem, batch, "tree", tf.constant(words, tf.int32))
+
+    def _call(self, decode: Callable, problem: Problem, batch: dict, kind: str, *more: tf.Tensor) -> Any:
+        """`decode` of a batch, traced once for all sizes and lengths; problems of the same modalities share it."""
+        inputs, padding = batch["inputs"], batch["input_padding"]
+        command = tf.constant(self._network.command_id(problem.command))
+        key = (decode.__name__, problem.inputs, kind)
+        if key not in self._functions:
+            function = lambda *arguments: decode(problem, *arguments)  # noqa: E731
             own = inputs.shape[1:] if problem.inputs == "image" else [None, *inputs.shape[2:]]
-            specs = tf.TensorSpec([None, *own], inputs.dtype), tf.TensorSpec([None, None], tf.bool)
-            self._functions[kind] = tf.function(function, input_signature=[*specs, tf.TensorSpec([], tf.int32)])
-        return self._functions[kind]
+            specs = [tf.TensorSpec([None, *own], inputs.dtype), tf.TensorSpec([None, None], tf.bool)]
+            specs += [tf.TensorSpec([], tf.int32), *(tf.TensorSpec([None] * one.shape.rank, one.dtype) for one in more)]
+            self._functions[key] = tf.function(function, input_signature=specs)
+        return self._functions[key](inputs, padding, command, *more)
 
     def _classes(self, problem, inputs, padding, command):
         padding = None if problem.inputs == "image" else padding
@@ -69,16 +197,55 @@ class Predictor:
         logits, _ = self._network.decode_classes(encoded, padding, grid, command, problem.name)
         return tf.nn.log_softmax(logits)
 
-    def _sequences(self, problem, inputs, padding, command):
+    def _sequences(self, problem, inputs, padding, command, constraint=None):
         padding = None if problem.inputs == "image" else padding
         encoded, padding, _, _ = self._network.encode(problem.inputs, inputs, padding)
+        given = self._network, encoded, padding, command, self._max_length
         with weights_read_once(self._network):
             if self._sampling is not None:
-                return sample(self._network, encoded, padding, command, self._max_length, **self._sampling)[0]
-            ids, _ = beam_search(
-                self._network, encoded, padding, command, self._max_length, self._beam_size, self._alpha
-            )
-        return ids
+                ids, scores = sample(*given, **self._sampling, constraint=constraint)
+                return ids[:, None], scores[:, None]
+            return best_of_beam(*given, self._beam_size, self._n_best, self._alpha, constraint=constraint)
+
+    def _trees(self, problem, inputs, padding, command, words):
+        return self._sequences(problem, inputs, padding, command, TreeConstraint(self._grammar, words))
+
+    def _read(self, problem, inputs, padding, command, ids, looks=None):
+        """A teacher-forced pass over answers [B, N, T].
+
+        Returns: log_p [B, N, T]; of the source: grid [2], zeros where there is none; lengths [B], positions not padded.
+        """
+        padding = None if problem.inputs == "image" else padding
+        encoded, padding, grid, _ = self._network.encode(problem.inputs, inputs, padding)
+        many, length = tf.shape(ids)[1], tf.shape(ids)[2]
+        source, source_padding = tf.repeat(encoded, many, axis=0), tf.repeat(padding, many, axis=0)
+        flat = tf.reshape(ids, [-1, length])
+        logits, _ = self._network.decode_text(source, source_padding, command, flat, flat == PADDING_ID, looks=looks)
+        log_p = tf.gather(tf.nn.log_softmax(logits), flat, batch_dims=2)
+        return {
+            "log_p": tf.reshape(log_p, tf.shape(ids)), "grid": tf.stack((0, 0) if grid is None else grid),
+            "lengths": tf.reduce_sum(tf.cast(~padding, tf.int32), axis=1),
+        }  # fmt: skip
+
+    def _read_with_looks(self, problem, inputs, padding, command, ids):
+        """As `_read`, with the names of the blocks and the means of their heads' weights [blocks, B, N, T, S]."""
+        looks = SourceLooks()
+        found = self._read(problem, inputs, padding, command, ids, looks)
+        weights = tf.stack([tf.reduce_mean(one, axis=1) for one in looks.weights])  # [blocks, B·N, T, S]
+        shape = tf.concat([tf.shape(weights)[:1], tf.shape(ids), tf.shape(weights)[3:]], axis=0)
+        return found | {"blocks": tf.constant(looks.names), "weights": tf.reshape(weights, shape)}
+
+    def _looks(self, problem, batch, read, row, place, count):
+        """The Looks of the `count` tokens of one answer."""
+        blocks = [name.decode().split("/", 1)[1] for name in read["blocks"]]  # without the model's own name
+        length = int(read["lengths"][row])
+        weights, inputs = read["weights"][:, row, place, :count, :length], batch["inputs"][row].numpy()
+        if problem.inputs == "language":
+            return Looks(blocks, weights, self._tokenizer.pieces(inputs), None, None)
+        columns = int(read["grid"][1])
+        if problem.inputs == "audio":
+            inputs = inputs[~batch["input_padding"][row].numpy()]
+        return Looks(blocks, weights, [], inputs, (length // columns, columns))
 
 
 def predict(
@@ -91,10 +258,33 @@ def predict(
     report: Report,
 ) -> list[Answer | None]:
     """The answer to each example, in order; None where its picture or sound is unreadable or it is too long."""
+    return _of_each(predictor, predictor.answers, problem, examples, tokenizer, audio, batches, report)
+
+
+def hypotheses(
+    predictor: Predictor,
+    problem: Problem,
+    examples: Sequence[Example] | Examples,
+    tokenizer: Tokenizer,
+    audio: AudioFeatures,
+    batches: BatchSettings,
+    report: Report,
+    log_probs: bool = False,
+    looks: bool = False,
+) -> list[list[Hypothesis] | None]:
+    """The hypotheses of each example, as `predict`; see `Predictor.hypotheses`."""
+    answer = functools.partial(predictor.hypotheses, log_probs=log_probs, looks=looks)
+    return _of_each(predictor, answer, problem, examples, tokenizer, audio, batches, report)
+
+
+def _of_each(predictor, answer: Callable, problem, examples, tokenizer, audio, batches, report: Report) -> list:
+    words = [len(one.inputs.split()) for one in examples] if predictor.constrains(problem) else []
     data = make_batches(problem, examples, tokenizer, audio, batches, report, training=False)
-    found: list[Answer | None] = [None] * len(examples)
+    found: list = [None] * len(examples)
     for batch in batches_of(data, report):
-        for index, answer in zip(batch["index"].numpy(), predictor.answers(problem, batch)):
-            if index >= 0:  # else a row that only fills the batch
-                found[int(index)] = answer
+        places = batch["index"].numpy()
+        counted = [words[place] if place >= 0 else 0 for place in places] if words else []
+        for place, one in zip(places, answer(problem, batch, counted)):
+            if place >= 0:  # else a row that only fills the batch
+                found[int(place)] = one
     return found

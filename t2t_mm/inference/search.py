@@ -1,6 +1,7 @@
 """Greedy search, beam search and sampling over the decoder's step-by-step state (paper, 2.4)."""
 
 import dataclasses
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
@@ -9,6 +10,7 @@ from t2t_mm.input.tokenizer import END_ID, PADDING_ID
 from t2t_mm.model import MultiModel
 
 _IMPOSSIBLE = -1e9
+IMPOSSIBLE_SCORE = -1e8  # a hypothesis below it is no output, but fills the place of one
 _ROOM = 32  # positions by which the attention's memory grows: short answers never pay for the length limit
 
 
@@ -19,6 +21,23 @@ class Decoding:
     beam_size: int = 1
     alpha: float = 0.6
     max_length: int = 128
+
+
+class Constraint(Protocol):
+    """What an output must look like, as an automaton that each hypothesis carries through the search.
+
+    A state is a structure of tensors [B, K, ...]. In every state that is reached by allowed tokens, and whose example
+    has room for its output, at least one token must be allowed.
+    """
+
+    def initial(self, width: int) -> Any:
+        """The state of all hypotheses before their first token."""
+
+    def allowed(self, state: Any, position: tf.Tensor) -> tf.Tensor:
+        """[B, K, V] boolean: which tokens may stand at this position."""
+
+    def advance(self, state: Any, token: tf.Tensor) -> Any:
+        """The state after a token [B, K], which may be one that was not allowed: then it only must not fail."""
 
 
 def length_penalty(length: int | tf.Tensor, alpha: float) -> tf.Tensor:
@@ -40,8 +59,33 @@ def beam_search(
     beam_size: int = 1,
     alpha: float = 0.6,
     never_end: bool = False,
+    constraint: Constraint | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The best output of each example among `beam_size` hypotheses; beam_size=1 is greedy search.
+
+    Args and Raises are those of `best_of_beam`.
+
+    Returns: ids [B, max_length] (PADDING_ID after the end token), scores [B] (penalised log-probability, nats).
+    """
+    ids, scores = best_of_beam(
+        model, encoded, source_padding, command, max_length, beam_size, 1, alpha, never_end, constraint
+    )
+    return ids[:, 0], scores[:, 0]
+
+
+def best_of_beam(
+    model: MultiModel,
+    encoded: tf.Tensor,
+    source_padding: tf.Tensor,
+    command: str | int | tf.Tensor,
+    max_length: int,
+    beam_size: int,
+    best: int,
+    alpha: float = 0.6,
+    never_end: bool = False,
+    constraint: Constraint | None = None,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The `best` outputs of each example among `beam_size` hypotheses, in the order of their scores.
 
     All hypotheses of all examples advance together, and the search stops when every one has ended. An ended
     hypothesis keeps its place with its score.
@@ -51,11 +95,20 @@ def beam_search(
       command: the command token, or its id, or an id for each example [B].
       max_length: most tokens of an output, the end token included.
       beam_size: hypotheses kept for each example.
+      best: how many of them are returned.
       alpha: strength of the length penalty; 0 is none.
       never_end: make the end token impossible, for outputs of a known length (measurements).
+      constraint: what an output must look like. It takes tokens out, and leaves the probabilities of the others as the
+        model has them.
 
-    Returns: ids [B, max_length] (PADDING_ID after the end token), scores [B] (penalised log-probability, nats).
+    Returns: ids [B, N, max_length] (PADDING_ID after the end token), scores [B, N] (penalised log-probability, nats).
+      Where fewer outputs than `best` are possible, the scores of the others are below IMPOSSIBLE_SCORE.
+
+    Raises:
+      ValueError: `best` is not between 1 and `beam_size`.
     """
+    if not 1 <= best <= beam_size:
+        raise ValueError(f"best is {best}; it must be between 1 and the {beam_size} hypotheses of beam_size.")
 
     def choose(position, log_p, scores, ended):
         symbols = log_p.shape[-1]
@@ -68,10 +121,13 @@ def beam_search(
         scores, choice = tf.math.top_k(total, beam_size)  # [B, K]
         return scores, choice // symbols, choice % symbols
 
-    ids, scores, lengths = _decode(model, encoded, source_padding, command, max_length, beam_size, choose)
-    penalised = scores / length_penalty(lengths, alpha)
-    best = tf.argmax(penalised, axis=1, output_type=tf.int32)
-    return tf.gather(ids, best, batch_dims=1), tf.gather(penalised, best, batch_dims=1)
+    ids, scores, lengths = _decode(
+        model, encoded, source_padding, command, max_length, beam_size, choose, constraint
+    )
+    # What is impossible must stay so, however long it is.
+    penalised = tf.where(scores < IMPOSSIBLE_SCORE, scores, scores / length_penalty(lengths, alpha))
+    scores, places = tf.math.top_k(penalised, best)
+    return tf.gather(ids, places, batch_dims=1), scores
 
 
 def sample(
@@ -84,11 +140,12 @@ def sample(
     top_k: int = 0,
     top_p: float = 1.0,
     seed: int = 0,
+    constraint: Constraint | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """One output of each example, drawn token by token.
 
     Args:
-      encoded, source_padding, command, max_length: as in `beam_search`.
+      encoded, source_padding, command, max_length, constraint: as in `best_of_beam`.
       temperature: logits are divided by it; below 1 the likely becomes likelier.
       top_k: draw among the k likeliest tokens only; 0 among all.
       top_p: draw among the fewest likeliest tokens whose probabilities sum to p (Holtzman et al. 2020); 1 among all.
@@ -109,7 +166,7 @@ def sample(
         drawn = tf.argmax(allowed - tf.math.log(-tf.math.log(noise)), axis=-1, output_type=tf.int32)[:, None]
         return scores + tf.gather(log_p, drawn, batch_dims=2), None, drawn
 
-    ids, scores, _ = _decode(model, encoded, source_padding, command, max_length, 1, choose)
+    ids, scores, _ = _decode(model, encoded, source_padding, command, max_length, 1, choose, constraint)
     return ids[:, 0], scores[:, 0]
 
 
@@ -127,13 +184,14 @@ def keep_likely(logits: tf.Tensor, top_k: int, top_p: float) -> tf.Tensor:
     return tf.tensor_scatter_nd_update(nothing, places, tf.where(kept, ordered, _IMPOSSIBLE))
 
 
-def _decode(model, encoded, source_padding, command, max_length: int, width: int, choose):
+def _decode(model, encoded, source_padding, command, max_length: int, width: int, choose, constraint=None):
     """The loop that every search shares -> ids [B, K, max_length], scores [B, K], lengths [B, K].
 
     Args:
       choose: (position, log_p [B, K, V], scores [B, K], ended [B, K]) -> new scores [B, K], parent [B, K] (the
         hypothesis that each goes on from; None: its own), token [B, K]. Of an ended hypothesis, log_p allows
         PADDING_ID alone, at no cost.
+      constraint: a Constraint, or None.
     """
     batch = tf.shape(encoded)[0]
     # Memory that is written in place must be nobody else's, and the zeros of all layers are one constant to TensorFlow.
@@ -149,24 +207,30 @@ def _decode(model, encoded, source_padding, command, max_length: int, width: int
     own = tf.range(width)[None, :, None]
     longest = -(-max_length // _ROOM) * _ROOM
     ancestors = tf.broadcast_to(own, [batch, width, longest]) if width > 1 else tf.zeros([], tf.int32)
+    form = () if constraint is None else constraint.initial(width)
 
-    def goes_on(position, x, state, ancestors, scores, ids, lengths, ended):
+    def goes_on(position, x, state, ancestors, form, scores, ids, lengths, ended):
         return tf.logical_and(position < max_length, tf.logical_not(tf.reduce_all(ended)))
 
-    def advance(position, x, state, ancestors, scores, ids, lengths, ended):
+    def advance(position, x, state, ancestors, form, scores, ids, lengths, ended):
         logits, state = model.step(x, position, state, ancestors if width > 1 else None, _write_in_place)
         log_p = tf.nn.log_softmax(tf.reshape(logits, [-1, width, logits.shape[-1]]))
+        if constraint is not None:
+            log_p += tf.where(constraint.allowed(form, position), 0.0, _IMPOSSIBLE)
         log_p = tf.where(ended[..., None], _only_padding(logits.shape[-1], 0.0), log_p + _no_padding(logits.shape[-1]))
         scores, parent, token = choose(position, log_p, scores, ended)
         if parent is not None:
-            ids, lengths, ended = (tf.gather(old, parent, batch_dims=1) for old in (ids, lengths, ended))
+            ids, lengths, ended, form = tf.nest.map_structure(
+                lambda old: tf.gather(old, parent, batch_dims=1), (ids, lengths, ended, form)
+            )
             past = tf.range(longest)[None, None] <= position
             ancestors = tf.where(past, tf.gather(ancestors, parent, batch_dims=1), own)
         ids = tf.where(tf.range(max_length)[None, None] == position, token[..., None], ids)
         lengths += tf.cast(tf.logical_not(ended), tf.int32)
         ended = tf.logical_or(ended, token == END_ID)
+        form = () if constraint is None else constraint.advance(form, token)
         x = model.language_in(tf.reshape(token, [-1]))
-        return position + 1, x, state, ancestors, scores, ids, lengths, ended
+        return position + 1, x, state, ancestors, form, scores, ids, lengths, ended
 
     def advance_in_shape(*loop):
         """What TensorFlow does not infer of the shapes, but a loop must keep."""
@@ -182,7 +246,7 @@ def _decode(model, encoded, source_padding, command, max_length: int, width: int
             (position, x, model.extend(state, _ROOM), *others),
         )
 
-    loop = (tf.constant(0), x, state, ancestors, scores, ids, lengths, ended)
+    loop = (tf.constant(0), x, state, ancestors, form, scores, ids, lengths, ended)
     # The attention's memory is the one thing whose shape changes.
     grown = tf.nest.map_structure(
         lambda one, other: one.shape.most_specific_compatible_shape(other.shape), state, model.extend(state, _ROOM)

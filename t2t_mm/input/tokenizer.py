@@ -6,6 +6,7 @@ import os
 import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import sentencepiece
 import tensorflow as tf
@@ -71,10 +72,11 @@ def train_vocabulary(
 # A map of SentencePiece's that maps nothing: the size of a trie, a trie of no strings, and what they would become.
 _NO_MAP = struct.pack("<I", 1024) + bytes(1024) + b"\0"
 _NORMALIZER, _MAP = 3, 2  # fields of sentencepiece_model.proto: ModelProto.normalizer_spec and its precompiled_charsmap
+_PIECES, _KIND, _USER_DEFINED = 1, 3, 4  # ModelProto.pieces, their type, and the type of those that were given to the trainer
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """(number, content) of the fields of a protocol buffer that have a length: texts, bytes and messages."""
+def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
+    """(number, content) of the fields of a protocol buffer that are whole numbers, or bytes: texts and messages, too."""
     at = 0
 
     def varint() -> int:
@@ -89,7 +91,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
     while at < len(message):
         number, kind = divmod(varint(), 8)
         if kind == 0:
-            varint()
+            yield number, varint()
         elif kind == 2:
             size = varint()
             yield number, message[at : at + size]
@@ -151,6 +153,22 @@ class Tokenizer:
         # Made at each call, that is once for each traced graph: an eager one is deleted under its owner whenever
         # the random seed is set, which clears TensorFlow's kernels and with them their resources.
         return tensorflow_text.SentencepieceTokenizer(self.model, add_eos=True).tokenize(text)
+
+    def tree_symbols(self) -> dict[int, str]:
+        """Id -> symbol of each piece that is a symbol of parse trees, "(NP" or "NN", without its angle brackets.
+
+        These are the pieces that were given to the trainer: what a text has in angle brackets is not among them.
+        """
+        pieces = [dict(_fields(content)) for number, content in _fields(self.model) if number == _PIECES]
+        texts = ((index, piece[1].decode()) for index, piece in enumerate(pieces) if piece.get(_KIND) == _USER_DEFINED)
+        return {index: text[1:-1] for index, text in texts if re.fullmatch(r"<[^<>]+>", text)}
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The pieces of a sequence as the vocabulary spells them, up to its first end token, which is included."""
+        ids = list(map(int, ids))
+        if END_ID in ids:
+            ids = ids[: ids.index(END_ID) + 1]
+        return [self.processor.IdToPiece(i) for i in ids if i != PADDING_ID]
 
     def detokenize(self, ids: Sequence[int]) -> str:
         """Text of one sequence, up to its first end token."""

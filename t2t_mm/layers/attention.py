@@ -71,10 +71,15 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, unseen: Tensor) -> Ten
       [N, D] for the N = B·T queries.
     """
     heads, depth = queries.shape[1], queries.shape[3]
-    logits = ops.cast(ops.matmul(queries * (1.0 / math.sqrt(depth)), keys), "float32")
-    weights = ops.softmax(logits + unseen, axis=-1)
+    weights = attention_weights(queries, keys, unseen)
     mixed = ops.matmul(ops.cast(weights, values.dtype), values)  # [B, G, T, D/G]
     return ops.reshape(ops.transpose(mixed, [0, 2, 1, 3]), [-1, heads * depth])
+
+
+def attention_weights(queries: Tensor, keys: Tensor, unseen: Tensor) -> Tensor:  # -> [B, G, T, S] float32
+    """Computes the weight that each query gives to each key; those of a query sum to 1. The arguments are those of `attend`."""
+    logits = ops.cast(ops.matmul(queries * (1.0 / math.sqrt(queries.shape[3])), keys), "float32")
+    return ops.softmax(logits + unseen, axis=-1)
 
 
 def self_attention(
@@ -106,12 +111,45 @@ def source_attention(
     query: Tensor, key: Tensor, value: Tensor, output: Tensor, *, heads: int, rate: float,
 ) -> Tensor:  # fmt: skip
     """Adds to the target x [N, D] its attention to the source. `timing` is the timing signal of the source, or None."""
-    h = normalise_flat(x, gamma, beta)
+    queries, keys = _asked(x, source, timing, source_length, length, gamma, beta, query, key, heads)
+    values = flat_heads(ops.matmul(source, value), source_length, heads)
+    return _added(x, ops.matmul(attend(queries, keys, values, unseen), output), bits, factor, rate)
+
+
+def source_weights(
+    x: Tensor, source: Tensor, timing: Tensor, unseen: Tensor, source_length: Tensor, length: Tensor,
+    gamma: Tensor, beta: Tensor, query: Tensor, key: Tensor, *, heads: int,
+) -> Tensor:  # fmt: skip
+    """Computes the weights [B, G, T, S] with which `source_attention` looks at the source."""
+    queries, keys = _asked(x, source, timing, source_length, length, gamma, beta, query, key, heads)
+    return attention_weights(queries, keys, unseen)
+
+
+def _asked(x, source, timing, source_length, length, gamma, beta, query, key, heads: int):
+    """The queries [B, G, T, D/G] and keys [B, G, D/G, S] of the attention to the source."""
     keyed = source if timing is None else source + timing
     keys = flat_heads(ops.matmul(keyed, key), source_length, heads, (0, 2, 3, 1))
-    values = flat_heads(ops.matmul(source, value), source_length, heads)
-    queries = flat_heads(ops.matmul(h, query), length, heads)
-    return _added(x, ops.matmul(attend(queries, keys, values, unseen), output), bits, factor, rate)
+    return flat_heads(ops.matmul(normalise_flat(x, gamma, beta), query), length, heads), keys
+
+
+class SourceLooks:
+    """Collects what a model's blocks look at in the source while they compute.
+
+    It is handed through the layers that lead to the blocks. Keras copies a list that is handed to a layer, and what is
+    appended to the copy is lost.
+
+    Attributes:
+      names: the layers' paths, in the order in which they compute.
+      weights: of each layer [B, G, T, S].
+    """
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.weights: list[Tensor] = []
+
+    def add(self, name: str, weights: Tensor) -> None:
+        self.names.append(name)
+        self.weights.append(weights)
 
 
 def _added(x, mixed, bits, factor, rate: float):
@@ -230,8 +268,13 @@ class AttentionBlock(keras.layers.Layer):
         positions: Positions,
         causal: bool = True,
         training: bool = False,
+        looks: SourceLooks | None = None,
     ) -> Tensor:
-        """Does the same as `call` on flat sequences: source [N, D], x [M, D] -> [M, D]."""
+        """Does the same as `call` on flat sequences: source [N, D], x [M, D] -> [M, D].
+
+        Args:
+          looks: takes the weights of the attention to the source.
+        """
         depth = x.shape[-1]
         x = x + self.timing_scale * positions.timing(depth, x.dtype)
         for conv in self.convs:
@@ -245,9 +288,15 @@ class AttentionBlock(keras.layers.Layer):
             heads=self.heads, rate=self.dropout.rate,
         )  # fmt: skip
         timing = source_positions.timing(depth, source.dtype) if self.source_timing else None
+        both = x, source, timing, source_positions.unseen(False), source_positions.length, positions.length
+        if looks is not None:
+            weights = shared(
+                source_weights, *both, self.source_norm.gamma.value, self.source_norm.beta.value,
+                self.source_query.kernel.value, self.memory_key.kernel.value, heads=self.heads,
+            )  # fmt: skip
+            looks.add(self.path, weights)
         return shared(
-            source_attention, x, source, timing, source_positions.unseen(False), source_positions.length,
-            positions.length, *self.dropout.bits(positions, depth, training),
+            source_attention, *both, *self.dropout.bits(positions, depth, training),
             self.source_norm.gamma.value, self.source_norm.beta.value,
             *(part.kernel.value for part in (self.source_query, self.memory_key, self.memory_value, self.source_output)),
             heads=self.heads, rate=self.dropout.rate,

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from t2t_mm.inference import search as decoding
-from t2t_mm.inference.search import beam_search, keep_likely, length_penalty, sample
+from t2t_mm.inference.search import beam_search, best_of_beam, keep_likely, length_penalty, sample
 from t2t_mm.input.tokenizer import END_ID, PADDING_ID
 
 SYMBOLS, LENGTH = 5, 4
@@ -48,8 +48,8 @@ class TableDecoder:
         logits = tf.gather(tf.gather(rows, before, batch_dims=1), token, batch_dims=2)
         return tf.ensure_shape(tf.reshape(logits, [-1, SYMBOLS]), [None, SYMBOLS]), dict(state, tokens=tokens)
 
-    def best(self, example, alpha):
-        """The best ended or full-length sequence of all, by trying each."""
+    def ranked(self, example, alpha):
+        """All ended or full-length sequences, the best first, by trying each."""
         scored = []
         for length in range(1, LENGTH + 1):
             for ids in itertools.product(range(1, SYMBOLS), repeat=length):
@@ -61,7 +61,7 @@ class TableDecoder:
                     total += row[token] - np.log(np.exp(row).sum())
                     before, previous = previous, token
                 scored.append((total / float(length_penalty(length, alpha)), ids))
-        return max(scored)
+        return sorted(scored, reverse=True)
 
 
 ENCODED = tf.reshape(tf.constant([0.0, 1.0]), [2, 1, 1])
@@ -74,10 +74,28 @@ def test_a_wide_beam_finds_what_brute_force_finds(seed, alpha):
     decoder = TableDecoder(seed)
     ids, scores = beam_search(decoder, ENCODED, NOT_PADDED, "", LENGTH, beam_size=200, alpha=alpha)
     for example in range(2):
-        score, best = decoder.best(example, alpha)
+        score, best = decoder.ranked(example, alpha)[0]
         found = ids[example].numpy()
         assert tuple(found[: len(best)]) == best and not found[len(best) :].any()
         assert abs(float(scores[example]) - score) < 1e-4
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6])
+def test_the_best_of_a_wide_beam_are_the_best_of_all_in_order(alpha):
+    decoder = TableDecoder(4)
+    ids, scores = best_of_beam(decoder, ENCODED, NOT_PADDED, "", LENGTH, 200, 7, alpha)
+    assert ids.shape == (2, 7, LENGTH)
+    for example in range(2):
+        ranked = decoder.ranked(example, alpha)[:7]
+        np.testing.assert_allclose(scores[example], [score for score, _ in ranked], atol=1e-4)
+        expected = [[*best, *[PADDING_ID] * (LENGTH - len(best))] for _, best in ranked]
+        np.testing.assert_array_equal(ids[example], expected)
+
+
+def test_no_more_answers_than_hypotheses():
+    for best in (0, 3):
+        with pytest.raises(ValueError, match=f"best is {best}; it must be between 1 and the 2 hypotheses"):
+            best_of_beam(TableDecoder(0), ENCODED, NOT_PADDED, "", LENGTH, 2, best)
 
 
 def test_greedy_takes_the_likeliest_token_each_time():

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from t2t_mm.layers.attention import AttentionBlock
+from t2t_mm.layers.attention import AttentionBlock, SourceLooks
 from t2t_mm.layers.history import History
+from t2t_mm.layers.positions import Positions
 from t2t_mm.layers.timing import timing_signal
 
 
@@ -84,6 +85,29 @@ def test_attention_block(causal, source_timing):
     x = x + mixed @ w["source_output"]
     y = block(source.astype("float32"), source_padding, target.astype("float32"), padding, causal=causal)
     np.testing.assert_allclose(as_numpy(y)[0, :5], x[:5], atol=1e-4)
+
+
+@pytest.mark.parametrize("source_timing", [True, False])
+def test_what_a_block_looks_at_is_what_it_mixes(source_timing):
+    """The weights, with the values and the output's map, make what the block adds to its stream."""
+    rng = np.random.default_rng(1)
+    source, target = (rng.normal(size=(2, length, 8)).astype("float32") for length in (5, 6))
+    source_padding, padding = np.arange(5)[None] >= np.array([[5], [3]]), np.zeros((2, 6), bool)
+    block = AttentionBlock(heads=2, convs=1, source_timing=source_timing)
+    block.build(target.shape)
+    randomise(block.self_norm, block.source_norm)
+    sources, targets = Positions(source_padding), Positions(padding)
+    given = ops.reshape(source, [-1, 8]), sources, ops.reshape(target, [-1, 8]), targets
+    looks = SourceLooks()
+    mixed = as_numpy(block.flat(*given, looks=looks))
+    output = as_numpy(block.source_output.kernel)
+    block.source_output.kernel.assign(np.zeros((8, 8)))
+    added = (mixed - as_numpy(block.flat(*given))).reshape(2, 6, 8)
+    values = (source @ as_numpy(block.memory_value.kernel)).reshape(2, 5, 2, 4)
+    weights = as_numpy(looks.weights[0])
+    expected = np.einsum("bgts,bsgd->btgd", weights, values).reshape(2, 6, 8) @ output
+    np.testing.assert_allclose(added, expected, atol=1e-4)
+    assert len(looks.names) == 1 and not weights[1, ..., 3:].any()
 
 
 def test_a_block_step_by_step_is_the_block_at_once():
