@@ -4,6 +4,9 @@
     python bin/decode.py --model_dir=runs/joint_mini --problem=coco --input=photo.jpg --beam_size=4
     python bin/decode.py --model_dir=runs/joint_mini --problem=coco --input=photo.jpg --temperature=0.8 --top_p=0.9
     cat sentences.txt | python bin/decode.py --model_dir=runs/joint_mini --problem=wsj_parsing --input=-
+    python bin/decode.py --model_dir=runs/questions --problem=questions --input=scene.jpg --input="what colour is the cup ?"
+
+Of a problem with several inputs --input is given once for each, in its order; a line has them between tabs.
 
 There are as many answers as inputs, in their order: that of a blank line, and of an input that cannot be read, is an
 empty line. Exits with 1 if any could not be read.
@@ -94,6 +97,35 @@ def sampling() -> dict | None:
     return {"temperature": temperature, "top_k": _TOP_K.value, "top_p": _TOP_P.value, "seed": _SEED.value}
 
 
+def grouped(found: list[example.Example], modality: str | list[str]) -> list[example.Example]:
+    """The examples of a problem that takes as many inputs as modalities, of inputs as `read_inputs` gives them.
+
+    Raises:
+      RunError: there are too many or too few.
+    """
+    if isinstance(modality, str):
+        return found
+    parts: list[tuple[str, str]] = []  # of an example that --input begins
+    examples = []
+    for one in found:
+        of_line = not one.origin.startswith("--input")
+        parts += [(part.strip(), one.origin) for part in (one.input_line.split("\t") if of_line else [one.input_line])]
+        if of_line and not one.inputs:  # a blank line has a blank answer
+            examples.append(one)
+            parts.clear()
+        elif len(parts) == len(modality):
+            examples.append(dataclasses.replace(one, inputs=tuple(part for part, _ in parts), origin=parts[0][1]))
+            parts.clear()
+        elif of_line or len(parts) > len(modality):
+            break
+    if parts:
+        raise RunError(
+            f"{parts[0][1]}: {len(parts)} input(s); {_PROBLEM.value} takes {len(modality)}: {', '.join(modality)} (--input "
+            "once for each, or lines with tabs between them)."
+        )
+    return examples
+
+
 def show(problem, text: str, answer, class_names) -> str:
     if problem.targets == "class":
         best = sorted(range(len(answer)), key=lambda index: -answer[index])[:5]
@@ -107,10 +139,13 @@ def show(problem, text: str, answer, class_names) -> str:
 
 def check_media(inputs, description: dict) -> None:
     """RunError where the problem's inputs are files and none of them is there."""
-    if description.get("problems", {}).get(_PROBLEM.value) in ("image", "audio"):
-        missing = [one.inputs for one in inputs if not os.path.isfile(one.inputs)]
-        if len(missing) == len(inputs):
-            raise RunError(f"{', '.join(missing)}: no such file. The input of {_PROBLEM.value} is the path of a file.")
+    modality = description.get("problems", {}).get(_PROBLEM.value)
+    for place, name in enumerate([modality] if isinstance(modality, str) else modality or []):
+        if name in ("image", "audio"):
+            paths = [one.input_parts[place] for one in inputs if one.inputs]
+            missing = [path for path in paths if not os.path.isfile(path)]
+            if len(missing) == len(inputs):
+                raise RunError(f"{', '.join(missing)}: no such file. The {name} of {_PROBLEM.value} is the path of a file.")
 
 
 def main(_):
@@ -118,6 +153,7 @@ def main(_):
     inputs, drawn = read_inputs(), sampling()
     trained = command.check_model_dir(model_dir)
     command.check_problems([_PROBLEM.value], trained)
+    inputs = grouped(inputs, trained.get("problems", {}).get(_PROBLEM.value, ""))
     check_media(inputs, trained)
     checkpoint_flags.check()
     gin_files = _GIN_FILE.value or [os.path.join(model_dir, "config.gin")]
@@ -144,9 +180,9 @@ def main(_):
         answer = next(answered) if one.inputs else ""
         if answer is None:
             reason = report.skipped.get(one.origin) or report.left_out.get(one.origin)
-            print(f"{command.name()}: {one.origin}: {one.inputs}: {reason}", file=sys.stderr)
+            print(f"{command.name()}: {one.origin}: {one.input_line}: {reason}", file=sys.stderr)
         known = one.inputs and answer is not None
-        print(show(problem, one.inputs, answer, description["class_names"].get(problem.name)) if known else "")
+        print(show(problem, one.input_line, answer, description["class_names"].get(problem.name)) if known else "")
     if any(answer is None for answer in answers):
         raise SystemExit(1)
 

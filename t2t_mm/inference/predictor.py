@@ -46,32 +46,33 @@ class Predictor:
         """One answer an example: text; a linearised tree; or for classes the log-probabilities [classes]."""
         command = tf.constant(self._network.command_id(problem.command))
         inputs, padding = batch["inputs"], batch["input_padding"]
-        result = self._function(problem, inputs)(inputs, padding, command).numpy()
+        result = self._function(problem, inputs, padding)(inputs, padding, command).numpy()
         if problem.targets == "class":
             return list(result)
         texts = (self._tokenizer.detokenize(ids) for ids in result)
         return [text_to_tree(text) if problem.targets == "tree" else text for text in texts]
 
-    def _function(self, problem: Problem, inputs):
+    def _function(self, problem: Problem, inputs, padding):
         """The decoding function, traced once for all sizes and lengths; problems of the same modalities share it."""
-        kind = (problem.inputs, problem.name if problem.targets == "class" else "sequence")
+        kind = (problem.modality, problem.name if problem.targets == "class" else "sequence")
         if kind not in self._functions:
             decode = self._classes if problem.targets == "class" else self._sequences
             function = lambda inputs, padding, command: decode(problem, inputs, padding, command)  # noqa: E731
-            own = inputs.shape[1:] if problem.inputs == "image" else [None, *inputs.shape[2:]]
-            specs = tf.TensorSpec([None, *own], inputs.dtype), tf.TensorSpec([None, None], tf.bool)
+            padded = tuple(modality.padded for modality in problem.modalities)
+            specs = (
+                tf.nest.map_structure(_spec, inputs, padded if len(padded) > 1 else padded[0]),
+                tf.nest.map_structure(lambda _: tf.TensorSpec([None, None], tf.bool), padding),
+            )
             self._functions[kind] = tf.function(function, input_signature=[*specs, tf.TensorSpec([], tf.int32)])
         return self._functions[kind]
 
     def _classes(self, problem, inputs, padding, command):
-        padding = None if problem.inputs == "image" else padding
-        encoded, padding, grid, _ = self._network.encode(problem.inputs, inputs, padding)
+        encoded, padding, grid, _ = self._network.encode(problem.modality, inputs, problem.padding(padding))
         logits, _ = self._network.decode_classes(encoded, padding, grid, command, problem.name)
         return tf.nn.log_softmax(logits)
 
     def _sequences(self, problem, inputs, padding, command):
-        padding = None if problem.inputs == "image" else padding
-        encoded, padding, _, _ = self._network.encode(problem.inputs, inputs, padding)
+        encoded, padding, _, _ = self._network.encode(problem.modality, inputs, problem.padding(padding))
         with weights_read_once(self._network):
             if self._sampling is not None:
                 return sample(self._network, encoded, padding, command, self._max_length, **self._sampling)[0]
@@ -79,6 +80,11 @@ class Predictor:
                 self._network, encoded, padding, command, self._max_length, self._beam_size, self._alpha
             )
         return ids
+
+
+def _spec(x: tf.Tensor, padded: bool) -> tf.TensorSpec:
+    """Of any number of examples and, where they are padded, of any length."""
+    return tf.TensorSpec([None, *([None, *x.shape[2:]] if padded else x.shape[1:])], x.dtype)
 
 
 def predict(

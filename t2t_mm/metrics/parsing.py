@@ -30,6 +30,8 @@ def bracket_f1(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
         return {}
     matched = predicted = expected = complete = right_tags = words_in_all = repairs = 0
     for prediction, example in zip(predictions, examples, strict=True):
+        if not isinstance(example.inputs, str):
+            raise ValueError(f"{example.origin}: {len(example.inputs)} inputs; use bracket_f1_without_words.")
         words = example.inputs.split()
         tree, repaired = delinearise((prediction or "").split(), words)
         reference, _ = delinearise((example.references or (example.target_text,))[0].split(), words)
