@@ -105,23 +105,23 @@ def grouped(found: list[example.Example], modality: str | list[str]) -> list[exa
     """
     if isinstance(modality, str):
         return found
-    parts: list[tuple[str, str]] = []  # of an example that --input begins
-    examples = []
+    examples: list[example.Example] = []
+    begun: list[str] = []  # the inputs of an example that --input has begun
     for one in found:
-        of_line = not one.origin.startswith("--input")
-        parts += [(part.strip(), one.origin) for part in (one.input_line.split("\t") if of_line else [one.input_line])]
-        if of_line and not one.inputs:  # a blank line has a blank answer
+        by_flag = one.origin.startswith("--input")
+        if not by_flag and not one.inputs:  # a blank line has a blank answer
             examples.append(one)
-            parts.clear()
-        elif len(parts) == len(modality):
-            examples.append(dataclasses.replace(one, inputs=tuple(part for part, _ in parts), origin=parts[0][1]))
-            parts.clear()
-        elif of_line or len(parts) > len(modality):
+            continue
+        begun += [one.input_line] if by_flag else [part.strip() for part in one.input_line.split("\t")]
+        if len(begun) == len(modality) and all(begun):
+            examples.append(dataclasses.replace(one, inputs=tuple(begun)))
+            begun = []
+        elif not by_flag or len(begun) >= len(modality):
             break
-    if parts:
+    if begun:
         raise RunError(
-            f"{parts[0][1]}: {len(parts)} input(s); {_PROBLEM.value} takes {len(modality)}: {', '.join(modality)} (--input "
-            "once for each, or lines with tabs between them)."
+            f"{one.origin}: {len(list(filter(None, begun)))} input(s); {_PROBLEM.value} takes {len(modality)}: "
+            f"{', '.join(modality)} (--input once for each in this order, or lines with tabs between them)."
         )
     return examples
 
@@ -144,7 +144,7 @@ def check_media(inputs, description: dict) -> None:
         if name in ("image", "audio"):
             paths = [one.input_parts[place] for one in inputs if one.inputs]
             missing = [path for path in paths if not os.path.isfile(path)]
-            if len(missing) == len(inputs):
+            if missing and len(missing) == len(paths):
                 raise RunError(f"{', '.join(missing)}: no such file. The {name} of {_PROBLEM.value} is the path of a file.")
 
 

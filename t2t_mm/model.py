@@ -24,7 +24,8 @@ from t2t_mm.modalities.image import ImageInput
 from t2t_mm.modalities.joining import joined
 from t2t_mm.modalities.known import KNOWN
 from t2t_mm.modalities.language import LanguageInput, LanguageOutput
-from t2t_mm.modalities.modality import InputNet, Modality
+from t2t_mm.modalities.modality import Modality
+from t2t_mm.modalities.net import InputNet
 
 
 @keras.saving.register_keras_serializable(package="t2t_mm")

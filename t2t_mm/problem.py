@@ -6,7 +6,6 @@ from typing import Any, cast
 
 from t2t_mm.corpora.source import ClassSource, Source
 from t2t_mm.modalities.features import Features
-from t2t_mm.modalities.known import modalities_of
 from t2t_mm.modalities.modality import Modality
 
 TARGET_KINDS = ("text", "tree", "class")
@@ -39,7 +38,7 @@ class Problem:
 
     def __post_init__(self):
         try:
-            modalities = modalities_of(self.inputs)
+            modalities = self.modalities
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
         for modality in modalities:
@@ -51,6 +50,9 @@ class Problem:
     @property
     def modalities(self) -> tuple[Modality, ...]:
         """Those of the inputs, in order."""
+        # Imported here, because their nets are Keras's, and commands that only read files do without it.
+        from t2t_mm.modalities.known import modalities_of
+
         return modalities_of(self.inputs)
 
     @property

@@ -52,8 +52,8 @@ def export(
       say: takes a line on each stage.
 
     Raises:
-      RunError: an unknown problem, one that an export cannot read or answer, no checkpoint, a folder that cannot be written to, or an operation that TensorFlow
-        Serving does not have.
+      RunError: an unknown problem, one that an export cannot read or answer, no checkpoint, a folder that cannot be
+        written to, or an operation that TensorFlow Serving does not have.
     """
     if dtype not in DTYPES:
         raise RunError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}.")

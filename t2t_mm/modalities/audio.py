@@ -10,7 +10,8 @@ from t2t_mm.layers.convolution import ConvRes
 from t2t_mm.layers.tensors import Shape, Tensor
 from t2t_mm.modalities.features import Sounds
 from t2t_mm.modalities.image import flatten_grid
-from t2t_mm.modalities.modality import InputNet, Modality
+from t2t_mm.modalities.modality import Modality
+from t2t_mm.modalities.net import InputNet
 
 
 @keras.saving.register_keras_serializable(package="t2t_mm")

@@ -8,7 +8,8 @@ from keras import ops
 from t2t_mm.layers.checks import at_least, check_ids
 from t2t_mm.layers.tensors import Shape, Tensor
 from t2t_mm.modalities.features import Texts
-from t2t_mm.modalities.modality import InputNet, Modality
+from t2t_mm.modalities.modality import Modality
+from t2t_mm.modalities.net import InputNet
 
 
 @keras.saving.register_keras_serializable(package="t2t_mm")

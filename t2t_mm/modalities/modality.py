@@ -8,37 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
-import keras
-
-from t2t_mm.layers.constructors import Part
-from t2t_mm.layers.tensors import Tensor
-
-if TYPE_CHECKING:
-    from t2t_mm.modalities.features import Features
+from t2t_mm.modalities.features import Features
 
 _TAKEN = ("command",)  # names of nets that are no modality's
-
-
-class InputNet(keras.layers.Layer):
-    """A net into the unified representation; the base of those of the three modalities, and of one's own.
-
-    It is constructed with `depth` and `name`, built with the shape of a batch, `[None, *Modality.shape]`, and called with
-    a batch and its padding.
-    """
-
-    def sequence(self, x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, tuple | None]:
-        """A batch as a sequence of the unified representation. Default: what calling the layer returns.
-
-        Args:
-          x: a batch of the modality's arrays, `[B, *Modality.shape]`.
-          padding: boolean [B, L], True where a position of the first axis is padded; None where the modality is not padded.
-
-        Returns: the sequence [B, S, D], its padding [B, S], and its grid (rows, columns) with rows · columns = S where it
-          has two dimensions, else None.
-        """
-        return self(x, padding)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,7 +22,7 @@ class Modality:
 
     Attributes:
       name: unique in a run. The model's net for it is the part `NAME_in`.
-      net: constructor of its net, an `InputNet`. Those of the paper's three are arguments of the MultiModel instead.
+      net: constructor of its net, an `InputNet` (`net.py`). Those of the paper's three are arguments of the MultiModel instead.
       shape: of an example's array, None where examples differ: (None,) for ids, (None, 80) for frames. The last one is
         the channels.
       features: how an example becomes its array; None for a model by itself, which is given arrays.
@@ -58,7 +33,7 @@ class Modality:
     """
 
     name: str
-    net: Part
+    net: Callable[..., Any] | dict
     shape: tuple[int | None, ...]
     features: Features | None = None
     padded: bool = True
