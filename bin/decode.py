@@ -182,7 +182,10 @@ def main(_):
             reason = report.skipped.get(one.origin) or report.left_out.get(one.origin)
             print(f"{command.name()}: {one.origin}: {one.input_line}: {reason}", file=sys.stderr)
         known = one.inputs and answer is not None
-        print(show(problem, one.input_line, answer, description["class_names"].get(problem.name)) if known else "")
+        text = one.input_line
+        if not isinstance(one.inputs, str):  # the words of a tree are those of the text among them
+            text = " ".join(part for part, name in zip(one.inputs, problem.modality) if name == "language")
+        print(show(problem, text, answer, description["class_names"].get(problem.name)) if known else "")
     if any(answer is None for answer in answers):
         raise SystemExit(1)
 
