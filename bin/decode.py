@@ -6,6 +6,9 @@
     cat sentences.txt | python bin/decode.py --model_dir=runs/joint_mini --problem=wsj_parsing --input=- --constrain_trees
     python bin/decode.py --model_dir=runs/joint_mini --problem=wmt_en_de --input="The cat sleeps." --beam_size=4 --n_best=3
     python bin/decode.py --model_dir=runs/joint_mini --problem=coco --input=photo.jpg --output=a.jsonl --attention=a.html
+    python bin/decode.py --model_dir=runs/questions --problem=questions --input=scene.jpg --input="what colour is the cup ?"
+
+Of a problem with several inputs --input is given once for each, in its order; a line has them between tabs.
 
 There are as many answers as inputs, in their order: that of a blank line, and of an input that cannot be read, is an
 empty line. Exits with 1 if any could not be read. With --n_best=N there are N lines for each input, each a score
@@ -123,16 +126,48 @@ def check_problem(problem) -> None:
     if problem.targets == "class" and (_N_BEST.value > 1 or _ATTENTION.value):
         flag = "n_best" if _N_BEST.value > 1 else "attention"
         raise RunError(f"--{flag} is for texts and trees; {problem.name} answers with its five likeliest classes.")
-    if _CONSTRAIN_TREES.value and (problem.targets, problem.inputs) != ("tree", "language"):
+    if _CONSTRAIN_TREES.value and (problem.targets, problem.modality) != ("tree", "language"):
         raise RunError(f"--constrain_trees is for parses of sentences; {problem.name} has none.")
+
+
+def grouped(found: list[example.Example], modality: str | list[str]) -> list[example.Example]:
+    """The examples of a problem that takes as many inputs as modalities, of inputs as `read_inputs` gives them.
+
+    Raises:
+      RunError: there are too many or too few.
+    """
+    if isinstance(modality, str):
+        return found
+    examples: list[example.Example] = []
+    begun: list[str] = []  # the inputs of an example that --input has begun
+    for one in found:
+        by_flag = one.origin.startswith("--input")
+        if not by_flag and not one.inputs:  # a blank line has a blank answer
+            examples.append(one)
+            continue
+        begun += [one.input_line] if by_flag else [part.strip() for part in one.input_line.split("\t")]
+        if len(begun) == len(modality) and all(begun):
+            examples.append(dataclasses.replace(one, inputs=tuple(begun)))
+            begun = []
+        elif not by_flag or len(begun) >= len(modality):
+            break
+    if begun:
+        raise RunError(
+            f"{one.origin}: {len(list(filter(None, begun)))} input(s); {_PROBLEM.value} takes {len(modality)}: "
+            f"{', '.join(modality)} (--input once for each in this order, or lines with tabs between them)."
+        )
+    return examples
 
 
 def check_media(inputs, description: dict) -> None:
     """RunError where the problem's inputs are files and none of them is there."""
-    if description.get("problems", {}).get(_PROBLEM.value) in ("image", "audio"):
-        missing = [one.inputs for one in inputs if not os.path.isfile(one.inputs)]
-        if len(missing) == len(inputs):
-            raise RunError(f"{', '.join(missing)}: no such file. The input of {_PROBLEM.value} is the path of a file.")
+    modality = description.get("problems", {}).get(_PROBLEM.value)
+    for place, name in enumerate([modality] if isinstance(modality, str) else modality or []):
+        if name in ("image", "audio"):
+            paths = [one.input_parts[place] for one in inputs if one.inputs]
+            missing = [path for path in paths if not os.path.isfile(path)]
+            if missing and len(missing) == len(paths):
+                raise RunError(f"{', '.join(missing)}: no such file. The {name} of {_PROBLEM.value} is the path of a file.")
 
 
 def main(_):
@@ -141,6 +176,7 @@ def main(_):
     check_asked()
     trained = command.check_model_dir(model_dir)
     command.check_problems([_PROBLEM.value], trained)
+    inputs = grouped(inputs, trained.get("problems", {}).get(_PROBLEM.value, ""))
     check_media(inputs, trained)
     checkpoint_flags.check()
     gin_files = _GIN_FILE.value or [os.path.join(model_dir, "config.gin")]
@@ -177,9 +213,12 @@ def main(_):
     lines, looked = [], []
     for one, answer in zip(inputs, answers):
         line = {"problem": problem.name, "origin": one.origin, "input": one.inputs}
+        text = one.input_line
+        if not isinstance(one.inputs, str):  # the words of a tree are those of the text among them
+            text = " ".join(part for part, name in zip(one.inputs, problem.modality) if name == "language")
         if answer is None:
             line["skipped"] = report.skipped.get(one.origin) or report.left_out.get(one.origin)
-            print(f"{command.name()}: {one.origin}: {one.inputs}: {line['skipped']}", file=sys.stderr)
+            print(f"{command.name()}: {one.origin}: {one.input_line}: {line['skipped']}", file=sys.stderr)
         if answer is None or not len(answer):
             print("\n" * (_N_BEST.value - 1))
         elif classes:
@@ -187,12 +226,12 @@ def main(_):
             line["answers"] = answers_shown.class_objects(answer, class_names)
         else:
             if _N_BEST.value > 1:
-                print(answers_shown.several_shown(problem, one.inputs, answer, _N_BEST.value))
+                print(answers_shown.several_shown(problem, text, answer, _N_BEST.value))
             else:
-                print(answers_shown.one_shown(problem, one.inputs, answer[0].answer))
-            looked.append((one.inputs, answer[0]))
+                print(answers_shown.one_shown(problem, text, answer[0].answer))
+            looked.append((text, answer[0]))
             if _OUTPUT.value:
-                line["answers"] = answers_shown.objects(problem, one.inputs, answer)
+                line["answers"] = answers_shown.objects(problem, text, answer)
         lines.append(line)
     if _OUTPUT.value:
         write_whole(_OUTPUT.value, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))

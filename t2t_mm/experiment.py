@@ -11,6 +11,8 @@ from t2t_mm.corpora.subset import Subset
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
 from t2t_mm.input.tokenizer import Tokenizer
+from t2t_mm.modalities.known import KNOWN
+from t2t_mm.modalities.modality import Modality
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 from t2t_mm.run.errors import RunError
@@ -34,7 +36,8 @@ class Experiment:
       problems: those that take part, limited.
 
     Raises:
-      RunError: there is no problem, two have one name, or `only` or `limits` names one that is not there.
+      RunError: there is no problem, two have one name, two of their modalities have, or `only` or `limits` names a problem
+        that is not there.
     """
 
     def __init__(
@@ -59,6 +62,11 @@ class Experiment:
             raise RunError(f"A problem is named twice in {', '.join(names)}.")
         for name in sorted((batches.factors or {}).keys() - set(names)):  # prepared records may be of a part of the problems
             logging.warning("BatchSettings.factors names %r, which is none of the problems %s.", name, ", ".join(names))
+        declared: dict[str, Modality] = {}
+        for modality in (one for problem in self.problems for one in problem.modalities):
+            if declared.setdefault(modality.name, modality) is not modality:
+                raise RunError(f"Two modalities are called {modality.name!r}; problems that share one share its declaration.")
+        self._own = {name: modality for name, modality in declared.items() if name not in KNOWN}
         if only:
             self.problems = [self.problem(name) for name in only]
         for name, examples in (limits or {}).items():
@@ -93,7 +101,7 @@ class Experiment:
         return {
             "vocabulary": Tokenizer(self.vocabulary).fingerprint,
             "commands": sorted({problem.command for problem in self.problems}),
-            "inputs": sorted({problem.inputs for problem in self.problems}),
+            "inputs": sorted({one.name for problem in self.problems for one in problem.modalities}),
             "class_names": {p.name: p.class_names() for p in self.problems if p.targets == "class"},
             "frequency_bins": self.audio.bins,
         }
@@ -104,15 +112,18 @@ class Experiment:
         precision: "mixed_bfloat16" multiplies matrices in bfloat16; the weights are float32 in either.
 
         Raises:
-          RunError: another precision, or a setting of the model that cannot be meant.
+          RunError: another precision, a setting of the model that cannot be meant, or a modality that no problem declares.
         """
         share_traces()
+        unknown = [name for name in description["inputs"] if name not in KNOWN and name not in self._own]
+        if unknown:
+            raise RunError(f"The model has the modality {unknown[0]!r}, which no problem of this configuration declares.")
         with layers_of(precision):
             try:
                 built = self.model(
                     vocabulary_size=Tokenizer(self.vocabulary).size,
                     commands=tuple(description["commands"]),
-                    inputs=tuple(description["inputs"]),
+                    inputs=tuple(self._own.get(name, name) for name in description["inputs"]),
                     num_classes={name: len(classes) for name, classes in description["class_names"].items()},
                     frequency_bins=description["frequency_bins"],
                 )

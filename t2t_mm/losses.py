@@ -35,8 +35,8 @@ def forward(
     Returns:
       The logits, [B, T, V] or [B, classes], and the balance vectors of each mixture: "encoder" or "decoder" -> vectors.
     """
-    padding = None if problem.inputs == "image" else batch["input_padding"]
-    encoded, padding, grid, encoder = model.encode(problem.inputs, batch["inputs"], padding, training=training)
+    padding = problem.padding(batch["input_padding"])
+    encoded, padding, grid, encoder = model.encode(problem.modality, batch["inputs"], padding, training=training)
     if problem.targets == "class":
         logits, decoder = model.decode_classes(encoded, padding, grid, command, problem.name, training=training)
     else:

@@ -1,7 +1,8 @@
 """The MultiModel: modality nets, encoder, I/O mixer and decoder (paper, 2.4)."""
 
+import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -20,7 +21,11 @@ from t2t_mm.layers.tensors import Shape, Tensor
 from t2t_mm.modalities.audio import AudioInput
 from t2t_mm.modalities.categorical import CategoricalOutput
 from t2t_mm.modalities.image import ImageInput
+from t2t_mm.modalities.joining import joined
+from t2t_mm.modalities.known import KNOWN
 from t2t_mm.modalities.language import LanguageInput, LanguageOutput
+from t2t_mm.modalities.modality import Modality
+from t2t_mm.modalities.net import InputNet
 
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
@@ -250,8 +255,25 @@ class Decoder(keras.layers.Layer):
         return self.norm.step(x), states
 
 
-MODALITIES = ("language", "image", "audio")
 _AXES = {"language": "[B, S]", "image": "[B, H, W, 3]", "audio": "[B, time, frequency]"}
+
+
+def _declared(inputs: Sequence[str | Modality | dict], frequency_bins: int) -> dict[str, Modality]:
+    """The modalities by name; a dict is one's own as a model's configuration has it."""
+    found = {}
+    for one in inputs:
+        if isinstance(one, str):
+            one = KNOWN[one_of(list(KNOWN), one, "inputs")]
+        elif isinstance(one, dict):
+            one = Modality.loaded(one)
+        if one is KNOWN["audio"]:
+            one = dataclasses.replace(one, shape=(None, frequency_bins))
+        if one.name in found or one.name in KNOWN and one.net is not KNOWN[one.name].net:
+            raise ValueError(f"inputs has two modalities that are called {one.name!r}.")
+        found[one.name] = one
+    return found
+
+
 # What a dict given to the model may hold: the arguments of its `call` besides `training`.
 _CALL_KEYS = {"modality", "inputs", "padding", "command", "targets", "target_padding", "labels"}
 
@@ -263,7 +285,8 @@ class MultiModel(keras.Model):
     Args:
       vocabulary_size: V, the size of the subword vocabulary that all problems share.
       commands: the names of the command tokens. Each has a learned embedding.
-      inputs: the modalities that occur as inputs, among "language", "image" and "audio".
+      inputs: the modalities that occur as inputs: "language", "image", "audio", or a `Modality` of one's own, which has
+        the constructor of its net. (A problem may join several of them, see `encode`.)
       num_classes: label set -> number of classes, for each problem whose targets are classes.
       frequency_bins: the number of frequencies of the audio input; 1 for a waveform.
       depth: D; the paper's 1,024.
@@ -287,7 +310,7 @@ class MultiModel(keras.Model):
         self,
         vocabulary_size: int,
         commands: tuple[str, ...],
-        inputs: tuple[str, ...] = ("language", "image", "audio"),
+        inputs: Sequence[str | Modality | dict] = ("language", "image", "audio"),
         num_classes: dict[str, int] | None = None,
         frequency_bins: int = 80,
         depth: int = 1024,
@@ -308,7 +331,8 @@ class MultiModel(keras.Model):
         self.vocabulary_size, self.depth = at_least(2, vocabulary_size, "vocabulary_size"), at_least(2, depth, "depth")
         self.commands = tuple(commands)
         at_least(1, len(self.commands), "the number of commands")
-        self.input_modalities = tuple(one_of(MODALITIES, modality, "inputs") for modality in inputs)
+        self._declared = _declared(inputs, frequency_bins)
+        self.input_modalities = tuple(self._declared)
         for name, blocks in (("encoder_blocks", encoder_blocks), ("decoder_blocks", decoder_blocks)):
             at_least(1, blocks, name)
         at_least(0, mixer_blocks, "mixer_blocks")
@@ -322,8 +346,11 @@ class MultiModel(keras.Model):
             self.language_out = LanguageOutput(vocabulary_size, name="language_out")
             image_in = constructor(image)(depth=depth, name="image_in")
             audio_in = constructor(audio)(depth=depth, name="audio_in")
-            self.image_in = image_in if "image" in inputs else None
-            self.audio_in = audio_in if "audio" in inputs else None
+            self.image_in = image_in if "image" in self._declared else None
+            self.audio_in = audio_in if "audio" in self._declared else None
+            own = [one for name, one in self._declared.items() if name not in KNOWN]
+            for one in own:
+                setattr(self, f"{one.name}_in", constructor(one.net)(depth=depth, name=f"{one.name}_in"))
             categorical_out = constructor(categorical)(num_classes=num_classes or {}, name="categorical_out")
             self.categorical_out = categorical_out if num_classes else None
             self.command_in = LanguageInput(depth, len(self.commands), name="command_in")
@@ -335,6 +362,7 @@ class MultiModel(keras.Model):
         # Recorded here, because `get_config` must describe the nets that were left out, too.
         self._image = Constructor.of(image_in, "depth")
         self._audio = Constructor.of(audio_in, "depth")
+        self._own = {one.name: one.saved(Constructor.of(self._net(one.name), "depth").saved) for one in own}
         self._categorical = Constructor.of(categorical_out, "num_classes")
         mixture_layer = self.encoder.mixture.mixture if self.encoder.mixture else left_out
         self._mixture = Constructor.of(mixture_layer) if mixture_layer else None
@@ -349,10 +377,9 @@ class MultiModel(keras.Model):
             self.command_in.build()
             for layer in (self.language_out, self.encoder, self.mixer, self.decoder):
                 layer.build(body)
-            if self.image_in:
-                self.image_in.build((None, None, None, 3))
-            if self.audio_in:
-                self.audio_in.build((None, None, self.frequency_bins))
+            for name in sorted(self._declared, key=[*KNOWN, *self._own].index):
+                if name != "language":  # which targets need in any case
+                    self._net(name).build((None, *self._declared[name].shape))
             if self.categorical_out:
                 self.categorical_out.build(body)
         self.built = True
@@ -361,7 +388,7 @@ class MultiModel(keras.Model):
         return super().get_config() | {
             "vocabulary_size": self.vocabulary_size,
             "commands": list(self.commands),
-            "inputs": list(self.input_modalities),
+            "inputs": [self._own.get(name, name) for name in self.input_modalities],
             "num_classes": dict(self.categorical_out.num_classes) if self.categorical_out else None,
             "frequency_bins": self.frequency_bins,
             "depth": self.depth,
@@ -402,8 +429,8 @@ class MultiModel(keras.Model):
 
     def call(
         self,
-        inputs: Tensor,
-        modality: str,
+        inputs: Tensor | Sequence[Tensor],
+        modality: str | Sequence[str],
         command: str | int | Tensor,
         padding: Tensor = None,
         targets: Tensor = None,
@@ -414,8 +441,7 @@ class MultiModel(keras.Model):
         """The logits of a batch, teacher-forced where they are of text.
 
         Args:
-          inputs, padding: as in `encode`; without a padding nothing is padded.
-          modality: "language", "image" or "audio".
+          inputs, modality, padding: as in `encode`; without a padding nothing is padded.
           command: the command token, by name or by id.
           targets: [B, T] ids, for text; None for a class. target_padding: [B, T].
           labels: the label set, for a class; it may be left out where the model has only one.
@@ -444,10 +470,10 @@ class MultiModel(keras.Model):
 
     def parts(self) -> dict[str, keras.layers.Layer]:
         """Returns the parts in the order in which data passes through them."""
-        names = (
-            "language_in", "image_in", "audio_in", "command_in", "encoder", "mixer", "decoder",
-            "language_out", "categorical_out",
-        )  # fmt: skip
+        names = [
+            "language_in", "image_in", "audio_in", *(f"{name}_in" for name in self._own), "command_in", "encoder", "mixer",
+            "decoder", "language_out", "categorical_out",
+        ]  # fmt: skip
         return {name: part for name in names if (part := getattr(self, name)) is not None}
 
     def command_id(self, name: str) -> int:
@@ -466,39 +492,56 @@ class MultiModel(keras.Model):
         return self.command_in(ops.broadcast_to(ops.cast(index, "int32"), [batch]))
 
     def encode(
-        self, modality: str, inputs: Tensor, padding: Tensor, training: bool = False
+        self,
+        modality: str | Sequence[str],
+        inputs: Tensor | Sequence[Tensor],
+        padding: Tensor | Sequence[Tensor] = None,
+        training: bool = False,
     ) -> tuple[Tensor, Tensor, tuple | None, dict | None]:
-        """Passes an input of one modality through its net and the encoder.
+        """Passes an input through the net of its modality and the encoder, or several, joined to one sequence before it.
 
         Args:
           modality: "language" (inputs [B, S] ids, padding [B, S]), "image" ([B, H, W, 3] standardised pixels,
-            padding None) or "audio" ([B, time, frequency], padding [B, time]).
+            padding None), "audio" ([B, time, frequency], padding [B, time]), or the name of a declared one; or several
+            names, and then as many inputs and paddings in the same order (`t2t_mm/modalities/joining.py`).
           padding: boolean, True where a position is padded. Default: no position is padded.
 
         Returns:
           The encoded input [B, S, D], its padding [B, S], its grid (H', W') or None, and the balance vectors.
 
         Raises:
-          ValueError: the model has no such input modality, or the inputs or their padding have another shape or type.
+          ValueError: the model has no such input modality, the inputs or their padding have another shape or type, or
+            there are more or fewer of them than modalities.
         """
-        # The language net is always there: it embeds targets too.
-        one_of([name for name in MODALITIES if name == "language" or name in self.input_modalities], modality, "modality")
-        check_features(inputs, "inputs", _AXES[modality])
-        grid = None
-        if padding is None and modality != "image":
-            padding = ops.zeros(ops.shape(inputs)[:2], "bool")
-        if modality != "image":
-            check_padding(padding, "padding", inputs, axes=2)
-        if modality == "language":
-            x = self.language_in(inputs)
-        elif modality == "image":
-            assert self.image_in is not None
-            x, padding, grid = self.image_in(inputs)
+        if isinstance(modality, str):
+            x, padding, grid = self._represent(modality, inputs, padding)
         else:
-            assert self.audio_in is not None
-            x, padding, grid = self.audio_in(inputs, padding)
+            grid = None
+            padding = [None] * len(modality) if padding is None else padding
+            for what, given in (("inputs", inputs), ("padding", padding)):
+                if not isinstance(given, list | tuple) or len(given) != len(modality):
+                    found = f"a sequence of {len(given)}" if isinstance(given, list | tuple) else "one tensor"
+                    raise ValueError(f"{what} is {found}; of the modalities {', '.join(modality)} each has its own.")
+            parts = [self._represent(*part) for part in zip(modality, inputs, padding)]
+            x, padding = joined([part for part, *_ in parts], [part_padding for _, part_padding, _ in parts])
         encoded, balance = self.encoder(x, padding, training=training)
         return encoded, padding, grid, balance
+
+    def _net(self, modality: str) -> InputNet:
+        return getattr(self, f"{modality}_in")
+
+    def _represent(self, modality: str, inputs: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, tuple | None]:
+        """An input of one modality in the unified representation: [B, S, D], its padding [B, S], its grid or None."""
+        # The language net is always there: it embeds targets too.
+        known = {"language": KNOWN["language"]} | self._declared
+        one_of([*sorted(known, key=[*KNOWN, *self._own].index)], modality, "modality")
+        declared = known[modality]
+        check_features(inputs, "inputs", _AXES.get(modality, declared.axes))
+        if declared.padded:
+            if padding is None:
+                padding = ops.zeros(ops.shape(inputs)[:2], "bool")
+            check_padding(padding, "padding", inputs, axes=2)
+        return self._net(modality).sequence(inputs, padding)
 
     def decode_text(
         self,

@@ -1,12 +1,13 @@
 """The declaration of a problem."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 from t2t_mm.corpora.source import ClassSource, Source
+from t2t_mm.modalities.features import Features
+from t2t_mm.modalities.modality import Modality
 
-INPUT_MODALITIES = ("language", "image", "audio")
 TARGET_KINDS = ("text", "tree", "class")
 
 
@@ -17,28 +18,59 @@ class Problem:
     Attributes:
       name: the name, unique in a run. If the targets are classes, it is also the name of their label set.
       source: where the examples come from. If the targets are classes, it is a `ClassSource`.
-      inputs: "language", "image" or "audio".
+      inputs: "language", "image", "audio" or a `Modality` of one's own; or several of them, and then the inputs of each
+        example are a tuple of as many in the same order.
       targets: "text", "tree" (linearised) or "class".
       command: the command token from which decoding starts. Problems with the same target language may share it.
       metrics: functions of (answers, examples) that return {name: value} for a whole set. The answers are texts,
         linearised trees or, for classes, scores [classes]. Default: the share of exact matches is reported.
 
     Raises:
-      ValueError: `inputs` or `targets` is none of these.
+      ValueError: `inputs` or `targets` is none of these, or a modality has no features.
     """
 
     name: str
     source: Source
-    inputs: str
+    inputs: str | Modality | Sequence[str | Modality]
     targets: str
     command: str
     metrics: tuple[Callable, ...] = ()
 
     def __post_init__(self):
-        if self.inputs not in INPUT_MODALITIES:
-            raise ValueError(f"{self.name}: inputs is {self.inputs!r}; choose one of {', '.join(INPUT_MODALITIES)}.")
+        try:
+            modalities = self.modalities
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from error
+        for modality in modalities:
+            if modality.features is None:
+                raise ValueError(f"{self.name}: the modality {modality.name} has no features, so no example can be read.")
         if self.targets not in TARGET_KINDS:
             raise ValueError(f"{self.name}: targets is {self.targets!r}; choose one of {', '.join(TARGET_KINDS)}.")
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """Those of the inputs, in order."""
+        # Imported here, because their nets are Keras's, and commands that only read files do without it.
+        from t2t_mm.modalities.known import modalities_of
+
+        return modalities_of(self.inputs)
+
+    @property
+    def features(self) -> tuple[Features, ...]:
+        """How each input becomes an array."""
+        return tuple(modality.features for modality in self.modalities if modality.features is not None)
+
+    @property
+    def modality(self) -> str | tuple[str, ...]:
+        """The name of the input's modality, or those of several inputs: what `MultiModel.encode` takes."""
+        names = tuple(modality.name for modality in self.modalities)
+        return names if len(names) > 1 else names[0]
+
+    def padding(self, given: Any) -> Any:
+        """The "input_padding" of a batch as `MultiModel.encode` takes it: None where a modality is not padded."""
+        if len(self.modalities) == 1:
+            return given if self.modalities[0].padded else None
+        return tuple(one if modality.padded else None for modality, one in zip(self.modalities, given))
 
     def class_names(self) -> list[str]:
         """The names of the classes in the order of their indices, of a problem whose targets are classes."""

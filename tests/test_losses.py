@@ -1,10 +1,10 @@
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from t2t_mm.losses import cross_entropy, problem_loss
+from t2t_mm.problem import Problem
 from t2t_mm.training.schedule import InverseSquareRoot
 
 
@@ -45,7 +45,7 @@ def test_the_loss_of_a_problem_by_hand():
     }  # fmt: skip
     encoder = {"importance": vector(1, 3), "load": vector(2, 2)}
     decoder = {"importance": vector(5, 5), "load": vector(0, 6)}
-    problem = SimpleNamespace(inputs="language", targets="text", name="x", command="To-X")
+    problem = Problem("x", None, "language", "text", "To-X")
     model = Fixed(np.log(p), encoder, decoder)
     plain = -math.log(0.5) - math.log(0.2) - math.log(0.8)
     spread = -sum(math.log(x) for x in (0.5, 0.25, 0.25, 0.2, 0.2, 0.6, 0.1, 0.8, 0.1)) / 3
@@ -63,8 +63,8 @@ def test_the_loss_of_a_problem_by_hand():
 
 def test_rows_that_fill_a_batch_of_pictures_do_not_count():
     p = np.array([[0.5, 0.5], [0.75, 0.25], [0.01, 0.99]], "float32")
-    batch = {"inputs": None, "targets": np.array([1, 0, 0]), "index": np.array([4, 0, -1])}
-    problem = SimpleNamespace(inputs="image", targets="class", name="x", command="To-X")
+    batch = {"inputs": None, "input_padding": None, "targets": np.array([1, 0, 0]), "index": np.array([4, 0, -1])}
+    problem = Problem("x", None, "image", "class", "To-X")
     loss, figures = problem_loss(Fixed(np.log(p), None, None), problem, batch, 0.0, 1.0)
     assert float(loss) == pytest.approx(-(math.log(0.5) + math.log(0.75)) / 2, rel=1e-5)
     assert float(figures["accuracy"]) == pytest.approx(1 / 2)

@@ -251,3 +251,78 @@ def test_classes_read_from_the_encoder_need_no_decoder():
     np.testing.assert_array_equal(logits, direct)
     with pytest.raises(ValueError, match="classes_from is 'mixer'; it must be"):
         tiny(classes_from="mixer")
+
+
+PAIRS = [("image", "language"), ("language", "audio"), ("language", "language"), ("audio", "image", "language")]
+
+
+def several(names, rng, batch=2):
+    """Inputs and paddings of several modalities."""
+    return tuple(zip(*(some_input(name, rng, batch) for name in names)))
+
+
+@pytest.mark.parametrize("names", PAIRS, ids="+".join)
+def test_several_inputs_depend_neither_on_padding_nor_on_neighbours(model, names):
+    rng = np.random.default_rng(0)
+    inputs, paddings = several(names, rng, batch=3)
+    targets = ids(rng, 3, 5)
+    both, padding, grid, _ = model.encode(names, inputs, paddings)
+    logits, _ = model.decode_text(both, padding, "To-German", targets, None)
+    scores, _ = model.decode_classes(both, padding, grid, "To-Class", "imagenet")
+    assert grid is None and not np.asarray(padding)[0].any()
+    lengths = [None if p is None else int((~p[-1]).sum()) for p in paddings]
+    alone = [x[-1:] if n is None else x[-1:, :n] for x, n in zip(inputs, lengths)]
+    one, own, grid, _ = model.encode(names, alone)
+    np.testing.assert_allclose(
+        np.asarray(model.decode_text(one, own, "To-German", targets[-1:], None)[0]), np.asarray(logits)[-1:], atol=2e-4
+    )
+    np.testing.assert_allclose(
+        np.asarray(model.decode_classes(one, own, grid, "To-Class", "imagenet")[0]), np.asarray(scores)[-1:], atol=2e-4
+    )
+
+
+@pytest.mark.parametrize("names", PAIRS[:3], ids="+".join)
+def test_every_input_of_several_and_their_order_count(model, names):
+    rng = np.random.default_rng(0)
+    inputs, paddings = several(names, rng)
+    call = functools.partial(model, command="To-German", targets=ids(rng, 2, 4))
+
+    def answer(names, inputs, paddings):
+        return np.asarray(call({"modality": names, "inputs": inputs, "padding": paddings}))
+
+    found = answer(names, inputs, paddings)
+    for place, name in enumerate(names):
+        other = [*inputs]
+        other[place] = some_input(name, np.random.default_rng(9))[0]
+        assert np.abs(answer(names, other, paddings) - found).max() > 1e-3, name
+    assert np.abs(answer(names[::-1], inputs[::-1], paddings[::-1]) - found).max() > 1e-3
+
+
+def test_step_by_step_equals_all_at_once_after_several_inputs(model):
+    rng = np.random.default_rng(0)
+    names = ("image", "language")
+    encoded, padding, _, _ = model.encode(names, *several(names, rng))
+    targets = ids(rng, 2, 4)
+    expected = np.asarray(model.decode_text(encoded, padding, "To-English", targets, None)[0])
+    state = model.initial_state(encoded, padding, 4)
+    x = model.command("To-English", 2)
+    for position in range(4):
+        logits, state = model.step(x, position, state)
+        np.testing.assert_allclose(np.asarray(logits), expected[:, position], atol=1e-4)
+        x = model.language_in(targets[:, position])
+
+
+@pytest.mark.parametrize(
+    "names,inputs,message",
+    [
+        (("image", "language"), 1, "inputs is one tensor; of the modalities image, language each has its own"),
+        (("image", "language"), 3, "inputs is a sequence of 3"),
+        (("image", "smell"), 2, "'smell'"),
+        (("language", "image"), 2, r"inputs has shape .*\[B, S\]"),
+    ],
+)
+def test_inputs_that_do_not_fit_their_modalities_are_refused(model, names, inputs, message):
+    rng = np.random.default_rng(0)
+    given = [some_input(name, rng)[0] for name in ("image", "language", "language")][:inputs]
+    with pytest.raises(ValueError, match=message):
+        model.encode(names, given if inputs > 1 else given[0])

@@ -11,6 +11,7 @@ from PIL import Image
 from t2t_mm.evaluation import evaluate
 from t2t_mm.experiment import Experiment
 from t2t_mm.input import vocabulary
+from t2t_mm.model import MultiModel
 from t2t_mm.run import config
 from t2t_mm.run.folder import use_folder
 from t2t_mm.training import loop
@@ -86,3 +87,31 @@ def test_the_page_trains_and_evaluates_every_kind_of_problem(configured):
     assert {"it_en": "bleu", "pets": "top1", "reviews": "top1", "voice": "wer"}.items() <= {
         (name, metric) for name, metrics in figures.items() for metric in metrics
     }
+
+
+def test_the_pages_modality_is_read_and_encoded(tmp_path):
+    with open(PAGE, encoding="utf-8") as file:
+        page = file.read()
+    block = re.search(r"(?:    .*\n|\n)*", page[page.index("    # sensors.py") :])[0]
+    names: dict = {}
+    exec(compile(re.sub(r"^    ", "", block, flags=re.M), "docs/your_data.md", "exec"), names)
+    np.savetxt(tmp_path / "a.csv", np.ones((4, 6)), delimiter=",")
+    problem, x = names["gestures"](), names["read"](tmp_path / "a.csv")
+    assert problem.modality == "sensors" and x.shape == (4, 6)
+    network = MultiModel(9, ("To-Gesture",), (names["SENSORS"],), depth=8, encoder_blocks=1, decoder_blocks=1, mixtures=False)
+    assert network.encode("sensors", x[None].astype("float32"))[0].shape == (1, 4, 8)
+
+
+def test_the_pages_problem_with_two_inputs_is_a_declaration(tmp_path):
+    with open(PAGE, encoding="utf-8") as file:
+        page = file.read()
+    block = re.search(r"(?:    .*\n|\n)*", page[page.index("    shop/own.table:") :])[0]
+    (tmp_path / "shop.gin").write_text(
+        "from __gin__ import dynamic_registration\nfrom t2t_mm import experiment\nfrom t2t_mm.problems import own\n"
+        "experiment.Experiment.problems = [@shop/own.table()]\nexperiment.Experiment.vocabulary = 'v'\n"
+        f"own.table.root = '{tmp_path}'\n" + re.sub(r"^    ", "", block, flags=re.M)
+    )
+    config.parse([str(tmp_path / "shop.gin")])
+    (problem,) = config.configured(Experiment)().problems
+    assert problem.modality == ("image", "language") and problem.command == "To-Answer"
+    config.check_all_used()

@@ -22,16 +22,26 @@ class TooManyBadExamples(CorpusError):
 class Example:
     """One training or evaluation example as its corpus states it.
 
-    inputs: text, or the path of an image or sound file.
+    inputs: text, or the path of an image or sound file; of a problem with several inputs a tuple of them.
     targets: text, or a class index.
     origin: `file:line` or a path, quoted in every error about this example.
     references: all accepted answers where there are several (captions), else empty.
     """
 
-    inputs: str
+    inputs: str | tuple[str, ...]
     targets: str | int
     origin: str
     references: tuple[str, ...] = ()
+
+    @property
+    def input_parts(self) -> tuple[str, ...]:
+        """The inputs, of which there may be one."""
+        return (self.inputs,) if isinstance(self.inputs, str) else self.inputs
+
+    @property
+    def input_line(self) -> str:
+        """The inputs to be shown on one line; a single one as it is."""
+        return " | ".join(self.input_parts)
 
     @property
     def target_text(self) -> str:

@@ -38,7 +38,7 @@ class Examples(Protocol):
         """Raises CorpusError if they were made for other settings than those of this run."""
 
     def dataset(self, training: bool, seed: int, shuffle: int) -> "tf.data.Dataset":
-        """{"inputs", "targets", "index", "origin"} of each example.
+        """{"inputs", "targets", "index", "origin"} of each example; several inputs are a tuple.
 
         In training they are shuffled by `seed`, through a buffer of at most `shuffle` examples, and repeated without end;
         else "index" is the position of the example.

@@ -25,12 +25,19 @@ class InMemory(list[Example]):
         targets = [example.targets for example in self]
         of_classes = bool(targets) and not isinstance(targets[0], str)
         data = tf.data.Dataset.from_tensor_slices({
-            "inputs": _texts([example.inputs for example in self]),
+            "inputs": _columns([example.inputs for example in self]),
             "origin": _texts([example.origin for example in self]),
             "targets": np.array(targets, np.int32) if of_classes else _texts([str(target) for target in targets]),
             "index": np.arange(len(self)),
         })  # fmt: skip
         return data.shuffle(min(len(self), shuffle), seed=seed).repeat() if training else data
+
+
+def _columns(inputs: Sequence) -> np.ndarray | tuple[np.ndarray, ...]:
+    """Of examples with several inputs an array for each of them."""
+    if inputs and not isinstance(inputs[0], str):
+        return tuple(_texts(column) for column in zip(*inputs))
+    return _texts(inputs)
 
 
 def _texts(texts: Sequence[str]) -> np.ndarray:

@@ -17,7 +17,7 @@ _MOST_LINES_OF_A_ROW = 1000
 
 
 class Table:
-    """A table with one column for the input and one for the target; all other columns are ignored.
+    """A table with a column for each input, mostly one, and one for the target; all other columns are ignored.
 
     The ending tells the format, which may be compressed (`.gz`): `.csv` has quoted fields, `.tsv` has plain ones
     between tabs (as Common Voice writes it), `.jsonl` has one JSON object a line. The first line of a CSV or TSV file
@@ -27,12 +27,12 @@ class Table:
       root: The folder of all corpora.
       folder: The folder of this corpus in it.
       files: Split -> glob patterns of its tables below the folder. A split that is missing here is held out of the
-        training tables: `held_out` of their rows each, chosen by the input, so that rows with the same input stay
-        together and the choice does not change when rows are added.
-      input: The name of the input's column.
+        training tables: `held_out` of their rows each, chosen by the (first) input, so that rows with the same input
+        stay together and the choice does not change when rows are added.
+      input: The name of the input's column; of a problem with several inputs the names of theirs, in order.
       target: The name of the target's column.
       media: The folder, below this corpus's, of the pictures or recordings that the input column names; None if the
-        column holds text.
+        column holds text. Of several inputs as many.
       classes: The target is one of a set of classes. Their order is that of their sorted names in the training tables.
       delimiter: The character between two fields of a CSV file. Default: a comma.
       held_out: The share of the training rows held out for each missing split.
@@ -42,16 +42,20 @@ class Table:
         self,
         root: str,
         folder: str,
-        input: str,
+        input: str | Sequence[str],
         target: str,
         files: dict[str, Sequence[str]] | None = None,
-        media: str | None = None,
+        media: str | None | Sequence[str | None] = None,
         classes: bool = False,
         delimiter: str = ",",
         held_out: float = 0.1,
     ):
         self.folder = os.path.join(root, folder)
-        self.input, self.target, self.media, self.classes, self.delimiter = input, target, media, classes, delimiter
+        self.inputs = (input,) if isinstance(input, str) else tuple(input)
+        self.media = (media,) if media is None or isinstance(media, str) else tuple(media)
+        if len(self.media) != len(self.inputs):
+            raise ValueError(f"input names {len(self.inputs)} columns, {input!r}; media must be as many, not {media!r}.")
+        self.target, self.classes, self.delimiter = target, classes, delimiter
         self.files = {split: (f"{split}.*",) for split in SPLITS} if files is None else dict(files)
         unknown = sorted(set(self.files) - set(SPLITS))
         if unknown or "train" not in self.files:
@@ -89,21 +93,23 @@ class Table:
         own = split in self.files
         paths = self._paths(split if own else "train")
         found = False
-        for origin, text, target in self._rows(paths, report):
-            if not (own and split != "train") and self._split_of(text) != split:
+        for origin, texts, target in self._rows(paths, report):
+            if not (own and split != "train") and self._split_of(texts[0]) != split:
                 continue
-            source = text
-            if self.media is not None:
-                source = os.path.join(self.folder, self.media, text)
-                if not os.path.isfile(source):
-                    report.skip(origin, f"its file {source} is not there; is `media` the right folder?")
-                    continue
+            sources = [
+                text if media is None else os.path.join(self.folder, media, text) for text, media in zip(texts, self.media)
+            ]
+            gone = [one for one, media in zip(sources, self.media) if media is not None and not os.path.isfile(one)]
+            if gone:
+                report.skip(origin, f"its file {gone[0]} is not there; is `media` the right folder?")
+                continue
             if indices is not None and target not in indices:
                 near = _near(target, list(indices))
                 report.skip(origin, f"the class {target!r} does not occur in the training tables{near}")
                 continue
             found = True
-            yield Example(source, target if indices is None else indices[target], origin)
+            inputs = tuple(sources) if len(sources) > 1 else sources[0]
+            yield Example(inputs, target if indices is None else indices[target], origin)
         if not found:
             raise CorpusError(f"{self.folder}: no row for {split} in {', '.join(paths)} can be used.")
 
@@ -128,23 +134,24 @@ class Table:
                 raise CorpusError(f"{path}: the ending of a table is one of {', '.join(_ENDINGS)}, or that and .gz.")
         return paths
 
-    def _rows(self, paths: Sequence[str], report: Report) -> Iterator[tuple[str, str, str]]:
-        """(origin, input, target) of every row that has both."""
+    def _rows(self, paths: Sequence[str], report: Report) -> Iterator[tuple[str, list[str], str]]:
+        """(origin, inputs, target) of every row that has them all."""
+        columns = (*self.inputs, self.target)
         for path in paths:
             read = _json_rows if path.removesuffix(".gz").endswith((".jsonl", ".ndjson")) else self._delimited_rows
             for line, row in read(path, report):
                 origin = f"{path}:{line}"
                 self._check_columns(origin, row)
-                values = [_text(row[column]) for column in (self.input, self.target)]
-                for column, value in zip((self.input, self.target), values):
+                values = [_text(row[column]) for column in columns]
+                for column, value in zip(columns, values):
                     if not value:
                         report.skip(origin, f"the column {column!r} holds {row[column]!r}, which is no text")
                         break
                 else:
-                    yield origin, values[0], values[1]
+                    yield origin, values[:-1], values[-1]
 
     def _check_columns(self, origin: str, row: dict) -> None:
-        for column in (self.input, self.target):
+        for column in (*self.inputs, self.target):
             if column not in row:
                 raise CorpusError(
                     f"{origin}: no column {column!r}{_near(column, list(row))}. The table has "

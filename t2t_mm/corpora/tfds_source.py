@@ -1,6 +1,6 @@
 """Data sets that tensorflow-datasets has: `imagenet2012`, `coco_captions`, `wmt14_translate`, `librispeech` and others."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -19,14 +19,16 @@ class TFDS:
     Args:
       name: of the data set, with its configuration, e.g. "wmt14_translate/de-en".
       inputs, targets: the features to use; a feature inside a sequence by its path, e.g. "captions/text". Of several
-        captions each is a training example, all are references in evaluation.
+        captions each is a training example, all are references in evaluation. A problem with several inputs names as many
+        features, ("image", "question") say.
       data_dir: where it was prepared; TFDS's own place (~/tensorflow_datasets) without.
       splits: of the data set for train, dev and test, in TFDS's notation.
     """
 
     def __init__(
-        self, name: str, inputs: str, targets: str, data_dir: str | None = None, splits: dict[str, str] | None = None
-    ):
+        self, name: str, inputs: str | Sequence[str], targets: str, data_dir: str | None = None,
+        splits: dict[str, str] | None = None,
+    ):  # fmt: skip
         self.name, self.inputs, self.targets = name, inputs, targets
         self.data_dir, self.splits = data_dir, splits or _SPLITS
 
@@ -60,9 +62,13 @@ class TFDS:
         except (tfds.core.DatasetNotFoundError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise CorpusError(f"{self.name}: tensorflow-datasets has no such data set: {reason}") from error
-        for path in (self.inputs, self.targets):
+        for path in (*_paths(self.inputs), self.targets):
             _feature(builder, path)
         return builder
+
+
+def _paths(inputs: str | Sequence[str]) -> tuple[str, ...]:
+    return (inputs,) if isinstance(inputs, str) else tuple(inputs)
 
 
 def _feature(builder: tfds.core.DatasetBuilder, path: str):
@@ -79,10 +85,10 @@ class TFDSExamples(Streamed):
 
     form = "encoded"
 
-    def __init__(self, builder: tfds.core.DatasetBuilder, split: str, inputs: str, targets: str):
-        self._builder, self._split, self._inputs, self._targets = builder, split, inputs, targets
-        self._input_feature = _feature(builder, inputs)
-        self._is_text = isinstance(self._input_feature, tfds.features.Text)
+    def __init__(self, builder: tfds.core.DatasetBuilder, split: str, inputs: str | Sequence[str], targets: str):
+        self._builder, self._split, self._inputs, self._targets = builder, split, _paths(inputs), targets
+        self._input_features = [_feature(builder, path) for path in self._inputs]
+        self._is_text = [isinstance(feature, tfds.features.Text) for feature in self._input_features]
 
     def __len__(self) -> int:
         """Of records: one with several captions counts once."""
@@ -92,15 +98,17 @@ class TFDSExamples(Streamed):
         for element in tfds.as_numpy(self._records(False, 0)):
             references = tuple(text.decode() for text in element["references"])
             origin, target = element["origin"].decode(), element["targets"]
-            shown = element["inputs"].decode() if self._is_text else origin
+            parts = element["inputs"] if len(self._inputs) > 1 else [element["inputs"]]
+            shown = tuple(part.decode() if text else origin for part, text in zip(parts, self._is_text))
             target = target.decode() if isinstance(target, bytes) else int(target)
-            yield Example(shown, target, origin, references)
+            yield Example(shown if len(shown) > 1 else shown[0], target, origin, references)
 
     def check(self, vocabulary: str, image_size: int, sample_rate: int) -> None:
         """CorpusError when sounds have another rate than the run's features."""
-        rate = getattr(self._input_feature, "sample_rate", None)
-        if rate is not None and rate != sample_rate:
-            raise CorpusError(f"{self._builder.name}: {rate} samples a second, the run's features take {sample_rate}.")
+        for feature in self._input_features:
+            rate = getattr(feature, "sample_rate", None)
+            if rate is not None and rate != sample_rate:
+                raise CorpusError(f"{self._builder.name}: {rate} samples a second, the run's features take {sample_rate}.")
 
     def dataset(self, training: bool, seed: int, shuffle: int) -> tf.data.Dataset:
         """{"inputs", "targets", "index", "origin"} of each example; shuffled by `seed` and endless in training."""
@@ -108,7 +116,7 @@ class TFDSExamples(Streamed):
         if training:
             if "/" in self._targets:
                 data = data.filter(lambda element: tf.size(element["references"]) > 0).flat_map(_one_each)
-            size = shuffle if self._is_text else min(shuffle, _SHUFFLED_MEDIA)
+            size = shuffle if all(self._is_text) else min(shuffle, _SHUFFLED_MEDIA)
             data = data.shuffle(max(size, 2), seed=seed).repeat()
         return data.map(lambda element: {name: element[name] for name in ("inputs", "targets", "index", "origin")})
 
@@ -131,11 +139,15 @@ class TFDSExamples(Streamed):
         if isinstance(self._builder.info.features, tfds.features.Translation):
             return None
         wanted = {}
-        for path in (self._inputs, self._targets):
+        for path in (*self._inputs, self._targets):
             outer, _, inner = path.partition("/")
             wanted[outer] = {inner: True} if inner else True
-        is_image = isinstance(self._input_feature, tfds.features.Image)
-        return tfds.decode.PartialDecoding(wanted, {self._inputs: tfds.decode.SkipDecoding()} if is_image else None)
+        encoded = {
+            path: tfds.decode.SkipDecoding()
+            for path, feature in zip(self._inputs, self._input_features)
+            if isinstance(feature, tfds.features.Image)
+        }
+        return tfds.decode.PartialDecoding(wanted, encoded or None)
 
     def _element(self, index, record):
         several, targets = "/" in self._targets, record
@@ -146,8 +158,10 @@ class TFDSExamples(Streamed):
             targets = tf.concat([targets, [""]], axis=0)[0]
         name = f"{self._builder.name} {self._split} "
         origin = tf.strings.join([name, tf.strings.as_string(index)])
+        inputs = tuple(record[path] for path in self._inputs)
         return {
-            "inputs": record[self._inputs], "targets": targets, "references": references, "index": index, "origin": origin
+            "inputs": inputs if len(inputs) > 1 else inputs[0], "targets": targets, "references": references,
+            "index": index, "origin": origin,
         }  # fmt: skip
 
 

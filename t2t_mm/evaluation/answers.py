@@ -3,11 +3,11 @@
     {"problem": "wmt_en_de", "split": "test", "origin": "test.en:1", "input": "The cat sleeps.",
      "reference": "Die Katze schläft.", "answer": "Die Katze läuft.", "score": {"bleu": 35.4}, "log_perplexity": 0.41}
 
-Texts are as they are, trees linearised ("(S (NP NN )NP )S"). Where the target is a class, "answer" and "reference" are names
-and "ranked" has the likeliest names in order. Where sentences were also parsed under the constraint that parses are trees,
-"constrained_answer" has that parse. "references" has all accepted answers where there are several. An example that could not
-be read has "skipped", the reason, in place of an answer. Scoring needs "reference" and "answer" alone (of trees "input",
-too), so that another system's answers can be scored likewise.
+Texts are as they are, trees linearised ("(S (NP NN )NP )S"). Of several inputs "input" is a list. Where the target is a
+class, "answer" and "reference" are names and "ranked" has the likeliest names in order. Where sentences were also parsed under
+the constraint that parses are trees, "constrained_answer" has that parse. "references" has all accepted answers where there are
+several. An example that could not be read has "skipped", the reason, in place of an answer. Scoring needs "reference" and
+"answer" alone (of trees "input", too), so that another system's answers can be scored likewise.
 """
 
 import dataclasses
@@ -91,7 +91,8 @@ def lines(
     found = []
     for place, (answer, example) in enumerate(zip(answers, examples)):
         line: dict[str, Any] = {
-            "problem": problem.name, "split": split, "origin": example.origin, "input": example.inputs,
+            "problem": problem.name, "split": split, "origin": example.origin,
+            "input": example.inputs if isinstance(example.inputs, str) else list(example.inputs),
             "reference": class_names[int(example.targets)] if class_names else example.targets,
         }  # fmt: skip
         if example.references:
@@ -166,7 +167,9 @@ def read(path: str, classes: bool | None = None) -> Read:
         else:
             predictions.append(line["answer"] or "")
         references = tuple(line.get("references", ()))
-        examples.append(Example(line.get("input", ""), target, f"{path}:{number}", references))
+        given = line.get("input", "")
+        inputs = given if isinstance(given, str) else tuple(given)
+        examples.append(Example(inputs, target, f"{path}:{number}", references))
     problems = {line.get("problem", "") for _, line in used}
     return Read(predictions, examples, problems.pop() if len(problems) == 1 else "", len(found) - len(used))
 

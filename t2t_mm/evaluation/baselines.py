@@ -23,11 +23,11 @@ def baseline(problem: Problem, train: Sequence[Example] | Examples, examples: Se
         classes = 1 + max(example.target_class for example in [*train, *examples])
         scores = np.bincount([example.target_class for example in train], minlength=classes).astype(float)
         return [scores] * len(examples), "majority class"
-    if problem.targets == "tree" and problem.inputs == "language":
+    if problem.targets == "tree" and problem.modality == "language":
         tags = _frequent_tags(train)
-        return [right_branching(example.inputs.split(), tags) for example in examples], "right-branching tree"
-    if problem.inputs == "language" and problem.targets == "text":
-        return [example.inputs for example in examples], "copy of the source"
+        return [right_branching(example.input_line.split(), tags) for example in examples], "right-branching tree"
+    if problem.modality == "language" and problem.targets == "text":
+        return [example.input_line for example in examples], "copy of the source"
     answer, _ = Counter(example.targets for example in train).most_common(1)[0]
     return [answer] * len(examples), "most frequent target"
 
@@ -37,7 +37,7 @@ def _frequent_tags(train: Sequence[Example] | Examples) -> dict[str, str]:
     counts: dict[str, Counter] = defaultdict(Counter)
     for example in train:
         tags = [symbol for symbol in example.target_text.split() if symbol[0] not in "()"]
-        for word, tag in zip(example.inputs.split(), tags):
+        for word, tag in zip(example.input_line.split(), tags):
             counts[word][tag] += 1
     return defaultdict(lambda: "NN", {word: found.most_common(1)[0][0] for word, found in counts.items()})
 

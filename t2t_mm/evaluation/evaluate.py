@@ -246,7 +246,7 @@ class TeacherForced:
         return Measured(index.astype(int), nats, right, right5, tokens, experts)
 
     def _function(self, problem):
-        kind = (problem.inputs, problem.name if problem.targets == "class" else "sequence")
+        kind = (problem.modality, problem.name if problem.targets == "class" else "sequence")
         if kind not in self._functions:
             function = lambda batch, command: self._counted(problem, batch, command)  # noqa: E731
             self._functions[kind] = tf.function(function, reduce_retracing=True)
@@ -276,6 +276,6 @@ def _check_classes(problem: Problem, description: dict) -> None:
 def sample_of(answer: Answer, example: Example, class_names: list[str] | None) -> dict:
     """An example and its answer, as text."""
     if class_names is None:
-        return {"input": example.inputs, "target": example.targets, "output": answer}
+        return {"input": example.input_line, "target": example.targets, "output": answer}
     best = int(np.argmax(answer))
-    return {"input": example.inputs, "target": class_names[example.target_class], "output": class_names[best]}
+    return {"input": example.input_line, "target": class_names[example.target_class], "output": class_names[best]}

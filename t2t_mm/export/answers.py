@@ -15,6 +15,7 @@ from t2t_mm.inference.search import Decoding, beam_search, weights_read_once
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
 from t2t_mm.input.tokenizer import END_ID, PADDING_ID, Tokenizer
+from t2t_mm.modalities.known import spelled
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 
@@ -26,7 +27,7 @@ EXAMPLE_FEATURES = {"image": "image/encoded", "audio": "audio/encoded", "languag
 
 @dataclasses.dataclass(frozen=True)
 class Path:
-    """One way through the model. labels: the class problem's name where kind is "class"."""
+    """One way from one input through the model. labels: the class problem's name where kind is "class"."""
 
     modality: str
     kind: str
@@ -52,7 +53,17 @@ def _named(function: Callable, specs: dict[str, tf.TensorSpec]) -> Callable:
 
 
 def path_of(problem: Problem) -> Path:
-    return Path(problem.inputs, problem.targets, problem.name if problem.targets == "class" else "")
+    return Path(spelled(problem.modality), problem.targets, problem.name if problem.targets == "class" else "")
+
+
+def input_names(problem: Problem) -> list[str]:
+    """The names of the inputs of a problem's signature: "inputs" of a single one, else those of the modalities, of which a
+    second of the same has a number ("language", "language_2")."""
+    names = [modality.name for modality in problem.modalities]
+    if len(names) == 1:
+        return ["inputs"]
+    numbers = [names[: place + 1].count(name) for place, name in enumerate(names)]
+    return [name if number == 1 else f"{name}_{number}" for name, number in zip(names, numbers)]
 
 
 class Answers(tf.Module):
@@ -76,7 +87,9 @@ class Answers(tf.Module):
         dtype: str = "float32",
     ):
         super().__init__()
-        self._network, self._problems, self._class_names = network, tuple(problems), class_names
+        self._network, self._class_names = network, class_names
+        # What a request without names for its inputs can ask; the others have signatures of their own alone.
+        self._problems = tuple(problem for problem in problems if len(problem.modalities) == 1)
         self._audio, self._batches, self._decoding = audio, batches, decoding
         self._vocabulary_size = tokenizer.size
         self.sentencepiece = tensorflow_text.SentencepieceTokenizer(tokenizer.model, add_eos=True)
@@ -99,21 +112,49 @@ class Answers(tf.Module):
             rows = tf.range(tf.size(inputs))
             commands = tf.fill([tf.size(inputs)], self._network.command_id(problem.command))
             if problem.targets == "class":
-                found = self._classes(problem.inputs, problem.name, inputs, rows, commands)
+                found = self._classes(path_of(problem).modality, problem.name, inputs, rows, commands)
                 return dict(zip(("classes", "scores"), found))
             return dict(zip(("outputs", "scores"), self._answer(path_of(problem), inputs, rows, commands)))
 
         return self._signature(answer, inputs=_STRINGS)
 
+    def joint(self, problem: Problem) -> Callable:
+        """Each input [B] by its name (`input_names`) -> as `problem`, of a problem with several inputs.
+
+        Raises:
+          InvalidArgumentError, when it is asked: the inputs differ in number.
+        """
+        names = input_names(problem)
+
+        def answer(**given):
+            inputs = [given[name] for name in names]
+            count = tf.size(inputs[0])
+            alike = [
+                tf.debugging.Assert(tf.size(one) == count, [f"{names[0]} and {name} differ in length"])
+                for name, one in zip(names[1:], inputs[1:])
+            ]
+            inputs = held(inputs, *alike, limits.require_rows(count, names[0]))
+            rows = tf.range(count)
+            features = [self._features(m.name, one, rows) for m, one in zip(problem.modalities, inputs)]
+            encoded, padding = self._encode_joint(problem)(*(part for parts in features for part in parts))
+            commands = tf.fill([count], self._network.command_id(problem.command))
+            if problem.targets == "class":
+                found = self._probabilities(problem.name, "language")(encoded, padding, tf.zeros([2], tf.int32), commands)
+                return dict(zip(("classes", "scores"), self._best(problem.name, found)))
+            ids, scores = self._search(encoded, padding, commands)
+            return {"outputs": self._detokenize(ids), "scores": scores}
+
+        return _named(answer, dict.fromkeys(names, _STRINGS))
+
     def classify(self, problem: Problem) -> Callable:
         """The same from serialised tf.train.Examples, for TensorFlow Serving's Classify."""
-        feature = EXAMPLE_FEATURES[problem.inputs]
+        feature = EXAMPLE_FEATURES[path_of(problem).modality]
 
         def answer(inputs):
             inputs = held(inputs, limits.require_rows(tf.size(inputs), "inputs"))
             parsed = tf.io.parse_example(inputs, {feature: tf.io.FixedLenFeature([], tf.string)})[feature]
             commands = tf.fill([tf.size(inputs)], self._network.command_id(problem.command))
-            found = self._classes(problem.inputs, problem.name, parsed, tf.range(tf.size(inputs)), commands)
+            found = self._classes(path_of(problem).modality, problem.name, parsed, tf.range(tf.size(inputs)), commands)
             return dict(zip(("classes", "scores"), found))
 
         return self._signature(answer, inputs=_STRINGS)
@@ -166,7 +207,7 @@ class Answers(tf.Module):
         """Signatures that share a part of the graph (`sharing`): those of text and `tokens`, and those of each class problem
         with its Classify."""
         found = {}
-        texts = [one for one in self._problems if one.inputs == "language" and one.targets != "class"]
+        texts = [one for one in self._problems if one.modality == "language" and one.targets != "class"]
         if texts:
             members = {
                 one.name: Member(
@@ -216,14 +257,14 @@ class Answers(tf.Module):
         return _named(answer, specs)
 
     def _class_group(self, problem: Problem) -> Callable:
-        feature, parsed = EXAMPLE_FEATURES[problem.inputs], f"{problem.name}_classify"
+        feature, parsed = EXAMPLE_FEATURES[path_of(problem).modality], f"{problem.name}_classify"
 
         def answer(**given):
             examples = tf.io.parse_example(given[parsed], {feature: tf.io.FixedLenFeature([], tf.string)})[feature]
             inputs = tf.concat([given[problem.name], examples], axis=0)
             inputs = held(inputs, limits.require_rows(tf.size(inputs), "inputs"))
             commands = tf.fill([tf.size(inputs)], self._network.command_id(problem.command))
-            found = self._classes(problem.inputs, problem.name, inputs, tf.range(tf.size(inputs)), commands)
+            found = self._classes(path_of(problem).modality, problem.name, inputs, tf.range(tf.size(inputs)), commands)
             return dict(zip(("classes", "scores"), found))
 
         return _named(answer, {problem.name: _STRINGS, parsed: _STRINGS})
@@ -231,7 +272,7 @@ class Answers(tf.Module):
     def _takes(self, name: str) -> str:
         """The name with the inputs it takes, as in "To-German (text; never trained from a picture)"; the page reads it."""
         said = dict(zip(reading.MODALITIES, ("text", "a picture", "a sound")))
-        trained = {p.inputs for p in self._problems if name in (p.command, p.name)}
+        trained = {p.modality for p in self._problems if name in (p.command, p.name)}
         takes = [modality for known, modality in self.routes() if known == name]
         known, new = ([m for m in reading.MODALITIES if m in takes and (m in trained) == old] for old in (True, False))
         listed = [", ".join(said[modality] for modality in some) for some in (known, new) if some]
@@ -279,10 +320,11 @@ class Answers(tf.Module):
         found = {}
         for problem in self._problems:
             token = self._network.command_id(problem.command)
-            found[problem.name, problem.inputs] = found[problem.command, problem.inputs] = (path_of(problem), token)
+            path = path_of(problem)
+            found[problem.name, path.modality] = found[problem.command, path.modality] = (path, token)
         for command in {problem.command for problem in self._problems}:
             if all(problem.targets == "text" for problem in self._problems if problem.command == command):
-                for modality in {problem.inputs for problem in self._problems}:
+                for modality in {path_of(problem).modality for problem in self._problems}:
                     found[command, modality] = Path(modality, "text"), self._network.command_id(command)
         return found
 
@@ -322,7 +364,7 @@ class Answers(tf.Module):
         """
         parts = []
         for index, modality in enumerate(reading.MODALITIES):
-            if modality not in {problem.inputs for problem in self._problems}:
+            if modality not in {path_of(problem).modality for problem in self._problems}:
                 continue
             here = tf.where(modalities == index)[:, 0]
             given = tf.gather(inputs, here), tf.gather(rows, here)
@@ -343,25 +385,27 @@ class Answers(tf.Module):
         return texts, scores, order
 
     def _encoded(self, modality: str, inputs, rows):  # -> encoded [b, S, D], padding [b, S], grid [2]
+        return self._encode(modality)(*self._features(modality, inputs, rows))
+
+    def _features(self, modality: str, inputs, rows) -> tuple:  # -> features, and their padding where there is one
         if modality == "language":
             inputs = limits.short_texts(inputs, rows, self._batches.max_length)
-            features: tuple = reading.read_texts(inputs, rows, self.sentencepiece, self._batches.max_length)
-        elif modality == "image":
-            features = (reading.read_pictures(inputs, rows, self._batches.image_size),)
-        else:
-            features = reading.read_sounds(inputs, rows, self._audio, self._batches.max_frames)
-        return self._encode(modality)(*features)
+            return reading.read_texts(inputs, rows, self.sentencepiece, self._batches.max_length)
+        if modality == "image":
+            return (reading.read_pictures(inputs, rows, self._batches.image_size),)
+        return reading.read_sounds(inputs, rows, self._audio, self._batches.max_frames)
 
     def _classes(self, modality: str, labels: str, inputs, rows, commands):  # -> classes [b, k], scores [b, k]
-        names = self._class_names[labels]
-
         def classes(inputs, rows, commands):
             encoded, padding, grid = self._encoded(modality, inputs, rows)
-            probabilities = self._probabilities(labels, modality)(encoded, padding, grid, commands)
-            top, indices = tf.math.top_k(probabilities, min(_CLASSES, len(names)))
-            return tf.gather(tf.constant(names), indices), top
+            return self._best(labels, self._probabilities(labels, modality)(encoded, padding, grid, commands))
 
         return self._pipeline(f"class_of_{labels}", classes)(inputs, rows, commands)
+
+    def _best(self, labels: str, probabilities):  # [b, classes] -> names [b, k], probabilities [b, k]
+        names = self._class_names[labels]
+        top, indices = tf.math.top_k(probabilities, min(_CLASSES, len(names)))
+        return tf.gather(tf.constant(names), indices), top
 
     def _detokenize(self, ids):  # [b, T] -> [b]
         ended = tf.cumsum(tf.cast(ids == END_ID, tf.int32), axis=1) > 0
@@ -372,19 +416,34 @@ class Answers(tf.Module):
 
     def _encode(self, modality: str) -> Callable:
         """features, padding -> encoded [b, S, D], padding [b, S], grid [2] (zeros where there is none)."""
-        flags = tf.TensorSpec([None, None], tf.bool)
-        size = self._batches.image_size
-        signature = {
-            "language": [tf.TensorSpec([None, None], tf.int32), flags],
-            "image": [tf.TensorSpec([None, size, size, 3], tf.float32)],
-            "audio": [tf.TensorSpec([None, None, self._audio.bins], tf.float32), flags],
-        }[modality]
 
         def encode(features, padding=None):
             encoded, padding, grid, _ = self._network.encode(modality, features, padding)
             return encoded, padding, tf.stack(grid if grid is not None else (0, 0))
 
-        return self._part(f"encode_{modality}", encode, signature)
+        return self._part(f"encode_{modality}", encode, self._feature_specs(modality))
+
+    def _encode_joint(self, problem: Problem) -> Callable:
+        """What `_features` gives of each input, one after the other -> encoded [b, S, D], padding [b, S]."""
+        names = [modality.name for modality in problem.modalities]
+        specs = [self._feature_specs(name) for name in names]
+
+        def encode(*features):
+            left = iter(features)
+            parts = [[next(left) for _ in own] for own in specs]
+            inputs, padding = [own[0] for own in parts], [own[1] if len(own) > 1 else None for own in parts]
+            return self._network.encode(names, inputs, padding)[:2]
+
+        return self._part(f"encode_{'_'.join(names)}", encode, [spec for own in specs for spec in own])
+
+    def _feature_specs(self, modality: str) -> list[tf.TensorSpec]:
+        flags = tf.TensorSpec([None, None], tf.bool)
+        size = self._batches.image_size
+        return {
+            "language": [tf.TensorSpec([None, None], tf.int32), flags],
+            "image": [tf.TensorSpec([None, size, size, 3], tf.float32)],
+            "audio": [tf.TensorSpec([None, None, self._audio.bins], tf.float32), flags],
+        }[modality]
 
     def _search(self, encoded, padding, commands):  # -> ids [b, max_length], scores [b]
         settings = self._decoding

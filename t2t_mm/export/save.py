@@ -18,6 +18,7 @@ from t2t_mm.export.answers import Answers
 from t2t_mm.export.sharing import Group, share
 from t2t_mm.inference.search import Decoding
 from t2t_mm.input.tokenizer import Tokenizer
+from t2t_mm.modalities.known import KNOWN
 from t2t_mm.model import MultiModel, path_below
 from t2t_mm.problem import Problem
 from t2t_mm.run.errors import RunError
@@ -51,13 +52,19 @@ def export(
       say: takes a line on each stage.
 
     Raises:
-      RunError: an unknown problem, no checkpoint, a folder that cannot be written to, or an operation that TensorFlow
-        Serving does not have.
+      RunError: an unknown problem, one that an export cannot read or answer, no checkpoint, a folder that cannot be
+        written to, or an operation that TensorFlow Serving does not have.
     """
     if dtype not in DTYPES:
         raise RunError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}.")
     prepare(export_dir)
     problems = [experiment.problem(name) for name in dict.fromkeys(only)] or list(experiment.problems)
+    for problem in problems:
+        if problem.targets == "tree" and len(problem.modalities) > 1:
+            raise RunError(f"{problem.name}: exports write trees of one input only. Leave it out.")
+        for modality in problem.modalities:
+            if modality.name not in KNOWN:
+                raise RunError(f"{problem.name}: exports read {', '.join(KNOWN)}, not {modality.name}. Leave it out.")
     network, description, _ = load_trained(experiment, model_dir)
     network = reduced(network, experiment, description, problems)
     answers = Answers(
@@ -157,12 +164,14 @@ def load_seconds(folder: str) -> float:
 
 def make_signatures(answers: Answers, problems: Sequence[Problem]) -> dict:
     """Signature's name -> function; the names are API."""
-    signatures = {"serving_default": answers.any_problem()}
-    for problem in problems:
+    alone = [problem for problem in problems if len(problem.modalities) == 1]
+    signatures = {"serving_default": answers.any_problem()} if alone else {}
+    signatures |= {problem.name: answers.joint(problem) for problem in problems if problem not in alone}
+    for problem in alone:
         signatures[problem.name] = answers.problem(problem)
         if problem.targets == "class":
             signatures[f"{problem.name}_classify"] = answers.classify(problem)
-    if any(problem.inputs == "language" and problem.targets != "class" for problem in problems):
+    if any(problem.modality == "language" and problem.targets != "class" for problem in problems):
         signatures["tokens"] = answers.tokens()
     return signatures
 
@@ -172,7 +181,7 @@ def reduced(network: MultiModel, experiment: Experiment, description: dict, prob
     labels = {problem.name for problem in problems if problem.targets == "class"}
     kept = description | {
         "commands": sorted({problem.command for problem in problems}),
-        "inputs": sorted({problem.inputs for problem in problems}),
+        "inputs": sorted({modality.name for problem in problems for modality in problem.modalities}),
         "class_names": {name: names for name, names in description["class_names"].items() if name in labels},
     }
     small = experiment.build_model(kept)
@@ -185,7 +194,10 @@ def reduced(network: MultiModel, experiment: Experiment, description: dict, prob
 
 
 def _save(answers: Answers, signatures: dict, groups: dict[str, Group], folder: str) -> None:
-    concrete = {name: function.get_concrete_function() for name, function in signatures.items()}
+    concrete = {
+        name: function.get_concrete_function() if hasattr(function, "get_concrete_function") else function
+        for name, function in signatures.items()
+    }
     concrete |= {name: group.function for name, group in groups.items()}
     used = {id(variable) for function in concrete.values() for variable in function.variables}
     module = tf.Module()

@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_log_pb2
 
-from t2t_mm.export.answers import EXAMPLE_FEATURES
+from t2t_mm.export.answers import EXAMPLE_FEATURES, input_names
 from t2t_mm.problem import Problem
 from t2t_mm.run.errors import RunError
 
@@ -38,17 +38,21 @@ def example_input(modality: str, sample_rate: int = 16000) -> bytes:
 
 def requests(signatures: Sequence[str], problems: Sequence[Problem], sample_rate: int) -> list:
     """A PredictionLog for each signature, in order; `serving_default` gets a row of every problem."""
-    inputs = {problem.name: example_input(problem.inputs, sample_rate) for problem in problems}
-    modalities = {problem.name: problem.inputs for problem in problems}
+    given = {
+        problem.name: [example_input(modality.name, sample_rate) for modality in problem.modalities] for problem in problems
+    }
+    inputs = {problem.name: given[problem.name][0] for problem in problems if len(problem.modalities) == 1}
+    modalities = {problem.name: problem.modalities[0].name for problem in problems}
+    names = {problem.name: input_names(problem) for problem in problems}
     records = []
     for name in signatures:
         if name == "serving_default":
-            records.append(_predict(name, command=[problem.name for problem in problems], inputs=list(inputs.values())))
+            records.append(_predict(name, command=list(inputs), inputs=list(inputs.values())))
         elif name == "tokens":
-            command = next(p.command for p in problems if p.inputs == "language" and p.targets != "class")
+            command = next(p.command for p in problems if p.modality == "language" and p.targets != "class")
             records.append(_predict(name, command=[command], ids=np.array([[3, 4, 1]], np.int32)))
-        elif name in inputs:
-            records.append(_predict(name, inputs=[inputs[name]]))
+        elif name in given:
+            records.append(_predict(name, **{key: [value] for key, value in zip(names[name], given[name])}))
         else:
             problem = name.removesuffix("_classify")
             records.append(_classify(name, EXAMPLE_FEATURES[modalities[problem]], inputs[problem]))

@@ -43,13 +43,13 @@ def _described(problem: Problem, text: str, hypothesis: Hypothesis, audio: Audio
     if looks is None:
         raise ValueError(f"The answer to {text!r} does not say what it looked at; ask `hypotheses` for looks=True.")
     found: dict[str, Any] = {
-        "input": text, "answer": hypothesis.answer, "modality": problem.inputs, "tokens": hypothesis.pieces,
+        "input": text, "answer": hypothesis.answer, "modality": problem.modality, "tokens": hypothesis.pieces,
         "blocks": looks.blocks, "weights": np.round(looks.weights.astype(float), 4).tolist(),
     }  # fmt: skip
     if looks.features is None:
         return found | {"pieces": looks.pieces}
     found |= {"grid": looks.grid, "size": looks.features.shape[:2]}
-    if problem.inputs == "image":
+    if problem.modality == "image":
         return found | {"picture": _png(looks.features)}
     hop = audio.hop if audio.bins > 1 else 1
     # Low frequencies are at the bottom.

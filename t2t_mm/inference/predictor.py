@@ -65,7 +65,7 @@ class Hypothesis:
 
 def is_parsing(problem: Problem) -> bool:
     """Whether the problem's answers are trees over the words of a text, which `constrain_trees` is for."""
-    return problem.targets == "tree" and problem.inputs == "language"
+    return problem.targets == "tree" and problem.modality == "language"
 
 
 class Predictor:
@@ -135,8 +135,11 @@ class Predictor:
           log_probs, looks: whether each hypothesis has them. Both come from a teacher-forced pass over the answers.
 
         Raises:
-          RunError: as `answers`, or the blocks have no attention, and what they look at is asked for.
+          RunError: as `answers`, or what the tokens look at is asked for, and the blocks have no attention or the problem has
+            several inputs.
         """
+        if looks and len(problem.modalities) > 1:
+            raise RunError(f"{problem.name} has several inputs; what a token looked at is shown for one input alone.")
         if looks and not self._network.mixer.attention.attend:
             raise RunError("This model's blocks have no attention (attend=False), so that no token looks at the source.")
         ids, scores = self._search(problem, batch, words)
@@ -182,24 +185,25 @@ class Predictor:
         """`decode` of a batch, traced once for all sizes and lengths; problems of the same modalities share it."""
         inputs, padding = batch["inputs"], batch["input_padding"]
         command = tf.constant(self._network.command_id(problem.command))
-        key = (decode.__name__, problem.inputs, kind)
+        key = (decode.__name__, problem.modality, kind)
         if key not in self._functions:
             function = lambda *arguments: decode(problem, *arguments)  # noqa: E731
-            own = inputs.shape[1:] if problem.inputs == "image" else [None, *inputs.shape[2:]]
-            specs = [tf.TensorSpec([None, *own], inputs.dtype), tf.TensorSpec([None, None], tf.bool)]
-            specs += [tf.TensorSpec([], tf.int32), *(tf.TensorSpec([None] * one.shape.rank, one.dtype) for one in more)]
+            padded = tuple(modality.padded for modality in problem.modalities)
+            specs = [
+                tf.nest.map_structure(_spec, inputs, padded if len(padded) > 1 else padded[0]),
+                tf.nest.map_structure(lambda _: tf.TensorSpec([None, None], tf.bool), padding),
+                tf.TensorSpec([], tf.int32), *(tf.TensorSpec([None] * one.shape.rank, one.dtype) for one in more),
+            ]  # fmt: skip
             self._functions[key] = tf.function(function, input_signature=specs)
         return self._functions[key](inputs, padding, command, *more)
 
     def _classes(self, problem, inputs, padding, command):
-        padding = None if problem.inputs == "image" else padding
-        encoded, padding, grid, _ = self._network.encode(problem.inputs, inputs, padding)
+        encoded, padding, grid, _ = self._network.encode(problem.modality, inputs, problem.padding(padding))
         logits, _ = self._network.decode_classes(encoded, padding, grid, command, problem.name)
         return tf.nn.log_softmax(logits)
 
     def _sequences(self, problem, inputs, padding, command, constraint=None):
-        padding = None if problem.inputs == "image" else padding
-        encoded, padding, _, _ = self._network.encode(problem.inputs, inputs, padding)
+        encoded, padding, _, _ = self._network.encode(problem.modality, inputs, problem.padding(padding))
         given = self._network, encoded, padding, command, self._max_length
         with weights_read_once(self._network):
             if self._sampling is not None:
@@ -215,8 +219,7 @@ class Predictor:
 
         Returns: log_p [B, N, T]; of the source: grid [2], zeros where there is none; lengths [B], positions not padded.
         """
-        padding = None if problem.inputs == "image" else padding
-        encoded, padding, grid, _ = self._network.encode(problem.inputs, inputs, padding)
+        encoded, padding, grid, _ = self._network.encode(problem.modality, inputs, problem.padding(padding))
         many, length = tf.shape(ids)[1], tf.shape(ids)[2]
         source, source_padding = tf.repeat(encoded, many, axis=0), tf.repeat(padding, many, axis=0)
         flat = tf.reshape(ids, [-1, length])
@@ -240,12 +243,17 @@ class Predictor:
         blocks = [name.decode().split("/", 1)[1] for name in read["blocks"]]  # without the model's own name
         length = int(read["lengths"][row])
         weights, inputs = read["weights"][:, row, place, :count, :length], batch["inputs"][row].numpy()
-        if problem.inputs == "language":
+        if problem.modality == "language":
             return Looks(blocks, weights, self._tokenizer.pieces(inputs), None, None)
         columns = int(read["grid"][1])
-        if problem.inputs == "audio":
+        if problem.modalities[0].padded:
             inputs = inputs[~batch["input_padding"][row].numpy()]
         return Looks(blocks, weights, [], inputs, (length // columns, columns))
+
+
+def _spec(x: tf.Tensor, padded: bool) -> tf.TensorSpec:
+    """Of any number of examples and, where they are padded, of any length."""
+    return tf.TensorSpec([None, *([None, *x.shape[2:]] if padded else x.shape[1:])], x.dtype)
 
 
 def predict(

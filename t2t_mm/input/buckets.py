@@ -1,8 +1,12 @@
 """Batch sizes. Examples of similar length share a bucket, whose batch size is limited by a budget of positions."""
 
 import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
 
 from t2t_mm.input.augmentation import RandomCrop, SpecAugment
+from t2t_mm.modalities.features import Bounds
 from t2t_mm.problem import Problem
 from t2t_mm.run.errors import RunError
 
@@ -65,21 +69,77 @@ def _bounds(longest: int) -> list[int]:
 def bucket_shapes(
     problem: Problem, settings: BatchSettings, replicas: int = 1, training: bool = True
 ) -> list[tuple[int, int]]:
-    """Returns (length bound, batch size) for each bucket, shortest first.
+    """Returns (length bound, batch size) for each bucket, shortest first; what a length is, see `Measure`.
 
-    Images have one bucket, whose bound is their size. Batch sizes for training are multiples of the number of replicas.
+    Without an input that is padded there is one bucket: of pictures, whose bound is their size. Batch sizes for training are
+    multiples of the number of replicas.
     """
 
     factor = settings.factor(problem.name)
 
     def size(budget, length):
-        batch = max(int(budget * factor) // length, replicas)
+        batch = int(budget * factor) // length
+        batch = max(batch if most is None else min(batch, most), replicas)
         return batch // replicas * replicas if training else batch
 
-    if problem.inputs == "image":
-        images = round(settings.images * factor)
-        return [(settings.image_size, max(images, replicas) // replicas * replicas)]
-    longest, budget = settings.max_length, settings.positions
-    if problem.inputs == "audio":
-        longest, budget = settings.max_frames, settings.audio_frames
-    return [(bound, size(budget, bound)) for bound in _bounds(longest)]
+    measure = Measure(problem, settings)
+    most = None if measure.most is None else round(measure.most * factor)
+    if not measure.budget:
+        assert most is not None, "a modality has either a budget or a number of examples"
+        return [(measure.longest, max(most, replicas) // replicas * replicas)]
+    return [(bound, size(measure.budget, bound)) for bound in _bounds(measure.longest)]
+
+
+def unit(problem: Problem, settings: BatchSettings) -> str:
+    """What the length of a bucket counts."""
+    return Measure(problem, settings).unit
+
+
+class Measure:
+    """How long the examples of a problem are, of which each input may have a budget of its own.
+
+    A length counts the positions of the input with the largest budget. Another input counts as many as have the same share
+    of that budget as it has of its own: it is the input which fills most of its share of the batch that decides.
+
+    Attributes:
+      budget: positions of a batch, 0 where no input has a budget.
+      longest: the largest length.
+      most: examples of a batch at most, None where budgets alone limit them.
+      unit: what a length counts.
+      with_target: whether a target text is measured too, by the budget of the text among the inputs.
+    """
+
+    def __init__(self, problem: Problem, settings: BatchSettings):
+        self.bounds = [of.bounds(settings) for of in problem.features]
+        limited = [one for one in self.bounds if one.budget]
+        decides = max(limited, key=lambda one: one.budget or 0, default=self.bounds[0])
+        self.budget, self.unit = decides.budget or 0, decides.unit
+        self.most = min((one.count for one in self.bounds if one.count is not None), default=None)
+        texts = [one for one in limited if one.is_text]
+        self.with_target = bool(texts) and problem.targets != "class"
+        self._of_target = texts[0] if self.with_target else None
+        self.longest = max((self.scaled(one.longest, one) for one in limited), default=self.bounds[0].longest)
+
+    def scaled(self, positions: Any, bounds: Bounds) -> Any:
+        """Positions of an input, a number or a tensor, as a length."""
+        whole, own = self._ratio(bounds)
+        return (positions * whole + own - 1) // own
+
+    def unscaled(self, length: Any, bounds: Bounds) -> Any:
+        """The most positions of an input in examples of a length, a number or a tensor."""
+        whole, own = self._ratio(bounds)
+        return length * own // whole
+
+    def _ratio(self, bounds):
+        """The largest budget to an input's, in lowest terms, so that products stay within 32 bits."""
+        divisor = math.gcd(self.budget, bounds.budget)
+        return self.budget // divisor, bounds.budget // divisor
+
+    def lengths(self, inputs: Sequence, target: Any) -> list:
+        """The lengths of what is measured, the largest of which is the example's.
+
+        Args:
+          inputs: positions of each input. target: those of the target text.
+        """
+        found = [self.scaled(one, bounds) for one, bounds in zip(inputs, self.bounds) if bounds.budget]
+        return [*found, self.scaled(target, self._of_target)] if self._of_target else found

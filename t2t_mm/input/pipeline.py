@@ -1,19 +1,21 @@
 """tf.data pipelines: examples to batches, bucketed by length under a budget of positions."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from t2t_mm.corpora import pictures, sounds
-from t2t_mm.corpora.example import CorpusError, Example, MediaError, Report
+from t2t_mm.corpora.example import CorpusError, Example, Report
 from t2t_mm.corpora.source import Examples
 from t2t_mm.corpora.split import InMemory, examples_of
-from t2t_mm.input.augmentation import RandomCrop, SpecAugment
-from t2t_mm.input.buckets import BatchSettings, bucket_shapes
-from t2t_mm.input.features import AudioFeatures, standardise_image
+from t2t_mm.input.buckets import BatchSettings, Measure, bucket_shapes
+from t2t_mm.input.features import AudioFeatures
 from t2t_mm.input.tokenizer import Tokenizer, tree_to_text
+from t2t_mm.modalities.features import Reading
+from t2t_mm.modalities.known import spelled
 from t2t_mm.problem import Problem
 
 
@@ -40,7 +42,11 @@ def make_batches(
 
     Every batch size is a multiple of `replicas` in training. A batch is a dict: "inputs" ([B, S] ids, [B, H, W, 3] or
     [B, time, bins]), "input_padding" ([B, S]; [B, 0] for pictures), "targets" ([B, T] ids or [B] classes),
-    "target_padding" ([B, T]; [B, 0] for classes), "index" [B], the position in `examples`.
+    "target_padding" ([B, T]; [B, 0] for classes), "index" [B], the position in `examples`. Of several inputs both are tuples,
+    and an example is usable when all its inputs are.
+
+    Raises:
+      CorpusError: an example has more or fewer inputs than the problem.
     """
 
     def leave_out(origin, reason):
@@ -53,27 +59,34 @@ def make_batches(
         examples.check(tokenizer.fingerprint, settings.image_size, audio.sample_rate)
     elif problem.targets == "tree":
         examples = InMemory(dataclasses.replace(one, targets=tree_to_text(str(one.targets))) for one in examples)
-    crop = settings.crop if training and problem.inputs == "image" and problem.targets == "class" else None
-    masks = settings.masks if training and problem.inputs == "audio" else None
-    decode = _decoder(problem, form, audio, settings.image_size, crop, masks, report)
+    if form == "files":
+        _check_counts(problem, examples)
+    reading = Reading(
+        tokenizer, audio, settings, form, report, training, problem.targets == "class", len(problem.modalities) == 1
+    )
+    readers = [of.reader(reading, modality.shape) for of, modality in zip(problem.features, problem.modalities)]
+    limits = [bounds.longest for bounds in Measure(problem, settings).bounds]
 
     def encode(element):
-        usable, x, y = tf.constant(True), element["inputs"], element["targets"]
-        if problem.inputs == "language":
-            x = tokenizer.tokenize(x) if x.dtype == tf.string else x
-        else:
-            x, usable = decode(element)
+        found = [
+            read(value, element["origin"], seed)
+            for read, value, seed in zip(readers, _parts(element["inputs"]), _seeds(element, len(readers)))
+        ]
+        x = [array for array, _ in found]
+        usable = functools.reduce(tf.logical_and, [tf.ensure_shape(one, []) for _, one in found])
+        y = element["targets"]
         if form == "encoded" and problem.targets == "tree":  # as tree_to_text does it
             y = tf.strings.regex_replace(y, r"(\S+)\s*", r"<\1>")
         y = tokenizer.tokenize(y) if y.dtype == tf.string else tf.cast(y, tf.int32)
-        encoded = {"inputs": x, "length": tf.shape(x)[0], "targets": y, "index": element["index"]}
-        return encoded, element["origin"], tf.ensure_shape(usable, [])
+        lengths = [tf.shape(part)[0] for part in x]
+        encoded = {"inputs": _whole(x), "length": _whole(lengths), "targets": y, "index": element["index"]}
+        return encoded, element["origin"], usable
 
     def fits(element, origin, usable):
-        limit = {"language": settings.max_length, "image": settings.image_size, "audio": settings.max_frames}
-        long_input = tf.shape(element["inputs"])[0] > limit[problem.inputs]
-        long_target = problem.targets != "class" and tf.shape(element["targets"])[0] > settings.max_length
-        too_long = tf.logical_and(usable, tf.logical_or(long_input, long_target))
+        long = [length > limit for length, limit in zip(_parts(element["length"]), limits)]
+        if problem.targets != "class":
+            long.append(tf.shape(element["targets"])[0] > settings.max_length)
+        too_long = tf.logical_and(usable, functools.reduce(tf.logical_or, long))
         message = f"longer than max_length {settings.max_length} tokens or max_frames {settings.max_frames}"
         return tf.cond(
             too_long,
@@ -82,7 +95,8 @@ def make_batches(
         )
 
     data = examples.dataset(training, seed, settings.shuffle)
-    if crop or masks:  # the place in the stream, part of every checkpoint, says which epoch and which example
+    if any(of.is_random(reading) for of in problem.features):
+        # The place in the stream, part of every checkpoint, says which epoch and which example.
         data = data.enumerate().map(lambda place, element: {**element, "seed": tf.stack([np.int64(seed), place])})
     data = data.map(encode, num_parallel_calls=2, deterministic=True).filter(fits).map(lambda element, *_: element)
     data = _bucketed(data, problem, settings, training, replicas)
@@ -96,59 +110,32 @@ def make_batches(
     return data.with_options(options)
 
 
-def _decoder(
-    problem: Problem, form: str, audio: AudioFeatures, size: int, crop: RandomCrop | None,
-    masks: SpecAugment | None, report: Report,
-) -> Callable:
-    """A function of an element -> (features, whether they are usable) for pictures and sounds.
+def _check_counts(problem: Problem, examples: Examples) -> None:
+    expected = len(problem.modalities)
+    for example in examples:
+        if len(example.input_parts) != expected or isinstance(example.inputs, str) == (expected > 1):
+            raise CorpusError(
+                f"{example.origin}: {len(example.input_parts)} input(s), {example.input_line[:60]!r}; {problem.name} takes "
+                f"{expected}: {spelled(problem.modality)}."
+            )
 
-    form: "files" for paths; "encoded" for the bytes of pictures, or samples; "prepared" for PNGs of the right size, or
-      samples.
-    crop, masks: what is done to each picture, to each spectrogram, with the "seed" of the element.
-    """
 
-    def guarded(read, kind, element):
-        """What `read` makes of the input; where it cannot, nothing, and a note in the report."""
+def _parts(value: Any) -> tuple:
+    """What belongs to each input: several are a tuple in all that is made of examples, a single one is alone."""
+    return value if isinstance(value, tuple) else (value,)
 
-        def call(value, origin):
-            try:
-                return read(value, origin.decode()), np.bool_(True)
-            except MediaError as error:
-                report.skip(origin.decode(), str(error))
-                return nothing, np.bool_(False)
 
-        nothing = np.zeros([size, size, 3] if problem.inputs == "image" else [8], kind.as_numpy_dtype)
-        return tf.numpy_function(call, [element["inputs"], element["origin"]], (kind, tf.bool))
+def _whole(parts: Sequence) -> Any:
+    """The inverse of `_parts`."""
+    return tuple(parts) if len(parts) > 1 else parts[0]
 
-    def pixels(value, origin, size):
-        if form == "encoded":
-            return pictures.decode_image(value, origin, size)
-        return pictures.load_image(value.decode(), size)
 
-    def image(element):
-        if form == "prepared":
-            x, usable = tf.io.decode_png(element["inputs"], channels=3), tf.constant(True)
-        elif crop:
-            x, usable = guarded(lambda value, origin: pixels(value, origin, None), tf.uint8, element)
-        else:
-            read = lambda value, origin: standardise_image(pixels(value, origin, size))  # noqa: E731
-            x, usable = guarded(read, tf.float32, element)
-            return tf.ensure_shape(x, [size, size, 3]), usable
-        if crop:
-            x = crop(x, size, element["seed"])
-        # The same formula as standardise_image.
-        return tf.image.per_image_standardization(tf.ensure_shape(x, [size, size, 3])), usable
-
-    def sound(element):
-        if form != "files":
-            samples, usable = tf.cast(element["inputs"], tf.float32) / 2**15, tf.constant(True)
-        else:
-            read = lambda path, _: sounds.load_audio(path.decode(), audio.sample_rate)  # noqa: E731
-            samples, usable = guarded(read, tf.float32, element)
-        spectrogram = audio(tf.ensure_shape(samples, [None]))
-        return masks(spectrogram, element["seed"]) if masks else spectrogram, usable
-
-    return image if problem.inputs == "image" else sound
+def _seeds(element, count):
+    """A seed for each input, None where nothing is drawn."""
+    seed = element.get("seed")
+    if seed is None:
+        return [None] * count
+    return [seed, *(tf.random.experimental.stateless_fold_in(seed, number) for number in range(1, count))]
 
 
 def batches_of(data: tf.data.Dataset, report: Report) -> Iterator[dict]:
@@ -174,24 +161,25 @@ def next_batch(iterator: Iterator[dict], report: Report) -> dict | None:
 
 
 def _bucketed(data, problem, settings, training, replicas):
-    """Padded batches: pictures with class targets by count, the rest by length under the budget."""
+    """Padded batches: by length under the budgets, or by count where no input has one."""
     shapes = bucket_shapes(problem, settings, replicas, training)
     bounds, sizes = [bound for bound, _ in shapes], [size for _, size in shapes]
+    measure = Measure(problem, settings)
 
     def length(element):
-        x, y = tf.shape(element["inputs"])[0], tf.shape(element["targets"])
-        return x if problem.inputs == "audio" or problem.targets == "class" else tf.maximum(x, y[0])
+        found = measure.lengths([tf.shape(x)[0] for x in _parts(element["inputs"])], tf.shape(element["targets"])[:1])
+        return functools.reduce(tf.maximum, [tf.reshape(one, []) for one in found])
 
-    if problem.inputs == "image":
-        data = data.padded_batch(sizes[0], drop_remainder=training)
-    else:
+    if measure.budget:
         data = data.bucket_by_sequence_length(
             length, [bound + 1 for bound in bounds[:-1]], sizes, drop_remainder=training
         )
-    return data.map(_to_bounds(problem, settings, bounds, sizes)) if settings.static_shapes else data
+    else:
+        data = data.padded_batch(sizes[0], drop_remainder=training)
+    return data.map(_to_bounds(problem, settings, measure, bounds, sizes)) if settings.static_shapes else data
 
 
-def _to_bounds(problem, settings, bounds, sizes):
+def _to_bounds(problem, settings, measure, bounds, sizes):
     """Pads a batch to the bounds of its bucket and to the bucket's size.
 
     Text beside a sound or a picture is padded to `max_length`: its bucket says nothing about its own length.
@@ -202,18 +190,22 @@ def _to_bounds(problem, settings, bounds, sizes):
         return tf.pad(x, paddings, constant_values=tf.cast(value, x.dtype))
 
     def to_bounds(batch):
-        x, y, index = batch["inputs"], batch["targets"], batch["index"]
-        longest = tf.shape(x)[1]
-        if problem.inputs == "language" and problem.targets != "class":
-            longest = tf.maximum(longest, tf.shape(y)[1])
+        inputs, lengths, y, index = _parts(batch["inputs"]), _parts(batch["length"]), batch["targets"], batch["index"]
+        found = measure.lengths([tf.shape(x)[1] for x in inputs], tf.shape(y)[-1])
+        longest = functools.reduce(tf.maximum, found) if found else measure.longest
         bucket = tf.searchsorted(bounds, [longest])[0]
         bound, size = tf.gather(bounds, bucket), tf.gather(sizes, bucket)
-        if problem.inputs != "image":
-            x = pad(x, 1, bound)
+        of_text = settings.max_length
+        padded = []
+        for x, limits in zip(inputs, measure.bounds):
+            if limits.budget:
+                own = tf.minimum(measure.unscaled(bound, limits), limits.longest)
+                x, of_text = pad(x, 1, own), own if limits.is_text else of_text
+            padded.append(pad(x, 0, size))
         if problem.targets != "class":
-            y = pad(y, 1, bound if problem.inputs == "language" else settings.max_length)
+            y = pad(y, 1, of_text)
         return {
-            "inputs": pad(x, 0, size), "length": pad(batch["length"], 0, size),
+            "inputs": _whole(padded), "length": _whole([pad(one, 0, size) for one in lengths]),
             "targets": pad(y, 0, size), "index": pad(index, 0, size, -1),
         }  # fmt: skip
 
@@ -227,11 +219,14 @@ def _with_padding(problem):
     """
 
     def add(batch):
-        x, y, length = batch["inputs"], batch["targets"], batch["length"]
-        nothing = tf.zeros([tf.shape(x)[0], 0], tf.bool)
-        x_padding = nothing if problem.inputs == "image" else tf.logical_not(tf.sequence_mask(length, tf.shape(x)[1]))
+        y = batch["targets"]
+        nothing = tf.zeros([tf.shape(y)[0], 0], tf.bool)
+        paddings = [
+            tf.logical_not(tf.sequence_mask(length, tf.shape(x)[1])) if modality.padded else nothing
+            for modality, x, length in zip(problem.modalities, _parts(batch["inputs"]), _parts(batch["length"]))
+        ]
         return {
-            "inputs": x, "targets": y, "index": batch["index"], "input_padding": x_padding,
+            "inputs": batch["inputs"], "targets": y, "index": batch["index"], "input_padding": _whole(paddings),
             "target_padding": nothing if problem.targets == "class" else y == 0,
         }  # fmt: skip
 

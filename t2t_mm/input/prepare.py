@@ -48,7 +48,7 @@ class Plan:
     """
 
     problem: str
-    inputs: str
+    inputs: str | list[str]
     targets: str
     class_names: list[str] | None
     vocabulary: str | None
@@ -63,17 +63,24 @@ class Plan:
 def make_plan(
     problem: Problem, tokenizer: Tokenizer, image_size: int, sample_rate: int, shard_examples: int | None = None
 ) -> Plan:
-    """What a problem's records need of these settings; without `shard_examples` their writer sizes the shards."""
-    kinds = (problem.inputs, problem.targets)
-    return Plan(
+    """What a problem's records need of these settings; without `shard_examples` their writer sizes the shards.
+
+    Raises:
+      CorpusError: an input is of a modality of one's own.
+    """
+    names = [modality.name for modality in problem.modalities]
+    plan = Plan(
         problem.name,
-        *kinds,
+        names if len(names) > 1 else names[0],
+        problem.targets,
         problem.class_names() if problem.targets == "class" else None,
-        tokenizer.fingerprint if kinds[0] == "language" or kinds[1] != "class" else None,
-        image_size if problem.inputs == "image" else None,
-        sample_rate if problem.inputs == "audio" else None,
+        tokenizer.fingerprint if "language" in names or problem.targets != "class" else None,
+        image_size if "image" in names else None,
+        sample_rate if "audio" in names else None,
         shard_examples,
     )
+    plan.features()  # refuses what records cannot hold, before anything is written
+    return plan
 
 
 def prepare(
@@ -96,7 +103,7 @@ def prepare(
       TooManyBadExamples: more unusable examples than `max_bad_examples` in one split.
     """
     final = os.path.join(output, problem.name, records.VERSION)
-    shard_examples = shard_examples or _SHARD_EXAMPLES[problem.inputs]
+    shard_examples = shard_examples or min(_SHARD_EXAMPLES.get(one.name, 1024) for one in problem.modalities)
     plan = make_plan(problem, Tokenizer(vocabulary), image_size, sample_rate, shard_examples)
     if os.path.exists(final):
         return done_before(final, plan)
@@ -201,7 +208,7 @@ def _count(problem: Problem, split: str, report: Report) -> int:
 
 def _digest(part: Sequence[Example]) -> str:
     """Of the examples and, where their inputs are files, of these files' sizes and times."""
-    found = [(dataclasses.astuple(example), state_of(example.inputs)) for example in part]
+    found = [(dataclasses.astuple(example), *map(state_of, example.input_parts)) for example in part]
     return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
@@ -333,20 +340,26 @@ class RecordMaker:
         """One record as `records.features` has it; MediaError when its picture or sound cannot be decoded."""
         is_class = self._plan.targets == "class"
         target = tree_to_text(example.target_text) if self._plan.targets == "tree" else example.target_text
+        names = [self._plan.inputs] if isinstance(self._plan.inputs, str) else self._plan.inputs
+        if len(names) != len(example.input_parts):
+            raise CorpusError(
+                f"{example.origin}: {len(example.input_parts)} input(s); {self._plan.problem} takes {len(names)}."
+            )
+        keys = records.input_keys(len(names))
         return {
-            "inputs": self._inputs(example.inputs),
+            **{key: self._input(name, part) for key, name, part in zip(keys, names, example.input_parts)},
             "targets": example.target_class if is_class else self._ids(target),
             "index": index,
             "origin": example.origin,
-            "input_text": example.inputs,
+            "input_text": example.inputs if isinstance(example.inputs, str) else list(example.inputs),
             "target_text": "" if is_class else example.target_text,
             "references": list(example.references),
         }
 
-    def _inputs(self, text: str) -> np.ndarray:
-        if self._plan.inputs == "language":
+    def _input(self, modality: str, text: str) -> np.ndarray:
+        if modality == "language":
             return self._ids(text)
-        if self._plan.inputs == "image":
+        if modality == "image":
             return pictures.load_image(text, self._plan.image_size).astype(np.uint8)  # whole numbers, as Pillow resizes
         assert self._plan.sample_rate is not None  # as `make_plan` has it for sounds
         samples = sounds.load_audio(text, self._plan.sample_rate)

@@ -5,7 +5,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -20,16 +20,21 @@ DESCRIPTION = "prepared.json"
 _SHUFFLE_BYTES = 32 << 20  # limit of a problem's shuffle buffer, because every checkpoint contains the buffer
 _READ_BYTES = 1 << 18  # read buffer per open shard
 _OPEN_SHARDS = 16
-_TRAINING = ("inputs", "targets", "index", "origin")
+_TRAINING = ("targets", "index", "origin")
 
 
-def features(inputs: str, targets: str, image_size: int, class_names: list[str]) -> tfds.features.FeaturesDict:
+def features(
+    inputs: str | Sequence[str], targets: str, image_size: int, class_names: list[str]
+) -> tfds.features.FeaturesDict:
     """Returns the features of a record.
 
     "inputs" are token ids `[L]`, an image `[image_size, image_size, 3]`, or 16-bit samples `[N]` at the prepared rate.
     "targets" are token ids `[L]` or a class. "index" is the position of the example in its split. "origin",
     "input_text", "target_text" and "references" are the example as in its corpus, which error messages and metrics
-    need.
+    need. Of several inputs the others are "inputs_2" and so on, and "input_text" is a sequence.
+
+    Raises:
+      CorpusError: an input is of a modality of one's own, whose arrays have no form here.
     """
     text = tfds.features.Text()
     forms = {
@@ -37,13 +42,26 @@ def features(inputs: str, targets: str, image_size: int, class_names: list[str])
         "image": tfds.features.Image(shape=(image_size, image_size, 3), encoding_format="png"),
         "audio": tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding="zlib"),
     }
+    names = [inputs] if isinstance(inputs, str) else list(inputs)
+    for name in names:
+        if name not in forms:
+            raise CorpusError(
+                f"Prepared records hold {', '.join(forms)}; a problem with the modality {name} reads its corpus itself."
+            )
     labels = tfds.features.ClassLabel(names=class_names) if targets == "class" else forms["language"]
     return tfds.features.FeaturesDict(
         {
-            "inputs": forms[inputs], "targets": labels, "index": tfds.features.Scalar(np.int64), "origin": text,
-            "input_text": text, "target_text": text, "references": tfds.features.Sequence(text),
+            **{key: forms[name] for key, name in zip(input_keys(len(names)), names)},
+            "targets": labels, "index": tfds.features.Scalar(np.int64), "origin": text,
+            "input_text": text if isinstance(inputs, str) else tfds.features.Sequence(text),
+            "target_text": text, "references": tfds.features.Sequence(text),
         }
     )  # fmt: skip
+
+
+def input_keys(count: int) -> list[str]:
+    """The names of the inputs in a record."""
+    return ["inputs", *(f"inputs_{number}" for number in range(2, count + 1))]
 
 
 class PreparedRecords:
@@ -109,10 +127,12 @@ class PreparedExamples(Streamed):
         wanted = {"input_text", "target_text", "references", "origin", "targets"}
         data = self._builder.as_dataset(self._split, read_config=_reading(False), decoders=_only(wanted))
         for record in tfds.as_numpy(data):
-            text = {name: record[name].decode() for name in ("input_text", "target_text", "origin")}
+            text = {name: record[name].decode() for name in ("target_text", "origin")}
             targets = int(record["targets"]) if self._description["targets"] == "class" else text["target_text"]
             references = tuple(reference.decode() for reference in record["references"])
-            yield Example(text["input_text"], targets, text["origin"], references)
+            given = record["input_text"]
+            inputs = given.decode() if isinstance(given, bytes) else tuple(part.decode() for part in given)
+            yield Example(inputs, targets, text["origin"], references)
 
     def check(self, vocabulary: str, image_size: int, sample_rate: int) -> None:
         """Raises CorpusError if the records were prepared with settings that differ from those of this run."""
@@ -131,18 +151,31 @@ class PreparedExamples(Streamed):
         In training, it is shuffled with `seed` and repeats indefinitely. Images are still encoded, so that `shuffle`
         records fit into memory.
         """
-        decoders = _only(_TRAINING, {"inputs": tfds.decode.SkipDecoding()} if self._is_image() else {})
+        names = self._modalities()
+        keys = input_keys(len(names))
+        encoded = {key: tfds.decode.SkipDecoding() for key, name in zip(keys, names) if name == "image"}
+        decoders = _only((*keys, *_TRAINING), encoded)
         data = self._builder.as_dataset(
             self._split, shuffle_files=training, read_config=_reading(training, seed), decoders=decoders
         )
         if training:
             size = max(int(self._info.num_bytes) // max(len(self), 1), 1)
-            return data.shuffle(max(min(len(self), shuffle, _SHUFFLE_BYTES // size), 2), seed=seed).repeat()
+            data = data.shuffle(max(min(len(self), shuffle, _SHUFFLE_BYTES // size), 2), seed=seed).repeat()
+            return data.map(_joined) if len(names) > 1 else data
         # The index must be the position in `__iter__`; the one stored in the record also counts dropped examples.
-        return data.enumerate().map(lambda index, record: dict(record, index=index))
+        data = data.enumerate().map(lambda index, record: dict(record, index=index))
+        return data.map(_joined) if len(names) > 1 else data
 
-    def _is_image(self) -> bool:
-        return self._description["inputs"] == "image"
+    def _modalities(self) -> list[str]:
+        names = self._description["inputs"]
+        return [names] if isinstance(names, str) else names
+
+
+def _joined(record: dict) -> dict:
+    """A record with its inputs as one tuple."""
+    keys = [key for key in record if key.startswith("inputs")]
+    rest = {name: value for name, value in record.items() if name not in keys}
+    return rest | {"inputs": tuple(record[key] for key in sorted(keys, key=lambda key: (len(key), key)))}
 
 
 def _only(names: Iterable[str], decoders: dict | None = None) -> tfds.decode.PartialDecoding:

@@ -29,8 +29,9 @@ def build_vocabulary(problems: Sequence[Problem], path: str, size: int = 8000, m
             examples = list(examples)
             symbols.update(tree_to_text(symbol) for example in examples for symbol in example.target_text.split())
         for example in _sample(examples, most):
-            if problem.inputs == "language":
-                texts.add(example.inputs)
+            texts.update(
+                part for part, modality in zip(example.input_parts, problem.modalities) if modality.name == "language"
+            )
             if problem.targets == "text":
                 texts.add(example.target_text)
     logging.info("Training %d pieces on %d sentences", size, len(texts))

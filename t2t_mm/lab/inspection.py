@@ -11,9 +11,10 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
-from t2t_mm.input.buckets import BatchSettings, bucket_shapes
+from t2t_mm.input.buckets import BatchSettings, Measure, bucket_shapes
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
+from t2t_mm.run.errors import RunError
 from t2t_mm.run.shapes import without_values
 
 FLOAT = 4  # bytes of a float32
@@ -189,13 +190,19 @@ def example_cost(
     Args:
       batches: only needed for the size of pictures.
     """
-    found, grid = {}, (lengths.tokens, 1)
-    if problem.inputs == "image":
-        assert batches is not None, "the size of pictures is needed"
-        found["image_in"], grid = _image(model.image_in, batches.image_size)
-    elif problem.inputs == "audio":
-        found["audio_in"], grid = _audio(model.audio_in, lengths.frames, model.frequency_bins)
-    source = grid[0] * grid[1]
+    found, grids = {}, []
+    for modality in problem.modalities:
+        grid = (lengths.tokens, 1)
+        if modality.name == "image":
+            assert batches is not None, "the size of pictures is needed"
+            found["image_in"], grid = _image(model.image_in, batches.image_size)
+        elif modality.name == "audio":
+            found["audio_in"], grid = _audio(model.audio_in, lengths.frames, model.frequency_bins)
+        elif modality.name != "language":
+            raise RunError(f"{problem.name}: what the net of the modality {modality.name} costs is not known.")
+        grids.append(grid)
+    source = sum(rows * columns for rows, columns in grids)
+    grid = grids[0] if len(grids) == 1 else (source, 1)
     target = source if problem.targets == "class" else lengths.tokens
     found["encoder"] = _summed([*(_layer(block, source) for block in model.encoder.blocks), _mixture(model.encoder, source)])
     if problem.targets == "class" and model.classes_from == "encoder":
@@ -216,7 +223,9 @@ def example_cost(
 
 def batch_size(problem: Problem, batches: BatchSettings, lengths: Lengths) -> int:
     """Returns the batch size of the bucket that holds a typical example."""
-    length = {"language": lengths.tokens, "audio": lengths.frames, "image": 0}[problem.inputs]
+    of_input = {"language": lengths.tokens, "audio": lengths.frames}
+    typical = [of_input.get(modality.name, 0) for modality in problem.modalities]
+    length = max(Measure(problem, batches).lengths(typical, 0), default=0)
     shapes = bucket_shapes(problem, batches)
     return next((size for bound, size in shapes if bound >= length), shapes[-1][1])
 

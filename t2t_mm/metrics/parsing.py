@@ -4,7 +4,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
-from t2t_mm.corpora.example import Example
+from t2t_mm.corpora.example import CorpusError, Example
 from t2t_mm.corpora.treebank import Tree, delinearise
 
 _PUNCTUATION = {",", ":", "``", "''", "."}
@@ -23,6 +23,9 @@ def bracket_f1(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
       predictions: linearised trees. examples: inputs are the words, targets the linearised tree; references its form
         with real tags, where the targets have none.
 
+    Raises:
+      CorpusError: an example has several inputs, of which none is the words alone.
+
     Returns: "f1", "precision", "recall", "complete_match" (trees with all brackets right), "tagging_accuracy", and
       "repaired" (outputs that needed it).
     """
@@ -30,6 +33,8 @@ def bracket_f1(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
         return {}
     matched = predicted = expected = complete = right_tags = words_in_all = repairs = 0
     for prediction, example in zip(predictions, examples, strict=True):
+        if not isinstance(example.inputs, str):
+            raise CorpusError(f"{example.origin}: {len(example.inputs)} inputs; use bracket_f1_without_words.")
         words = example.inputs.split()
         tree, repaired = delinearise((prediction or "").split(), words)
         reference, _ = delinearise((example.references or (example.target_text,))[0].split(), words)

@@ -228,6 +228,15 @@ def _draw_objects(tasks) -> None:
         _write_jpeg(path, images.draw_object(kind, np.random.default_rng(seed), sizes.image_size))
 
 
+def _rng_of(seed: int, image_id: int) -> np.random.Generator:
+    return np.random.default_rng((seed, _SCENES, image_id))
+
+
+def scene_of(seed: int, image_id: int) -> world.Scene:
+    """The scene that a picture of the mini COCO shows."""
+    return images.random_scene(_rng_of(seed, image_id))
+
+
 def _plan_scenes(root: str, seed: int, sizes: Sizes) -> list:
     """Writes the annotations of COCO in three languages, and returns the tasks that draw the images.
 
@@ -243,7 +252,7 @@ def _plan_scenes(root: str, seed: int, sizes: Sizes) -> list:
         said: set[str] = set()
         while len(pictures) < count:
             image_id += 1
-            rng = np.random.default_rng((seed, _SCENES, image_id))
+            rng = _rng_of(seed, image_id)
             scene = images.random_scene(rng)
             captions = grammar.captions(scene, rng)
             english = [caption.english for caption in captions]

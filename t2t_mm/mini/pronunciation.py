@@ -17,7 +17,7 @@ box B AA1 K S; boxes B AA1 K S IH0 Z; boy B OY1; boys B OY1 Z; brown B R AW1 N; 
 by B AY0; call K AO1 L; called K AO1 L D; calls K AO1 L Z; can K AE0 N; car K AA1 R; cars K AA1 R Z
 carry K EH1 R IY0; carries K EH1 R IY0 Z; carried K EH1 R IY0 D; cat K AE1 T; cats K AE1 T S
 chair CH EH1 R; chairs CH EH1 R Z; child CH AY1 L D; children CH IH1 L D R AH0 N; clock K L AA1 K; clocks K L AA1 K S
-could K UH0 D; cup K AH1 P; cups K AH1 P S; did D IH0 D; dirty D ER1 T IY0; do D UW0; does D AH0 Z
+colour K AH1 L ER0; could K UH0 D; cup K AH1 P; cups K AH1 P S; did D IH0 D; dirty D ER1 T IY0; do D UW0; does D AH0 Z
 dog D AO1 G; dogs D AO1 G Z; eat IY1 T; eaten IY1 T AH0 N; eats IY1 T S; every EH1 V R IY0
 fall F AO1 L; falls F AO1 L Z; farmer F AA1 R M ER0; farmers F AA1 R M ER0 Z; fell F EH1 L
 find F AY1 N D; finds F AY1 N D Z; fish F IH1 SH; five F AY1 V; flower F L AW1 ER0; flowers F L AW1 ER0 Z
@@ -46,7 +46,7 @@ there DH EH1 R; these DH IY0 Z; they DH EY0; think TH IH1 NG K; thinks TH IH1 NG
 three TH R IY1; tired T AY1 ER0 D; to T UW0; today T AH0 D EY1; tree T R IY1; trees T R IY1 Z; two T UW1
 under AH1 N D ER0; up AH1 P; very V EH1 R IY0; wait W EY1 T; waited W EY1 T IH0 D; waits W EY1 T S
 want W AA1 N T; wanted W AA1 N T IH0 D; wants W AA1 N T S; was W AA0 Z; watch W AA1 CH; watched W AA1 CH T
-watches W AA1 CH IH0 Z; went W EH1 N T; were W ER0; when W EH0 N; which W IH0 CH; while W AY1 L; white W AY1 T
+watches W AA1 CH IH0 Z; went W EH1 N T; were W ER0; what W AH1 T; when W EH0 N; which W IH0 CH; while W AY1 L; white W AY1 T
 who HH UW0; whom HH UW0 M; with W IH0 DH; woman W UH1 M AH0 N; women W IH1 M AH0 N; work W ER1 K; worked W ER1 K T
 works W ER1 K S; yellow Y EH1 L OW0; yesterday Y EH1 S T ER0 D EY2; young Y AH1 NG
 """

@@ -8,11 +8,14 @@ from keras import ops
 from t2t_mm.layers.checks import at_least, check_features, check_padding, one_of
 from t2t_mm.layers.convolution import ConvRes
 from t2t_mm.layers.tensors import Shape, Tensor
+from t2t_mm.modalities.features import Sounds
 from t2t_mm.modalities.image import flatten_grid
+from t2t_mm.modalities.modality import Modality
+from t2t_mm.modalities.net import InputNet
 
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
-class AudioInput(keras.layers.Layer):
+class AudioInput(InputNet):
     """A stack of ConvRes blocks, `l_i = ConvRes(l_{i−1}, 2^i)`, followed by a pointwise map to the depth D.
 
     Waveforms and spectrograms pass through the same code as [B, time, frequency, 1]; a waveform has one frequency. The
@@ -94,3 +97,6 @@ class AudioInput(keras.layers.Layer):
         if self.frequencies == "channels":
             x = ops.reshape(x, [-1, ops.shape(x)[1], 1, frequency * self.blocks[-1].filters])
         return flatten_grid(self.to_depth(x), padding)
+
+
+AUDIO = Modality("audio", AudioInput, (None, None), Sounds())

@@ -9,10 +9,13 @@ from keras import ops
 from t2t_mm.layers.checks import check_features
 from t2t_mm.layers.convolution import ConvRes, ConvStep2D
 from t2t_mm.layers.tensors import Shape, Tensor
+from t2t_mm.modalities.features import Pictures
+from t2t_mm.modalities.modality import Modality
+from t2t_mm.modalities.net import InputNet
 
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
-class ImageInput(keras.layers.Layer):
+class ImageInput(InputNet):
     """Turns pictures into sequences of positions with D channels, one for each 16 × 16 pixels, row by row.
 
     `h1 = ConvStep_{s=2,f=32}(W^{3×3}, x)`, `h2 = ConvStep_{f=64}(W^{3×3}, h1)`, `ConvRes` to 128, 256 and D.
@@ -77,6 +80,9 @@ class ImageInput(keras.layers.Layer):
             x, _ = block(x)
         return flatten_grid(x, None)
 
+    def sequence(self, x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, tuple]:
+        return self(x)
+
 
 def flatten_grid(x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, tuple]:
     """Joins the rows of [B, H, W, D] and of its padding, [B, H, W] or None -> [B, H·W, D], [B, H·W], (H, W)."""
@@ -87,3 +93,6 @@ def flatten_grid(x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, tuple]:
     else:
         flat = ops.reshape(ops.broadcast_to(padding, ops.shape(x)[:3]), [-1, rows * columns])
     return sequence, flat, (rows, columns)
+
+
+IMAGE = Modality("image", ImageInput, (None, None, 3), Pictures(), padded=False)

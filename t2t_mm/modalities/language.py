@@ -7,10 +7,13 @@ from keras import ops
 
 from t2t_mm.layers.checks import at_least, check_ids
 from t2t_mm.layers.tensors import Shape, Tensor
+from t2t_mm.modalities.features import Texts
+from t2t_mm.modalities.modality import Modality
+from t2t_mm.modalities.net import InputNet
 
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
-class LanguageInput(keras.layers.Layer):
+class LanguageInput(InputNet):
     """Learned embedding of subword ids. It is multiplied by √D, so that the variance of a position is about one.
 
     Args:
@@ -38,6 +41,9 @@ class LanguageInput(keras.layers.Layer):
         check_ids(ids, "ids")
         return ops.cast(ops.take(self.embedding, ids, axis=0) * self.depth**0.5, self.compute_dtype)
 
+    def sequence(self, x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, None]:
+        return self(x), padding, None
+
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
 class LanguageOutput(keras.layers.Layer):
@@ -62,3 +68,6 @@ class LanguageOutput(keras.layers.Layer):
 
     def call(self, x: Tensor) -> Tensor:  # [..., D] -> [..., V] float32
         return ops.cast(ops.matmul(x, self.kernel), "float32")
+
+
+LANGUAGE = Modality("language", LanguageInput, (None,), Texts())

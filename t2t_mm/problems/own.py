@@ -30,9 +30,9 @@ def table(
     name: str,
     root: str,
     folder: str,
-    input: str,
+    input: str | Sequence[str],
     target: str,
-    inputs: str = "language",
+    inputs: str | Sequence[str] = "language",
     targets: str = "text",
     command: str = "To-English",
     files: dict[str, Sequence[str]] | None = None,
@@ -46,20 +46,26 @@ def table(
     Args:
       name: The problem's name, unique in a run.
       root, folder, input, target, files, delimiter, held_out: As in `Table`.
-      inputs: The modality of the input column: "language" (text), or "image" or "audio" (paths of files).
+      inputs: The modality of the input column: "language" (text), or "image" or "audio" (paths of files). Where `input`
+        names several columns, as many in the same order: ["image", "language"] for questions about pictures.
       targets: The kind of the target column: "text", "tree" (linearised) or "class".
       command: The command token. Problems that write the same language may share one.
       media: The folder of the pictures or recordings below `folder`. Default: `folder` itself.
       metrics: Default: BLEU for text from text, WER for text from audio, CIDEr-D and BLEU-4 for text from pictures,
-        bracket F1 for trees from text, top-1 and top-5 accuracy for classes.
+        bracket F1 for trees from text, top-1 and top-5 accuracy for classes, the share of exact matches for others.
+
+    Raises:
+      ValueError: `input` and `inputs` differ in number.
     """
+    names, columns = ([one] if isinstance(one, str) else list(one) for one in (inputs, input))
+    if len(names) != len(columns):
+        raise ValueError(f"{name}: {len(columns)} input columns, {columns}, and {len(names)} modalities, {names}.")
     source = Table(
-        root, folder, input, target, files,
-        media=None if inputs == "language" else media,
+        root, folder, input, target, files, media=[None if one == "language" else media for one in names],
         classes=targets == "class", delimiter=delimiter, held_out=held_out,
     )  # fmt: skip
     if metrics is None:
-        metrics = (top_k,) if targets == "class" else _METRICS.get((inputs, targets), ())
+        metrics = (top_k,) if targets == "class" else _METRICS.get(("+".join(names), targets), ())
     return Problem(name, source, inputs, targets, command, metrics)
 
 

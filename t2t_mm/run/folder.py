@@ -63,7 +63,7 @@ def prepare_folder(
     check_folder(model_dir, description)
     os.makedirs(model_dir, exist_ok=True)
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES} | {"python": platform.python_version()}
-    problems = {problem.name: problem.inputs for problem in experiment.problems}
+    problems = {problem.name: problem.modality for problem in experiment.problems}
     whole = description | {"problems": problems, "seed": seed, "versions": versions}
     write_json(os.path.join(model_dir, "model.json"), whole, indent=1)
     path = os.path.join(model_dir, "config.gin")

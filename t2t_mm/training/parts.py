@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from t2t_mm.model import MultiModel, path_below
 from t2t_mm.run.errors import RunError
 
-_NETS = ("language_in", "image_in", "audio_in", "language_out", "categorical_out")
-GROUPS = {"modality nets": _NETS, "body": ("encoder", "mixer", "decoder"), "all": ("",)}
+_BODY = ("encoder", "mixer", "decoder")
+GROUPS = ("modality nets", "body", "all")
 
 
 def rate_factors(network: MultiModel, rates: Mapping[str, float] | None) -> dict[str, float]:
@@ -20,11 +20,13 @@ def rate_factors(network: MultiModel, rates: Mapping[str, float] | None) -> dict
     Raises:
       RunError: a factor is negative, or a name fits no weight.
     """
+    nets = tuple(part for part in network.parts() if part not in (*_BODY, "command_in"))
+    groups = dict(zip(GROUPS, (nets, _BODY, ("",))))
     factors = {path_below(variable): 1.0 for variable in network.trainable_variables}
     for name, factor in (rates or {}).items():
         if factor < 0:
             raise RunError(f"Optimizer.rates of {name!r} is {factor!r}; it must not be negative (0 freezes).")
-        begins = tuple(f"{part}/" if part else "" for part in GROUPS.get(name, (name,)))
+        begins = tuple(f"{part}/" if part else "" for part in groups.get(name, (name,)))
         fitting = [path for path in factors if f"{path}/".startswith(begins)]
         if not fitting:
             raise RunError(

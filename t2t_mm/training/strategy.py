@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from t2t_mm.input.buckets import BatchSettings, bucket_shapes
+from t2t_mm.input.buckets import BatchSettings, bucket_shapes, unit
 from t2t_mm.problem import Problem
 from t2t_mm.run.errors import RunError
 
@@ -120,7 +120,7 @@ def describe(strategy: tf.distribute.Strategy, problems: list[Problem], settings
         lines += [f"{job} {i}: {address}" for job, addresses in cluster.items() for i, address in enumerate(addresses)]
     for problem in problems:
         shapes = bucket_shapes(problem, settings, replicas)
-        what = {"language": "length", "audio": "frames", "image": "pixels a side"}[problem.inputs]
+        what = unit(problem, settings)
         sizes = [
             f"{batch} examples ({batch // replicas} a replica) of {what} {length}"
             for length, batch in dict.fromkeys((shapes[0], shapes[-1]))

@@ -13,7 +13,7 @@ import pytest
 
 CHECKOUT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 COMMANDS = sorted(name for name in os.listdir(os.path.join(CHECKOUT, "bin")) if name.endswith(".py"))
-MODEL = '{"problems": {"wsj_parsing": "language", "coco": "image"}}'
+MODEL = '{"problems": {"wsj_parsing": "language", "coco": "image", "asked": ["image", "language"]}}'
 
 # Runs a command where TensorFlow and Keras cannot be imported.
 WITHOUT_TENSORFLOW = """
@@ -91,6 +91,11 @@ def test_missing_files_and_wrong_names_need_no_tensorflow(name, flags, message, 
         ("decode.py", ["--problem=coco", "--input=x", "--n_best=3", "--beam_size=2"], "give --beam_size=3 or more, not 2."),
         ("decode.py", ["--problem=coco", "--input=x", "--output=nowhere/a.jsonl"], "there is no folder nowhere."),
         ("decode.py", ["--problem=coco", "--input=x", "--attention=nowhere/a.html"], "there is no folder nowhere."),
+        ("decode.py", ["--problem=asked", "--input=a.jpg"], "--input number 1: 1 input(s); asked takes 2: image, language"),
+        ("decode.py", ["--problem=asked", *["--input=a.jpg"] * 3], "--input number 3: 1 input(s); asked takes 2"),
+        ("decode.py", ["--problem=asked", "--input=a.jpg", "--input="], "--input number 2: 1 input(s); asked takes 2"),
+        ("decode.py", ["--problem=asked", "--input_file=setup.py"], "setup.py:1: 1 input(s); asked takes 2"),
+        ("decode.py", ["--problem=asked", "--input=a.jpg", "--input=what"], "a.jpg: no such file. The image of asked is"),
         ("evaluate.py", ["--problem=wsj_pasring"], "did you mean wsj_parsing?"),
         ("export.py", ["--export_dir=x", "--problems=cooc"], "did you mean coco?"),
     ],

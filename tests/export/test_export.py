@@ -3,6 +3,7 @@
 import errno
 import functools
 import io
+import json
 import os
 import pickle
 import re
@@ -62,6 +63,11 @@ PROBLEMS = (
     Problem("coco", None, "image", "text", "To-English"),
     Problem("imagenet", Pictures(), "image", "class", "To-Class"),
     Problem("wsj_speech", None, "audio", "text", "To-English"),
+)
+JOINT = (
+    Problem("asked", None, ("image", "language"), "text", "To-English"),
+    Problem("judged", Pictures(), ("audio", "image"), "class", "To-Class"),
+    Problem("compared", None, ("language", "language"), "text", "To-English"),
 )
 
 
@@ -452,3 +458,70 @@ def test_a_failed_export_leaves_nothing(run, tmp_path, monkeypatch):
     with pytest.raises(RunError, match="SentencepieceTokenizeOp"):
         save.export(run[0], run[1], str(tmp_path), ["wmt_en_de"], Decoding(1, 0.6, 4))
     assert os.listdir(tmp_path) == []
+
+
+@pytest.fixture(scope="module")
+def of_several(run, tmp_path_factory):
+    """An export of the problems with several inputs, of the same weights: (their experiment, its folder, the run's)."""
+    made, folder = run
+    wide = experiment.Experiment([*PROBLEMS, *JOINT], made.vocabulary, made.model, made.batches, made.audio)
+    copied = str(tmp_path_factory.mktemp("several") / "run")
+    shutil.copytree(folder, copied)
+    with open(os.path.join(copied, "model.json")) as file:
+        description = json.load(file)
+    description["class_names"]["judged"] = NAMES
+    network = wide.build_model(description)
+    with open(os.path.join(copied, "model.json"), "w") as file:
+        json.dump(description, file)
+    shutil.rmtree(os.path.join(copied, "checkpoints"))
+    checkpoint = tf.train.Checkpoint(
+        variables=all_variables(network), done=tf.Variable(1, dtype=tf.int64), seconds=tf.Variable(1.0, dtype=tf.float64)
+    )
+    Checkpoints(checkpoint, copied).save(1)
+    names = [problem.name for problem in JOINT]
+    return wide, save.export(wide, copied, str(tmp_path_factory.mktemp("e")), names, Decoding(1, 0.6, LENGTH)), copied
+
+
+def test_a_problem_with_several_inputs_has_a_signature_that_names_them(of_several, tmp_path):
+    wide, version, folder = of_several
+    shown = {"image": INPUTS["image"][:2], "language": INPUTS["language"][:2], "audio": INPUTS["audio"][:2]}
+    asked = {
+        "asked": {"image": shown["image"], "language": shown["language"]},
+        "judged": {"audio": shown["audio"], "image": shown["image"]},
+        "compared": {"language": shown["language"], "language_2": shown["language"][::-1]},
+    }
+    requests = [(version, name, inputs) for name, inputs in asked.items()]
+    requests += [
+        (version, "asked", asked["asked"] | {"language": shown["language"][:1]}),
+        (version, "asked", asked["asked"] | {"image": [shown["image"][0], b"GIF89a"]}),
+    ]
+    *answered, unpaired, no_picture = serve(requests)
+    assert "image and language differ in length" in unpaired and "inputs[1]: neither a JPEG nor a PNG" in no_picture
+    network, _, _ = load_trained(wide, folder)
+    tokenizer = Tokenizer(wide.vocabulary)
+    predictor = Predictor(network, tokenizer, 1, 0.6, LENGTH)
+    for found, (name, inputs) in zip(answered, asked.items(), strict=True):
+        problem, examples = wide.problem(name), []
+        for row in zip(*inputs.values()):
+            parts = []
+            for number, (modality, data) in enumerate(zip(problem.modality, row)):
+                path = tmp_path / f"{name}{len(examples)}{number}"
+                path.write_bytes(data)
+                parts.append(data.decode() if modality == "language" else str(path))
+            examples.append(Example(tuple(parts), 0 if problem.targets == "class" else "", "here"))
+        expected = predict(predictor, problem, examples, tokenizer, wide.audio, wide.batches, Report(name, 0))
+        if problem.targets == "class":
+            for classes, scores, log_p in zip(found["classes"], found["scores"], expected):
+                order = np.argsort(-log_p)[:5]
+                assert texts(classes) == [NAMES[index] for index in order]
+                np.testing.assert_allclose(scores, np.exp(log_p[order]), atol=1e-3)
+        else:
+            assert texts(found["outputs"]) == expected
+
+
+def test_what_an_export_cannot_answer_is_refused(of_several, tmp_path):
+    wide, _, folder = of_several
+    trees = Problem("trees", None, ("image", "language"), "tree", "To-Parse-Tree")
+    other = experiment.Experiment([*wide.problems, trees], wide.vocabulary, wide.model, wide.batches, wide.audio)
+    with pytest.raises(RunError, match="trees: exports write trees of one input only"):
+        save.export(other, folder, str(tmp_path), ["trees"])

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from t2t_mm.corpora.example import Example
+from t2t_mm.corpora.example import CorpusError, Example
 from t2t_mm.evaluation.baselines import baseline, right_branching
 from t2t_mm.metrics.captioning import bleu4, captions, cider_d, tokens
 from t2t_mm.metrics.classification import top_k
@@ -179,3 +179,10 @@ def test_baselines_of_what_training_has_not_seen():
     classes, _ = baseline(Problem("i", None, "image", "class", "c"), examples(0, 0), examples(3))
     assert top_k(classes, examples(3)) == {"top1": 0.0, "top5": 100.0}
     assert right_branching([], {}) == "(S )S"
+
+
+def test_brackets_need_the_words_alone():
+    example = Example(("a.jpg", "the cat"), "(S DT NN )S", "here:1")
+    with pytest.raises(CorpusError, match="here:1: 2 inputs; use bracket_f1_without_words"):
+        bracket_f1(["(S DT NN )S"], [example])
+    assert bracket_f1_without_words(["(S DT NN )S"], [example])["f1"] == 100

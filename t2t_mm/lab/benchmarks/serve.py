@@ -159,16 +159,16 @@ def _bodies(problem: Problem, split: str, count: int) -> list[bytes]:
 
 def _instance(problem: Problem, one: Example):
     data = client_bytes(problem, one)
-    return one.inputs if problem.inputs == "language" else {"b64": base64.b64encode(data).decode("ascii")}
+    return one.input_line if problem.inputs == "language" else {"b64": base64.b64encode(data).decode("ascii")}
 
 
 def client_bytes(problem: Problem, one: Example) -> bytes:
     """Returns an example's input as a client sends it: UTF-8 text, an image file, or a 16-bit WAV file."""
     if problem.inputs == "language":
-        return one.inputs.encode()
+        return one.input_line.encode()
     if problem.inputs == "audio":
-        return _wav(sounds.load_audio(one.inputs, _RATE))
-    with open(one.inputs, "rb") as file:
+        return _wav(sounds.load_audio(one.input_line, _RATE))
+    with open(one.input_line, "rb") as file:
         return file.read()
 
 

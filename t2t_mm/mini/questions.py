@@ -1,0 +1,153 @@
+"""Questions about the pictures of the mini COCO, typed and spoken, with answers that are true of their scenes.
+
+Neither the picture nor the question alone has the answer. The scenes are those that the pictures were drawn from: the seed
+of the mini corpora and the number of a picture determine them, so that nothing is written to the other corpora.
+"""
+
+import concurrent.futures
+import dataclasses
+import functools
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from t2t_mm.corpora.corpus_files import MINI_RECORD, SPLITS
+from t2t_mm.corpora.example import CorpusError
+from t2t_mm.corpora.sphere import encode_sphere
+from t2t_mm.mini import speech, world
+from t2t_mm.mini.corpora import scene_of
+from t2t_mm.run import progress
+from t2t_mm.run.files import write_json, write_whole
+
+FOLDER, _RECORD = "questions", "questions.json"
+_STREAM, _VOICES = 100, 101  # streams of random numbers that no other corpus has
+_WHERE = {"left_of": "to the left of", "right_of": "to the right of", "above": "above", "below": "below"}
+_COCO = {"train": "train2014", "dev": "val2014", "test": "test2014"}
+_VOICES_OF = {"train": 40, "dev": 8, "test": 8}
+_CHUNK = 32  # recordings of one task
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """A question about a picture and its one-word answer, both in lower case and without punctuation."""
+
+    text: str
+    answer: str
+
+
+@dataclasses.dataclass(frozen=True)
+class PerScene:
+    """How many questions are asked about a picture.
+
+    Attributes:
+      typed: questions, or as many as there are.
+      spoken: of these, so many are read aloud.
+    """
+
+    typed: int = 6
+    spoken: int = 1
+
+
+def questions(scene: world.Scene, rng: np.random.Generator) -> list[Question]:
+    """The questions about a scene that have exactly one answer, in random order.
+
+    What stands beside, above or below a thing; what colour a thing has; which thing has a colour. A thing is named by its
+    kind, which is unique in a scene, and often by its colour, size or pattern besides.
+    """
+    found = []
+    for thing in scene.things:
+        name = functools.partial(_name, thing, rng)
+        found.append(Question(f"what colour is the {name(colour=False)}", thing.colour))
+        if sum(other.colour == thing.colour for other in scene.things) == 1:
+            found.append(Question(f"what is {thing.colour}", thing.kind))
+        for relation, where in _WHERE.items():
+            beside = [other for other in scene.things if other is not thing and scene.relation(other, thing) == relation]
+            if len(beside) == 1:
+                found.append(Question(f"what is {where} the {name()}", beside[0].kind))
+    return [found[index] for index in rng.permutation(len(found))]
+
+
+def _name(thing: world.Thing, rng: np.random.Generator, colour: bool = True) -> str:
+    words = [thing.size_name] if rng.random() < 0.25 else []
+    words += [thing.pattern] if thing.pattern != "plain" and rng.random() < 0.25 else []
+    words += [thing.colour] if colour and rng.random() < 0.5 else []
+    return " ".join([*words, thing.kind])
+
+
+def make_questions(root: str, per_scene: PerScene = PerScene(), processes: int | None = None) -> None:
+    """Writes `root`/questions beside the mini corpora in `root`, or does nothing if the same questions are there.
+
+    `<split>.tsv` has the columns picture, question and answer; `<split>.spoken.tsv` picture, recording, question and answer.
+    Pictures and recordings are named from `root`. The folder is complete or not there.
+
+    Args:
+      processes: number of worker processes. Default: one per core.
+
+    Raises:
+      CorpusError: `root` holds no mini corpora, or other questions.
+    """
+    folder = os.path.join(root, FOLDER)
+    try:
+        with open(os.path.join(root, MINI_RECORD), encoding="utf-8") as file:
+            seed = json.load(file)["seed"]
+    except OSError as error:
+        raise CorpusError(f"{root}: holds no mini corpora; write them first with bin/make_mini.py --root={root}.") from error
+    record = {"seed": seed, **dataclasses.asdict(per_scene)}
+    if os.path.isdir(folder):
+        with open(os.path.join(folder, _RECORD), encoding="utf-8") as file:
+            if json.load(file) != record:
+                raise CorpusError(f"{folder}: holds other questions; delete the folder, or choose another root.")
+        return
+    part = f"{folder}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        tasks = [task for split in SPLITS for task in _write(root, part, split, seed, per_scene)]
+        # Ctrl-C reaches every process of a terminal; the workers leave it to this one.
+        with concurrent.futures.ProcessPoolExecutor(
+            processes or os.cpu_count() or 1, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
+        ) as pool:
+            waiting = [pool.submit(_read_aloud, tasks[first : first + _CHUNK]) for first in range(0, len(tasks), _CHUNK)]
+            try:
+                for done in progress.shown(concurrent.futures.as_completed(waiting), "Spoken questions", len(waiting)):
+                    done.result()
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+        write_json(os.path.join(part, _RECORD), record, indent=1)
+        os.replace(part, folder)
+    except BaseException:  # Ctrl-C, a full disk
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def _write(root: str, part: str, split: str, seed: int, per_scene: PerScene) -> Iterator[tuple]:
+    """Writes the tables of a split -> the recordings to make, (path, words, voice, seed) each."""
+    name = _COCO[split]
+    with open(os.path.join(root, "coco", "annotations", f"captions_{name}.json"), encoding="utf-8") as file:
+        pictures = json.load(file)["images"]
+    typed, spoken = ["picture\tquestion\tanswer"], ["picture\trecording\tquestion\tanswer"]
+    os.makedirs(os.path.join(part, "recordings", split))
+    for picture in pictures:
+        number, path = picture["id"], f"coco/{name}/{picture['file_name']}"
+        scene = scene_of(seed, number)
+        asked = questions(scene, np.random.default_rng((seed, _STREAM, number)))[: per_scene.typed]
+        typed += [f"{path}\t{one.text} ?\t{one.answer}" for one in asked]
+        for place, one in enumerate(asked[: per_scene.spoken]):
+            recording = f"{FOLDER}/recordings/{split}/{number}_{place}.wv1"
+            spoken.append(f"{path}\t{recording}\t{one.text} ?\t{one.answer}")
+            voice = (seed, _VOICES, SPLITS.index(split), number % _VOICES_OF[split])
+            inside = os.path.join(part, recording.removeprefix(f"{FOLDER}/"))
+            yield inside, one.text.split(), voice, (seed, _STREAM, number, place)
+    write_whole(os.path.join(part, f"{split}.tsv"), "\n".join(typed) + "\n")
+    write_whole(os.path.join(part, f"{split}.spoken.tsv"), "\n".join(spoken) + "\n")
+
+
+def _read_aloud(tasks: Sequence[tuple]) -> None:
+    for path, words, voice, seed in tasks:
+        samples = speech.synthesize(words, speech.random_voice(np.random.default_rng(voice)), np.random.default_rng(seed))
+        with open(path, "wb") as file:
+            file.write(encode_sphere(np.round(samples * 32767).astype(np.int16), 16000))

@@ -1,0 +1,31 @@
+"""Questions about pictures, typed or spoken: problems with two inputs, on the mini corpora (`t2t_mm.mini.questions`).
+
+Each can hide one of its inputs. What the same model then still answers is what can be guessed.
+"""
+
+from t2t_mm.corpora.corpus_files import SPLITS
+from t2t_mm.corpora.table import Table
+from t2t_mm.problem import Problem
+
+
+def typed(root: str, hidden: str = "") -> Problem:
+    """Typed questions about pictures; `hidden` is "image", "language" or empty."""
+    files = {split: (f"{split}.tsv",) for split in SPLITS}
+    return _problem("questions", root, files, {"image": "picture", "language": "question"}, hidden)
+
+
+def spoken(root: str, hidden: str = "") -> Problem:
+    """Spoken questions about pictures; `hidden` is "image", "audio" or empty."""
+    files = {split: (f"{split}.spoken.tsv",) for split in SPLITS}
+    return _problem("spoken_questions", root, files, {"image": "picture", "audio": "recording"}, hidden)
+
+
+def _problem(name: str, root: str, files: dict, columns: dict[str, str], hidden: str) -> Problem:
+    if hidden and hidden not in columns:
+        raise ValueError(f"{name}: hidden is {hidden!r}; it must be one of {', '.join(columns)}, or empty.")
+    shown = [modality for modality in columns if modality != hidden]
+    # The tables name pictures and recordings from the root, one folder up.
+    media = [None if modality == "language" else ".." for modality in shown]
+    source = Table(root, "questions", [columns[one] for one in shown], "answer", files, media)
+    inputs = tuple(shown) if len(shown) > 1 else shown[0]
+    return Problem(f"{name}_without_{hidden}" if hidden else name, source, inputs, "text", "To-Answer")
