@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from t2t_mm.corpora.example import Example, Report
 from t2t_mm.corpora.source import Examples
-from t2t_mm.inference.search import beam_search, sample, weights_read_once
+from t2t_mm.incremental import IncrementalDecoder
+from t2t_mm.inference.search import beam_search, sample
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
 from t2t_mm.input.pipeline import batches_of, make_batches
@@ -72,12 +73,10 @@ class Predictor:
     def _sequences(self, problem, inputs, padding, command):
         padding = None if problem.inputs == "image" else padding
         encoded, padding, _, _ = self._network.encode(problem.inputs, inputs, padding)
-        with weights_read_once(self._network):
-            if self._sampling is not None:
-                return sample(self._network, encoded, padding, command, self._max_length, **self._sampling)[0]
-            ids, _ = beam_search(
-                self._network, encoded, padding, command, self._max_length, self._beam_size, self._alpha
-            )
+        decoder = IncrementalDecoder(self._network)
+        if self._sampling is not None:
+            return sample(decoder, encoded, padding, command, self._max_length, **self._sampling)[0]
+        ids, _ = beam_search(decoder, encoded, padding, command, self._max_length, self._beam_size, self._alpha)
         return ids
 
 

@@ -4,10 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from keras import ops
 
 from t2t_mm.layers.attention import AttentionBlock
-from t2t_mm.layers.history import History
 from t2t_mm.layers.timing import timing_signal
 
 
@@ -84,20 +82,6 @@ def test_attention_block(causal, source_timing):
     x = x + mixed @ w["source_output"]
     y = block(source.astype("float32"), source_padding, target.astype("float32"), padding, causal=causal)
     np.testing.assert_allclose(as_numpy(y)[0, :5], x[:5], atol=1e-4)
-
-
-def test_a_block_step_by_step_is_the_block_at_once():
-    rng = np.random.default_rng(0)
-    source, target = (rng.normal(size=(2, length, 8)).astype("float32") for length in (5, 6))
-    source_padding = np.arange(5)[None] >= np.array([[5], [3]])
-    block = AttentionBlock(heads=2, convs=1, source_timing=True, timing_scale=0.7)
-    block.build(target.shape)
-    randomise(block.self_norm, block.source_norm, *(step.norm for step in block.convs[0].steps))
-    expected = as_numpy(block(source, source_padding, target, np.zeros((2, 6), bool)))
-    state = block.initial_state(ops.convert_to_tensor(source), ops.convert_to_tensor(source_padding), 6)
-    for position in range(6):
-        y, state = block.step(ops.convert_to_tensor(target[:, position]), state, History(position))
-        np.testing.assert_allclose(as_numpy(y), expected[:, position], atol=1e-4)
 
 
 def test_ablation_removes_attention_and_nothing_else():
