@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,7 +12,6 @@ from t2t_mm.layers.attention import AttentionBlock, SourceLooks
 from t2t_mm.layers.checks import at_least, check_features, check_ids, check_padding, one_of
 from t2t_mm.layers.constructors import Constructor, Part, constructor
 from t2t_mm.layers.convolution import ConvBlock
-from t2t_mm.layers.history import History, scatter
 from t2t_mm.layers.moe import MixtureOfExperts
 from t2t_mm.layers.normalization import LayerNorm
 from t2t_mm.layers.policy import made_with
@@ -60,9 +59,6 @@ class Mixture(keras.layers.Layer):
     ) -> tuple[Tensor, dict]:  # [N, D] -> [N, D], balance
         y, balance = self.mixture.flat(self.norm.flat(x), positions, training)
         return x + y, balance
-
-    def step(self, x: Tensor) -> Tensor:  # [rows, D] -> [rows, D]
-        return x + self.mixture.step(self.norm.step(x))
 
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
@@ -159,26 +155,6 @@ class Mixer(keras.layers.Layer):
             x = block.flat(x, positions, training)
         return positions.unflatten(x)
 
-    def initial_state(self, encoded: Tensor, source_padding: Tensor, positions: int | Tensor, width: int = 1) -> dict:
-        rows, depth = ops.shape(encoded)[0] * width, encoded.shape[-1]
-        return {
-            "attention": self.attention.initial_state(encoded, source_padding, positions, width),
-            "blocks": [block.initial_state(rows, depth, encoded.dtype) for block in self.blocks],
-        }
-
-    def extend(self, state: dict, positions: int) -> dict:
-        return dict(state, attention=self.attention.extend(state["attention"], positions))
-
-    def step(
-        self, x: Tensor, state: dict, history: History
-    ) -> tuple[Tensor, dict]:  # [B·K, D], state -> [B·K, D], state
-        x, attention = self.attention.step(x, state["attention"], history)
-        blocks = []
-        for block, block_state in zip(self.blocks, state["blocks"]):
-            x, block_state = block.step(x, block_state, history)
-            blocks.append(block_state)
-        return x, {"attention": attention, "blocks": blocks}
-
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
 class Decoder(keras.layers.Layer):
@@ -236,23 +212,6 @@ class Decoder(keras.layers.Layer):
                 x, balance = self.mixture.flat(x, positions, training)
             x = block.flat(encoded, source, x, positions, causal, training, looks)
         return positions.unflatten(self.norm.flat(x)), balance
-
-    def initial_state(self, encoded: Tensor, source_padding: Tensor, positions: int | Tensor, width: int = 1) -> list:
-        return [block.initial_state(encoded, source_padding, positions, width) for block in self.blocks]
-
-    def extend(self, state: list, positions: int) -> list:
-        return [block.extend(block_state, positions) for block, block_state in zip(self.blocks, state)]
-
-    def step(
-        self, x: Tensor, state: list, history: History
-    ) -> tuple[Tensor, list]:  # [B·K, D], state -> [B·K, D], state
-        states = []
-        for index, (block, block_state) in enumerate(zip(self.blocks, state)):
-            if self.mixture and index == len(self.blocks) // 2:
-                x = self.mixture.step(x)
-            x, block_state = block.step(x, block_state, history)
-            states.append(block_state)
-        return self.norm.step(x), states
 
 
 _AXES = {"language": "[B, S]", "image": "[B, H, W, 3]", "audio": "[B, time, frequency]"}
@@ -601,47 +560,6 @@ class MultiModel(keras.Model):
         x = self.mixer(encoded, x=x, **both)
         x, balance = self.decoder(encoded, x=x, **both)
         return self.categorical_out(x, padding, grid=grid, labels=labels, training=training), balance
-
-    def initial_state(self, encoded: Tensor, source_padding: Tensor, positions: int | Tensor, width: int = 1) -> dict:
-        """Returns the state of step-by-step decoding, which already contains the keys and values of the source.
-
-        Args:
-          encoded: [B, S, D].
-          source_padding: [B, S] boolean.
-          positions: the number of positions for which the state has room; see `extend`.
-          width: K, the number of hypotheses of each example that advance together.
-        """
-        return {
-            "mixer": self.mixer.initial_state(encoded, source_padding, positions, width),
-            "decoder": self.decoder.initial_state(encoded, source_padding, positions, width),
-        }
-
-    def extend(self, state: dict, positions: int) -> dict:
-        """Returns the state with room for `positions` more positions."""
-        return {
-            "mixer": self.mixer.extend(state["mixer"], positions),
-            "decoder": self.decoder.extend(state["decoder"], positions),
-        }
-
-    def step(
-        self, x: Tensor, position: Tensor, state: dict, ancestors: Tensor = None, write: Callable = scatter
-    ) -> tuple[Tensor, dict]:
-        """Computes one output position.
-
-        Args:
-          x: [B·K, D], the embedding of the command token or of the previous token.
-          position: the index of the position.
-          ancestors: [B, K, L], which says whose past each hypothesis continues (see `History`). Default: each example has
-            only one hypothesis.
-          write: the function that writes into the state's memory.
-
-        Returns:
-          The logits [B·K, V] and the new state.
-        """
-        history = History(position, ancestors, write)
-        x, mixer = self.mixer.step(x, state["mixer"], history)
-        x, decoder = self.decoder.step(x, state["decoder"], history)
-        return self.language_out(x), {"mixer": mixer, "decoder": decoder}
 
 
 def path_below(variable: keras.Variable) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from t2t_mm.incremental import IncrementalDecoder
 from t2t_mm.inference.search import beam_search
 from t2t_mm.layers.normalization import LayerNorm
 from t2t_mm.layers.timing import timing_signal
@@ -118,10 +119,11 @@ def test_step_by_step_is_near_all_at_once(models):
     encoded, padding, _, _ = mixed.encode("language", *some_input("language", rng))
     targets = ids(rng, 2, 6)
     full, _ = mixed.decode_text(encoded, padding, "To-English", targets, np.zeros((2, 6), bool))
-    state, x = mixed.initial_state(encoded, padding, 6), mixed.command("To-English", 2)
+    decoder = IncrementalDecoder(mixed)
+    state, x = decoder.initial_state(encoded, padding, 6), decoder.command("To-English", 2)
     for position in range(6):
-        logits, state = mixed.step(x, position, state)
+        logits, state = decoder.step(x, position, state)
         np.testing.assert_allclose(logits, np.asarray(full)[:, position], atol=0.05)
-        x = mixed.language_in(targets[:, position])
-    found, _ = beam_search(mixed, encoded, padding, "To-English", 5, beam_size=2)
+        x = decoder.language_in(targets[:, position])
+    found, _ = beam_search(decoder, encoded, padding, "To-English", 5, beam_size=2)
     assert found.shape == (2, 5)

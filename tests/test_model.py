@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from t2t_mm.incremental import IncrementalDecoder
 from t2t_mm.layers.attention import AttentionBlock, SourceLooks
 from t2t_mm.layers.convolution import ConvBlock
 from t2t_mm.layers.moe import MixtureOfExperts
@@ -141,41 +142,59 @@ def test_result_depends_neither_on_padding_nor_on_neighbours(model, modality):
         {},
         {"mixture": None},
         {"attention_block": functools.partial(AttentionBlock, attend=False)},
-        {"attention_block": functools.partial(AttentionBlock, heads=4, timing_scale=0.2)},
+        {"attention_block": functools.partial(AttentionBlock, heads=4, source_timing=True, timing_scale=0.2)},
+        {"attention_block": functools.partial(AttentionBlock, heads=2, convs=1), "mixer_blocks": 0, "decoder_blocks": 1},
+        {"conv_block": functools.partial(ConvBlock, kernel_small=1, kernel_large=4, dilation=1)},
     ],
-    ids=["all blocks", "no mixture", "no attention", "bounded attention"],
+    ids=["all blocks", "no mixture", "no attention", "timing of the source", "fewest blocks", "other kernels"],
 )
 def test_step_by_step_equals_all_at_once(modality, settings):
     model, rng = with_random_norms(tiny(**settings)), np.random.default_rng(0)
     encoded, padding, _, _ = model.encode(modality, *some_input(modality, rng))
     targets = ids(rng, 2, 10)
     full, _ = model.decode_text(encoded, padding, "To-English", targets, np.zeros((2, 10), bool))
-    state, x = model.initial_state(encoded, padding, 10), model.command("To-English", 2)
+    decoder = IncrementalDecoder(model)
+    state, x = decoder.initial_state(encoded, padding, 10), decoder.command("To-English", 2)
     for position in range(10):
-        logits, state = model.step(x, position, state)
+        logits, state = decoder.step(x, position, state)
         np.testing.assert_allclose(np.asarray(logits), np.asarray(full)[:, position], atol=1e-4)
-        x = model.language_in(targets[:, position])
+        x = decoder.language_in(targets[:, position])
+
+
+def test_step_by_step_equals_all_at_once_beyond_every_memory():
+    """A hundred positions go round every memory of the convolutions more than once."""
+    model, rng = with_random_norms(tiny(conv_block=functools.partial(ConvBlock, dilation=3))), np.random.default_rng(0)
+    encoded, padding, _, _ = model.encode("language", *some_input("language", rng))
+    targets = ids(rng, 2, 100)
+    full, _ = model.decode_text(encoded, padding, "To-English", targets, np.zeros((2, 100), bool))
+    decoder = IncrementalDecoder(model)
+    state, x = decoder.initial_state(encoded, padding, 100), decoder.command("To-English", 2)
+    for position in range(100):
+        logits, state = decoder.step(x, position, state)
+        x = decoder.language_in(targets[:, position])
+    np.testing.assert_allclose(np.asarray(logits), np.asarray(full)[:, -1], atol=1e-4)
 
 
 def test_hypotheses_go_on_from_each_others_past():
     """Three hypotheses of two examples change ancestors at random; each one's logits are those of its own past."""
     model, rng, batch, width, length = tiny(), np.random.default_rng(0), 2, 3, 8
     encoded, padding, _, _ = model.encode("language", *some_input("language", rng))
-    state = model.initial_state(encoded, padding, 4, width)
-    x = ops.repeat(model.command("To-English", batch), width, axis=0)
+    decoder = IncrementalDecoder(model)
+    state = decoder.initial_state(encoded, padding, 4, width)
+    x = ops.repeat(decoder.command("To-English", batch), width, axis=0)
     own = np.broadcast_to(np.arange(width)[None, :, None], (batch, width, length)).astype("int32")
     ancestors, past = own.copy(), np.zeros((batch, width, 0), "int32")
     for position in range(length):
         if position == 4:
-            state = model.extend(state, length - 4)
-        logits, state = model.step(x, position, state, ops.convert_to_tensor(ancestors))
+            state = decoder.extend(state, length - 4)
+        logits, state = decoder.step(x, position, state, ops.convert_to_tensor(ancestors))
         parent = rng.integers(0, width, size=(batch, width))
         pick = lambda of: np.take_along_axis(of, parent[..., None], 1)  # noqa: B023, E731
         token = ids(rng, batch, width)
         expected_past = past
         past = np.concatenate([pick(past), token[..., None]], axis=2)
         ancestors = np.where(np.arange(length) <= position, pick(ancestors), own)
-        x = model.language_in(token.reshape(-1))
+        x = decoder.language_in(token.reshape(-1))
         if position != length - 1:
             continue
         for slot in range(width):
@@ -304,12 +323,12 @@ def test_step_by_step_equals_all_at_once_after_several_inputs(model):
     encoded, padding, _, _ = model.encode(names, *several(names, rng))
     targets = ids(rng, 2, 4)
     expected = np.asarray(model.decode_text(encoded, padding, "To-English", targets, None)[0])
-    state = model.initial_state(encoded, padding, 4)
-    x = model.command("To-English", 2)
+    decoder = IncrementalDecoder(model)
+    state, x = decoder.initial_state(encoded, padding, 4), decoder.command("To-English", 2)
     for position in range(4):
-        logits, state = model.step(x, position, state)
+        logits, state = decoder.step(x, position, state)
         np.testing.assert_allclose(np.asarray(logits), expected[:, position], atol=1e-4)
-        x = model.language_in(targets[:, position])
+        x = decoder.language_in(targets[:, position])
 
 
 @pytest.mark.parametrize(

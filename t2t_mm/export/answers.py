@@ -1,5 +1,6 @@
 """What an export computes: for each problem and for mixed batches, from a client's strings to answers, in the graph."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 
@@ -11,7 +12,8 @@ from t2t_mm.export import limits, reading
 from t2t_mm.export.limits import held, require
 from t2t_mm.export.sharing import Group, Member
 from t2t_mm.export.trees import bracketed
-from t2t_mm.inference.search import Decoding, beam_search, weights_read_once
+from t2t_mm.incremental import IncrementalDecoder, decoder_weights
+from t2t_mm.inference.search import Decoding, beam_search
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
 from t2t_mm.input.tokenizer import END_ID, PADDING_ID, Tokenizer
@@ -66,6 +68,21 @@ def input_names(problem: Problem) -> list[str]:
     return [name if number == 1 else f"{name}_{number}" for name, number in zip(names, numbers)]
 
 
+class _Widened(keras.StatelessScope):
+    """Within it, a variable's value is that of the narrower one stored for it, where it is asked for.
+
+    stored: id of the variable -> what is stored.
+    """
+
+    def __init__(self, stored: dict[int, tf.Variable]):
+        super().__init__()
+        self._stored = stored
+
+    def get_current_value(self, variable: keras.Variable) -> tf.Tensor | None:
+        stored = self._stored.get(id(variable))
+        return None if stored is None else tf.cast(stored, variable.dtype)
+
+
 class Answers(tf.Module):
     """The functions behind an export's signatures. Pipelines, model and search are traced once each and shared.
 
@@ -93,13 +110,19 @@ class Answers(tf.Module):
         self._audio, self._batches, self._decoding = audio, batches, decoding
         self._vocabulary_size = tokenizer.size
         self.sentencepiece = tensorflow_text.SentencepieceTokenizer(tokenizer.model, add_eos=True)
+        self._dtype = dtype
         self._narrow = None
         if dtype != "float32":
-            self._narrow = [
-                (variable, tf.Variable(tf.cast(variable.value, dtype), trainable=False, name=variable.path))
+            self._narrow = {
+                id(variable): tf.Variable(tf.cast(variable.value, dtype), trainable=False, name=variable.path)
                 for variable in network.variables
                 if keras.backend.is_float_dtype(variable.dtype)
-            ]
+            }
+        # What the search multiplies with, as it does: made once, here.
+        self._decoder_weights = {
+            name: tf.Variable(tf.cast(weight, dtype), trainable=False, name=f"decoder_{name}")
+            for name, weight in decoder_weights(network).items()
+        }
         self._functions: dict = {}
 
     # Signatures.
@@ -331,7 +354,8 @@ class Answers(tf.Module):
     @property
     def weights(self) -> list[tf.Variable]:
         """The variables that the functions read, in a fixed order."""
-        return [stored for _, stored in self._narrow or ()] or [v.value for v in self._network.variables]
+        stored = [v.value for v in self._network.variables] if self._narrow is None else list(self._narrow.values())
+        return [*stored, *self._decoder_weights.values()]
 
     # Pipelines, traced once, each [b] rows of one kind; `rows` are their numbers in the request.
 
@@ -449,8 +473,13 @@ class Answers(tf.Module):
         settings = self._decoding
 
         def search(encoded, padding, commands):
+            # A loop reads a variable at each step for less than it hands a tensor on.
+            weights: dict = self._decoder_weights
+            if self._dtype != "float32":
+                weights = {name: tf.cast(weight, tf.float32) for name, weight in weights.items()}
+            decoder = IncrementalDecoder(self._network, weights)
             return beam_search(
-                self._network, encoded, padding, commands, settings.max_length, settings.beam_size, settings.alpha
+                decoder, encoded, padding, commands, settings.max_length, settings.beam_size, settings.alpha
             )
 
         specs = [*self._encoded_specs(), _NUMBERS]
@@ -487,10 +516,7 @@ class Answers(tf.Module):
 
     def _weights(self):
         """Within it, the network computes with the stored weights."""
-        if self._narrow is None:
-            return weights_read_once(self._network)
-        wide = [(variable, tf.cast(stored, variable.dtype)) for variable, stored in self._narrow]
-        return keras.StatelessScope(state_mapping=wide)
+        return contextlib.nullcontext() if self._narrow is None else _Widened(self._narrow)
 
     def _signature(self, function: Callable, **specs) -> Callable:
         return tf.function(function, input_signature=list(specs.values()), autograph=False)

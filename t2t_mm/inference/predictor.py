@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from t2t_mm.corpora.example import Example, Report
 from t2t_mm.corpora.source import Examples
-from t2t_mm.inference.search import IMPOSSIBLE_SCORE, best_of_beam, sample, weights_read_once
+from t2t_mm.incremental import IncrementalDecoder
+from t2t_mm.inference.search import IMPOSSIBLE_SCORE, best_of_beam, sample
 from t2t_mm.inference.trees import TreeConstraint, TreeGrammar
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
@@ -204,12 +205,11 @@ class Predictor:
 
     def _sequences(self, problem, inputs, padding, command, constraint=None):
         encoded, padding, _, _ = self._network.encode(problem.modality, inputs, problem.padding(padding))
-        given = self._network, encoded, padding, command, self._max_length
-        with weights_read_once(self._network):
-            if self._sampling is not None:
-                ids, scores = sample(*given, **self._sampling, constraint=constraint)
-                return ids[:, None], scores[:, None]
-            return best_of_beam(*given, self._beam_size, self._n_best, self._alpha, constraint=constraint)
+        given = IncrementalDecoder(self._network), encoded, padding, command, self._max_length
+        if self._sampling is not None:
+            ids, scores = sample(*given, **self._sampling, constraint=constraint)
+            return ids[:, None], scores[:, None]
+        return best_of_beam(*given, self._beam_size, self._n_best, self._alpha, constraint=constraint)
 
     def _trees(self, problem, inputs, padding, command, words):
         return self._sequences(problem, inputs, padding, command, TreeConstraint(self._grammar, words))

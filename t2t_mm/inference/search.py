@@ -3,11 +3,11 @@
 import dataclasses
 from typing import Any, Protocol
 
-import keras
+import numpy as np
 import tensorflow as tf
 
+from t2t_mm.incremental import IncrementalDecoder
 from t2t_mm.input.tokenizer import END_ID, PADDING_ID
-from t2t_mm.model import MultiModel
 
 _IMPOSSIBLE = -1e9
 IMPOSSIBLE_SCORE = -1e8  # a hypothesis below it is no output, but fills the place of one
@@ -45,13 +45,8 @@ def length_penalty(length: int | tf.Tensor, alpha: float) -> tf.Tensor:
     return ((5.0 + tf.cast(length, tf.float32)) / 6.0) ** alpha
 
 
-def weights_read_once(model: MultiModel) -> keras.StatelessScope:
-    """Within it, a graph reads every weight at its beginning, not at every step of a loop."""
-    return keras.StatelessScope([(variable, tf.convert_to_tensor(variable.value)) for variable in model.variables])
-
-
 def beam_search(
-    model: MultiModel,
+    model: IncrementalDecoder,
     encoded: tf.Tensor,
     source_padding: tf.Tensor,
     command: str | int | tf.Tensor,
@@ -74,7 +69,7 @@ def beam_search(
 
 
 def best_of_beam(
-    model: MultiModel,
+    model: IncrementalDecoder,
     encoded: tf.Tensor,
     source_padding: tf.Tensor,
     command: str | int | tf.Tensor,
@@ -131,7 +126,7 @@ def best_of_beam(
 
 
 def sample(
-    model: MultiModel,
+    model: IncrementalDecoder,
     encoded: tf.Tensor,
     source_padding: tf.Tensor,
     command: str | int | tf.Tensor,
@@ -258,17 +253,23 @@ def _decode(model, encoded, source_padding, command, max_length: int, width: int
     return ids, scores, lengths
 
 
-def _write_in_place(memory, rows, values):
+def _write_in_place(memory, rows, values, after):
     """`layers.history.scatter` without the copy of all memory that TensorFlow's scatter makes at every step.
 
-    Safe because every layer reads the written memory, and the next position is only known when all have.
+    Safe because what reads the memory of before comes first (`after`), and the next position is only known when all
+    layers have read that of this one.
     """
-    return tf.raw_ops.InplaceUpdate(x=memory, i=rows, v=values)
+    with tf.control_dependencies([after]):
+        return tf.raw_ops.InplaceUpdate(x=memory, i=rows, v=values)
 
 
 def _only_padding(symbols: int, value: float):
-    return tf.one_hot(PADDING_ID, symbols, on_value=value, off_value=_IMPOSSIBLE)
+    found = np.full([symbols], _IMPOSSIBLE, np.float32)
+    found[PADDING_ID] = value
+    return found
 
 
 def _no_padding(symbols: int):
-    return tf.one_hot(PADDING_ID, symbols, on_value=_IMPOSSIBLE, off_value=0.0)
+    found = np.zeros([symbols], np.float32)
+    found[PADDING_ID] = _IMPOSSIBLE
+    return found

@@ -10,13 +10,11 @@ from keras import ops
 from t2t_mm.layers.checks import at_least, check_features
 from t2t_mm.layers.constructors import Constructor, Part, constructor
 from t2t_mm.layers.convolution import ConvBlock, pointwise, pointwise_initializer
-from t2t_mm.layers.history import History
 from t2t_mm.layers.normalization import LayerNorm, normalise_flat
 from t2t_mm.layers.positions import Positions
 from t2t_mm.layers.randomness import Dropout, drop
 from t2t_mm.layers.sharing import shared
 from t2t_mm.layers.tensors import Shape, Tensor
-from t2t_mm.layers.timing import timing_signal
 
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
@@ -30,11 +28,6 @@ class Projection(keras.layers.Layer):
     def call(self, x: Tensor) -> Tensor:  # [..., D] -> [..., D]
         check_features(x, "x", "[B, L, D]", self.kernel.shape[0])
         return pointwise(x, self.kernel)
-
-
-def split_heads(x: Tensor, heads: int) -> Tensor:  # [B, L, D] -> [B, G, L, D/G]
-    x = ops.reshape(x, [-1, ops.shape(x)[1], heads, x.shape[-1] // heads])
-    return ops.transpose(x, [0, 2, 1, 3])
 
 
 def flat_heads(
@@ -301,66 +294,3 @@ class AttentionBlock(keras.layers.Layer):
             *(part.kernel.value for part in (self.source_query, self.memory_key, self.memory_value, self.source_output)),
             heads=self.heads, rate=self.dropout.rate,
         )  # fmt: skip
-
-    def memory(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the keys and the values of the source, two pointwise convolutions of it, each [B, G, S, D/G]."""
-        keyed = source
-        if self.source_timing:
-            keyed = source + timing_signal(ops.shape(source)[1], source.shape[-1], dtype=source.dtype)
-        return split_heads(self.memory_key(keyed), self.heads), split_heads(self.memory_value(source), self.heads)
-
-    def _attend_source(self, x, keys, values, source_padding):  # [B, T, D] -> [B, T, D]
-        queries = split_heads(self.source_query(self.source_norm(x)), self.heads)
-        return self.source_output(dot_product_attention(queries, keys, values, source_padding[:, None, None, :]))
-
-    def initial_state(self, source: Tensor, source_padding: Tensor, positions: int | Tensor, width: int = 1) -> dict:
-        """Returns the state of step-by-step decoding. The source is projected once for all hypotheses.
-
-        Args:
-          source: [B, S, D].
-          source_padding: [B, S] boolean.
-          positions: the number of positions for which the state has room.
-          width: K, the number of hypotheses of each example.
-        """
-        batch, depth = ops.shape(source)[0], source.shape[-1]
-        state: dict = {"convs": [conv.initial_state(batch * width, depth, source.dtype) for conv in self.convs]}
-        if self.attend:
-            state["memory"] = self.memory(source)
-            state["source_padding"] = source_padding
-            cache = ops.zeros([batch, self.heads, positions, width, depth // self.heads], source.dtype)
-            state["keys"], state["values"] = cache, cache
-        return state
-
-    def extend(self, state: dict, positions: int) -> dict:
-        """Returns the state with room for `positions` more positions."""
-        if not self.attend:
-            return state
-        more = [[0, 0], [0, 0], [0, positions], [0, 0], [0, 0]]
-        return dict(state, keys=ops.pad(state["keys"], more), values=ops.pad(state["values"], more))
-
-    def step(
-        self, x: Tensor, state: dict, history: History
-    ) -> tuple[Tensor, dict]:  # [B·K, D], state -> [B·K, D], state
-        """Computes one target position of a causal block, with the same result as `call` at that position."""
-        x = x + self.timing_scale * history.timing(x.shape[-1], x.dtype)
-        state = dict(state, convs=list(state["convs"]))
-        for index, conv in enumerate(self.convs):
-            x, state["convs"][index] = conv.step(x, state["convs"][index], history)
-        if not self.attend:
-            return x, state
-        depth = x.shape[-1]
-        x = ops.reshape(x, [-1, history.width, depth])  # [B, K, D]: an example's hypotheses attend side by side
-        h = self.self_norm(x)
-        queries, keys, values = (
-            split_heads(project(h), self.heads) for project in (self.self_query, self.self_key, self.self_value)
-        )  # [B, G, K, D/G]
-        state["keys"], state["values"] = history.append(state["keys"], keys), history.append(state["values"], values)
-        length = ops.shape(state["keys"])[2]
-        keys, values = (
-            ops.reshape(cache, [-1, self.heads, length * history.width, depth // self.heads])
-            for cache in (state["keys"], state["values"])
-        )
-        x = x + self.self_output(dot_product_attention(queries, keys, values, history.blocked(length)))
-        source_keys, source_values = state["memory"]
-        x = x + self._attend_source(x, source_keys, source_values, state["source_padding"])
-        return ops.reshape(x, [-1, depth]), state

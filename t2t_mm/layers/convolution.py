@@ -9,7 +9,6 @@ import keras
 from keras import ops
 
 from t2t_mm.layers.checks import at_least, check_features, check_padding, one_of
-from t2t_mm.layers.history import History
 from t2t_mm.layers.normalization import LayerNorm, scale_and_shift
 from t2t_mm.layers.positions import Positions
 from t2t_mm.layers.randomness import Dropout, drop
@@ -156,27 +155,10 @@ class SeparableConv1D(keras.layers.Layer):
             initializer=mean_free_initializer(self.depthwise, self.kernel_scale),
         )
 
-    @property
-    def memory(self) -> int:
-        """The number of earlier positions on which a causal output depends: (k − 1)·d."""
-        return (self.kernel_size - 1) * self.dilation
-
     def call(self, x: Tensor) -> Tensor:  # [B, L, D] -> [B, L, F]
         check_features(x, "x", "[B, L, D]", self.depthwise.shape[1])
         y = depthwise_along(x, ops.shape(x)[1], self.depthwise, self.dilation, self.causal)
         return pointwise(y, self.pointwise)
-
-    def initial_state(self, rows: Tensor, depth: int, dtype: Any = "float32") -> Tensor:
-        """Returns zeros [(k − 1)·d + 1, rows, D], in which `step` remembers the last inputs of each row."""
-        return ops.zeros([self.memory + 1, rows, depth], dtype)
-
-    def step(
-        self, x: Tensor, state: Any, history: History
-    ) -> tuple[Tensor, Any]:  # [rows, D], state -> [rows, F], state
-        """Computes one causal position, with the same result as `call` at that position."""
-        state = history.remember(state, x)
-        depthwise, pointwise = (ops.cast(kernel, x.dtype) for kernel in (self.depthwise, self.pointwise))
-        return ops.matmul(history.convolve(state, depthwise, self.dilation), pointwise), state
 
 
 def _larger(a, b):
@@ -229,12 +211,6 @@ class ConvStep(keras.layers.Layer):
         """Returns the weights in the order in which `conv_step` takes them."""
         weights = self.conv.depthwise, self.conv.pointwise, self.norm.gamma, self.norm.beta
         return [weight.value for weight in weights]
-
-    def step(
-        self, x: Tensor, state: Any, history: History
-    ) -> tuple[Tensor, Any]:  # [rows, D], state -> [rows, F], state
-        y, state = self.conv.step(ops.relu(x), state, history)
-        return self.norm.step(y), state
 
 
 def conv_step(
@@ -378,20 +354,6 @@ class ConvBlock(keras.layers.Layer):
             dilations=tuple(step.conv.dilation for step in self.steps), causal=self.causal,
             rate=self.dropout.rate, on_sum=self.dropout_on == "sum",
         )  # fmt: skip
-
-    def initial_state(self, rows: Tensor, depth: int, dtype: Any = "float32") -> list:
-        return [step.conv.initial_state(rows, depth, dtype) for step in self.steps]
-
-    def step(
-        self, x: Tensor, state: Any, history: History
-    ) -> tuple[Tensor, Any]:  # [rows, D], state -> [rows, D], state
-        """Computes one position of a causal block. `state` contains the last inputs of each convolution."""
-        step1, step2, step3, step4 = self.steps
-        h1, state1 = step1.step(x, state[0], history)
-        h2, state2 = step2.step(h1, state[1], history)
-        h3, state3 = step3.step(x + h2, state[2], history)
-        h4, state4 = step4.step(h3, state[3], history)
-        return x + h4, [state1, state2, state3, state4]
 
 
 def strided(padding: Tensor, strides: tuple[int, int]) -> Tensor | None:

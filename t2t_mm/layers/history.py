@@ -1,7 +1,6 @@
 """The memory of step-by-step decoding, and how each hypothesis finds its own past in it."""
 
 from collections.abc import Callable
-from typing import Any
 
 from keras import ops
 
@@ -9,8 +8,13 @@ from t2t_mm.layers.tensors import Tensor
 from t2t_mm.layers.timing import timing_signal
 
 
-def scatter(memory: Tensor, rows: Tensor, values: Tensor) -> Tensor:  # [N, ...], [n], [n, ...] -> [N, ...]
-    """Returns `memory` with its `rows` replaced by `values`."""
+def scatter(
+    memory: Tensor, rows: Tensor, values: Tensor, after: Tensor
+) -> Tensor:  # [N, ...], [n], [n, ...] -> [N, ...]
+    """Returns `memory` with its `rows` replaced by `values`.
+
+    after: what must have been computed from `memory` before; only a writer in place has to heed it.
+    """
     return ops.scatter_update(memory, rows[:, None], values)
 
 
@@ -19,6 +23,10 @@ class History:
 
     At each position, hypothesis j of an example writes to slot j of each layer's memory, and what is written is never
     moved. When a search continues the past of another hypothesis, only `ancestors` changes, through which all layers read.
+
+    The inputs of convolutions of k taps with dilation d are remembered as [d, k − 1, B·K, C]: position t lies in phase
+    t mod d, and within it at place (t // d) mod (k − 1), where it takes the place of the input (k − 1)·d positions before.
+    One phase holds all that the convolution reads.
 
     Args:
       position: the current position, an int or a scalar tensor.
@@ -37,70 +45,70 @@ class History:
             self._found[key] = make()
         return self._found[key]
 
-    def timing(self, depth: int, dtype: Any) -> Tensor:  # -> [1, D]
-        """The timing signal of this position."""
-        return self._once(("timing", depth, dtype), lambda: timing_signal(1, depth, start=self.position, dtype=dtype))
+    def timing(self, depth: int, scale: float) -> Tensor:  # -> [1, D]
+        """Returns the timing signal of this position, times `scale`."""
+        return self._once(("timing", depth, scale), lambda: scale * timing_signal(1, depth, start=self.position))
 
-    def remember(self, ring: Tensor, x: Tensor) -> Tensor:  # [M, B·K, D], [B·K, D] -> [M, B·K, D]
-        """Returns `ring` with the input of this position in place of the one from M positions before."""
-        slots = ring.shape[0]
-        place = self._once(("place", slots), lambda: ops.reshape(ops.mod(self.position, slots), [1]))
-        return self._write(ring, place, x[None])
+    def past(self, inputs: Tensor, kernels: Tensor) -> Tensor:  # [d, k − 1, B·K, C], [2(k − 1), 1, C] -> [B·K, C]
+        """Returns what the inputs before this position add to the convolutions at it.
 
-    def convolve(self, ring: Tensor, kernel: Tensor, dilation: int) -> Tensor:  # [M, B·K, D], [k, D] -> [B·K, D]
-        """Applies the kernel to the inputs at this position and 1, …, k − 1 times `dilation` positions before it.
-
-        Inputs before the first position are zero.
+        Args:
+          inputs: as they are remembered; zero before the first position.
+          kernels: all taps but the last, twice in succession, so that a slice of them begins with any tap.
         """
-        count, slots = kernel.shape[0], ring.shape[0]
-        if self.ancestors is None and count == slots:
-            # The whole ring is needed. The kernel is rotated instead of the ring, because it is smaller.
-            turned = self._once(
-                ("turned", slots),
-                lambda: slots - 1 - ops.mod(self.position - ops.arange(slots, dtype="int32"), slots),
-            )
-            return ops.sum(ring * ops.take(kernel, turned, axis=0)[:, None], axis=0)
-        return ops.sum(self._taps(ring, count, dilation) * kernel[:, None], axis=0)
+        dilation, taps = inputs.shape[:2]
+        phase, place = self._where(dilation, taps)
+        recent = inputs[phase]  # [k − 1, B·K, C]
+        if self.ancestors is not None:
+            rows = self._once(("rows", dilation, taps), lambda: self._rows(dilation, taps))
+            recent = ops.take(ops.reshape(recent, [-1, recent.shape[2]]), rows, axis=0)
+        return ops.sum(recent * ops.slice(kernels, (taps - place, 0, 0), (taps, *kernels.shape[1:])), axis=0)
 
-    def _taps(self, ring, count, distance):  # -> [count, B·K, D]
-        slots, rows = ring.shape[0], ops.shape(ring)[1]
-        if self.ancestors is None:
-            places = self._once((count, distance), lambda: ops.mod(self._times(count, distance), slots))
-            return ops.take(ring, places, axis=0)
-        places = self._once(
-            (count, distance),
-            lambda: ops.mod(self._times(count, distance), slots)[:, None] * rows + self._rows(count, distance),
-        )
-        return ops.take(ops.reshape(ring, [-1, ring.shape[2]]), places, axis=0)
+    def remember(self, inputs: Tensor, x: Tensor, past: Tensor) -> Tensor:
+        """Returns `inputs` with x [B·K, C], this position's, in them; `past` is what they gave at this position."""
+        dilation, taps, _, channels = inputs.shape
+        phase, place = self._where(dilation, taps)
+        flat = ops.reshape(inputs, [dilation * taps, -1, channels])
+        flat = self._write(flat, ops.reshape(phase * taps + place, [1]), ops.expand_dims(x, 0), past)
+        return ops.reshape(flat, [dilation, taps, -1, channels])
 
-    def _times(self, count, distance):  # -> [count]
-        return self.position - distance * ops.arange(count - 1, -1, -1, dtype="int32")
+    def _where(self, dilation, taps):
+        make = lambda: (self.position % dilation, self.position // dilation % taps)  # noqa: E731
+        return self._once(("where", dilation, taps), make)
 
-    def _rows(self, count, distance):  # -> [count, B·K], the row of each hypothesis' ancestor
-        slots = ops.take(self.ancestors, ops.maximum(self._times(count, distance), 0), axis=2)  # [B, K, count]
-        rows = slots + self.width * ops.arange(ops.shape(slots)[0], dtype="int32")[:, None, None]
-        return ops.reshape(ops.transpose(rows, [2, 0, 1]), [count, -1])
+    def _rows(self, dilation, taps):  # -> [k − 1, B·K], where each hypothesis finds its ancestors' inputs
+        place = self._where(dilation, taps)[1]
+        slots = ops.arange(taps, dtype="int32")
+        times = self.position - dilation * (taps - (slots - place) % taps)
+        batch = ops.shape(self.ancestors)[0]
+        found = ops.take(self.ancestors, ops.maximum(times, 0), axis=2)  # [B, K, k − 1]
+        rows = found + self.width * ops.arange(batch, dtype="int32")[:, None, None]
+        rows = ops.reshape(ops.transpose(rows, [2, 0, 1]), [taps, -1])
+        return rows + slots[:, None] * (batch * self.width)
 
-    def append(self, cache: Tensor, x: Tensor) -> Tensor:  # [B, G, L, K, D/G], [B, G, K, D/G] -> [B, G, L, K, D/G]
-        """Returns `cache` with the keys or values of this position."""
-        shape = ops.shape(cache)
-        length, width, depth = shape[2], cache.shape[3], cache.shape[4]
-        rows = self._once(
-            ("append", cache.shape[1]),
-            lambda: ops.arange(shape[0] * shape[1], dtype="int32") * length + self.position,
-        )
-        flat = self._write(ops.reshape(cache, [-1, width, depth]), rows, ops.reshape(x, [-1, width, depth]))
-        return ops.reshape(flat, [-1, cache.shape[1], length, width, depth])
+    def append(self, cache: Tensor, x: Tensor) -> Tensor:  # [2, N, L, K·C], [2·N, K·C] -> [2, N, L, K·C]
+        """Returns `cache` with the keys and values of this position, of the N heads of all examples."""
+        length, channels = ops.shape(cache)[2], cache.shape[3]
+        rows = self._once("append", lambda: self._append_rows(cache))
+        # What is overwritten is the room of a later position, which nobody reads.
+        flat = self._write(ops.reshape(cache, [-1, channels]), rows, x, x)
+        return ops.reshape(flat, [2, -1, length, channels])
 
-    def blocked(self, length: Tensor) -> Tensor:  # -> boolean, broadcasting to [B, 1, K, length·K]
-        """Returns True for each slot that does not belong to a hypothesis' past."""
-        return self._once("blocked", lambda: self._blocked(length))
+    def _append_rows(self, cache):
+        heads, length = ops.shape(cache)[1:3]
+        return ops.arange(2 * heads, dtype="int32") * length + self.position
 
-    def _blocked(self, length):
+    def unseen(self, length: Tensor, heads: int) -> Tensor:  # -> float32, broadcasting to [B·G, K, length·K]
+        """Returns what is added to the logits of G heads: −1e9 for each slot that is not of a hypothesis' past, else 0."""
+        return self._once("unseen", lambda: self._unseen(length, heads))
+
+    def _unseen(self, length, heads):
         later = ops.arange(length, dtype="int32") > self.position
         if self.ancestors is None:
-            return later[None, None, None, :]
+            return ops.cast(later, "float32") * -1e9
         slots = ops.arange(self.width, dtype="int32")
         other = self.ancestors[:, :, :length, None] != slots  # [B, K, L, K]
-        blocked = ops.logical_or(other, later[:, None])
-        return ops.reshape(blocked, [-1, 1, self.width, length * self.width])
+        blocked = ops.cast(ops.logical_or(other, later[:, None]), "float32") * -1e9
+        blocked = ops.reshape(blocked, [-1, 1, self.width, length * self.width])
+        return ops.reshape(ops.repeat(blocked, heads, axis=1), [-1, self.width, length * self.width])
+

@@ -155,29 +155,47 @@ class MixtureOfExperts(keras.layers.Layer):
         y = self._experts(tokens, valid, weights, experts)
         return self.dropout(y, training=training), balance
 
-    def step(self, x: Tensor) -> Tensor:  # [N, D] -> [N, D]
-        """Does the same as `call` for a few tokens without padding, without distributing them over the experts.
+    def step_weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the weights as `step` takes them.
+
+        They are gate [D, E] and the experts' [D, E·H] and [E·H, D] where a token chooses a large part of all experts, so
+        that `step` computes all of them, else [E, D, H] and [E, H, D]. All are float32.
+        """
+        gate, expert_in, expert_out = (
+            ops.cast(ops.convert_to_tensor(x.value), "float32") for x in (self.gate, self.expert_in, self.expert_out)
+        )
+        if self._computes_all():
+            depth = expert_out.shape[-1]
+            expert_in = ops.reshape(ops.transpose(expert_in, [1, 0, 2]), [depth, -1])
+            expert_out = ops.reshape(expert_out, [-1, depth])
+        return gate, expert_in, expert_out
+
+    def _computes_all(self) -> bool:
+        return self.num_experts <= 4 * self.chosen
+
+    def step(self, x: Tensor, gate: Tensor, expert_in: Tensor, expert_out: Tensor) -> Tensor:  # [N, D] -> [N, D]
+        """Does the same as `call` for a few float32 tokens without padding, without distributing them over the experts.
 
         If a token chooses a large fraction of the experts, all experts are computed in one product, and those that are not
         chosen get the weight zero. Otherwise, the weights of the chosen experts are read in place, one choice after the
-        other. It computes in float32 even if the compute type is another one, because converting a few tokens is cheaper
-        than converting all weights.
-        """
-        return ops.cast(self._step(ops.cast(x, "float32")), x.dtype)
+        other.
 
-    def _step(self, x):
-        top, experts = ops.top_k(ops.matmul(x, self.gate), self.chosen)
+        Args:
+          gate, expert_in, expert_out: as `step_weights` returns them.
+        """
+        top, experts = ops.top_k(ops.matmul(x, gate), self.chosen)
         weights = ops.softmax(top, axis=-1)  # [N, K]
-        if self.num_experts <= 4 * self.chosen:
-            hidden = ops.relu(ops.matmul(x[None], self.expert_in))  # [E, N, H]
+        if self._computes_all():
             chosen = ops.one_hot(experts, self.num_experts, dtype=x.dtype)  # [N, K, E]
-            every = ops.sum(chosen * weights[:, :, None], axis=1)  # [N, E]
-            return ops.sum(ops.matmul(hidden, self.expert_out) * ops.transpose(every)[:, :, None], axis=0)
+            every = ops.sum(chosen * ops.expand_dims(weights, -1), axis=1)  # [N, E]
+            hidden = ops.reshape(ops.relu(ops.matmul(x, expert_in)), [-1, self.num_experts, self.hidden])
+            hidden = ops.reshape(hidden * ops.expand_dims(every, -1), [-1, self.num_experts * self.hidden])
+            return ops.matmul(hidden, expert_out)
 
         def one(choice):
             token, expert = choice
-            hidden = ops.relu(ops.matmul(x[token][None], self.expert_in[expert]))
-            return ops.matmul(hidden, self.expert_out[expert])[0]
+            hidden = ops.relu(ops.matmul(x[token][None], expert_in[expert]))
+            return ops.matmul(hidden, expert_out[expert])[0]
 
         experts = ops.reshape(ops.cast(experts, "int32"), [-1])
         tokens = ops.arange(ops.shape(experts)[0], dtype="int32") // self.chosen

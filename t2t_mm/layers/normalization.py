@@ -99,7 +99,3 @@ class LayerNorm(keras.layers.Layer):
 
     def flat(self, x: Tensor) -> Tensor:  # [N, D] -> [N, D]
         return normalise_flat(x, self.gamma, self.beta)
-
-    def step(self, x: Tensor) -> Tensor:  # [N, D] -> [N, D]
-        """Does the same as `call` with fewer graph nodes, on whose number the cost of step-by-step decoding depends."""
-        return ops.cast(standardise(ops.cast(x, "float32"))[0] * self.gamma + self.beta, x.dtype)

@@ -7,7 +7,6 @@ import pytest
 from keras import ops
 
 from t2t_mm.layers.attention import AttentionBlock, SourceLooks
-from t2t_mm.layers.history import History
 from t2t_mm.layers.positions import Positions
 from t2t_mm.layers.timing import timing_signal
 
@@ -108,20 +107,6 @@ def test_what_a_block_looks_at_is_what_it_mixes(source_timing):
     expected = np.einsum("bgts,bsgd->btgd", weights, values).reshape(2, 6, 8) @ output
     np.testing.assert_allclose(added, expected, atol=1e-4)
     assert len(looks.names) == 1 and not weights[1, ..., 3:].any()
-
-
-def test_a_block_step_by_step_is_the_block_at_once():
-    rng = np.random.default_rng(0)
-    source, target = (rng.normal(size=(2, length, 8)).astype("float32") for length in (5, 6))
-    source_padding = np.arange(5)[None] >= np.array([[5], [3]])
-    block = AttentionBlock(heads=2, convs=1, source_timing=True, timing_scale=0.7)
-    block.build(target.shape)
-    randomise(block.self_norm, block.source_norm, *(step.norm for step in block.convs[0].steps))
-    expected = as_numpy(block(source, source_padding, target, np.zeros((2, 6), bool)))
-    state = block.initial_state(ops.convert_to_tensor(source), ops.convert_to_tensor(source_padding), 6)
-    for position in range(6):
-        y, state = block.step(ops.convert_to_tensor(target[:, position]), state, History(position))
-        np.testing.assert_allclose(as_numpy(y), expected[:, position], atol=1e-4)
 
 
 def test_ablation_removes_attention_and_nothing_else():

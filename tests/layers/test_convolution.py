@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from t2t_mm.layers.convolution import ConvBlock, ConvRes, ConvStep, ConvStep2D
-from t2t_mm.layers.history import History
 from t2t_mm.layers.randomness import drop, multiplier
 
 
@@ -93,17 +92,6 @@ def test_padding_does_not_change_a_result(causal):
     block.build(x.shape)
     alone = as_numpy(block(x, np.zeros((1, 9), bool)))
     np.testing.assert_allclose(as_numpy(block(padded, padding))[:, :9], alone, atol=1e-5)
-
-
-def test_step_by_step_equals_all_at_once():
-    x = np.random.default_rng(0).normal(size=(2, 20, 4)).astype("float32")
-    block = ConvBlock(causal=True)
-    block.build(x.shape)
-    state, outputs = block.initial_state(2, 4), []
-    for t in range(20):
-        y, state = block.step(x[:, t], state, History(t))
-        outputs.append(as_numpy(y))
-    np.testing.assert_allclose(np.stack(outputs, 1), as_numpy(block(x)), atol=1e-4)
 
 
 @pytest.mark.parametrize("dropout_on,kept", [("sum", 0.6), ("branch", 1.0)])

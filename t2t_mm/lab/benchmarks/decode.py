@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
+from t2t_mm.incremental import IncrementalDecoder
 from t2t_mm.inference import search as decoding
 from t2t_mm.model import MultiModel
 
@@ -48,8 +49,8 @@ def run(
 def _search(network, length: int, beam: int):
     @tf.function(autograph=False)
     def search(encoded, padding):
-        with decoding.weights_read_once(network):
-            return decoding.beam_search(network, encoded, padding, _COMMAND, length, beam, never_end=True)[0]
+        decoder = IncrementalDecoder(network)
+        return decoding.beam_search(decoder, encoded, padding, _COMMAND, length, beam, never_end=True)[0]
 
     return search
 
