@@ -257,7 +257,7 @@ def decoder_weights(model: MultiModel) -> dict[str, Tensor]:
         memory_keys.append(_value(block.memory_key.kernel))
         memory_values.append(_value(block.memory_value.kernel))
 
-    weights = {}
+    weights: dict[str, Any] = {}
     attention_block(attention)
     for block in model.mixer.blocks:
         conv_block(block)
