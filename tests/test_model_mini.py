@@ -3,9 +3,9 @@
 import json
 import os
 
-import gin
 import pytest
 
+import gin
 from t2t_mm.corpora.example import Example, Report
 from t2t_mm.experiment import Experiment
 from t2t_mm.inference.predictor import Predictor, predict
@@ -27,9 +27,9 @@ def answered():
     config.parse([os.path.join(FOLDER, "config.gin")])
     try:
         run = use_folder(config.configured(Experiment)(), FOLDER)
+        network, description, _ = load_trained(run, FOLDER)
     finally:
         gin.clear_config()
-    network, description, _ = load_trained(run, FOLDER)
     tokenizer = Tokenizer(run.vocabulary)
     predictor = Predictor(network, tokenizer, constrain_trees=True)
     found = {}
