@@ -44,6 +44,7 @@ def main(_):
     config.parse(gin_files, _GIN_PARAM.value)
     from t2t_mm import experiment
     from t2t_mm.export import answers, save
+    from t2t_mm.run.files import size_on_disk
     from t2t_mm.run.folder import use_folder
 
     logging.set_verbosity(logging.WARNING)  # TensorFlow would name each of a thousand captured weights
@@ -58,7 +59,7 @@ def main(_):
     except KeyboardInterrupt as error:
         raise SystemExit(f"{command.name()}: interrupted; nothing has been left behind.") from error
     print(f"Written to {folder} in {time.monotonic() - start:.0f} s")
-    megabytes, seconds = save.size_on_disk(folder) / 1e6, save.load_seconds(folder)
+    megabytes, seconds = size_on_disk(folder) / 1e6, save.load_seconds(folder)
     print(f"Size on disk: {megabytes:.1f} MB; load time, before warm-up: {seconds:.1f} s")
 
 

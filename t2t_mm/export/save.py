@@ -145,11 +145,6 @@ def _is_written(path: str) -> bool:
     return True
 
 
-def size_on_disk(folder: str) -> int:
-    """Bytes of all files of a version."""
-    return sum(os.path.getsize(os.path.join(at, name)) for at, _, names in os.walk(folder) for name in names)
-
-
 def load_seconds(folder: str) -> float:
     """How long a version takes to load as TensorFlow Serving loads it, into a session, before any warm-up.
 

@@ -1,13 +1,10 @@
 """Writes the mini corpora in the layouts of the corpora that they stand for, so that the same readers load both."""
 
-import concurrent.futures
 import dataclasses
 import functools
 import io
 import json
 import os
-import shutil
-import signal
 import time
 from collections.abc import Sequence
 
@@ -19,16 +16,16 @@ from t2t_mm.corpora.corpus_files import MINI_RECORD
 from t2t_mm.corpora.example import CorpusError
 from t2t_mm.corpora.sphere import encode_sphere
 from t2t_mm.corpora.treebank import clean, linearise, parse_tree
-from t2t_mm.mini import grammar, images, speech, world
+from t2t_mm.mini import grammar, images, speech, workers, world
 from t2t_mm.mini.sentence import Sentence
-from t2t_mm.run import progress
+from t2t_mm.run.files import whole_folder
 
 _CHUNK = 64  # images or utterances per task of a worker process
 # Each corpus has its own stream of random numbers, so that the size of one does not change the content of another.
 _TEXT, _IMAGES, _SCENES, _SPEECH, _MORE = range(5)
 _PTB_SECTIONS = {"train": range(2, 22), "dev": (22,), "test": (23,)}
 _MORE_SECTIONS = (0, 1, 24)  # sections that the usual split leaves out
-_COCO_SPLITS = {"train": "train2014", "dev": "val2014", "test": "test2014"}
+COCO_SPLITS = {"train": "train2014", "dev": "val2014", "test": "test2014"}
 _IMAGE_SPLITS = {"train": "train", "dev": "val", "test": "test"}
 
 
@@ -90,52 +87,24 @@ def make_mini(root: str, seed: int = 0, sizes: Sizes = Sizes(), processes: int |
     if _already_made(root, record):
         logging.info("%s: these mini corpora already exist.", root)
         return
-    start, part = time.monotonic(), root.rstrip("/") + ".part"
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        _write_all(part, seed, sizes, processes or os.cpu_count() or 1)
+    start = time.monotonic()
+    with whole_folder(root) as part:
+        with workers.pool(processes) as pool:
+            _write_with(pool, part, seed, sizes)
         with open(os.path.join(part, MINI_RECORD), "w") as file:
             json.dump(record, file, indent=1)
-        if os.path.isdir(root):
-            os.rmdir(root)  # empty, as _already_made saw
-        os.replace(part, root)
-    except BaseException:  # Ctrl-C, a full disk
-        shutil.rmtree(part, ignore_errors=True)
-        raise
     logging.info("%s: written in %.0f s", root, time.monotonic() - start)
-
-
-def _write_all(part: str, seed: int, sizes: Sizes, processes: int) -> None:
-    # Ctrl-C reaches every process of a terminal; the workers leave it to this one.
-    with concurrent.futures.ProcessPoolExecutor(
-        processes, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
-    ) as pool:
-        try:
-            _write_with(pool, part, seed, sizes)
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
 
 
 def _write_with(pool, part: str, seed: int, sizes: Sizes) -> None:
     seen: set[str] = set()  # no English sentence occurs in two corpora or two splits
     rng = np.random.default_rng([seed, _TEXT])
     media = {
-        _read_aloud: _plan_speech(part, seed, rng, seen, sizes),
+        read_aloud: _plan_speech(part, seed, rng, seen, sizes),
         _draw_objects: _plan_images(part, seed, sizes),
         _draw_scenes: _plan_scenes(part, seed, sizes),
     }
-    # The workers start with the first task. A Ctrl-C that met one before it ignores them would end it, and the pool would
-    # wait for it for ever; blocked until all have started, it reaches this process alone.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        futures = [
-            pool.submit(function, tasks[first : first + _CHUNK])
-            for function, tasks in media.items()
-            for first in range(0, len(tasks), _CHUNK)
-        ]
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    futures = workers.submitted(pool, media, _CHUNK)
     _write_treebank(part, rng, seen, sizes)
     for language in ("de", "fr"):
         _write_pairs(part, "en", language, _held_out(sizes, "pairs"), rng, seen, sizes)
@@ -143,8 +112,7 @@ def _write_with(pool, part: str, seed: int, sizes: Sizes) -> None:
     rng = np.random.default_rng([seed, _MORE])
     _write_trees(part, _MORE_SECTIONS, sizes.more_trees, rng, seen, sizes)
     _write_pairs(part, "de", "fr", _held_out(sizes, "pairs") | {"train": sizes.few}, rng, seen, sizes)
-    for future in progress.shown(concurrent.futures.as_completed(futures), "Pictures and speech", len(futures)):
-        future.result()
+    workers.finish(futures, "Pictures and speech")
 
 
 def _already_made(root: str, record: dict) -> bool:
@@ -245,7 +213,7 @@ def _plan_scenes(root: str, seed: int, sizes: Sizes) -> list:
     tasks, image_id, annotation_id = [], 0, 0
     taken: set[str] = set()
     for split, count in _held_out(sizes, "scenes").items():
-        name = _COCO_SPLITS[split]
+        name = COCO_SPLITS[split]
         os.makedirs(os.path.join(root, "coco", name))
         pictures: list[dict] = []
         annotations: dict[str, list[dict]] = {language: [] for language in _LANGUAGES}
@@ -366,7 +334,8 @@ def _write_spoken(root: str, split: str, spoken: Sequence[tuple[str, Sentence]])
         _write_text(os.path.join(root, f"{split}.{name}.tsv"), rows)
 
 
-def _read_aloud(tasks) -> None:
+def read_aloud(tasks: Sequence[tuple]) -> None:
+    """Writes recordings as WSJ has them, (path, words, voice, seed) each."""
     for path, words, voice, seed in tasks:
         samples = speech.synthesize(words, voice, np.random.default_rng(seed))
         data = encode_sphere(np.round(samples * 32767).astype(np.int16), 16000)

@@ -4,29 +4,23 @@ Neither the picture nor the question alone has the answer. The scenes are those 
 of the mini corpora and the number of a picture determine them, so that nothing is written to the other corpora.
 """
 
-import concurrent.futures
 import dataclasses
 import functools
 import json
 import os
-import shutil
-import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from t2t_mm.corpora.corpus_files import MINI_RECORD, SPLITS
 from t2t_mm.corpora.example import CorpusError
-from t2t_mm.corpora.sphere import encode_sphere
-from t2t_mm.mini import speech, world
-from t2t_mm.mini.corpora import scene_of
-from t2t_mm.run import progress
-from t2t_mm.run.files import write_json, write_whole
+from t2t_mm.mini import speech, workers, world
+from t2t_mm.mini.corpora import COCO_SPLITS, read_aloud, scene_of
+from t2t_mm.run.files import whole_folder, write_json, write_whole
 
 FOLDER, _RECORD = "questions", "questions.json"
 _STREAM, _VOICES = 100, 101  # streams of random numbers that no other corpus has
 _WHERE = {"left_of": "to the left of", "right_of": "to the right of", "above": "above", "below": "below"}
-_COCO = {"train": "train2014", "dev": "val2014", "test": "test2014"}
 _VOICES_OF = {"train": 40, "dev": 8, "test": 8}
 _CHUNK = 32  # recordings of one task
 
@@ -102,31 +96,16 @@ def make_questions(root: str, per_scene: PerScene = PerScene(), processes: int |
             if json.load(file) != record:
                 raise CorpusError(f"{folder}: holds other questions; delete the folder, or choose another root.")
         return
-    part = f"{folder}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    try:
+    with whole_folder(folder) as part:
         tasks = [task for split in SPLITS for task in _write(root, part, split, seed, per_scene)]
-        # Ctrl-C reaches every process of a terminal; the workers leave it to this one.
-        with concurrent.futures.ProcessPoolExecutor(
-            processes or os.cpu_count() or 1, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
-        ) as pool:
-            waiting = [pool.submit(_read_aloud, tasks[first : first + _CHUNK]) for first in range(0, len(tasks), _CHUNK)]
-            try:
-                for done in progress.shown(concurrent.futures.as_completed(waiting), "Spoken questions", len(waiting)):
-                    done.result()
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+        with workers.pool(processes) as pool:
+            workers.finish(workers.submitted(pool, {read_aloud: tasks}, _CHUNK), "Spoken questions")
         write_json(os.path.join(part, _RECORD), record, indent=1)
-        os.replace(part, folder)
-    except BaseException:  # Ctrl-C, a full disk
-        shutil.rmtree(part, ignore_errors=True)
-        raise
 
 
 def _write(root: str, part: str, split: str, seed: int, per_scene: PerScene) -> Iterator[tuple]:
     """Writes the tables of a split -> the recordings to make, (path, words, voice, seed) each."""
-    name = _COCO[split]
+    name = COCO_SPLITS[split]
     with open(os.path.join(root, "coco", "annotations", f"captions_{name}.json"), encoding="utf-8") as file:
         pictures = json.load(file)["images"]
     typed, spoken = ["picture\tquestion\tanswer"], ["picture\trecording\tquestion\tanswer"]
@@ -139,15 +118,10 @@ def _write(root: str, part: str, split: str, seed: int, per_scene: PerScene) -> 
         for place, one in enumerate(asked[: per_scene.spoken]):
             recording = f"{FOLDER}/recordings/{split}/{number}_{place}.wv1"
             spoken.append(f"{path}\t{recording}\t{one.text} ?\t{one.answer}")
-            voice = (seed, _VOICES, SPLITS.index(split), number % _VOICES_OF[split])
+            voice = speech.random_voice(
+                np.random.default_rng((seed, _VOICES, SPLITS.index(split), number % _VOICES_OF[split]))
+            )
             inside = os.path.join(part, recording.removeprefix(f"{FOLDER}/"))
             yield inside, one.text.split(), voice, (seed, _STREAM, number, place)
     write_whole(os.path.join(part, f"{split}.tsv"), "\n".join(typed) + "\n")
     write_whole(os.path.join(part, f"{split}.spoken.tsv"), "\n".join(spoken) + "\n")
-
-
-def _read_aloud(tasks: Sequence[tuple]) -> None:
-    for path, words, voice, seed in tasks:
-        samples = speech.synthesize(words, speech.random_voice(np.random.default_rng(voice)), np.random.default_rng(seed))
-        with open(path, "wb") as file:
-            file.write(encode_sphere(np.round(samples * 32767).astype(np.int16), 16000))

@@ -1,8 +1,11 @@
-"""Files that are there whole or not at all."""
+"""Files and folders that are there whole or not at all."""
 
+import contextlib
 import json
 import os
 import re
+import shutil
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -15,6 +18,31 @@ def write_whole(path: str, content: str | bytes) -> None:
     with open(path + ".part", "wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
     os.replace(path + ".part", path)
+
+
+@contextlib.contextmanager
+def whole_folder(folder: str) -> Iterator[str]:
+    """A folder aside to write into, which becomes `folder` at the end; whatever ends it before leaves nothing behind.
+
+    Args:
+      folder: it must be absent or empty.
+    """
+    part = folder.rstrip("/") + ".part"
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        os.makedirs(part)
+        yield part
+        if os.path.isdir(folder):
+            os.rmdir(folder)
+        os.replace(part, folder)
+    except BaseException:  # Ctrl-C, a full disk
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def size_on_disk(folder: str) -> int:
+    """Bytes of all files in a folder and those below it."""
+    return sum(os.path.getsize(os.path.join(at, name)) for at, _, names in os.walk(folder) for name in names)
 
 
 def write_json(path: str, content: Any, indent: int | None = None) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
 from t2t_mm.run.checkpoints import checkpoints_folder
 from t2t_mm.run.errors import RunError
-from t2t_mm.run.files import write_json
-from t2t_mm.run.folder import PACKED, all_variables, load_description, load_trained
+from t2t_mm.run.files import size_on_disk, whole_folder, write_json
+from t2t_mm.run.folder import PACKED, all_variables, load_trained
 
 if TYPE_CHECKING:
     from t2t_mm.experiment import Experiment
@@ -37,23 +36,17 @@ def pack(experiment: Experiment, model_dir: str, output: str, dtype: str = "bflo
     """
     if os.path.exists(output) and (not os.path.isdir(output) or os.listdir(output)):
         raise RunError(f"{output}: is there already and is not empty. Move it away, or name another --output.")
-    network, _, trained = load_trained(experiment, model_dir)
+    network, description, trained = load_trained(experiment, model_dir)
     kept = tf.as_dtype(dtype)
     variables = [
         tf.Variable(tf.cast(variable, kept) if variable.dtype.is_floating and variable.shape.rank > 1 else variable)
         for variable in all_variables(network)
     ]
     done, seconds = tf.Variable(trained["step"], dtype=tf.int64), tf.Variable(trained["seconds"], dtype=tf.float64)
-    parent = os.path.dirname(os.path.abspath(output))
-    os.makedirs(parent, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=parent, prefix=".packing-") as aside:
-        folder = os.path.join(aside, "model")
+    with whole_folder(output) as folder:
         path = os.path.join(checkpoints_folder(folder), f"ckpt-{trained['step']}")
         tf.train.Checkpoint(variables=variables, done=done, seconds=seconds).write(path)
         for name in _COPIED:
             shutil.copyfile(os.path.join(model_dir, name), os.path.join(folder, name))
-        write_json(os.path.join(folder, "model.json"), load_description(model_dir) | {PACKED: dtype}, indent=1)
-        if os.path.isdir(output):
-            os.rmdir(output)
-        os.rename(folder, output)
-    return sum(os.path.getsize(os.path.join(at, name)) for at, _, names in os.walk(output) for name in names)
+        write_json(os.path.join(folder, "model.json"), description | {PACKED: dtype}, indent=1)
+    return size_on_disk(output)

@@ -13,6 +13,7 @@ from t2t_mm.input.pipeline import load_examples
 from t2t_mm.lab.benchmarks.serve import client_bytes
 from t2t_mm.problem import Problem
 from t2t_mm.run.errors import RunError
+from t2t_mm.run.files import size_on_disk
 from t2t_mm.serving.errors import ServingError
 from t2t_mm.serving.servable import Servable
 
@@ -59,8 +60,8 @@ def _measure(folder: str, inputs: dict, batch_size: int, repeats: int) -> tuple[
     """Returns the figures of the version in `folder`, and problem -> the answer to each input."""
     loaded = Servable(folder, 0)
     figures = {
-        "MB on disk": save.size_on_disk(folder) / 1e6,
-        "MB of weights": save.size_on_disk(os.path.join(folder, "variables")) / 1e6,
+        "MB on disk": size_on_disk(folder) / 1e6,
+        "MB of weights": size_on_disk(os.path.join(folder, "variables")) / 1e6,
         "load seconds": min(save.load_seconds(folder) for _ in range(repeats)),
     }
     start = time.monotonic()
