@@ -123,10 +123,12 @@ def check_asked() -> None:
 
 def check_problem(problem) -> None:
     """RunError where a flag does not go with the problem."""
+    from t2t_mm.inference.predictor import is_parsing
+
     if problem.targets == "class" and (_N_BEST.value > 1 or _ATTENTION.value):
         flag = "n_best" if _N_BEST.value > 1 else "attention"
         raise RunError(f"--{flag} is for texts and trees; {problem.name} answers with its five likeliest classes.")
-    if _CONSTRAIN_TREES.value and (problem.targets, problem.modality) != ("tree", "language"):
+    if _CONSTRAIN_TREES.value and not is_parsing(problem):
         raise RunError(f"--constrain_trees is for parses of sentences; {problem.name} has none.")
 
 

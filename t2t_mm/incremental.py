@@ -139,9 +139,8 @@ class _Step:
         for block in mixer.blocks:
             x = self._conv_block(x, block)
         for index in range(len(decoder.blocks)):
-            if decoder.mixture and index == len(decoder.blocks) // 2:
-                mixture = decoder.mixture.mixture
-                x = x + mixture.step(self._normalised(x), *(self._weights[name] for name in _MIXTURE))
+            if mixture := decoder.mixture_before(index):
+                x = x + mixture.mixture.step(self._normalised(x), *(self._weights[name] for name in _MIXTURE))
             x = self._attention_block(x)
         state = dict(self._state, inputs=[
             inputs if past is None else self._history.remember(inputs, _joined(self._inputs[kind]), past)
@@ -262,9 +261,9 @@ def decoder_weights(model: MultiModel) -> dict[str, Tensor]:
     for block in model.mixer.blocks:
         conv_block(block)
     for index, block in enumerate(model.decoder.blocks):
-        if model.decoder.mixture and index == len(model.decoder.blocks) // 2:
-            norm(model.decoder.mixture.norm)
-            weights |= zip(_MIXTURE, map(ops.convert_to_tensor, model.decoder.mixture.mixture.step_weights()))
+        if mixture := model.decoder.mixture_before(index):
+            norm(mixture.norm)
+            weights |= zip(_MIXTURE, map(ops.convert_to_tensor, mixture.mixture.step_weights()))
         attention_block(block)
     norm(model.decoder.norm)
     weights |= {"vectors": ops.stack(vectors), "matrices": ops.stack(matrices), "logits": _value(model.language_out.kernel)}

@@ -208,10 +208,14 @@ class Decoder(keras.layers.Layer):
         balance, positions = None, Positions.of(padding, x, depth=depth)
         encoded, x = source.flatten(encoded), positions.flatten(x)
         for index, block in enumerate(self.blocks):
-            if self.mixture and index == len(self.blocks) // 2:
-                x, balance = self.mixture.flat(x, positions, training)
+            if mixture := self.mixture_before(index):
+                x, balance = mixture.flat(x, positions, training)
             x = block.flat(encoded, source, x, positions, causal, training, looks)
         return positions.unflatten(self.norm.flat(x)), balance
+
+    def mixture_before(self, index: int) -> Mixture | None:
+        """The mixture where it stands before the block of this index: in the middle."""
+        return self.mixture if index == len(self.blocks) // 2 else None
 
 
 _AXES = {"language": "[B, S]", "image": "[B, H, W, 3]", "audio": "[B, time, frequency]"}

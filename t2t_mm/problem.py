@@ -66,6 +66,11 @@ class Problem:
         names = tuple(modality.name for modality in self.modalities)
         return names if len(names) > 1 else names[0]
 
+    @property
+    def kind(self) -> tuple[str | tuple[str, ...], str]:
+        """The same for problems that are one computation with another command: they share its traced functions."""
+        return self.modality, self.name if self.targets == "class" else "sequence"
+
     def padding(self, given: Any) -> Any:
         """The "input_padding" of a batch as `MultiModel.encode` takes it: None where a modality is not padded."""
         if len(self.modalities) == 1:

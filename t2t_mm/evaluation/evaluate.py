@@ -246,7 +246,7 @@ class TeacherForced:
         return Measured(index.astype(int), nats, right, right5, tokens, experts)
 
     def _function(self, problem):
-        kind = (problem.modality, problem.name if problem.targets == "class" else "sequence")
+        kind = problem.kind
         if kind not in self._functions:
             function = lambda batch, command: self._counted(problem, batch, command)  # noqa: E731
             self._functions[kind] = tf.function(function, reduce_retracing=True)

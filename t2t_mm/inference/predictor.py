@@ -121,7 +121,7 @@ class Predictor:
           RunError: `max_length` has no room for the tree of a sentence.
         """
         if problem.targets == "class":
-            return list(self._call(self._classes, problem, batch, problem.name).numpy())
+            return list(self._call(self._classes, problem, batch).numpy())
         ids, _ = self._search(problem, batch, words)
         return [self._answer(problem, best) for best in ids[:, 0].numpy()]
 
@@ -148,7 +148,7 @@ class Predictor:
         if log_probs or looks:
             longest = tf.reduce_max(tf.reduce_sum(tf.cast(ids != PADDING_ID, tf.int32), axis=-1))
             function = self._read_with_looks if looks else self._read
-            read = self._call(function, problem, batch, "sequence", ids[..., :longest])
+            read = self._call(function, problem, batch, ids[..., :longest])
             read = {name: value.numpy() for name, value in read.items()}
         found: list[list[Hypothesis]] = []
         for row, (row_ids, row_scores) in enumerate(zip(ids.numpy(), scores.numpy())):
@@ -173,20 +173,20 @@ class Predictor:
     def _search(self, problem, batch, words):
         """ids [B, N, max_length], scores [B, N]."""
         if not self.constrains(problem):
-            return self._call(self._sequences, problem, batch, "sequence")
+            return self._call(self._sequences, problem, batch)
         assert self._grammar is not None  # see `constrains`
         if max(words) > (most := self._grammar.most_words):
             raise RunError(
                 f"{problem.name}: a sentence has {max(words)} words, and a tree of at most {self._max_length} tokens has room "
                 f"for {most}. Raise max_length, to four times the words, say."
             )
-        return self._call(self._trees, problem, batch, "tree", tf.constant(words, tf.int32))
+        return self._call(self._trees, problem, batch, tf.constant(words, tf.int32))
 
-    def _call(self, decode: Callable, problem: Problem, batch: dict, kind: str, *more: tf.Tensor) -> Any:
+    def _call(self, decode: Callable, problem: Problem, batch: dict, *more: tf.Tensor) -> Any:
         """`decode` of a batch, traced once for all sizes and lengths; problems of the same modalities share it."""
         inputs, padding = batch["inputs"], batch["input_padding"]
         command = tf.constant(self._network.command_id(problem.command))
-        key = (decode.__name__, problem.modality, kind)
+        key = (decode.__name__, problem.kind)
         if key not in self._functions:
             function = lambda *arguments: decode(problem, *arguments)  # noqa: E731
             padded = tuple(modality.padded for modality in problem.modalities)

@@ -3,6 +3,7 @@
 `prepare` writes them, and the source `PreparedRecords` reads them, a few records at a time regardless of their number.
 """
 
+import functools
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -153,6 +154,7 @@ class PreparedExamples(Streamed):
         """
         names = self._modalities()
         keys = input_keys(len(names))
+        joined = functools.partial(_joined, keys=keys)
         encoded = {key: tfds.decode.SkipDecoding() for key, name in zip(keys, names) if name == "image"}
         decoders = _only((*keys, *_TRAINING), encoded)
         data = self._builder.as_dataset(
@@ -161,21 +163,20 @@ class PreparedExamples(Streamed):
         if training:
             size = max(int(self._info.num_bytes) // max(len(self), 1), 1)
             data = data.shuffle(max(min(len(self), shuffle, _SHUFFLE_BYTES // size), 2), seed=seed).repeat()
-            return data.map(_joined) if len(names) > 1 else data
+            return data.map(joined) if len(names) > 1 else data
         # The index must be the position in `__iter__`; the one stored in the record also counts dropped examples.
         data = data.enumerate().map(lambda index, record: dict(record, index=index))
-        return data.map(_joined) if len(names) > 1 else data
+        return data.map(joined) if len(names) > 1 else data
 
     def _modalities(self) -> list[str]:
         names = self._description["inputs"]
         return [names] if isinstance(names, str) else names
 
 
-def _joined(record: dict) -> dict:
-    """A record with its inputs as one tuple."""
-    keys = [key for key in record if key.startswith("inputs")]
+def _joined(record: dict, keys: Sequence[str]) -> dict:
+    """A record with its inputs, which are called `keys`, as one tuple."""
     rest = {name: value for name, value in record.items() if name not in keys}
-    return rest | {"inputs": tuple(record[key] for key in sorted(keys, key=lambda key: (len(key), key)))}
+    return rest | {"inputs": tuple(record[key] for key in keys)}
 
 
 def _only(names: Iterable[str], decoders: dict | None = None) -> tfds.decode.PartialDecoding:

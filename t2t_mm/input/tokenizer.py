@@ -122,6 +122,14 @@ def with_map(model: bytes) -> bytes:
     return model + _field(_NORMALIZER, _field(_MAP, _NO_MAP))
 
 
+def _tokens(ids: Sequence[int]) -> list[int]:
+    """The ids up to the first end token, which is included, without padding."""
+    ids = list(map(int, ids))
+    if END_ID in ids:
+        ids = ids[: ids.index(END_ID) + 1]
+    return [i for i in ids if i != PADDING_ID]
+
+
 class Tokenizer:
     """Text to ids and back, in the graph; every sequence ends in END_ID.
 
@@ -165,14 +173,8 @@ class Tokenizer:
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The pieces of a sequence as the vocabulary spells them, up to its first end token, which is included."""
-        ids = list(map(int, ids))
-        if END_ID in ids:
-            ids = ids[: ids.index(END_ID) + 1]
-        return [self.processor.IdToPiece(i) for i in ids if i != PADDING_ID]
+        return [self.processor.IdToPiece(i) for i in _tokens(ids)]
 
     def detokenize(self, ids: Sequence[int]) -> str:
         """Text of one sequence, up to its first end token."""
-        ids = list(map(int, ids))
-        if END_ID in ids:
-            ids = ids[: ids.index(END_ID)]
-        return self.processor.DecodeIds([i for i in ids if i != PADDING_ID])
+        return self.processor.DecodeIds([i for i in _tokens(ids) if i != END_ID])

@@ -36,23 +36,8 @@ def flat_heads(
     return ops.transpose(ops.reshape(x, [-1, length, heads, x.shape[-1] // heads]), axes)
 
 
-def dot_product_attention(queries: Tensor, keys: Tensor, values: Tensor, blocked: Tensor) -> Tensor:
-    """Computes softmax(q·k/√(D/G))·v for each head. The softmax is computed in float32.
-
-    Args:
-      queries: [B, G, T, D/G]. keys, values: [B, G, S, D/G].
-      blocked: boolean, broadcasting to [B, G, T, S]: True where a query must not look.
-
-    Returns: [B, T, D].
-    """
-    length = ops.shape(queries)[2]
-    unseen = ops.cast(blocked, "float32") * -1e9
-    mixed = attend(queries, ops.transpose(keys, [0, 1, 3, 2]), values, unseen)
-    return ops.reshape(mixed, [-1, length, mixed.shape[-1]])
-
-
 def attend(queries: Tensor, keys: Tensor, values: Tensor, unseen: Tensor) -> Tensor:
-    """Computes `dot_product_attention` of flat sequences.
+    """Computes softmax(q·k/√(D/G))·v for each head (paper, 2.2), of flat sequences. The softmax is computed in float32.
 
     Args:
       queries: [B, G, T, D/G].

@@ -111,4 +111,3 @@ class History:
         blocked = ops.cast(ops.logical_or(other, later[:, None]), "float32") * -1e9
         blocked = ops.reshape(blocked, [-1, 1, self.width, length * self.width])
         return ops.reshape(ops.repeat(blocked, heads, axis=1), [-1, self.width, length * self.width])
-

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import tensorflow as tf
 from absl import logging
@@ -15,6 +15,8 @@ from absl import logging
 from t2t_mm.run.errors import RunError
 
 _NAME = re.compile(r"ckpt-(\d+)\.index$")
+_VALUE = ".ATTRIBUTES/VARIABLE_VALUE"
+_WEIGHT = re.compile(rf"variables/\d+/{re.escape(_VALUE)}")
 
 
 def checkpoints_folder(model_dir: str) -> str:
@@ -117,9 +119,19 @@ def of_step(model_dir: str, step: int) -> str:
     return found[step]
 
 
+def key_of(name: str) -> str:
+    """What the tensor of a variable is called in a checkpoint, for instance of "done" or "variables/3"."""
+    return f"{name}/{_VALUE}"
+
+
+def count_weights(names: Iterable[str]) -> int:
+    """How many of the tensors in a checkpoint are weights of its model."""
+    return sum(bool(_WEIGHT.fullmatch(name)) for name in names)
+
+
 def saved_text(path: str, name: str) -> str | None:
     """The text of a variable in a checkpoint; None where the checkpoint has no variable of that name."""
-    reader, key = tf.train.load_checkpoint(path), f"{name}/.ATTRIBUTES/VARIABLE_VALUE"
+    reader, key = tf.train.load_checkpoint(path), key_of(name)
     return reader.get_tensor(key).decode() if reader.has_tensor(key) else None
 
 

@@ -6,7 +6,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,16 @@ from absl import logging
 
 from t2t_mm.corpora.example import CorpusError
 from t2t_mm.input.tokenizer import Tokenizer
-from t2t_mm.run.checkpoints import best_first, best_folder, checkpoints_folder, newest_first, of_step, sound
+from t2t_mm.run.checkpoints import (  # fmt: skip
+    best_first,
+    best_folder,
+    checkpoints_folder,
+    count_weights,
+    key_of,
+    newest_first,
+    of_step,
+    sound,
+)
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.files import write_json, write_whole
 from t2t_mm.run.weights import Weights
@@ -27,8 +35,6 @@ if TYPE_CHECKING:  # an experiment knows nothing of the folder that its run is k
 
 PACKED = "packed"  # in model.json: the type in which a packed model keeps its matrices, see t2t_mm/run/pack.py
 MOVING_AVERAGES = "averages"  # in a checkpoint: place among all variables -> the weight's moving average
-_VALUE = ".ATTRIBUTES/VARIABLE_VALUE"
-_WEIGHT = re.compile(rf"variables/\d+/{re.escape(_VALUE)}")
 _PACKAGES = ("tensorflow", "keras", "tensorflow-text", "numpy", "sentencepiece", "sacrebleu", "jiwer")
 
 
@@ -155,7 +161,7 @@ def load_trained(experiment: Experiment, model_dir: str) -> tuple[MultiModel, di
     readers = {path: tf.train.load_checkpoint(path) for path in paths}
     _assign_means(network, readers, experiment.weights.moving_average)
     newest = readers[paths[0]]
-    step, seconds = (newest.get_tensor(f"{name}/{_VALUE}") for name in ("done", "seconds"))
+    step, seconds = (newest.get_tensor(key_of(name)) for name in ("done", "seconds"))
     return network, description, {"step": int(step), "seconds": float(seconds)}
 
 
@@ -201,23 +207,23 @@ def _assign_means(network: MultiModel, readers: dict[str, tf.train.CheckpointRea
     newest = next(iter(readers.values()))
     for place, variable in enumerate(variables):
         if not variable.dtype.is_floating:
-            variable.assign(newest.get_tensor(f"variables/{place}/{_VALUE}"))
+            variable.assign(newest.get_tensor(key_of(f"variables/{place}")))
             continue
         total = np.zeros(variable.shape, np.float64)
         for reader in readers.values():
-            averaged = f"{MOVING_AVERAGES}/{place}/{_VALUE}"
+            averaged = key_of(f"{MOVING_AVERAGES}/{place}")
             # What is not trained, the moving statistics of batch norm say, has no moving average.
-            use = averaged if moving_average and reader.has_tensor(averaged) else f"variables/{place}/{_VALUE}"
+            use = averaged if moving_average and reader.has_tensor(averaged) else key_of(f"variables/{place}")
             total += reader.get_tensor(use).astype(np.float64)  # a packed model has bfloat16
         variable.assign((total / len(readers)).astype(variable.dtype.as_numpy_dtype))
 
 
 def _check_fit(variables: Sequence[tf.Variable], shapes: dict[str, list[int]], path: str) -> None:
     """RunError unless a checkpoint with tensors of these shapes holds a value for each variable, and no other weights."""
-    held = sum(bool(_WEIGHT.fullmatch(name)) for name in shapes)
+    held = count_weights(shapes)
     wrong = None if held == len(variables) else f"it holds {held} weights and the model has {len(variables)}"
     for place, variable in enumerate(variables):
-        shape = shapes.get(f"variables/{place}/{_VALUE}", [])
+        shape = shapes.get(key_of(f"variables/{place}"), [])
         if wrong is None and tuple(shape) != tuple(variable.shape):
             wrong = f"{variable.name} has the shape {tuple(shape)} there and {tuple(variable.shape)} here"
     if wrong:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.model import path_below
-from t2t_mm.run.checkpoints import checkpoints_folder, newest_sound
+from t2t_mm.run.checkpoints import checkpoints_folder, count_weights, key_of, newest_sound
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import load_description, use_folder
 from t2t_mm.run.shapes import without_values
@@ -21,7 +21,6 @@ if TYPE_CHECKING:  # an experiment knows nothing of the runs it starts from
     from t2t_mm.experiment import Experiment
     from t2t_mm.model import MultiModel
 
-_KEY = "variables/{}/.ATTRIBUTES/VARIABLE_VALUE"
 _FEW = 6  # so many names are spelled out; of more their number is given
 
 
@@ -88,7 +87,7 @@ def transfer(network: MultiModel, description: dict, experiment: Experiment, mod
     places = {path_below(variable): place for place, variable in enumerate(theirs) if not _is_random_state(variable)}
     reader = tf.train.load_checkpoint(path)
     shapes = reader.get_variable_to_shape_map()
-    if len(theirs) != sum(bool(re.fullmatch(r"variables/\d+/\.ATTRIBUTES/VARIABLE_VALUE", key)) for key in shapes):
+    if len(theirs) != count_weights(shapes):
         raise RunError(
             f"{model_dir}: its model has other layers than this configuration (the number of blocks, or a part left "
             f"out), so this run cannot start from it. Take the model's settings from {model_dir}/config.gin."
@@ -104,7 +103,7 @@ def transfer(network: MultiModel, description: dict, experiment: Experiment, mod
         if name not in places:
             untouched.append(name)
             continue
-        key = _KEY.format(places[name])
+        key = key_of(f"variables/{places[name]}")
         found = new_names.of(name, shape)
         if found is None:
             _check(shape == tuple(shapes[key]), name, shapes[key], shape, model_dir)

@@ -235,7 +235,7 @@ def _gradient_functions(
 
     by_kind, by_name = {}, {}
     for problem in problems:
-        kind = (problem.modality, problem.name if problem.targets == "class" else "sequence")
+        kind = problem.kind
         if kind not in by_kind:
             if replicas > 1:  # their shares of a batch have no signature; the second shape generalises the trace
                 function = functools.partial(on_replicas, problem)
