@@ -41,6 +41,14 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
+@pytest.fixture(scope="module")
+def eagerly():
+    """Step by step costs a tenth of tracing, with the same losses; test_step and test_end_to_end compile."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(autouse=True)
 def seed():
     keras.utils.set_random_seed(7)

@@ -15,7 +15,7 @@ from t2t_mm.modalities.categorical import CategoricalOutput
 from t2t_mm.modalities.image import ImageInput
 from t2t_mm.problem import Problem
 from t2t_mm.run.precision import layers_of
-from tests.test_model import CLASSES, ids, some_input, tiny
+from tests.test_model import CLASSES, ids, some_input, step_by_step, tiny
 
 TEXT = {
     modality: Problem(modality, None, modality, "text", "To-German") for modality in ("language", "image", "audio")
@@ -120,10 +120,6 @@ def test_step_by_step_is_near_all_at_once(models):
     targets = ids(rng, 2, 6)
     full, _ = mixed.decode_text(encoded, padding, "To-English", targets, np.zeros((2, 6), bool))
     decoder = IncrementalDecoder(mixed)
-    state, x = decoder.initial_state(encoded, padding, 6), decoder.command("To-English", 2)
-    for position in range(6):
-        logits, state = decoder.step(x, position, state)
-        np.testing.assert_allclose(logits, np.asarray(full)[:, position], atol=0.05)
-        x = decoder.language_in(targets[:, position])
+    np.testing.assert_allclose(step_by_step(decoder, encoded, padding, targets), full, atol=0.05)
     found, _ = beam_search(decoder, encoded, padding, "To-English", 5, beam_size=2)
     assert found.shape == (2, 5)

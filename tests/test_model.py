@@ -46,6 +46,18 @@ def tiny(**settings):
     return model
 
 
+def step_by_step(decoder, encoded, padding, targets):
+    """The logits [B, T, V] of targets [B, T], one position after the other."""
+    batch, length = targets.shape
+    state, x = decoder.initial_state(encoded, padding, length), decoder.command("To-English", batch)
+    found = []
+    for position in range(length):
+        logits, state = decoder.step(x, position, state)
+        found.append(np.asarray(logits))
+        x = decoder.language_in(targets[:, position])
+    return np.stack(found, axis=1)
+
+
 def with_random_norms(model):
     """Scales and shifts of their own for all norms; as they start, one could stand for another."""
     rng = np.random.default_rng(6)
@@ -153,12 +165,8 @@ def test_step_by_step_equals_all_at_once(modality, settings):
     encoded, padding, _, _ = model.encode(modality, *some_input(modality, rng))
     targets = ids(rng, 2, 10)
     full, _ = model.decode_text(encoded, padding, "To-English", targets, np.zeros((2, 10), bool))
-    decoder = IncrementalDecoder(model)
-    state, x = decoder.initial_state(encoded, padding, 10), decoder.command("To-English", 2)
-    for position in range(10):
-        logits, state = decoder.step(x, position, state)
-        np.testing.assert_allclose(np.asarray(logits), np.asarray(full)[:, position], atol=1e-4)
-        x = decoder.language_in(targets[:, position])
+    found = step_by_step(IncrementalDecoder(model), encoded, padding, targets)
+    np.testing.assert_allclose(found, full, atol=1e-4)
 
 
 def test_step_by_step_equals_all_at_once_beyond_every_memory():
@@ -167,12 +175,8 @@ def test_step_by_step_equals_all_at_once_beyond_every_memory():
     encoded, padding, _, _ = model.encode("language", *some_input("language", rng))
     targets = ids(rng, 2, 100)
     full, _ = model.decode_text(encoded, padding, "To-English", targets, np.zeros((2, 100), bool))
-    decoder = IncrementalDecoder(model)
-    state, x = decoder.initial_state(encoded, padding, 100), decoder.command("To-English", 2)
-    for position in range(100):
-        logits, state = decoder.step(x, position, state)
-        x = decoder.language_in(targets[:, position])
-    np.testing.assert_allclose(np.asarray(logits), np.asarray(full)[:, -1], atol=1e-4)
+    found = step_by_step(IncrementalDecoder(model), encoded, padding, targets)
+    np.testing.assert_allclose(found[:, -1], np.asarray(full)[:, -1], atol=1e-4)
 
 
 def test_hypotheses_go_on_from_each_others_past():
@@ -323,12 +327,8 @@ def test_step_by_step_equals_all_at_once_after_several_inputs(model):
     encoded, padding, _, _ = model.encode(names, *several(names, rng))
     targets = ids(rng, 2, 4)
     expected = np.asarray(model.decode_text(encoded, padding, "To-English", targets, None)[0])
-    decoder = IncrementalDecoder(model)
-    state, x = decoder.initial_state(encoded, padding, 4), decoder.command("To-English", 2)
-    for position in range(4):
-        logits, state = decoder.step(x, position, state)
-        np.testing.assert_allclose(np.asarray(logits), expected[:, position], atol=1e-4)
-        x = decoder.language_in(targets[:, position])
+    found = step_by_step(IncrementalDecoder(model), encoded, padding, targets)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -1,30 +1,19 @@
 """A packed model: half as large, loadable as a run is, a start for another run, and not to be trained on."""
 
-import functools
 import os
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from t2t_mm.experiment import Experiment
-from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.vocabulary import build_vocabulary
 from t2t_mm.run.errors import RunError
+from t2t_mm.run.files import size_on_disk
 from t2t_mm.run.folder import load_trained
 from t2t_mm.run.pack import pack
-from t2t_mm.training import loop
-from t2t_mm.training.schedule import InverseSquareRoot
 from tests.training import tiny_run
 
-BATCHES = BatchSettings(positions=128, shuffle=8, max_length=64)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def eagerly():
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 @pytest.fixture(scope="module")
@@ -32,27 +21,14 @@ def folder(tmp_path_factory):
     """With a vocabulary, a run of two steps, and the run packed."""
     path = str(tmp_path_factory.mktemp("pack"))
     build_vocabulary(list(tiny_run.PROBLEMS), os.path.join(path, "vocabulary.model"), size=310)
-    train(path, "run", 2)
-    pack(experiment(path), os.path.join(path, "run"), os.path.join(path, "packed"))
+    tiny_run.train(path, "run", steps=2)
+    pack(tiny_run.experiment(path), os.path.join(path, "run"), os.path.join(path, "packed"))
     return path
 
 
-def experiment(folder):
-    return Experiment(tiny_run.PROBLEMS, os.path.join(folder, "vocabulary.model"), tiny_run.tiny_model, BATCHES)
-
-
-def train(folder, name, steps, **settings):
-    schedule = functools.partial(InverseSquareRoot, 1e-2, 5)
-    return loop.train(experiment(folder), os.path.join(folder, name), steps, schedule=schedule, **settings)
-
-
-def size(folder):
-    return sum(os.path.getsize(os.path.join(at, name)) for at, _, names in os.walk(folder) for name in names)
-
-
 def test_a_packed_model_is_the_run_s_with_its_matrices_rounded(folder):
-    whole, description, state = load_trained(experiment(folder), os.path.join(folder, "run"))
-    packed, of_packed, state_of_packed = load_trained(experiment(folder), os.path.join(folder, "packed"))
+    whole, description, state = load_trained(tiny_run.experiment(folder), os.path.join(folder, "run"))
+    packed, of_packed, state_of_packed = load_trained(tiny_run.experiment(folder), os.path.join(folder, "packed"))
     assert state_of_packed == state and of_packed == description | {"packed": "bfloat16"}
     rounded = 0
     for one, other in zip(whole.variables, packed.variables, strict=True):
@@ -67,21 +43,22 @@ def test_a_packed_model_is_the_run_s_with_its_matrices_rounded(folder):
 
 
 def test_a_packed_model_is_far_smaller_than_the_run(folder):
-    assert size(os.path.join(folder, "packed", "checkpoints")) < 0.25 * size(os.path.join(folder, "run", "checkpoints"))
+    packed, whole = (size_on_disk(os.path.join(folder, name, "checkpoints")) for name in ("packed", "run"))
+    assert packed < 0.25 * whole
 
 
 def test_float32_loses_nothing(folder):
-    pack(experiment(folder), os.path.join(folder, "run"), os.path.join(folder, "exact"), "float32")
-    whole, exact = (load_trained(experiment(folder), os.path.join(folder, name))[0] for name in ("run", "exact"))
+    pack(tiny_run.experiment(folder), os.path.join(folder, "run"), os.path.join(folder, "exact"), "float32")
+    whole, exact = (load_trained(tiny_run.experiment(folder), os.path.join(folder, name))[0] for name in ("run", "exact"))
     for one, other in zip(whole.variables, exact.variables, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
 
 
 def test_a_run_starts_from_a_packed_model_and_does_not_go_on_in_its_folder(folder):
     with pytest.raises(RunError, match="holds a packed model.*--init_from="):
-        train(folder, "packed", 3)
-    packed, *_ = load_trained(experiment(folder), os.path.join(folder, "packed"))
-    started = train(folder, "started", 0, init_from=os.path.join(folder, "packed"))
+        tiny_run.train(folder, "packed", steps=3)
+    packed, *_ = load_trained(tiny_run.experiment(folder), os.path.join(folder, "packed"))
+    started = tiny_run.train(folder, "started", steps=0, init_from=os.path.join(folder, "packed"))
     for one, other in zip(packed.trainable_variables, started.trainable_variables, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
 
@@ -89,8 +66,8 @@ def test_a_run_starts_from_a_packed_model_and_does_not_go_on_in_its_folder(folde
 def test_nothing_is_written_over(folder, tmp_path):
     (tmp_path / "mine.txt").write_text("x")
     with pytest.raises(RunError, match="is not empty"):
-        pack(experiment(folder), os.path.join(folder, "run"), str(tmp_path))
+        pack(tiny_run.experiment(folder), os.path.join(folder, "run"), str(tmp_path))
     assert os.listdir(tmp_path) == ["mine.txt"]
     (tmp_path / "mine.txt").unlink()
-    pack(experiment(folder), os.path.join(folder, "run"), str(tmp_path))
+    pack(tiny_run.experiment(folder), os.path.join(folder, "run"), str(tmp_path))
     assert os.path.isfile(tmp_path / "model.json") and not [name for name in os.listdir(tmp_path.parent) if "packing" in name]

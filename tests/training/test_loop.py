@@ -33,13 +33,7 @@ from t2t_mm.training.schedule import InverseSquareRoot
 from t2t_mm.training.settings import Checkpointing, Evaluation, Numerics, Objective, Optimizer
 from tests.training import tiny_run
 
-
-@pytest.fixture(autouse=True, scope="module")
-def eagerly():
-    """Step by step costs a tenth of tracing, with the same losses; test_step and test_end_to_end compile."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 EVERY_2 = Checkpointing(every_steps=2)

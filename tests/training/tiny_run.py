@@ -65,15 +65,18 @@ def tiny_model(noise=True, **settings):
     )
 
 
-def train(folder, name, noise=True, **settings):
-    experiment = Experiment(
+def experiment(folder, noise=True):
+    return Experiment(
         PROBLEMS,
         os.path.join(folder, "vocabulary.model"),
         functools.partial(tiny_model, noise),
         BatchSettings(positions=128, shuffle=8, max_length=32),
     )
+
+
+def train(folder, name, noise=True, **settings):
     settings = {"schedule": functools.partial(InverseSquareRoot, 1e-2, 5), "log_steps": 1, **settings}
-    return loop.train(experiment, os.path.join(folder, name), **settings)
+    return loop.train(experiment(folder, noise), os.path.join(folder, name), **settings)
 
 
 @contextlib.contextmanager

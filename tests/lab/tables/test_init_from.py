@@ -26,11 +26,7 @@ from tests.training import tiny_run
 CAPITALS, REVERSAL = tiny_run.PROBLEMS
 
 
-@pytest.fixture(autouse=True, scope="module")
-def eagerly():
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 @pytest.fixture(scope="module")
