@@ -20,8 +20,8 @@ InplaceUpdate IsFinite Less LessEqual LinSpace Log Log1p LogSoftmax LogicalAnd L
 Max MaxPool Maximum Mean MergeV2Checkpoints Min Minimum Mod Mul Neg NoOp NotEqual OneHot OnesLike Pack Pad PadV2
 ParseExampleV2 PartitionedCall Placeholder PlaceholderWithDefault Pow Prod RFFT RaggedGather RaggedRange
 RaggedTensorFromVariant RaggedTensorToTensor RaggedTensorToVariant Range Rank ReadVariableOp Real RealDiv Reciprocal
-ReduceJoin Relu Reshape ResourceGather RestoreV2 ReverseV2 Rsqrt SaveV2 ScaleAndTranslate ScatterNd SegmentSum SegmentSumV2 Select
-SelectV2 Shape ShapeN ShardedFilename Sigmoid Sin Size Slice Softmax Softplus SpaceToBatchND Split SplitV Sqrt Square
+ReduceJoin Relu Reshape ResourceGather RestoreV2 ReverseV2 Rsqrt SaveV2 ScaleAndTranslate ScatterNd SegmentSum SegmentSumV2
+Select SelectV2 Shape ShapeN ShardedFilename Sigmoid Sin Size Slice Softmax Softplus SpaceToBatchND Split SplitV Sqrt Square
 SquaredDifference Squeeze StatefulPartitionedCall StatelessCase StatelessIf StatelessWhile StaticRegexFullMatch
 StaticRegexReplace StopGradient StridedSlice StringJoin StringLength StringSplitV2 Sub Substr Sum TakeDataset Tanh TensorDataset
 TensorListFromTensor TensorListGetItem TensorListLength TensorListReserve TensorListSetItem TensorListStack
