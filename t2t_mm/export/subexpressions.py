@@ -45,6 +45,10 @@ def _merge(function: function_pb2.FunctionDef) -> None:
                 instead[node.name] = name
                 continue
         kept.append(node)
+    for key, name in list(function.control_ret.items()):
+        if all(name != node.name or node.op in _PURE for node in kept):  # tracing counts reads among the effects
+            del function.control_ret[key]
+            function.signature.control_output.remove(key)
     _replace(function, kept)
     for key, reference in list(function.ret.items()):
         function.ret[key] = renamed(reference)

@@ -82,6 +82,18 @@ def test_memory_that_is_written_in_place_is_not_shared():
     np.testing.assert_array_equal(kept, [1, 2])
 
 
+def test_a_variable_is_read_once_and_reading_is_no_effect():
+    variable = tf.Variable([2.0, 3.0])
+    concrete = tf.function(lambda: (variable + 1.0, variable * 2.0), autograph=False).get_concrete_function()
+    graph = graph_pb2.GraphDef()
+    graph.library.function.add().CopyFrom(concrete.function_def)
+    function = graph.library.function[0]
+    assert len(function.control_ret) == 2
+    subexpressions.merge(graph)
+    assert counts(graph)["ReadVariableOp"] == 1
+    assert not function.control_ret and not function.signature.control_output
+
+
 def test_what_is_checked_first_is_still_checked():
     def function(x):
         with tf.control_dependencies([tf.debugging.Assert(tf.size(x) > 1, ["too short"])]):
