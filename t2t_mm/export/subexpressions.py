@@ -11,12 +11,14 @@ from tensorflow.core.framework import function_pb2, graph_pb2, node_def_pb2
 _PURE = frozenset(
     """
 Add AddV2 All Any ArgMax ArgMin AsString Cast ConcatV2 Const DecodeRaw EnsureShape Equal ExpandDims Fill FloorDiv
-FloorMod Gather GatherV2 Greater GreaterEqual Identity Less LessEqual LogicalAnd LogicalNot LogicalOr MatMul Max Maximum
-Mean Min Minimum Mul Neg NotEqual OneHot Pack Prod Range Rank ReadVariableOp RealDiv Relu Reshape ReverseV2 Rsqrt Select
-SelectV2 Shape ShapeN Size Slice Split SplitV Sqrt Square Squeeze StridedSlice StringJoin StringLength Sub Substr Sum Tile
-Transpose Unpack
+FloorMod Gather GatherV2 Greater GreaterEqual Identity IdentityN Less LessEqual LogicalAnd LogicalNot LogicalOr MatMul Max
+Maximum Mean Min Minimum Mul Neg NotEqual OneHot Pack Prod Range Rank ReadVariableOp RealDiv Relu Reshape ReverseV2 Rsqrt
+Select SelectV2 Shape ShapeN Size Slice Split SplitV Sqrt Square Squeeze StopGradient StridedSlice StringJoin StringLength Sub
+Substr Sum Tile Transpose Unpack
 """.split()
 )
+# Their outputs are their inputs, for the sake of gradients, of names and of what has to come first.
+_SAME = ("Identity", "IdentityN", "StopGradient")
 
 
 def merge(graph: graph_pb2.GraphDef) -> None:
@@ -29,16 +31,21 @@ def merge(graph: graph_pb2.GraphDef) -> None:
 def _merge(function: function_pb2.FunctionDef) -> None:
     first: dict[bytes, str] = {}
     instead: dict[str, str] = {}
+    same: dict[str, list[str]] = {}
     kept = []
 
     def renamed(reference: str) -> str:
         """Of "node:output:index", "^node", an argument's name."""
         mark = "^" if reference.startswith("^") else ""
         name, colon, rest = reference.removeprefix("^").partition(":")
+        if not mark and name in same:
+            return same[name][int(rest.rpartition(":")[2])]
         return mark + instead.get(name, name) + colon + rest
 
     for node in _sorted(function):
         node.input[:] = map(renamed, node.input)
+        if node.op in _SAME and not any(reference.startswith("^") for reference in node.input):
+            same[node.name] = list(node.input)
         if node.op in _PURE:
             name = first.setdefault(_key(node), node.name)
             if name != node.name:

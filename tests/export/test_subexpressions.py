@@ -94,6 +94,17 @@ def test_a_variable_is_read_once_and_reading_is_no_effect():
     assert not function.control_ret and not function.signature.control_output
 
 
+def test_what_only_hands_on_is_left_out():
+    def function(x):
+        one, other = tf.identity_n([x + 1.0, x + 2.0])
+        return tf.identity(tf.stop_gradient(other)), one
+
+    graph = graph_of(function, VECTOR)
+    subexpressions.merge(graph)
+    assert not counts(graph).keys() & {"Identity", "IdentityN", "StopGradient"}
+    assert [float(one[0]) for one in run(graph, np.array([1.0], np.float32))] == [3.0, 2.0]
+
+
 def test_what_is_checked_first_is_still_checked():
     def function(x):
         with tf.control_dependencies([tf.debugging.Assert(tf.size(x) > 1, ["too short"])]):
