@@ -221,7 +221,7 @@ def decoder_weights(model: MultiModel) -> dict[str, Tensor]:
     """The weights of a model's mixer, decoder and language nets as `IncrementalDecoder` multiplies with them, float32.
 
     Returns: "vectors" [v, D] and "matrices" [m, D, D] in the order in which a position needs them; "taps_k_d"
-      [2(k − 1), 1, n·D] for the n convolutions of k > 1 taps with dilation d, see `History.past`; "embedding" [V, D],
+      [2(k − 1), 1, n·D, 1] for the n convolutions of k > 1 taps with dilation d, see `History.past`; "embedding" [V, D],
       "logits" [D, V]; where there is attention, by its A blocks, "keys_values" [A, 2, D, D], "memory_keys" and
       "memory_values" [A, D, D]; with a mixture "gate", "expert_in" and "expert_out", see `MixtureOfExperts.step`.
     """
@@ -271,7 +271,7 @@ def decoder_weights(model: MultiModel) -> dict[str, Tensor]:
     for kind, kernels in taps.items():
         if kind[0] > 1:
             twice = ops.tile(_joined(kernels), [2, 1])
-            weights[_name(kind)] = ops.expand_dims(twice, 1)
+            weights[_name(kind)] = twice[:, None, :, None]
     if attention.attend:
         weights["keys_values"] = ops.stack(keys_values)
         weights |= {"memory_keys": ops.stack(memory_keys), "memory_values": ops.stack(memory_values)}

@@ -17,6 +17,7 @@ from t2t_mm.inference.search import Decoding, beam_search
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
 from t2t_mm.input.tokenizer import END_ID, PADDING_ID, Tokenizer
+from t2t_mm.layers.sharing import unshared
 from t2t_mm.modalities.known import spelled
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
@@ -504,7 +505,8 @@ class Answers(tf.Module):
         """A part of the model."""
 
         def scoped(*arguments):
-            with self._weights():
+            # Equal blocks are not called but written out: `subexpressions.merge` then finds what they have in common.
+            with self._weights(), unshared():
                 return function(*arguments)
 
         return self._once(name, scoped, signature)

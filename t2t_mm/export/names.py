@@ -31,6 +31,7 @@ def _shorten(function: function_pb2.FunctionDef) -> None:
         node.name = names[node.name]
         node.ClearField("experimental_debug_info")
         node.attr.pop("_class", None)  # where it was placed beside another
+        node.attr.pop("_output_shapes", None)  # which follow from the graph; a server keeps them for every node
         node.input[:] = map(renamed, node.input)
     for key, reference in list(function.ret.items()):
         function.ret[key] = renamed(reference)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 
 from t2t_mm.experiment import Experiment
-from t2t_mm.export import names, operations, warmup
+from t2t_mm.export import names, operations, subexpressions, warmup
 from t2t_mm.export.answers import Answers
 from t2t_mm.export.sharing import Group, share
 from t2t_mm.inference.search import Decoding
@@ -218,14 +218,17 @@ def _finish(folder: str, groups: dict[str, Group]) -> None:
     unoptimised = config_pb2.ConfigProto()
     unoptimised.graph_options.rewrite_options.disable_meta_optimizer = True
     share(saved.meta_graphs[0], groups)
+    # A server restores the weights and never saves them: that call stays one.
+    unused = saved.meta_graphs[0].saver_def.save_tensor_name.partition(":")[0]
     for node in operations.nodes(saved.meta_graphs[0].graph_def):
         node.attr.pop("_gradient_op_type", None)
-        if node.op in _CALLS:
+        if node.op in _CALLS and node.name != unused:
             # Every signature is set up by itself when it is first asked. A call that is still one then is converted,
             # placed and parted anew within the run, and optimised, which finds nothing in a function traced for
             # inference: four fifths of the time and most of the memory.
             node.attr["_lower_as_multi_device_function"].b = True
             node.attr["config_proto"].s = unoptimised.SerializeToString(deterministic=True)
+    subexpressions.merge(saved.meta_graphs[0].graph_def)
     names.shorten(saved.meta_graphs[0].graph_def)
     for name, signature in saved.meta_graphs[0].signature_def.items():
         if name.endswith("_classify"):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from keras import ops
 
+from t2t_mm.layers.convolution import depthwise_conv
 from t2t_mm.layers.tensors import Tensor
 from t2t_mm.layers.timing import timing_signal
 
@@ -49,7 +50,7 @@ class History:
         """Returns the timing signal of this position, times `scale`."""
         return self._once(("timing", depth, scale), lambda: scale * timing_signal(1, depth, start=self.position))
 
-    def past(self, inputs: Tensor, kernels: Tensor) -> Tensor:  # [d, k − 1, B·K, C], [2(k − 1), 1, C] -> [B·K, C]
+    def past(self, inputs: Tensor, kernels: Tensor) -> Tensor:  # [d, k − 1, B·K, C], [2(k − 1), 1, C, 1] -> [B·K, C]
         """Returns what the inputs before this position add to the convolutions at it.
 
         Args:
@@ -62,7 +63,9 @@ class History:
         if self.ancestors is not None:
             rows = self._once(("rows", dilation, taps), lambda: self._rows(dilation, taps))
             recent = ops.take(ops.reshape(recent, [-1, recent.shape[2]]), rows, axis=0)
-        return ops.sum(recent * ops.slice(kernels, (taps - place, 0, 0), (taps, *kernels.shape[1:])), axis=0)
+        kernel = ops.slice(kernels, (taps - place, 0, 0, 0), (taps, *kernels.shape[1:]))
+        # The native convolution of a picture as high as the kernel; product and sum pass over the memory three times.
+        return ops.reshape(depthwise_conv(ops.expand_dims(recent, 0), kernel), [-1, recent.shape[2]])
 
     def remember(self, inputs: Tensor, x: Tensor, past: Tensor) -> Tensor:
         """Returns `inputs` with x [B·K, C], this position's, in them; `past` is what they gave at this position."""

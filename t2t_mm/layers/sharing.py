@@ -5,7 +5,8 @@ that builds graphs determines how such a function is traced once (`t2t_mm.traces
 function is simply called.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _share = None
@@ -27,3 +28,14 @@ def share_by(share: Callable | None) -> None:
     """Lets `share(function, arguments, settings)` call all shared functions from now on. None calls them directly."""
     global _share
     _share = share
+
+
+@contextlib.contextmanager
+def unshared() -> Iterator[None]:
+    """Within it, shared functions are called directly: a graph's own optimizer then sees through them."""
+    before = _share
+    share_by(None)
+    try:
+        yield
+    finally:
+        share_by(before)
