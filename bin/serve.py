@@ -62,6 +62,9 @@ def announce(server) -> None:
 def main(_):
     logging.set_verbosity(logging.INFO)
     wanted = labels()
+    from t2t_mm.serving import environment
+
+    environment.prepare()
     command.load_tensorflow()
     from t2t_mm.serving import memory
     from t2t_mm.serving import server as serving

@@ -249,7 +249,7 @@ class TeacherForced:
         kind = problem.kind
         if kind not in self._functions:
             function = lambda batch, command: self._counted(problem, batch, command)  # noqa: E731
-            self._functions[kind] = tf.function(function, reduce_retracing=True)
+            self._functions[kind] = tf.function(function, reduce_retracing=True, autograph=False)
         return self._functions[kind]
 
     def _counted(self, problem, batch, command):

@@ -413,12 +413,15 @@ class Answers(tf.Module):
         return self._encode(modality)(*self._features(modality, inputs, rows))
 
     def _features(self, modality: str, inputs, rows) -> tuple:  # -> features, and their padding where there is one
-        if modality == "language":
-            inputs = limits.short_texts(inputs, rows, self._batches.max_length)
-            return reading.read_texts(inputs, rows, self.sentencepiece, self._batches.max_length)
-        if modality == "image":
-            return (reading.read_pictures(inputs, rows, self._batches.image_size),)
-        return reading.read_sounds(inputs, rows, self._audio, self._batches.max_frames)
+        def features(inputs, rows):
+            if modality == "language":
+                inputs = limits.short_texts(inputs, rows, self._batches.max_length)
+                return reading.read_texts(inputs, rows, self.sentencepiece, self._batches.max_length)
+            if modality == "image":
+                return (reading.read_pictures(inputs, rows, self._batches.image_size),)
+            return reading.read_sounds(inputs, rows, self._audio, self._batches.max_frames)
+
+        return self._once(f"read_{modality}", features, [_STRINGS, _NUMBERS])(inputs, rows)
 
     def _classes(self, modality: str, labels: str, inputs, rows, commands):  # -> classes [b, k], scores [b, k]
         def classes(inputs, rows, commands):

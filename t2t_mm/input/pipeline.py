@@ -27,6 +27,8 @@ def load_examples(problem: Problem, split: str, report: Report) -> Examples:
     return examples
 
 
+# None of the functions below has a Python condition on a tensor, and converting them costs a CPU-second for each problem.
+@tf.autograph.experimental.do_not_convert
 def make_batches(
     problem: Problem,
     examples: Sequence[Example] | Examples,

@@ -12,6 +12,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 
 _STRING, _STRING_BYTES = 7, 24  # TF_STRING, and the size of a TF_TString
 _TIMEOUT_SECONDS = 900.0  # for one measuring process
@@ -21,11 +23,15 @@ class CApiError(Exception):
     """The measuring process ended without figures."""
 
 
-def measure(folder: str, requests: list[dict], session_config: bytes = b"") -> dict:
+def measure(
+    folder: str, requests: list[dict], session_config: bytes = b"", environment: Mapping[str, str] = MappingProxyType({})
+) -> dict:
     """Loads a version and answers the requests in order, in a process of its own.
 
     Args:
-      requests: as `plan` makes them. session_config: a serialised ConfigProto.
+      requests: as `plan` makes them.
+      session_config: a serialised ConfigProto.
+      environment: variables of the process, besides those of this one.
 
     Returns: "load" and "answers": for the loading and each request the name, the CPU-seconds and seconds it took, MB
     resident after it, and "error", the text of a refusal; "peak_mb": the most MB that were ever resident.
@@ -49,7 +55,7 @@ def measure(folder: str, requests: list[dict], session_config: bytes = b"") -> d
     try:
         done = subprocess.run(
             [sys.executable, os.path.abspath(__file__)], input=json.dumps(work), capture_output=True, text=True,
-            timeout=_TIMEOUT_SECONDS, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            timeout=_TIMEOUT_SECONDS, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise CApiError(f"{folder} by the C API: not done within {_TIMEOUT_SECONDS:.0f} s") from error

@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 
 from t2t_mm.lab import attacks
-from t2t_mm.serving import memory
+from t2t_mm.serving import environment, memory
 from t2t_mm.serving.batching import BatchingSettings
 from t2t_mm.serving.server import Server, Settings
 from t2t_mm.serving.service import Limits
@@ -48,6 +48,7 @@ def serving(export_dir: str, batching: BatchingSettings, limits: Limits) -> Iter
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(export_dir, batching, limits, theirs))
+    environment.prepare()  # which the process takes over; TensorFlow has read it in this one
     process.start()
     assert process.pid is not None  # it has been started
     theirs.close()

@@ -15,6 +15,8 @@ from PIL import Image
 from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
+from t2t_mm.serving.environment import VARIABLES
+
 CHECKOUT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 with open(os.path.join(CHECKOUT, "docs", "serving.md"), encoding="utf-8") as file:
     BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", file.read(), re.MULTILINE | re.DOTALL)
@@ -35,6 +37,11 @@ def folder(tmp_path):
         file.writeframes(np.zeros(1600, "<i2").tobytes())
     (tmp_path / "sentences.txt").write_text("the dog runs .\na cat sleeps .\n")
     return tmp_path
+
+
+def test_tensorflow_serving_gets_the_environment_that_is_measured():
+    (docker,) = blocks("bash", "docker run")
+    assert dict(re.findall(r"-e (\w+)=(\S+)", docker)).items() >= VARIABLES.items()
 
 
 def at(server, text):

@@ -39,7 +39,7 @@ def test_every_case_is_measured(store, tmp_path):
 def test_first_answers_with_and_without_the_session_configuration(store, tmp_path):
     (tmp_path / "session.config").write_text("graph_options { rewrite_options { disable_meta_optimizer: true } }")
     found = serve._first_answers(str(store / "1"), str(tmp_path / "session.config"))
-    for case in ("C API, TensorFlow's defaults", "C API, session.config"):
+    for case in ("C API, TensorFlow's defaults", "C API, session.config and environment"):
         assert found[case]["cpu_seconds"] >= found[f"{case}, load"]["cpu_seconds"] > 0 and found[case]["peak_mb"] > 50
         assert found[f"{case}, wmt_en_de"]["resident_mb"] > 0
 

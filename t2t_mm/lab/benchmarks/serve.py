@@ -27,6 +27,7 @@ from t2t_mm.lab import load
 from t2t_mm.problem import Problem
 from t2t_mm.run.errors import RunError
 from t2t_mm.serving.batching import BatchingSettings
+from t2t_mm.serving.environment import VARIABLES
 from t2t_mm.serving.service import Limits
 
 _RATE = 16000  # sample rate of the WAV files sent, in Hz
@@ -65,7 +66,8 @@ def run(
       switch_seconds: duration of the load before a new version is published, and after it has taken over; 0 skips the
         change of version.
       c_api: whether to measure the first answer of each signature by TensorFlow's C API, without Python's TensorFlow.
-      session_config: file for TensorFlow Serving's --tensorflow_session_config_file; it is measured with that too.
+      session_config: file for TensorFlow Serving's --tensorflow_session_config_file; it is measured with that and
+        the environment of docs/serving.md, too.
       max_requests: maximum number of requests of each measurement and of the soak test.
 
     Raises:
@@ -112,20 +114,23 @@ def run(
 
 
 def _first_answers(folder: str, session_config: str) -> dict:
-    """What loading a version and the first answer to each of its warm-up requests cost, with and without the file."""
+    """What loading a version and the first answer to each of its warm-up requests cost.
+
+    Measured with TensorFlow's defaults, and as docs/serving.md starts TensorFlow Serving.
+    """
     saved = saved_model_pb2.SavedModel()
     with open(os.path.join(folder, "saved_model.pb"), "rb") as file:
         saved.ParseFromString(file.read())
     requests = by_c_api.plan(saved.meta_graphs[0].signature_def, warmup.recorded(folder))
-    configs = {"TensorFlow's defaults": b""}
+    configs: dict[str, tuple[bytes, dict[str, str]]] = {"TensorFlow's defaults": (b"", {})}
     if session_config:
         with open(session_config, encoding="utf-8") as file:
             config = text_format.Parse(file.read(), config_pb2.ConfigProto())
-        configs[os.path.basename(session_config)] = config.SerializeToString()
+        configs[f"{os.path.basename(session_config)} and environment"] = config.SerializeToString(), VARIABLES
     found = {}
-    for name, config in configs.items():
+    for name, (config, environment) in configs.items():
         try:
-            measured = by_c_api.measure(folder, 2 * requests, config)
+            measured = by_c_api.measure(folder, 2 * requests, config, environment)
         except by_c_api.CApiError as error:
             raise RunError(str(error)) from error
         steps = [measured["load"], *measured["answers"][: len(requests)]]
