@@ -22,7 +22,7 @@ else
   $python bin/build_vocabulary.py --gin_file=gin/runs/joint_mini.gin --size=1200
 fi
 
-say "4/6 Joint training of eight problems (about ten minutes; each line says how many are left)"
+say "4/6 Joint training of eight problems (about eight minutes; each line says how many are left)"
 $python bin/train.py "${gin[@]}" --model_dir="$run"
 
 # Evaluation and export need the same checkpoint and nothing of each other: they run at the same time and share the cores.
@@ -35,11 +35,11 @@ if [ -z "$newest" ] || [ ! "$newest" -nt "$run/checkpoints" ]; then
   trap 'kill "$exported" 2>/dev/null || true' EXIT
 fi
 
-say "5/6 Evaluation (a minute or two; the export is made meanwhile)"
+say "5/6 Evaluation with beam search (about two minutes; the export is made meanwhile)"
 if [ $# -eq 0 ] && [ "$run/evaluation_test.txt" -nt "$run/checkpoints" ]; then
   echo "$run/evaluation_test.txt is there already."
 else
-  $python bin/evaluate.py --model_dir="$run" --split=test --command="bash bin/quickstart.sh" "$@" >/dev/null
+  $python bin/evaluate.py --model_dir="$run" --split=test --beam_size=4 --command="bash bin/quickstart.sh" "$@" >/dev/null
 fi
 
 say "6/6 Export"
