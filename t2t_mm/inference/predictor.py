@@ -77,7 +77,7 @@ class Predictor:
       max_length: most tokens of an answer, end token included.
       sampling: settings of `search.sample` by name, to draw answers instead of searching for the likeliest.
       constrain_trees: whether every parse of a sentence is a tree with one leaf for each word (see `TreeGrammar`). Other
-        problems are decoded as without it.
+        problems are decoded as without it, and so are sentences whose trees have no room (see `unconstrained`).
       n_best: how many hypotheses `hypotheses` gives for each example, at most `beam_size`.
 
     Raises:
@@ -110,15 +110,24 @@ class Predictor:
         """Whether the problem's answers are made trees, for which the words of its inputs must be counted."""
         return self._grammar is not None and is_parsing(problem)
 
+    def unconstrained(self, problem: Problem, sentence: str) -> str:
+        """Why a sentence is answered without the constraint, though answers to the problem have one; else ""."""
+        if not self.constrains(problem):
+            return ""
+        assert self._grammar is not None  # see `constrains`
+        if (words := len(sentence.split())) <= (most := self._grammar.most_words):
+            return ""
+        return (
+            f"{words} words, and a tree of at most {self._max_length} tokens has room for {most}: answered without the "
+            "constraint. Raise max_length, to four times the words, say."
+        )
+
     def answers(self, problem: Problem, batch: dict, words: Sequence[int] = ()) -> list[Answer]:
         """One answer an example: text; a linearised tree; or for classes the log-probabilities [classes].
 
         Args:
           batch: of `make_batches`.
           words: [B], how many words each sentence has, for trees that are constrained; 0 for rows that fill the batch.
-
-        Raises:
-          RunError: `max_length` has no room for the tree of a sentence.
         """
         if problem.targets == "class":
             return list(self._call(self._classes, problem, batch).numpy())
@@ -138,8 +147,7 @@ class Predictor:
           looks: whether it has them; they come from a teacher-forced pass over the answers.
 
         Raises:
-          RunError: as `answers`, or what the tokens look at is asked for, and the blocks have no attention or the problem has
-            several inputs.
+          RunError: what the tokens look at is asked for, and the blocks have no attention or the problem has several inputs.
         """
         if looks and len(problem.modalities) > 1:
             raise RunError(f"{problem.name} has several inputs; what a token looked at is shown for one input alone.")
@@ -177,12 +185,13 @@ class Predictor:
         if not self.constrains(problem):
             return self._call(self._sequences, problem, batch, log_probs=log_probs)
         assert self._grammar is not None  # see `constrains`
-        if max(words) > (most := self._grammar.most_words):
-            raise RunError(
-                f"{problem.name}: a sentence has {max(words)} words, and a tree of at most {self._max_length} tokens has room "
-                f"for {most}. Raise max_length, to four times the words, say."
-            )
-        return self._call(self._trees, problem, batch, tf.constant(words, tf.int32), log_probs=log_probs)
+        room = np.array(words) <= self._grammar.most_words
+        counted = tf.constant(np.where(room, words, 0), tf.int32)
+        trees = self._call(self._trees, problem, batch, counted, log_probs=log_probs)
+        if room.all():
+            return trees
+        free = self._call(self._sequences, problem, batch, log_probs=log_probs)
+        return [tf.where(room.reshape([-1] + [1] * (one.shape.rank - 1)), one, other) for one, other in zip(trees, free)]
 
     def _call(self, decode: Callable, problem: Problem, batch: dict, *more: tf.Tensor, **settings: bool) -> Any:
         """`decode` of a batch, traced once for all sizes and lengths; problems of the same modalities share it."""

@@ -123,10 +123,18 @@ def test_words_are_those_of_the_text_not_of_its_tokens(tokenizer, model):
     assert [sum(symbol[0] not in "()" for symbol in answer.split()) for answer in answers] == [5, 1]
 
 
-def test_a_sentence_without_room_is_one_clear_error(tokenizer, model):
-    predictor = Predictor(model, tokenizer, 1, 0.6, 8, constrain_trees=True)
-    with pytest.raises(RunError, match="a sentence has 5 words, and a tree of at most 8 tokens has room for 4. Raise"):
-        ask(predict, predictor, PARSING, tokenizer)
+def test_a_sentence_without_room_is_answered_as_without_the_constraint(tokenizer, model):
+    """And says so; the others of its batch are trees still."""
+    given = model, tokenizer, 3, 0.6, 8
+    predictor = Predictor(*given, constrain_trees=True, n_best=2)
+    found = ask(hypotheses, predictor, PARSING, tokenizer, log_probs=True)
+    free = ask(hypotheses, Predictor(*given, n_best=2), PARSING, tokenizer, log_probs=True)
+    assert found[0] == free[0] and found[1] != free[1]
+    repaired = [delinearise(one[0].answer.split(), e.inputs.split())[1] for one, e in zip(found, SENTENCES)]
+    assert repaired == [True, False, False]
+    reasons = [predictor.unconstrained(PARSING, example.inputs) for example in SENTENCES]
+    assert reasons[0].startswith("5 words, and a tree of at most 8 tokens has room for 4: answered without the constraint")
+    assert reasons[1:] == ["", ""] and predictor.unconstrained(GERMAN, "a " * 9) == ""
 
 
 def test_more_answers_than_hypotheses_are_refused(tokenizer, model):
