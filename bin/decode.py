@@ -221,6 +221,8 @@ def main(_):
         if answer is None:
             line["skipped"] = report.skipped.get(one.origin) or report.left_out.get(one.origin)
             print(f"{command.name()}: {one.origin}: {one.input_line}: {line['skipped']}", file=sys.stderr)
+        elif reason := predictor.unconstrained(problem, text):
+            print(f"{command.name()}: {one.origin}: {reason}", file=sys.stderr)
         if answer is None or not len(answer):
             print("\n" * (_N_BEST.value - 1))
         elif classes:

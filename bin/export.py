@@ -2,6 +2,7 @@
 
     python bin/export.py --model_dir=runs/quickstart --export_dir=runs/quickstart/export
     python bin/export.py --model_dir=runs/quickstart --export_dir=exports/parser --problems=wsj_parsing --beam_size=4
+    python bin/export.py --model_dir=runs/quickstart --export_dir=exports/several --n_best=4
 
 docs/export.md says what clients send and get.
 """
@@ -25,6 +26,10 @@ checkpoint_flags.define()
 _BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Hypotheses kept; 1 is greedy.", lower_bound=1)
 _ALPHA = flags.DEFINE_float("alpha", 0.6, "Strength of the length penalty.")
 _MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Most tokens of an answer.", lower_bound=1)
+_N_BEST = flags.DEFINE_integer(
+    "n_best", 0, "Adds the signature n_best: so many answers to each input, with the log-probabilities of their tokens.",
+    lower_bound=0,
+)  # fmt: skip
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Type of the stored weights.")
 _RUN_WARMUP = flags.DEFINE_bool("run_warmup", True, "Answer every warm-up record before the version gets its number.")
 
@@ -54,7 +59,7 @@ def main(_):
     try:
         folder = save.export(
             run, model_dir, _EXPORT_DIR.value, _PROBLEMS.value, decoding, _DTYPE.value, _RUN_WARMUP.value,
-            say=lambda line: print(line, flush=True),
+            say=lambda line: print(line, flush=True), n_best=_N_BEST.value,
         )  # fmt: skip
     except KeyboardInterrupt as error:
         raise SystemExit(f"{command.name()}: interrupted; nothing has been left behind.") from error

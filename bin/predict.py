@@ -4,6 +4,7 @@
     python bin/predict.py --problem=coco --input=photo.jpg --input=other.png --protocol=grpc
     python bin/predict.py --problem=wmt_en_de --input_file=sentences.txt --concurrency=8 > answers.jsonl
     ls sounds/*.wav | python bin/predict.py --problem=wsj_speech --input=-
+    python bin/predict.py --problem=n_best --command=wsj_parsing --input="the dog sings ."
 
 A line has the input and its outputs, or its error; the order is that of the inputs. Exits with 1 if any failed.
 """
@@ -23,6 +24,9 @@ from t2t_mm.serving import client as clients
 
 _PROBLEM = flags.DEFINE_string(
     "problem", None, f"Problem to answer, by the name of its signature; {command.PROBLEM_HELP}.", required=True
+)
+_COMMAND = flags.DEFINE_string(
+    "command", None, "Command token or problem, for the signatures that take one: serving_default, n_best."
 )
 _INPUT = flags.DEFINE_multi_string("input", [], 'A sentence or a path; "-" reads one a line from standard input.')
 _INPUT_FILE = flags.DEFINE_multi_string("input_file", [], "A file of sentences or of paths, one a line.")
@@ -45,7 +49,8 @@ _MEDIA = ("coco", "imagenet", "wsj_speech")  # the paper's problems whose inputs
 
 def items() -> Iterator[clients.Item]:
     """The inputs of all flags in order, each read when its turn comes."""
-    as_path = _READ_AS.value == "path" or (_READ_AS.value == "auto" and _PROBLEM.value in _MEDIA)
+    problem = _COMMAND.value or _PROBLEM.value
+    as_path = _READ_AS.value == "path" or (_READ_AS.value == "auto" and problem in _MEDIA)
     lines = itertools.chain.from_iterable(
         _lines(sys.stdin.buffer, "standard input") if value == "-" else [value] for value in _INPUT.value
     )
@@ -81,14 +86,15 @@ def _read(path: str) -> clients.Item:
 
 
 def connect():
+    model = _MODEL_NAME.value, _VERSION.value, _TIMEOUT.value, _COMMAND.value
     if _PROTOCOL.value == "rest":
         server = _SERVER.value or "127.0.0.1:8501"
         url = server if "://" in server else f"http://{server}"
-        return clients.RestClient(url, _MODEL_NAME.value, _VERSION.value, _TIMEOUT.value)
+        return clients.RestClient(url, *model)
     command.load_tensorflow()  # which takes seconds, and REST does without
     from t2t_mm.serving.rpc_client import RpcClient
 
-    return RpcClient(_SERVER.value or "127.0.0.1:8500", _MODEL_NAME.value, _VERSION.value, _TIMEOUT.value)
+    return RpcClient(_SERVER.value or "127.0.0.1:8500", *model)
 
 
 async def ask() -> tuple[int, int]:

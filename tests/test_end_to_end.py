@@ -181,25 +181,33 @@ def test_decoding_of_a_users_sentences_and_pictures(root):
 
 
 def test_parses_that_must_be_trees_and_what_is_told_of_answers(root, tmp_path):
-    flags = ["--constrain_trees", f"--output={tmp_path}/e.json", f"--answers={tmp_path}", "--nobaselines"]
-    done = command("evaluate.py", f"--model_dir={root}/run", "--problem=wsj_parsing", "--max_length=64", *flags)
+    constrained = ["--constrain_trees", "--max_length=14"]
+    flags = [*constrained, f"--output={tmp_path}/e.json", f"--answers={tmp_path}", "--nobaselines"]
+    done = command("evaluate.py", f"--model_dir={root}/run", "--problem=wsj_parsing", *flags)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((tmp_path / "e.json").read_text())["results"]["wsj_parsing"]
-    assert found["repaired_constrained"] == 0 < found["repaired"] and {"f1", "f1_constrained"} <= set(found)
+    assert found["repaired_constrained"] < found["repaired"] and {"f1", "f1_constrained"} <= set(found)
     lines = [json.loads(line) for line in (tmp_path / "wsj_parsing.jsonl").read_text().splitlines()]
-    assert all(line["constrained_answer"].split()[-1][0] == ")" for line in lines)
+    most = int(re.search(r"a tree of at most 14 tokens has room for (\d+)", done.stderr)[1])
+    roomy = [line for line in lines if len(line["input"].split()) <= most]
+    assert all(line["constrained_answer"].split()[-1][0] == ")" for line in roomy)
+    assert found["repaired_constrained"] <= 100 * found["unconstrained"] / len(lines) + 1e-6
+    assert found["unconstrained"] == len(lines) - len(roomy) and 0 < len(roomy) < len(lines)
+    assert all(line["constrained_answer"] == line["answer"] for line in lines if line not in roomy)
     done = command("evaluate.py", f"--model_dir={root}/run", "--problem=coco", *flags)
     assert done.returncode == 1 and "none of coco parses sentences" in done.stderr
     decode = ["decode.py", f"--model_dir={root}/run", "--beam_size=3"]
-    told = ["--n_best=2", f"--output={tmp_path}/a.jsonl", f"--attention={tmp_path}/a.html", "--constrain_trees"]
-    done = command(*decode, "--problem=wsj_parsing", "--input=-", *told, stdin="the cat sleeps .\n\na dog\n")
+    told = ["--n_best=2", f"--output={tmp_path}/a.jsonl", f"--attention={tmp_path}/a.html", *constrained]
+    done = command(*decode, "--problem=wsj_parsing", "--input=-", *told, stdin=f"the cat sleeps .\n\na dog\n{'a ' * 20}\n")
     assert done.returncode == 0, done.stderr[-3000:]
+    assert f"standard input:4: 20 words, and a tree of at most 14 tokens has room for {most}: answered without" in done.stderr
     shown = done.stdout.split("\n")[:-1]
-    assert len(shown) == 6 and shown[2:4] == ["", ""] and "cat)" in shown[1] and "dog)" in shown[5]
+    assert len(shown) == 8 and shown[2:4] == ["", ""] and "cat)" in shown[1] and "dog)" in shown[5]
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
-    assert [len(line.get("answers", ())) for line in lines] == [2, 0, 2]
+    assert [len(line.get("answers", ())) for line in lines] == [2, 0, 2, 2]
     assert f"{lines[0]['answers'][1]['score']:.4f}\t{lines[0]['answers'][1]['answer']}" == shown[1]
-    assert "(repaired)" not in done.stdout and (tmp_path / "a.html").read_text().startswith("<!doctype html>")
+    assert not any("(repaired)" in line for line in shown[:6])
+    assert (tmp_path / "a.html").read_text().startswith("<!doctype html>")
     picture = str(next((root / "mini" / "imagenet" / "val").rglob("*.JPEG")))
     for problem, flag, message in (
         ("imagenet", "--n_best=2", "--n_best is for texts and trees"),

@@ -49,7 +49,8 @@ def evaluate(
       finished: called with what is found so far, after each problem.
       answers_folder: where every answer is written, PROBLEM.jsonl (see `t2t_mm.evaluation.answers`); None for nowhere.
       constrain_trees: whether sentences are parsed a second time, with parses that must be trees (`TreeGrammar`). Each
-        figure of the second parses is beside that of the first, as "f1_constrained", say.
+        figure of the second parses is beside that of the first, as "f1_constrained", say. Sentences whose trees have no
+        room in `decoding.max_length` keep their first parse; "unconstrained" says how many there are, if there are any.
 
     Returns: {"step", "training_minutes", "seed", "results", "samples", "skipped", "failed"}; results is problem ->
       {metric: value}, samples is problem -> [{"input", "target", "output"}], skipped is problem -> {origin: reason},
@@ -182,6 +183,10 @@ class Evaluator:
                 pairs = [(tree, example) for tree, example in zip(trees, examples) if tree is not None]
                 found = score(problem, [tree for tree, _ in pairs], [example for _, example in pairs])
                 figures |= {f"{name}_constrained": value for name, value in found.items()}
+                without = [why for one in examples if (why := self._constrained.unconstrained(problem, one.input_line))]
+                if without:
+                    figures["unconstrained"] = len(without)
+                    logging.warning("%s: %d of the sentences, the first of %s", problem.name, len(without), without[0])
                 for line, tree in zip(lines, trees):
                     line |= {} if tree is None else {"constrained_answer": tree}
         figures["examples"] = len(measured.index)

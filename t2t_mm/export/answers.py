@@ -13,7 +13,7 @@ from t2t_mm.export.limits import held, require
 from t2t_mm.export.sharing import Group, Member
 from t2t_mm.export.trees import bracketed
 from t2t_mm.incremental import IncrementalDecoder, decoder_weights
-from t2t_mm.inference.search import Decoding, beam_search
+from t2t_mm.inference.search import IMPOSSIBLE_SCORE, Decoding, beam_search, best_of_beam
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
 from t2t_mm.input.tokenizer import END_ID, PADDING_ID, Tokenizer
@@ -109,7 +109,7 @@ class Answers(tf.Module):
         # What a request without names for its inputs can ask; the others have signatures of their own alone.
         self._problems = tuple(problem for problem in problems if len(problem.modalities) == 1)
         self._audio, self._batches, self._decoding = audio, batches, decoding
-        self._vocabulary_size = tokenizer.size
+        self._tokenizer = tokenizer
         self.sentencepiece = tensorflow_text.SentencepieceTokenizer(tokenizer.model, add_eos=True)
         self._dtype = dtype
         self._narrow = None
@@ -185,16 +185,84 @@ class Answers(tf.Module):
 
     def any_problem(self) -> Callable:
         """command [B] (a command token or a problem's name), inputs [B] -> {"outputs" [B], "scores" [B]}."""
-        routes = self.routes()
+        route = self._router()
+
+        def answer(command, inputs):
+            count, inputs, rows, places, path, commands, _ = route(command, inputs)
+            outputs, scores = tf.fill([count], ""), tf.zeros([count])
+            for index, one in enumerate(self._paths()):
+                if one.kind == "class":
+                    here = tf.where(path == index)[:, 0]
+                    best, best_scores = self._best_class(one, inputs, rows, commands, here)
+                    outputs = tf.tensor_scatter_nd_update(outputs, here[:, None], best)
+                    scores = tf.tensor_scatter_nd_update(scores, here[:, None], best_scores)
+            kinds = self._kinds(path)
+            written = tf.where(kinds != "class", places[:, 1], -1)
+            texts, text_scores, order = self._texts(written, inputs, rows, commands)
+            outputs = tf.tensor_scatter_nd_update(outputs, order[:, None], texts)
+            scores = tf.tensor_scatter_nd_update(scores, order[:, None], text_scores)
+            return {"outputs": self._with_trees(outputs, kinds, inputs, rows), "scores": scores}
+
+        return self._signature(answer, command=_STRINGS, inputs=_STRINGS)
+
+    def n_best(self, count: int) -> Callable:
+        """command [B], inputs [B], as `any_problem` takes them but for classes -> the `count` best answers of each row.
+
+        They come from a beam search of `count` hypotheses, or of as many as the export's search keeps if these are more.
+
+        Returns: a function -> {"outputs" [B, N], "scores" [B, N], the best first, "tokens" [B, N, max_length] their pieces,
+          the end token included, and "log_probs" [B, N, max_length] of these in nats}. After the end token the pieces are
+          "" and the log-probabilities 0. Where fewer answers are possible, the others are "", without tokens, of score -inf.
+
+        Raises:
+          InvalidArgumentError, when it is asked: as `any_problem`, or a row is of a class problem.
+        """
+        route = self._router()
+        pieces = [self._tokenizer.processor.IdToPiece(i) for i in range(self._tokenizer.size)]
+        pieces[PADDING_ID] = ""
+
+        def answer(command, inputs):
+            _, inputs, rows, places, path, commands, quoted = route(command, inputs)
+            kinds = self._kinds(path)
+            message = tf.strings.join([quoted, " answers with classes; n_best is for texts and trees"])
+            modalities = held(places[:, 1], require(kinds != "class", rows, "command", message))
+            encoded, padding, order = self._encoded_together(modalities, inputs, rows)
+            ids, scores, log_probs = self._search_best(count)(encoded, padding, tf.gather(commands, order))
+            back = tf.scatter_nd(order[:, None], rows, tf.shape(order, tf.int64))
+            possible = scores >= IMPOSSIBLE_SCORE
+            scores = tf.where(possible, scores, -float("inf"))
+            ids = tf.where(possible[..., None], ids, PADDING_ID)
+            log_probs = tf.where(possible[..., None], log_probs, 0.0)
+            ids, scores, log_probs = (tf.gather(found, back) for found in (ids, scores, log_probs))
+            flat = self._detokenize(tf.reshape(ids, [-1, self._decoding.max_length]))
+            of_each = (tf.repeat(one, count) for one in (kinds, inputs, rows))
+            outputs = tf.reshape(self._with_trees(flat, *of_each), [-1, count])
+            outputs = tf.where(tf.gather(possible, back), outputs, "")
+            return {
+                "outputs": outputs, "scores": scores, "tokens": tf.gather(tf.constant(pieces), ids), "log_probs": log_probs,
+            }  # fmt: skip
+
+        return self._signature(answer, command=_STRINGS, inputs=_STRINGS)
+
+    def _paths(self) -> list[Path]:
+        """Those of `routes`, in a fixed order."""
+        return sorted({path for path, _ in self.routes().values()}, key=lambda path: (path.modality, path.kind, path.labels))
+
+    def _router(self) -> Callable:
+        """command [B], inputs [B] -> their count; inputs [B] and rows [B]; places [B, 2], of which the second is the index in
+        reading.MODALITIES; path [B], the index in `_paths`; ids of the command tokens [B]; the commands as errors quote them.
+
+        A row whose command is unknown, or does not take its input, is refused.
+        """
+        routes, paths = self.routes(), self._paths()
         names = sorted({name for name, _ in routes})
-        paths = sorted({path for path, _ in routes.values()}, key=lambda path: (path.modality, path.kind, path.labels))
         # [names, modalities], -1 where a name does not take a modality.
         places = [[(name, modality) for modality in reading.MODALITIES] for name in names]
         path_table = [[paths.index(routes[p][0]) if p in routes else -1 for p in row] for row in places]
         command_table = [[routes[p][1] if p in routes else 0 for p in row] for row in places]
         known = f"; this export knows {', '.join(self._takes(name) for name in names)}"
 
-        def answer(command, inputs):
+        def route(command, inputs):
             command, inputs, count, rows = _paired(command, inputs, "inputs")
             named = command[:, None] == tf.constant(names)[None]
             quoted = tf.strings.join(['"', limits.shown(command), '"'])
@@ -205,27 +273,21 @@ class Answers(tf.Module):
             found = tf.gather(tf.constant(["text", "a picture", "a sound"]), places[:, 1])
             fits = require(path >= 0, rows, "inputs", tf.strings.join([quoted, " does not take ", found]))
             inputs, path = held((inputs, path), fits)
-            outputs, scores = tf.fill([count], ""), tf.zeros([count])
-            for index, one in enumerate(paths):
-                if one.kind == "class":
-                    here = tf.where(path == index)[:, 0]
-                    best, best_scores = self._best_class(one, inputs, rows, commands, here)
-                    outputs = tf.tensor_scatter_nd_update(outputs, here[:, None], best)
-                    scores = tf.tensor_scatter_nd_update(scores, here[:, None], best_scores)
-            kinds = tf.gather(tf.constant([one.kind for one in paths]), path)
-            written = tf.where(kinds != "class", places[:, 1], -1)
-            texts, text_scores, order = self._texts(written, inputs, rows, commands)
-            outputs = tf.tensor_scatter_nd_update(outputs, order[:, None], texts)
-            scores = tf.tensor_scatter_nd_update(scores, order[:, None], text_scores)
-            if any(one.kind == "tree" for one in paths):
-                here = tf.where(kinds == "tree")
-                sentences, numbers = tf.gather_nd(inputs, here), tf.gather_nd(rows, here)
-                sentences = limits.short_texts(sentences, numbers, self._batches.max_length)
-                trees = bracketed(tf.gather_nd(outputs, here), sentences)
-                outputs = tf.tensor_scatter_nd_update(outputs, here, trees)
-            return {"outputs": outputs, "scores": scores}
+            return count, inputs, rows, places, path, commands, quoted
 
-        return self._signature(answer, command=_STRINGS, inputs=_STRINGS)
+        return route
+
+    def _kinds(self, path):  # [b], index in `_paths` -> [b], "text", "tree" or "class"
+        return tf.gather(tf.constant([one.kind for one in self._paths()]), path)
+
+    def _with_trees(self, outputs, kinds, inputs, rows):  # all [b] -> outputs [b], those of trees as trees of the inputs' words
+        if all(one.kind != "tree" for one in self._paths()):
+            return outputs
+        here = tf.where(kinds == "tree")
+        sentences, numbers = tf.gather_nd(inputs, here), tf.gather_nd(rows, here)
+        sentences = limits.short_texts(sentences, numbers, self._batches.max_length)
+        trees = bracketed(tf.gather_nd(outputs, here), sentences)
+        return tf.tensor_scatter_nd_update(outputs, here, trees)
 
     def groups(self) -> dict[str, Group]:
         """Signatures that share a part of the graph (`sharing`): those of text and `tokens`, and those of each class problem
@@ -325,8 +387,8 @@ class Answers(tf.Module):
         length = tf.shape(ids)[1]
         message = tf.strings.join([tf.strings.as_string(length), f" tokens; at most {most} are read"])
         ids = held(ids, require(tf.fill([tf.size(rows)], length <= most), rows, "ids", message))
-        valid = tf.reduce_all(tf.logical_and(ids >= 0, ids < self._vocabulary_size), axis=1)
-        checks.append(require(valid, rows, "ids", f"an id outside 0 to {self._vocabulary_size - 1}"))
+        valid = tf.reduce_all(tf.logical_and(ids >= 0, ids < self._tokenizer.size), axis=1)
+        checks.append(require(valid, rows, "ids", f"an id outside 0 to {self._tokenizer.size - 1}"))
         said = tf.logical_and(ids != PADDING_ID, ids != END_ID)
         checks.append(require(tf.reduce_any(said, axis=1), rows, "ids", "no token but padding and end"))
         commands = [self._network.command_id(name) for name in names]
@@ -387,6 +449,17 @@ class Answers(tf.Module):
 
         Returns: texts [b], scores [b], and which row each is of [b].
         """
+        encoded, padding, order = self._encoded_together(modalities, inputs, rows)
+
+        def search():
+            ids, scores = self._search(encoded, padding, tf.gather(commands, order))
+            return self._detokenize(ids), scores
+
+        texts, scores = tf.cond(tf.size(order) > 0, search, lambda: (tf.fill([0], ""), tf.zeros([0])))
+        return texts, scores, order
+
+    def _encoded_together(self, modalities, inputs, rows):
+        """The rows of all modalities -> encoded [b, S, D], padding [b, S], and which row each is of [b]; see `_texts`."""
         parts = []
         for index, modality in enumerate(reading.MODALITIES):
             if modality not in {path_of(problem).modality for problem in self._problems}:
@@ -400,14 +473,7 @@ class Answers(tf.Module):
         room = [[[0, 0], [0, longest - tf.shape(padding)[1]]] for _, padding, _ in parts]
         encoded = tf.concat([tf.pad(part[0], [*r, [0, 0]]) for part, r in zip(parts, room)], axis=0)
         padding = tf.concat([tf.pad(part[1], r, constant_values=True) for part, r in zip(parts, room)], axis=0)
-        order = tf.concat([part[2] for part in parts], axis=0)
-
-        def search():
-            ids, scores = self._search(encoded, padding, tf.gather(commands, order))
-            return self._detokenize(ids), scores
-
-        texts, scores = tf.cond(tf.size(order) > 0, search, lambda: (tf.fill([0], ""), tf.zeros([0])))
-        return texts, scores, order
+        return encoded, padding, tf.concat([part[2] for part in parts], axis=0)
 
     def _encoded(self, modality: str, inputs, rows):  # -> encoded [b, S, D], padding [b, S], grid [2]
         return self._encode(modality)(*self._features(modality, inputs, rows))
@@ -477,17 +543,31 @@ class Answers(tf.Module):
         settings = self._decoding
 
         def search(encoded, padding, commands):
-            # A loop reads a variable at each step for less than it hands a tensor on.
-            weights: dict = self._decoder_weights
-            if self._dtype != "float32":
-                weights = {name: tf.cast(weight, tf.float32) for name, weight in weights.items()}
-            decoder = IncrementalDecoder(self._network, weights)
             return beam_search(
-                decoder, encoded, padding, commands, settings.max_length, settings.beam_size, settings.alpha
+                self._decoder(), encoded, padding, commands, settings.max_length, settings.beam_size, settings.alpha
             )
 
         specs = [*self._encoded_specs(), _NUMBERS]
         return self._part("search", search, specs)(encoded, padding, commands)
+
+    def _search_best(self, count: int) -> Callable:
+        """As `_search` -> ids [b, N, max_length], scores [b, N], log-probabilities of the tokens [b, N, max_length]."""
+        settings = self._decoding
+
+        def search(encoded, padding, commands):
+            return best_of_beam(
+                self._decoder(), encoded, padding, commands, settings.max_length, max(count, settings.beam_size), count,
+                settings.alpha, log_probs=True,
+            )  # fmt: skip
+
+        return self._part(f"search_{count}_best", search, [*self._encoded_specs(), _NUMBERS])
+
+    def _decoder(self) -> IncrementalDecoder:
+        # A loop reads a variable at each step for less than it hands a tensor on.
+        weights: dict = self._decoder_weights
+        if self._dtype != "float32":
+            weights = {name: tf.cast(weight, tf.float32) for name, weight in weights.items()}
+        return IncrementalDecoder(self._network, weights)
 
     def _probabilities(self, labels: str, modality: str) -> Callable:
         def probabilities(encoded, padding, grid, commands):

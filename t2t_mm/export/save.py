@@ -42,6 +42,7 @@ def export(
     dtype: str = "float32",
     run_warmup: bool = True,
     say: Callable[[str], None] = lambda line: None,
+    n_best: int = 0,
 ) -> str:
     """Writes what `experiment.weights` chooses of `model_dir` as the next version below `export_dir`; returns its folder.
 
@@ -50,10 +51,11 @@ def export(
       dtype: of the stored weights, "float32" or "bfloat16".
       run_warmup: load the version and answer its warm-up records before it gets its number.
       say: takes a line on each stage.
+      n_best: 0, or how many answers a signature of its own gives to each input (`Answers.n_best`).
 
     Raises:
-      RunError: an unknown problem, one that an export cannot read or answer, no checkpoint, a folder that cannot be
-        written to, or an operation that TensorFlow Serving does not have.
+      RunError: an unknown problem, one that an export cannot read or answer, several answers where no problem can have them,
+        no checkpoint, a folder that cannot be written to, or an operation that TensorFlow Serving does not have.
     """
     if dtype not in DTYPES:
         raise RunError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}.")
@@ -65,13 +67,20 @@ def export(
         for modality in problem.modalities:
             if modality.name not in KNOWN:
                 raise RunError(f"{problem.name}: exports read {', '.join(KNOWN)}, not {modality.name}. Leave it out.")
+    if n_best < 0:
+        raise RunError(f"n_best is {n_best}; it must be at least 1, or 0 for no signature of several answers.")
+    if n_best and not any(len(one.modalities) == 1 and one.targets != "class" for one in problems):
+        raise RunError(
+            f"n_best is {n_best}, and none of the problems answers a single input with a text or a tree: "
+            f"{', '.join(one.name for one in problems)}. Leave n_best out, or export such a problem too."
+        )
     network, description, _ = load_trained(experiment, model_dir)
     network = reduced(network, experiment, description, problems)
     answers = Answers(
         network, Tokenizer(experiment.vocabulary), problems, description["class_names"], experiment.audio,
         experiment.batches, decoding, dtype,
     )  # fmt: skip
-    signatures = make_signatures(answers, problems)
+    signatures = make_signatures(answers, problems, n_best)
     with _writing(export_dir) as aside:
         say(f"1/3 Tracing and saving {len(signatures)} signatures: {', '.join(signatures)}")
         _save(answers, signatures, answers.groups(), aside)
@@ -157,8 +166,8 @@ def load_seconds(folder: str) -> float:
         return time.monotonic() - start
 
 
-def make_signatures(answers: Answers, problems: Sequence[Problem]) -> dict:
-    """Signature's name -> function; the names are API."""
+def make_signatures(answers: Answers, problems: Sequence[Problem], n_best: int = 0) -> dict:
+    """Signature's name -> function; the names are API. n_best: as in `export`."""
     alone = [problem for problem in problems if len(problem.modalities) == 1]
     signatures = {"serving_default": answers.any_problem()} if alone else {}
     signatures |= {problem.name: answers.joint(problem) for problem in problems if problem not in alone}
@@ -168,6 +177,8 @@ def make_signatures(answers: Answers, problems: Sequence[Problem]) -> dict:
             signatures[f"{problem.name}_classify"] = answers.classify(problem)
     if any(problem.modality == "language" and problem.targets != "class" for problem in problems):
         signatures["tokens"] = answers.tokens()
+    if n_best:
+        signatures["n_best"] = answers.n_best(n_best)
     return signatures
 
 

@@ -77,7 +77,7 @@ class Predictor:
       max_length: most tokens of an answer, end token included.
       sampling: settings of `search.sample` by name, to draw answers instead of searching for the likeliest.
       constrain_trees: whether every parse of a sentence is a tree with one leaf for each word (see `TreeGrammar`). Other
-        problems are decoded as without it.
+        problems are decoded as without it, and so are sentences whose trees have no room (see `unconstrained`).
       n_best: how many hypotheses `hypotheses` gives for each example, at most `beam_size`.
 
     Raises:
@@ -110,15 +110,24 @@ class Predictor:
         """Whether the problem's answers are made trees, for which the words of its inputs must be counted."""
         return self._grammar is not None and is_parsing(problem)
 
+    def unconstrained(self, problem: Problem, sentence: str) -> str:
+        """Why a sentence is answered without the constraint, though answers to the problem have one; else ""."""
+        if not self.constrains(problem):
+            return ""
+        assert self._grammar is not None  # see `constrains`
+        if (words := len(sentence.split())) <= (most := self._grammar.most_words):
+            return ""
+        return (
+            f"{words} words, and a tree of at most {self._max_length} tokens has room for {most}: answered without the "
+            "constraint. Raise max_length, to four times the words, say."
+        )
+
     def answers(self, problem: Problem, batch: dict, words: Sequence[int] = ()) -> list[Answer]:
         """One answer an example: text; a linearised tree; or for classes the log-probabilities [classes].
 
         Args:
           batch: of `make_batches`.
           words: [B], how many words each sentence has, for trees that are constrained; 0 for rows that fill the batch.
-
-        Raises:
-          RunError: `max_length` has no room for the tree of a sentence.
         """
         if problem.targets == "class":
             return list(self._call(self._classes, problem, batch).numpy())
@@ -133,22 +142,23 @@ class Predictor:
         There are fewer where the constraint allows fewer.
 
         Args:
-          log_probs, looks: whether each hypothesis has them. Both come from a teacher-forced pass over the answers.
+          log_probs: whether each hypothesis has those of its tokens, which come from the search; see `search.best_of_beam`
+            for what they are where parses are constrained.
+          looks: whether it has them; they come from a teacher-forced pass over the answers.
 
         Raises:
-          RunError: as `answers`, or what the tokens look at is asked for, and the blocks have no attention or the problem has
-            several inputs.
+          RunError: what the tokens look at is asked for, and the blocks have no attention or the problem has several inputs.
         """
         if looks and len(problem.modalities) > 1:
             raise RunError(f"{problem.name} has several inputs; what a token looked at is shown for one input alone.")
         if looks and not self._network.mixer.attention.attend:
             raise RunError("This model's blocks have no attention (attend=False), so that no token looks at the source.")
-        ids, scores = self._search(problem, batch, words)
+        ids, scores, *of_tokens = self._search(problem, batch, words, log_probs)
+        known = of_tokens[0].numpy() if log_probs else None
         read: dict = {}
-        if log_probs or looks:
+        if looks:
             longest = tf.reduce_max(tf.reduce_sum(tf.cast(ids != PADDING_ID, tf.int32), axis=-1))
-            function = self._read_with_looks if looks else self._read
-            read = self._call(function, problem, batch, ids[..., :longest])
+            read = self._call(self._read, problem, batch, ids[..., :longest])
             read = {name: value.numpy() for name, value in read.items()}
         found: list[list[Hypothesis]] = []
         for row, (row_ids, row_scores) in enumerate(zip(ids.numpy(), scores.numpy())):
@@ -160,7 +170,7 @@ class Predictor:
                 found[-1].append(
                     Hypothesis(
                         self._answer(problem, own), float(score), pieces,
-                        read["log_p"][row, place, : len(pieces)].tolist() if read else [],
+                        [] if known is None else known[row, place, : len(pieces)].tolist(),
                         self._looks(problem, batch, read, row, place, len(pieces)) if looks else None,
                     )
                 )  # fmt: skip
@@ -170,25 +180,26 @@ class Predictor:
         text = self._tokenizer.detokenize(ids)
         return text_to_tree(text) if problem.targets == "tree" else text
 
-    def _search(self, problem, batch, words):
-        """ids [B, N, max_length], scores [B, N]."""
+    def _search(self, problem, batch, words, log_probs=False):
+        """ids [B, N, max_length], scores [B, N]; with `log_probs` those of the tokens [B, N, max_length]."""
         if not self.constrains(problem):
-            return self._call(self._sequences, problem, batch)
+            return self._call(self._sequences, problem, batch, log_probs=log_probs)
         assert self._grammar is not None  # see `constrains`
-        if max(words) > (most := self._grammar.most_words):
-            raise RunError(
-                f"{problem.name}: a sentence has {max(words)} words, and a tree of at most {self._max_length} tokens has room "
-                f"for {most}. Raise max_length, to four times the words, say."
-            )
-        return self._call(self._trees, problem, batch, tf.constant(words, tf.int32))
+        room = np.array(words) <= self._grammar.most_words
+        counted = tf.constant(np.where(room, words, 0), tf.int32)
+        trees = self._call(self._trees, problem, batch, counted, log_probs=log_probs)
+        if room.all():
+            return trees
+        free = self._call(self._sequences, problem, batch, log_probs=log_probs)
+        return [tf.where(room.reshape([-1] + [1] * (one.shape.rank - 1)), one, other) for one, other in zip(trees, free)]
 
-    def _call(self, decode: Callable, problem: Problem, batch: dict, *more: tf.Tensor) -> Any:
+    def _call(self, decode: Callable, problem: Problem, batch: dict, *more: tf.Tensor, **settings: bool) -> Any:
         """`decode` of a batch, traced once for all sizes and lengths; problems of the same modalities share it."""
         inputs, padding = batch["inputs"], batch["input_padding"]
         command = tf.constant(self._network.command_id(problem.command))
-        key = (decode.__name__, problem.kind)
+        key = (decode.__name__, problem.kind, *settings.items())
         if key not in self._functions:
-            function = lambda *arguments: decode(problem, *arguments)  # noqa: E731
+            function = lambda *arguments: decode(problem, *arguments, **settings)  # noqa: E731
             padded = tuple(modality.padded for modality in problem.modalities)
             specs = [
                 tf.nest.map_structure(_spec, inputs, padded if len(padded) > 1 else padded[0]),
@@ -203,40 +214,38 @@ class Predictor:
         logits, _ = self._network.decode_classes(encoded, padding, grid, command, problem.name)
         return tf.nn.log_softmax(logits)
 
-    def _sequences(self, problem, inputs, padding, command, constraint=None):
+    def _sequences(self, problem, inputs, padding, command, constraint=None, log_probs=False):
         encoded, padding, _, _ = self._network.encode(problem.modality, inputs, problem.padding(padding))
         given = IncrementalDecoder(self._network), encoded, padding, command, self._max_length
         if self._sampling is not None:
-            ids, scores = sample(*given, **self._sampling, constraint=constraint)
-            return ids[:, None], scores[:, None]
-        return best_of_beam(*given, self._beam_size, self._n_best, self._alpha, constraint=constraint)
+            found = sample(*given, **self._sampling, constraint=constraint, log_probs=log_probs)
+            return tuple(part[:, None] for part in found)
+        return best_of_beam(
+            *given, self._beam_size, self._n_best, self._alpha, constraint=constraint, log_probs=log_probs
+        )
 
-    def _trees(self, problem, inputs, padding, command, words):
-        return self._sequences(problem, inputs, padding, command, TreeConstraint(self._grammar, words))
+    def _trees(self, problem, inputs, padding, command, words, log_probs=False):
+        return self._sequences(problem, inputs, padding, command, TreeConstraint(self._grammar, words), log_probs)
 
-    def _read(self, problem, inputs, padding, command, ids, looks=None):
+    def _read(self, problem, inputs, padding, command, ids):
         """A teacher-forced pass over answers [B, N, T].
 
-        Returns: log_p [B, N, T]; of the source: grid [2], zeros where there is none; lengths [B], positions not padded.
+        Returns: the names of the blocks and the means of their heads' weights [blocks, B, N, T, S]; of the source: grid [2],
+          zeros where there is none; lengths [B], positions not padded.
         """
+        looks = SourceLooks()
         encoded, padding, grid, _ = self._network.encode(problem.modality, inputs, problem.padding(padding))
         many, length = tf.shape(ids)[1], tf.shape(ids)[2]
         source, source_padding = tf.repeat(encoded, many, axis=0), tf.repeat(padding, many, axis=0)
         flat = tf.reshape(ids, [-1, length])
-        logits, _ = self._network.decode_text(source, source_padding, command, flat, flat == PADDING_ID, looks=looks)
-        log_p = tf.gather(tf.nn.log_softmax(logits), flat, batch_dims=2)
-        return {
-            "log_p": tf.reshape(log_p, tf.shape(ids)), "grid": tf.stack((0, 0) if grid is None else grid),
-            "lengths": tf.reduce_sum(tf.cast(~padding, tf.int32), axis=1),
-        }  # fmt: skip
-
-    def _read_with_looks(self, problem, inputs, padding, command, ids):
-        """As `_read`, with the names of the blocks and the means of their heads' weights [blocks, B, N, T, S]."""
-        looks = SourceLooks()
-        found = self._read(problem, inputs, padding, command, ids, looks)
+        self._network.decode_text(source, source_padding, command, flat, flat == PADDING_ID, looks=looks)
         weights = tf.stack([tf.reduce_mean(one, axis=1) for one in looks.weights])  # [blocks, B·N, T, S]
         shape = tf.concat([tf.shape(weights)[:1], tf.shape(ids), tf.shape(weights)[3:]], axis=0)
-        return found | {"blocks": tf.constant(looks.names), "weights": tf.reshape(weights, shape)}
+        return {
+            "blocks": tf.constant(looks.names), "weights": tf.reshape(weights, shape),
+            "grid": tf.stack((0, 0) if grid is None else grid),
+            "lengths": tf.reduce_sum(tf.cast(~padding, tf.int32), axis=1),
+        }  # fmt: skip
 
     def _looks(self, problem, batch, read, row, place, count):
         """The Looks of the `count` tokens of one answer."""

@@ -79,7 +79,8 @@ def best_of_beam(
     alpha: float = 0.6,
     never_end: bool = False,
     constraint: Constraint | None = None,
-) -> tuple[tf.Tensor, tf.Tensor]:
+    log_probs: bool = False,
+) -> tuple[tf.Tensor, ...]:
     """The `best` outputs of each example among `beam_size` hypotheses, in the order of their scores.
 
     All hypotheses of all examples advance together, and the search stops when every one has ended. An ended
@@ -95,9 +96,14 @@ def best_of_beam(
       never_end: make the end token impossible, for outputs of a known length (measurements).
       constraint: what an output must look like. It takes tokens out, and leaves the probabilities of the others as the
         model has them.
+      log_probs: return those of the tokens too.
 
-    Returns: ids [B, N, max_length] (PADDING_ID after the end token), scores [B, N] (penalised log-probability, nats).
-      Where fewer outputs than `best` are possible, the scores of the others are below IMPOSSIBLE_SCORE.
+    Returns: ids [B, N, max_length] (PADDING_ID after the end token), scores [B, N] (penalised log-probability, nats);
+      with `log_probs` also [B, N, max_length], the log-probability of each token given those before it (nats), 0 after
+      the end token. They are the model's own over its whole vocabulary, also where a constraint has taken tokens out:
+      a token that was the only one allowed has the probability that the model gave it, not 1. Their sum is the score
+      before the length penalty. Where fewer outputs than `best` are possible, the scores of the others are below
+      IMPOSSIBLE_SCORE.
 
     Raises:
       ValueError: `best` is not between 1 and `beam_size`.
@@ -116,13 +122,14 @@ def best_of_beam(
         scores, choice = tf.math.top_k(total, beam_size)  # [B, K]
         return scores, choice // symbols, choice % symbols
 
-    ids, scores, lengths = _decode(
-        model, encoded, source_padding, command, max_length, beam_size, choose, constraint
+    ids, scores, lengths, of_tokens = _decode(
+        model, encoded, source_padding, command, max_length, beam_size, choose, constraint, log_probs
     )
     # What is impossible must stay so, however long it is.
     penalised = tf.where(scores < IMPOSSIBLE_SCORE, scores, scores / length_penalty(lengths, alpha))
     scores, places = tf.math.top_k(penalised, best)
-    return tf.gather(ids, places, batch_dims=1), scores
+    found = tf.gather(ids, places, batch_dims=1), scores
+    return (*found, tf.gather(of_tokens, places, batch_dims=1)) if log_probs else found
 
 
 def sample(
@@ -136,18 +143,20 @@ def sample(
     top_p: float = 1.0,
     seed: int = 0,
     constraint: Constraint | None = None,
-) -> tuple[tf.Tensor, tf.Tensor]:
+    log_probs: bool = False,
+) -> tuple[tf.Tensor, ...]:
     """One output of each example, drawn token by token.
 
     Args:
-      encoded, source_padding, command, max_length, constraint: as in `best_of_beam`.
+      encoded, source_padding, command, max_length, constraint, log_probs: as in `best_of_beam`.
       temperature: logits are divided by it; below 1 the likely becomes likelier.
       top_k: draw among the k likeliest tokens only; 0 among all.
       top_p: draw among the fewest likeliest tokens whose probabilities sum to p (Holtzman et al. 2020); 1 among all.
         Of the k likeliest where both are given.
       seed: the same seed draws the same output for an example at the same place in its batch, whatever the others are.
 
-    Returns: ids [B, max_length], scores [B] (log-probability of the output under the model itself, nats).
+    Returns: ids [B, max_length], scores [B] (log-probability of the output under the model itself, nats); with
+      `log_probs` also those of the tokens [B, max_length], under the model itself like the scores.
     """
     if temperature <= 0 or top_k < 0 or not 0 < top_p <= 1:
         raise ValueError(
@@ -161,8 +170,11 @@ def sample(
         drawn = tf.argmax(allowed - tf.math.log(-tf.math.log(noise)), axis=-1, output_type=tf.int32)[:, None]
         return scores + tf.gather(log_p, drawn, batch_dims=2), None, drawn
 
-    ids, scores, _ = _decode(model, encoded, source_padding, command, max_length, 1, choose, constraint)
-    return ids[:, 0], scores[:, 0]
+    ids, scores, _, of_tokens = _decode(
+        model, encoded, source_padding, command, max_length, 1, choose, constraint, log_probs
+    )
+    found = ids[:, 0], scores[:, 0]
+    return (*found, of_tokens[:, 0]) if log_probs else found
 
 
 def keep_likely(logits: tf.Tensor, top_k: int, top_p: float) -> tf.Tensor:
@@ -179,8 +191,11 @@ def keep_likely(logits: tf.Tensor, top_k: int, top_p: float) -> tf.Tensor:
     return tf.tensor_scatter_nd_update(nothing, places, tf.where(kept, ordered, _IMPOSSIBLE))
 
 
-def _decode(model, encoded, source_padding, command, max_length: int, width: int, choose, constraint=None):
-    """The loop that every search shares -> ids [B, K, max_length], scores [B, K], lengths [B, K].
+def _decode(
+    model, encoded, source_padding, command, max_length: int, width: int, choose, constraint=None, log_probs: bool = False
+):
+    """The loop that every search shares -> ids [B, K, max_length], scores [B, K], lengths [B, K] and, with `log_probs`, those
+    of the tokens [B, K, max_length]; else ().
 
     Args:
       choose: (position, log_p [B, K, V], scores [B, K], ended [B, K]) -> new scores [B, K], parent [B, K] (the
@@ -203,11 +218,12 @@ def _decode(model, encoded, source_padding, command, max_length: int, width: int
     longest = -(-max_length // _ROOM) * _ROOM
     ancestors = tf.broadcast_to(own, [batch, width, longest]) if width > 1 else tf.zeros([], tf.int32)
     form = () if constraint is None else constraint.initial(width)
+    of_tokens = tf.zeros([batch, width, max_length]) if log_probs else ()
 
-    def goes_on(position, x, state, ancestors, form, scores, ids, lengths, ended):
+    def goes_on(position, x, state, ancestors, form, of_tokens, scores, ids, lengths, ended):
         return tf.logical_and(position < max_length, tf.logical_not(tf.reduce_all(ended)))
 
-    def advance(position, x, state, ancestors, form, scores, ids, lengths, ended):
+    def advance(position, x, state, ancestors, form, of_tokens, scores, ids, lengths, ended):
         logits, state = model.step(x, position, state, ancestors if width > 1 else None, _write_in_place)
         log_p = tf.nn.log_softmax(tf.reshape(logits, [-1, width, logits.shape[-1]]))
         if constraint is not None:
@@ -215,17 +231,22 @@ def _decode(model, encoded, source_padding, command, max_length: int, width: int
         log_p = tf.where(ended[..., None], _only_padding(logits.shape[-1], 0.0), log_p + _no_padding(logits.shape[-1]))
         scores, parent, token = choose(position, log_p, scores, ended)
         if parent is not None:
-            ids, lengths, ended, form = tf.nest.map_structure(
-                lambda old: tf.gather(old, parent, batch_dims=1), (ids, lengths, ended, form)
+            ids, lengths, ended, form, of_tokens = tf.nest.map_structure(
+                lambda old: tf.gather(old, parent, batch_dims=1), (ids, lengths, ended, form, of_tokens)
             )
             past = tf.range(longest)[None, None] <= position
             ancestors = tf.where(past, tf.gather(ancestors, parent, batch_dims=1), own)
         ids = tf.where(tf.range(max_length)[None, None] == position, token[..., None], ids)
+        if log_probs:
+            # What the score has gained; the difference of two long sums would round it.
+            rows = log_p if parent is None else tf.gather(log_p, parent, batch_dims=1)
+            gain = tf.gather(rows, token, batch_dims=2)
+            of_tokens = tf.where(tf.range(max_length)[None, None] == position, gain[..., None], of_tokens)
         lengths += tf.cast(tf.logical_not(ended), tf.int32)
         ended = tf.logical_or(ended, token == END_ID)
         form = () if constraint is None else constraint.advance(form, token)
         x = model.language_in(tf.reshape(token, [-1]))
-        return position + 1, x, state, ancestors, form, scores, ids, lengths, ended
+        return position + 1, x, state, ancestors, form, of_tokens, scores, ids, lengths, ended
 
     def advance_in_shape(*loop):
         """What TensorFlow does not infer of the shapes, but a loop must keep."""
@@ -241,16 +262,16 @@ def _decode(model, encoded, source_padding, command, max_length: int, width: int
             (position, x, model.extend(state, _ROOM), *others),
         )
 
-    loop = (tf.constant(0), x, state, ancestors, form, scores, ids, lengths, ended)
+    loop = (tf.constant(0), x, state, ancestors, form, of_tokens, scores, ids, lengths, ended)
     # The attention's memory is the one thing whose shape changes.
     grown = tf.nest.map_structure(
         lambda one, other: one.shape.most_specific_compatible_shape(other.shape), state, model.extend(state, _ROOM)
     )
     shapes = tf.nest.map_structure(lambda one: one.shape, loop)
-    *_, scores, ids, lengths, ended = tf.while_loop(
+    *_, of_tokens, scores, ids, lengths, ended = tf.while_loop(
         goes_on, fill_room, loop, shape_invariants=(*shapes[:2], grown, *shapes[3:])
     )
-    return ids, scores, lengths
+    return ids, scores, lengths, of_tokens
 
 
 def _write_in_place(memory, rows, values, after):

@@ -47,11 +47,22 @@ class Answer:
 
 
 class RestClient:
-    """Asks `base_url`, as in http://127.0.0.1:8501, for answers of one model. Close it when done."""
+    """Asks `base_url`, as in http://127.0.0.1:8501, for answers of one model. Close it when done.
 
-    def __init__(self, base_url: str, model_name: str, version: int | None = None, timeout_seconds: float = 60.0):
+    command: goes with every input where a signature takes one (serving_default, n_best).
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model_name: str,
+        version: int | None = None,
+        timeout_seconds: float = 60.0,
+        command: str | None = None,
+    ):
         which = "" if version is None else f"/versions/{version}"
         self._url = f"{base_url.rstrip('/')}/v1/models/{model_name}{which}:predict"
+        self._command = command
         # The caller bounds how many requests are under way.
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(timeout_seconds), connector=aiohttp.TCPConnector(limit=0)
@@ -63,7 +74,7 @@ class RestClient:
         Raises:
           PredictError: the server refuses, answers what is no answer, or cannot be reached.
         """
-        body = {"signature_name": signature_name, "instances": [_instance(data) for data in inputs]}
+        body = {"signature_name": signature_name, "instances": [self._instance(data) for data in inputs]}
         try:
             async with self._session.post(self._url, json=body) as response:
                 text = await response.text(errors="replace")
@@ -80,11 +91,15 @@ class RestClient:
             message = f"{self._url} answered {text[:200]!r}; is it TensorFlow Serving's REST port?"
         raise PredictError(str(response.status), message, busy=response.status in (429, 503))
 
+    def _instance(self, data: bytes):
+        value = _json_value(data)
+        return value if self._command is None else {"command": self._command, "inputs": value}
+
     async def close(self) -> None:
         await self._session.close()
 
 
-def _instance(data: bytes):
+def _json_value(data: bytes):
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

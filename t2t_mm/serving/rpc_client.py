@@ -11,9 +11,19 @@ _MAX_MESSAGE = 64 * 2**20  # gRPC's own 4 MiB is less than a minute of sound in 
 
 
 class RpcClient:
-    """Asks `address`, as in 127.0.0.1:8500, for answers of one model. Close it when done."""
+    """Asks `address`, as in 127.0.0.1:8500, for answers of one model. Close it when done.
 
-    def __init__(self, address: str, model_name: str, version: int | None = None, timeout_seconds: float = 60.0):
+    command: goes with every input where a signature takes one (serving_default, n_best).
+    """
+
+    def __init__(
+        self,
+        address: str,
+        model_name: str,
+        version: int | None = None,
+        timeout_seconds: float = 60.0,
+        command: str | None = None,
+    ):
         options = [("grpc.max_send_message_length", _MAX_MESSAGE), ("grpc.max_receive_message_length", _MAX_MESSAGE)]
         self._address = address
         self._channel = grpc.aio.insecure_channel(address, options=options)
@@ -21,6 +31,7 @@ class RpcClient:
         self._model_name = model_name
         self._version = version
         self._timeout_seconds = timeout_seconds
+        self._command = command
         self._answered = False
 
     async def predict(self, signature_name: str, inputs: list[bytes]) -> list[dict]:
@@ -35,6 +46,9 @@ class RpcClient:
         if self._version is not None:
             request.model_spec.version.value = self._version
         request.inputs["inputs"].CopyFrom(tf.make_tensor_proto(inputs, tf.string, [len(inputs)]))
+        if self._command is not None:
+            commands = [self._command] * len(inputs)
+            request.inputs["command"].CopyFrom(tf.make_tensor_proto(commands, tf.string, [len(inputs)]))
         try:
             response = await self._stub.Predict(request, timeout=self._timeout_seconds)
         except grpc.aio.AioRpcError as error:
@@ -60,5 +74,5 @@ def _plain(array: np.ndarray) -> list:
     if array.dtype == object:
         return np.vectorize(lambda value: value.decode("utf-8", "replace"), otypes=[object])(array).tolist()
     if array.dtype == np.float32:
-        return np.vectorize(lambda value: float(str(value)), otypes=[object])(array).tolist()
+        return np.vectorize(lambda value: float(str(np.float32(value))), otypes=[object])(array).tolist()
     return array.tolist()

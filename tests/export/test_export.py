@@ -1,5 +1,6 @@
 """Exports as a server meets them: loaded without t2t_mm, and compared with what bin/decode.py answers."""
 
+import dataclasses
 import errno
 import functools
 import io
@@ -27,8 +28,9 @@ from t2t_mm import experiment
 from t2t_mm.corpora.example import Example, Report
 from t2t_mm.corpora.treebank import delinearise, to_brackets
 from t2t_mm.export import operations, save, warmup
-from t2t_mm.export.answers import Decoding
-from t2t_mm.inference.predictor import Predictor, predict
+from t2t_mm.export.answers import Answers, Decoding
+from t2t_mm.inference.predictor import Predictor, hypotheses, predict
+from t2t_mm.inference.search import length_penalty
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
 from t2t_mm.input.tokenizer import Tokenizer, train_vocabulary
@@ -133,9 +135,13 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
-    """Two versions of all problems, the first by greedy and the second by beam search: {beam size: folder}."""
+    """Two versions of all problems, the first by greedy and the second by beam search, this with two answers to each input:
+    {beam size: folder}."""
     target = str(tmp_path_factory.mktemp("exports"))
-    return {beam: save.export(*run, target, (), Decoding(beam, 0.6, LENGTH), run_warmup=False) for beam in (1, 3)}
+    return {
+        beam: save.export(*run, target, (), Decoding(beam, 0.6, LENGTH), run_warmup=False, n_best=2 if beam > 1 else 0)
+        for beam in (1, 3)
+    }
 
 
 CLIENT = """
@@ -176,24 +182,28 @@ def serve(requests):
 
 @pytest.fixture(scope="module")
 def decoded(run, tmp_path_factory):
-    """What bin/decode.py answers: (problem, beam size) -> the answer to each of INPUTS, each decoded alone."""
+    """What bin/decode.py answers: (problem, beam size) -> the answer to each of INPUTS, each decoded alone; of a search that
+    keeps several and has no classes, its two best hypotheses."""
     made, folder = run
     network, _, _ = load_trained(made, folder)
     tokenizer, files = Tokenizer(made.vocabulary), tmp_path_factory.mktemp("inputs")
-    predictors = {beam: Predictor(network, tokenizer, beam, 0.6, LENGTH) for beam in (1, 3)}
+    predictors = {beam: Predictor(network, tokenizer, beam, 0.6, LENGTH, n_best=min(2, beam)) for beam in (1, 3)}
 
     @functools.cache
     def answers(name, beam):
         problem, found = made.problem(name), []
+        ask = predict if beam == 1 else functools.partial(hypotheses, log_probs=True)
         for number, data in enumerate(INPUTS[problem.inputs]):
             text = data.decode() if problem.inputs == "language" else str(files / f"{name}{number}")
             if problem.inputs != "language":
                 (files / f"{name}{number}").write_bytes(data)
             one = [Example(text, 0 if problem.targets == "class" else "", "here")]
             report = Report(name, 0)
-            answer = predict(predictors[beam], problem, one, tokenizer, made.audio, made.batches, report)[0]
+            answer = ask(predictors[beam], problem, one, tokenizer, made.audio, made.batches, report)[0]
             if problem.targets == "tree":
-                answer = to_brackets(delinearise(answer.split(), text.split())[0])
+                tree = lambda answer: to_brackets(delinearise(answer.split(), text.split())[0])  # noqa: B023, E731
+                several = [dataclasses.replace(one, answer=tree(one.answer)) for one in answer] if beam > 1 else []
+                answer = several or tree(answer)
             found.append(answer)
         return found
 
@@ -215,6 +225,12 @@ def served(exported):
             )  # fmt: skip
     rows = [(p.name, data) for p in PROBLEMS for data in INPUTS[p.inputs][:2]]
     requests["mixed"] = "serving_default", {"command": [name for name, _ in rows], "inputs": [data for _, data in rows]}
+    # Not in the order of the modalities.
+    several = [row for row in reversed(rows) if row[0] != "imagenet"]
+    requests["several, beam"] = "n_best", {"command": [name for name, _ in several], "inputs": [row for _, row in several]}
+    wrong = {"command": ["To-German", "To-Class"], "inputs": [*INPUTS["language"][:1], *INPUTS["image"][:1]]}
+    requests["several of classes, beam"] = "n_best", wrong
+    requests["several unpaired, beam"] = "n_best", {"command": ["To-German"], "inputs": ["a", "b"]}
     requests["token"] = "serving_default", {"command": ["To-German"], "inputs": INPUTS["language"][:1]}
     requests["unknown"] = "serving_default", {"command": ["To-German", "To-Klingon"], "inputs": ["a", "b"]}
     requests["unfit"] = "serving_default", {"command": ["imagenet"], "inputs": ["a dog"]}
@@ -264,7 +280,7 @@ def test_answers_are_those_of_decode(served, decoded, problem, beam):
     """Three of mixed lengths, and one that must not depend on its neighbours."""
     search = ", beam" if beam > 1 else ""
     together, alone = served[f"{problem.name} 3{search}"], served[f"{problem.name} 1{search}"]
-    expected = decoded(problem.name, beam)
+    expected = decoded(problem.name, beam) if beam == 1 else [best.answer for best, _ in decoded(problem.name, beam)]
     assert texts(together["outputs"]) == expected and texts(alone["outputs"]) == expected[1:2]
     assert together["scores"].shape == (3,)
     np.testing.assert_allclose(alone["scores"], together["scores"][1:2], atol=1e-4)
@@ -297,6 +313,23 @@ def test_one_endpoint_answers_any_problem(served):
     assert served["token"]["outputs"][0] == served["wmt_en_de 3"]["outputs"][0]
 
 
+def test_several_answers_are_those_of_decode(served, decoded):
+    answer = served["several, beam"]
+    names = [problem.name for problem in reversed(PROBLEMS) if problem.targets != "class"]
+    expected = [answers for name in names for answers in reversed(decoded(name, 3)[:2])]
+    assert {name: found.shape for name, found in answer.items()} == {
+        "outputs": (14, 2), "scores": (14, 2), "tokens": (14, 2, LENGTH), "log_probs": (14, 2, LENGTH)
+    }  # fmt: skip
+    for row, answers in enumerate(expected):
+        assert texts(answer["outputs"][row]) == [one.answer for one in answers]
+        np.testing.assert_allclose(answer["scores"][row], [one.score for one in answers], atol=1e-3)
+        for place, one in enumerate(answers):
+            room = LENGTH - len(one.pieces)
+            assert texts(answer["tokens"][row, place]) == [*one.pieces, *[""] * room]
+            np.testing.assert_allclose(answer["log_probs"][row, place], [*one.log_probs, *[0.0] * room], atol=1e-3)
+    assert answer["outputs"][-2:, 0].tolist() == served["wmt_en_de 3, beam"]["outputs"][1::-1].tolist()
+
+
 @pytest.mark.parametrize(
     "request_name,message",
     [
@@ -323,6 +356,8 @@ def test_one_endpoint_answers_any_problem(served):
         ("many rows", "inputs: 257 in one request; 1 to 256 are taken"),
         ("no rows", "inputs: 0 in one request; 1 to 256 are taken"),
         ("unpaired", "command and inputs differ in length"),
+        ("several unpaired, beam", "command and inputs differ in length"),
+        ("several of classes, beam", 'command[1]: "To-Class" answers with classes; n_best is for texts and trees'),
     ],
 )
 def test_the_row_at_fault_is_named(served, request_name, message):
@@ -356,7 +391,7 @@ def test_a_reduced_model_answers_as_the_whole(run):
 
 def test_bfloat16_halves_the_weights(run, served, tmp_path):
     decoding = Decoding(1, 0.6, LENGTH)
-    version = save.export(*run, str(tmp_path), ["wmt_en_de"], decoding, "bfloat16")
+    version = save.export(*run, str(tmp_path), ["wmt_en_de"], decoding, "bfloat16", n_best=2)
     assert os.listdir(tmp_path) == ["1"]
     variables = tf.train.load_checkpoint(os.path.join(version, "variables", "variables"))
     types = variables.get_variable_to_dtype_map()
@@ -365,8 +400,42 @@ def test_bfloat16_halves_the_weights(run, served, tmp_path):
     count = sum(np.prod(shapes[name]) for name, dtype in types.items() if dtype == tf.bfloat16)
     stored = os.path.getsize(os.path.join(version, "variables", "variables.data-00000-of-00001"))
     assert 2 * count <= stored < 3 * count  # the names of the weights come to it
-    scores = tf.saved_model.load(version).signatures["wmt_en_de"](tf.constant(INPUTS["language"]))["scores"]
+    signatures = tf.saved_model.load(version).signatures
+    scores = signatures["wmt_en_de"](tf.constant(INPUTS["language"]))["scores"]
     np.testing.assert_allclose(scores, served["wmt_en_de 3"]["scores"], rtol=0.1)
+    best = signatures["n_best"](command=tf.constant(["To-German"]), inputs=tf.constant(INPUTS["language"][:1]))
+    assert best["scores"].shape == (1, 2) and np.all(np.diff(best["scores"]) <= 0)
+    lengths = tf.reduce_sum(tf.cast(best["tokens"] != "", tf.int32), axis=-1)
+    sums = tf.reduce_sum(best["log_probs"], axis=-1) / length_penalty(lengths, 0.6)
+    np.testing.assert_allclose(best["scores"], sums, rtol=1e-4)
+
+
+def test_answers_beyond_the_last_possible_one_are_empty(run):
+    """Of one token, there are as many as the vocabulary has pieces but padding."""
+    made, folder = run
+    network, tokenizer = load_trained(made, folder)[0], Tokenizer(made.vocabulary)
+    alone = [made.problem("wmt_en_de")]
+    answers = Answers(network, tokenizer, alone, {}, made.audio, made.batches, Decoding(1, 0.6, 1))
+    found = answers.n_best(tokenizer.size + 3)(tf.constant(["To-German"]), tf.constant(["a dog"]))
+    possible = tokenizer.size - 1
+    assert np.isfinite(found["scores"][0, :possible]).all() and (found["log_probs"][0, :possible] < 0).numpy().all()
+    assert (found["tokens"][0, :possible] != "").numpy().all()
+    rest = {name: one[0, possible:].numpy().ravel().tolist() for name, one in found.items()}
+    assert rest == {"outputs": [b""] * 4, "scores": [-np.inf] * 4, "tokens": [b""] * 4, "log_probs": [0.0] * 4}
+
+
+@pytest.mark.parametrize(
+    "only, n_best, message",
+    [
+        (["imagenet"], 2, "n_best is 2, and none of the problems answers a single input with a text or a tree: imagenet"),
+        ([], -1, "n_best is -1; it must be at least 1, or 0"),
+    ],
+)
+def test_several_answers_that_cannot_be_are_refused_before_the_weights_are_read(tmp_path, monkeypatch, only, n_best, message):
+    monkeypatch.setattr(save, "load_trained", lambda *_: pytest.fail("the weights were read"))
+    made = experiment.Experiment(PROBLEMS, "absent", None, BatchSettings(), AudioFeatures())
+    with pytest.raises(RunError, match=message):
+        save.export(made, "absent", str(tmp_path), only, n_best=n_best)
 
 
 def test_signatures_records_and_operations(exported):

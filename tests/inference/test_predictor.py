@@ -18,7 +18,7 @@ from t2t_mm.inference.predictor import Hypothesis, Looks, Predictor, hypotheses,
 from t2t_mm.inference.search import length_penalty
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
-from t2t_mm.input.tokenizer import Tokenizer, train_vocabulary
+from t2t_mm.input.tokenizer import END_ID, PADDING_ID, Tokenizer, train_vocabulary
 from t2t_mm.layers.attention import AttentionBlock
 from t2t_mm.modalities.audio import AudioInput
 from t2t_mm.modalities.image import ImageInput
@@ -75,9 +75,18 @@ def of_features(problem):
     return {"inputs": tf.constant(rng.normal(size=shape).astype("float32")), "input_padding": tf.constant(padding)}
 
 
+def forced(model, tokenizer, problem, example, answer):
+    """The log-probability of each token of an answer by a teacher-forced pass."""
+    source = np.array([[*tokenizer.processor.EncodeAsIds(example.inputs), END_ID]])
+    encoded, padding, _, _ = model.encode("language", source, source == PADDING_ID)
+    ids = np.array([[tokenizer.processor.PieceToId(piece) for piece in answer.pieces]])
+    logits, _ = model.decode_text(encoded, padding, problem.command, ids, ids == PADDING_ID)
+    return tf.gather(tf.nn.log_softmax(logits), ids, batch_dims=2)[0]
+
+
 @pytest.mark.parametrize("problem", [GERMAN, PARSING])
 def test_a_score_is_the_sum_of_the_tokens_log_probabilities_over_the_penalty(tokenizer, model, problem):
-    """The search goes step by step, the log-probabilities come from one pass over the whole answer."""
+    """And what one pass over the whole answer gives each of them, though the search, constrained or not, goes step by step."""
     constrained = problem is PARSING
     predictor = Predictor(model, tokenizer, 4, 0.6, LENGTH, constrain_trees=constrained, n_best=3)
     found = ask(hypotheses, predictor, problem, tokenizer, log_probs=True)
@@ -89,6 +98,8 @@ def test_a_score_is_the_sum_of_the_tokens_log_probabilities_over_the_penalty(tok
             assert len(one.pieces) == len(one.log_probs) and max(one.log_probs) < 0 and one.looks is None
             expected = sum(one.log_probs) / float(length_penalty(len(one.pieces), 0.6))
             assert one.score == pytest.approx(expected, abs=1e-3)
+    for example, answers in zip(SENTENCES, found, strict=True):
+        np.testing.assert_allclose(answers[1].log_probs, forced(model, tokenizer, problem, example, answers[1]), atol=1e-3)
     assert [answers[0].answer for answers in found] == ask(predict, predictor, problem, tokenizer)
 
 
@@ -112,10 +123,18 @@ def test_words_are_those_of_the_text_not_of_its_tokens(tokenizer, model):
     assert [sum(symbol[0] not in "()" for symbol in answer.split()) for answer in answers] == [5, 1]
 
 
-def test_a_sentence_without_room_is_one_clear_error(tokenizer, model):
-    predictor = Predictor(model, tokenizer, 1, 0.6, 8, constrain_trees=True)
-    with pytest.raises(RunError, match="a sentence has 5 words, and a tree of at most 8 tokens has room for 4. Raise"):
-        ask(predict, predictor, PARSING, tokenizer)
+def test_a_sentence_without_room_is_answered_as_without_the_constraint(tokenizer, model):
+    """And says so; the others of its batch are trees still."""
+    given = model, tokenizer, 3, 0.6, 8
+    predictor = Predictor(*given, constrain_trees=True, n_best=2)
+    found = ask(hypotheses, predictor, PARSING, tokenizer, log_probs=True)
+    free = ask(hypotheses, Predictor(*given, n_best=2), PARSING, tokenizer, log_probs=True)
+    assert found[0] == free[0] and found[1] != free[1]
+    repaired = [delinearise(one[0].answer.split(), e.inputs.split())[1] for one, e in zip(found, SENTENCES)]
+    assert repaired == [True, False, False]
+    reasons = [predictor.unconstrained(PARSING, example.inputs) for example in SENTENCES]
+    assert reasons[0].startswith("5 words, and a tree of at most 8 tokens has room for 4: answered without the constraint")
+    assert reasons[1:] == ["", ""] and predictor.unconstrained(GERMAN, "a " * 9) == ""
 
 
 def test_more_answers_than_hypotheses_are_refused(tokenizer, model):

@@ -1,5 +1,6 @@
 """Search against brute force, over a made-up decoder whose probabilities are a table."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -90,6 +91,44 @@ def test_the_best_of_a_wide_beam_are_the_best_of_all_in_order(alpha):
         np.testing.assert_allclose(scores[example], [score for score, _ in ranked], atol=1e-4)
         expected = [[*best, *[PADDING_ID] * (LENGTH - len(best))] for _, best in ranked]
         np.testing.assert_array_equal(ids[example], expected)
+
+
+class NotThree:
+    """A constraint that takes token 3 out."""
+
+    def initial(self, width):
+        return ()
+
+    def allowed(self, state, position):
+        return tf.range(SYMBOLS) != 3
+
+    def advance(self, state, token):
+        return ()
+
+
+@pytest.mark.parametrize("how", ["beam", "greedy", "sampled", "constrained"])
+def test_log_probabilities_of_tokens_are_those_of_the_table(how):
+    """Also where a constraint takes tokens out: they are the model's own, not those among what is left."""
+    decoder, constraint = TableDecoder(4), NotThree() if how == "constrained" else None
+    given = decoder, ENCODED, NOT_PADDED, "", LENGTH
+    search = functools.partial(best_of_beam, *given, *((1, 1) if how == "greedy" else (6, 5)), 0.6, constraint=constraint)
+    if how == "sampled":
+        search = functools.partial(sample, *given, temperature=3.0, seed=2)
+    ids, scores, log_probs = search(log_probs=True)
+    for with_them, without in zip((ids, scores), search(), strict=True):
+        np.testing.assert_array_equal(with_them, without)
+    assert log_probs.shape == ids.shape
+    count = 1 if how == "sampled" else ids.shape[1]
+    for example, own, found in zip(
+        np.repeat(range(2), count), np.reshape(ids, [-1, LENGTH]), np.reshape(log_probs, [-1, LENGTH]), strict=True
+    ):
+        before, previous, expected = 0, 0, []
+        for position, token in enumerate(own):
+            row = decoder.table[example, position, before, previous].astype("float64")
+            expected.append(0.0 if token == PADDING_ID else row[token] - np.log(np.exp(row).sum()))
+            before, previous = previous, token
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert how != "constrained" or not (ids.numpy() == 3).any()
 
 
 def test_no_more_answers_than_hypotheses():

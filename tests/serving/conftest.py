@@ -85,6 +85,16 @@ class SmallModel(tf.Module):
         tf.debugging.Assert(tf.reduce_all(command != "?"), [message])
         return self._answer(tf.strings.join([command, inputs], " "))
 
+    @tf.function(input_signature=[STRINGS, STRINGS])
+    def n_best(self, command, inputs):
+        """Of three answers the last is one that there is not; the tokens are the words, eight of them."""
+        first = tf.where(command == "wsj_parsing", self.wsj_parsing(inputs)["outputs"], tf.strings.join([command, inputs], " "))
+        outputs = tf.stack([first, tf.strings.join(["other ", first]), tf.fill(tf.shape(first), "")], axis=1)
+        words = tf.strings.split(outputs).to_tensor("", shape=[None, 3, 8])
+        scores = tf.tile([[-0.5, -1.25, -float("inf")]], [tf.size(inputs), 1])
+        log_probs = tf.where(words == "", 0.0, tf.math.log([[[0.75], [0.25], [1.0]]]))
+        return {"outputs": outputs, "scores": scores, "tokens": words, "log_probs": log_probs}
+
     @tf.function(input_signature=[STRINGS, tf.TensorSpec([None, None], tf.int32)])
     def tokens(self, command, ids):
         return {"outputs": ids + tf.strings.length(command)[:, None], "scores": tf.cast(ids[:, 0], tf.float32) / 3.0}
@@ -104,7 +114,7 @@ class SmallModel(tf.Module):
 
 
 SIGNATURES = (
-    "wmt_en_de", "wsj_parsing", "coco", "imagenet", "imagenet_classify", "wsj_speech", "serving_default", "tokens",
+    "wmt_en_de", "wsj_parsing", "coco", "imagenet", "imagenet_classify", "wsj_speech", "serving_default", "n_best", "tokens",
     "slow", "raw",
 )  # fmt: skip
 

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import math
 import os
 import subprocess
 import sys
@@ -33,11 +34,11 @@ def gather(make, signature, items, concurrency=2, batch_size=1):
     return asyncio.run(main())
 
 
-def makers(server):
+def makers(server, command=None):
     rest = f"http://127.0.0.1:{server.server.rest_port}"
     return (
-        lambda: clients.RestClient(rest, "t2t_mm"),
-        lambda: RpcClient(f"127.0.0.1:{server.server.grpc_port}", "t2t_mm"),
+        lambda: clients.RestClient(rest, "t2t_mm", command=command),
+        lambda: RpcClient(f"127.0.0.1:{server.server.grpc_port}", "t2t_mm", command=command),
     )
 
 
@@ -61,6 +62,19 @@ def test_classes_scores_and_text(server):
         assert answer.outputs["classes"] == ["dog", "cat", "house"]
         (answer,) = gather(make, "raw", [clients.Item("p", b"text")])
         assert answer.outputs in ({"outputs": {"b64": "dGV4dA=="}}, {"data_bytes": "text"})
+
+
+def test_several_answers_to_a_command(server):
+    items = [clients.Item(text, text.encode()) for text in ("a dog", "it", "the cat sleeps")]
+    found = [[one.outputs for one in gather(make, "n_best", items, batch_size=2)] for make in makers(server, "To-German")]
+    assert found[0] == found[1]
+    assert [one["outputs"] for one in found[0]] == [
+        [f"To-German {item.name}", f"other To-German {item.name}", ""] for item in items
+    ]
+    first = found[0][0]
+    assert first["scores"] == [-0.5, -1.25, -math.inf]
+    assert first["tokens"][1] == ["other", "To-German", "a", "dog", "", "", "", ""]
+    assert first["log_probs"][1] == [*[pytest.approx(math.log(0.25))] * 4, *[0.0] * 4]
 
 
 class Busy:
@@ -113,6 +127,9 @@ def test_the_command(server, tmp_path):
     assert [line["input"] for line in lines] == ["Ö", "one", "two"]
     assert lines[0] == {"input": "Ö", "outputs": "v1: Ö", "scores": -0.75}
     assert "3 answered, 0 failed" in run.stderr
+
+    run = predict(server, "--problem=n_best", "--command=coco", f"--input={tmp_path}/a.png")  # read as coco's inputs are
+    assert run.returncode == 0 and json.loads(run.stdout)["outputs"][0].startswith("coco \ufffdPNG"), run.stderr
 
     run = predict(server, "--problem=coco", f"--input={tmp_path}/a.png", f"--input={tmp_path}/absent.png")
     assert run.returncode == 1

@@ -1,7 +1,9 @@
 """The page at the server's root, driven in headless Chromium."""
 
 import base64
+import contextlib
 import io
+import re
 import shutil
 import wave
 
@@ -67,6 +69,21 @@ class Page:
     def upload(self, path):
         self.find("#file").send_keys(str(path))
         self.wait("chosen !== null || document.querySelector('.error')")
+
+    def choose_answers(self, count):
+        self.find(f"#answers option:nth-child({count})").click()
+
+    @contextlib.contextmanager
+    def narrow(self):
+        """As wide as a telephone."""
+        size = self.browser.get_window_size()
+        metrics = {"width": 375, "height": 700, "deviceScaleFactor": 1, "mobile": True}
+        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        try:
+            yield
+        finally:
+            self.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+            self.browser.set_window_size(size["width"], size["height"])
 
     def ask(self):
         self.find("#ask").click()
@@ -165,18 +182,11 @@ def test_bars_and_names_on_a_narrow_screen(page, tmp_path):
     Image.new("RGB", (40, 30), (0, 255, 0)).save(tmp_path / "green.png")
     page.choose("imagenet")
     page.upload(tmp_path / "green.png")
-    size = page.browser.get_window_size()
-    page.browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": 375, "height": 700, "deviceScaleFactor": 1, "mobile": True}
-    )
-    try:
+    with page.narrow():
         page.ask()
         widths = page.run("[...document.querySelectorAll('.bar span + span')].map((b) => b.getBoundingClientRect().width)")
         assert min(widths) > 200
         assert page.run("document.documentElement.scrollWidth") <= 375
-    finally:
-        page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-        page.browser.set_window_size(size["width"], size["height"])
     assert page.run("readable('n02084071 dog, domestic dog')") == "dog, domestic dog"
     assert page.run("readable('n02084071')") == "n02084071" and page.run("readable('cat')") == "cat"
 
@@ -209,10 +219,62 @@ def test_axe_finds_nothing(page, tmp_path):
     page.type("the dog")
     page.ask()
     assert findings() == []
+    page.choose_answers(2)
+    page.ask()
+    assert findings() == []
     page.choose("imagenet")
     page.upload(tmp_path / "green.png")
     page.ask()
     assert findings() == []
+
+
+def test_several_answers_with_their_tokens(page):
+    page.choose("wsj_parsing")
+    page.type("the dog " + "supercalifragilistic" * 5)
+    assert "beam search, at least 3 hypotheses" in page.find("#several").text
+    assert page.run("[...document.getElementById('answers').labels].map((one) => one.textContent.trim().split(/\\s/)[0])") == [
+        "Answers"
+    ]
+    assert page.ask().find_elements("css selector", "ol, .tokens") == []  # one is the signature's own
+    page.choose_answers(2)
+    assert page.find("#answer").text == ""
+    with page.narrow():
+        items = page.ask().find_elements("css selector", "li")
+        assert page.run("document.documentElement.scrollWidth") <= 375
+    assert len(items) == 2 and items[1].find_element("css selector", ".text").text.startswith("other (S (NP")
+    assert [len(one.find_elements("css selector", "svg")) for one in items] == [1, 0]
+    assert [one.find_element("css selector", ".note").text for one in items] == ["score -0.5000", "score -1.250"]
+    shown = "[...document.querySelectorAll('li:nth-child(%d) .tokens > span')].map((one) => %s)"
+    pieces = ["(S", "(NP", "(NN", "the)"]
+    assert page.run(shown % (1, "one.textContent"))[:4] == [f"{piece} 75.0%" for piece in pieces]
+    assert page.run(shown % (2, "one.title"))[:2] == ["25.0%, log-probability -1.39"] * 2
+    shades = [page.run(shown % (place, "getComputedStyle(one).backgroundColor"))[0] for place in (1, 2)]
+    opacities = [float(re.search(r"([.\d]+)\)$", shade)[1]) for shade in shades]
+    assert opacities == pytest.approx([0.375, 0.125], abs=0.01)
+    page.choose_answers(3)
+    assert len(page.ask().find_elements("css selector", "li")) == 2  # there is no third one
+
+
+def test_several_captions_and_answers_to_an_untrained_command(page, tmp_path):
+    Image.new("RGB", (40, 30), (0, 255, 0)).save(tmp_path / "green.png")
+    page.choose("imagenet")
+    assert not page.find("#several").is_displayed()  # classes are ranked as they are
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setparams((1, 2, 16000, 800, "NONE", ""))
+        file.writeframes(bytes(1600))
+    page.find("[data-problem='To-English/sound']").click()
+    page.choose_answers(2)
+    page.upload(tmp_path / "a.wav")
+    items = page.ask().find_elements("css selector", "li")
+    assert items[0].find_elements("css selector", "canvas") and items[0].find_element("css selector", ".text").text.startswith(
+        "To-English RIFF"
+    )
+
+
+def test_an_export_without_several_answers_offers_none(page):
+    page.run("most = mostAnswers({wmt_en_de: {}})")
+    page.choose("wmt_en_de")
+    assert page.run("most") == 1 and not page.find("#several").is_displayed()
 
 
 def test_trees_are_told_from_text(page):
