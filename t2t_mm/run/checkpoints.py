@@ -46,17 +46,17 @@ def damage(path: str) -> str | None:
     return None
 
 
-def newest_sound(folder: str) -> str | None:
+def newest_valid(folder: str) -> str | None:
     """The newest checkpoint that is whole; None where there is none at all. Damaged ones are named in the log.
 
     Raises:
       RunError: there are checkpoints, and all are damaged.
     """
-    found = sound(newest_first(folder))
+    found = valid(newest_first(folder))
     return found[0] if found else None
 
 
-def sound(paths: Sequence[str], count: int = 1) -> list[str]:
+def valid(paths: Sequence[str], count: int = 1) -> list[str]:
     """The first `count` of the checkpoints that are whole; fewer where there are fewer. Damaged ones are named in the log.
 
     Raises:

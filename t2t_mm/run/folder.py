@@ -23,7 +23,7 @@ from t2t_mm.run.checkpoints import (  # fmt: skip
     key_of,
     newest_first,
     of_step,
-    sound,
+    valid,
 )
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.files import write_json, write_whole
@@ -174,7 +174,7 @@ def chosen_checkpoints(model_dir: str, weights: Weights) -> list[str]:
     if weights.step is not None:
         return [of_step(model_dir, weights.step)]
     folder = best_folder(model_dir) if weights.best else checkpoints_folder(model_dir)
-    paths = sound(best_first(model_dir) if weights.best else newest_first(folder), weights.average)
+    paths = valid(best_first(model_dir) if weights.best else newest_first(folder), weights.average)
     if not paths:
         how = " with settings.Evaluation.every_steps above 0" if weights.best else ""
         raise RunError(f"{folder}: no checkpoint yet. Train first with bin/train.py{how}.")

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.model import path_below
-from t2t_mm.run.checkpoints import checkpoints_folder, count_weights, key_of, newest_sound
+from t2t_mm.run.checkpoints import checkpoints_folder, count_weights, key_of, newest_valid
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import load_description, use_folder
 from t2t_mm.run.shapes import without_values
@@ -79,7 +79,7 @@ def transfer(network: MultiModel, description: dict, experiment: Experiment, mod
     Raises:
       RunError: there is no checkpoint, or its weights have other shapes; nothing has been changed then.
     """
-    path = newest_sound(checkpoints_folder(model_dir))
+    path = newest_valid(checkpoints_folder(model_dir))
     if path is None:
         raise RunError(f"{model_dir}: no checkpoint to start from. Train that run first.")
     before, old = use_folder(experiment, model_dir), load_description(model_dir)

@@ -177,7 +177,7 @@ def test_declarations_that_cannot_be_meant_are_refused(made):
         Modality("sensors", SensorInput, ())
     with pytest.raises(ValueError, match="p: the modality sensors has no features"):
         Problem("p", None, Modality("sensors", SensorInput, (None, 3)), "class", "c")
-    with pytest.raises(ValueError, match=r"p: inputs is \('image',\); one modality is named alone"):
+    with pytest.raises(ValueError, match=r"p: inputs is \('image',\); give a single modality by itself"):
         Problem("p", None, ("image",), "class", "c")
     with pytest.raises(ValueError, match="p: inputs is 'smell'; choose one of language, image, audio"):
         Problem("p", None, ("image", "smell"), "class", "c")

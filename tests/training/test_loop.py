@@ -108,7 +108,7 @@ def test_a_step_that_is_not_finite_is_skipped_counted_and_named(corpora, caplog)
     once = weights(train(corpora, "once", 1, schedule=huge))
     thrice = weights(train(corpora, "thrice", 3, schedule=huge, numerics=Numerics(not_finite="skip")))
     np.testing.assert_array_equal(thrice, once)
-    assert re.search(r"step 3 updates nothing: .*So far: (wmt_en_de|reversal) 2", caplog.text)
+    assert re.search(r"step 3 is skipped: .*Skipped so far: (wmt_en_de|reversal) 2", caplog.text)
     with pytest.raises(RunError, match="not_finite is 'go on'"):
         train(corpora, "other", 1, numerics=Numerics(not_finite="go on"))
 
@@ -181,7 +181,7 @@ def test_a_run_ends_early_when_nothing_gets_better(corpora, caplog):
     evaluation = Evaluation(every_steps=1, examples=2, samples=0, best_metric="reversal/exact_match", patience=2)
     settings = {"evaluation": evaluation, "checkpointing": Checkpointing(every_steps=100)}
     train(corpora, "run", 9, **settings)
-    assert "Ended at step 3 of 9: nothing better by reversal/exact_match in the last 2 evaluations" in caplog.text
+    assert "Ended at step 3 of 9, because reversal/exact_match did not improve in the last 2 evaluations" in caplog.text
     _, _, state = load_trained(experiment_of(corpora), str(corpora / "run"))
     assert state["step"] == 3
     caplog.clear()
