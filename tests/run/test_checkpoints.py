@@ -113,7 +113,7 @@ def test_with_all_damaged_nothing_starts_anew(checkpoints, weight, tmp_path):
 def test_a_full_disk_leaves_the_checkpoints_before(checkpoints, weight, tmp_path):
     """A limit of the size of files stands for the full disk: the write fails half-way just so."""
     saved(checkpoints, weight, 1)
-    with tiny_run.full_disk(8000), pytest.raises(RunError, match="ckpt-2: cannot be written .*before are whole"):
+    with tiny_run.full_disk(8000), pytest.raises(RunError, match="ckpt-2: cannot be written .*Earlier checkpoints are intact"):
         saved(checkpoints, weight, 2)
     folder = checkpoints_folder(tmp_path)
     assert [damage(path) for path in newest_first(folder)] == [None] and value(newest_valid(folder)) == 1

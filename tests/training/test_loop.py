@@ -201,7 +201,7 @@ def test_the_checkpoint_of_a_step_is_loaded_or_those_that_are_there_are_named(co
         load_trained(experiment_of(corpora, step=3), str(corpora / "run"))
     with pytest.raises(RunError, match="best: no checkpoint yet.*settings.Evaluation.every_steps above 0"):
         load_trained(experiment_of(corpora, best=True), str(corpora / "run"))
-    with pytest.raises(RunError, match="Either the best checkpoint or that of step 2"):
+    with pytest.raises(RunError, match="Both the best checkpoint and step 2"):
         Weights(best=True, step=2)
 
 
