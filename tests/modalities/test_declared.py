@@ -146,7 +146,7 @@ def test_what_cannot_be_read_is_reported(made, tmp_path):
     assert "shape [1, 4]; it must be [None, 3]" in report.skipped["wide"] and "absent.csv" in report.skipped["absent"]
     with pytest.raises((TooManyBadExamples, tf.errors.OpError)):
         list(batches(asked, pairs, tools, Report("x", 2)))
-    with pytest.raises(CorpusError, match="the modality sensors reads its corpus itself"):
+    with pytest.raises(CorpusError, match="train the problem with the modality sensors on its corpus"):
         make_plan(asked, tools[0], 8, 16000)
 
 

@@ -150,7 +150,7 @@ def test_the_best_few_are_kept_in_their_order(weight, tmp_path):
 
 def test_two_trainers_on_one_folder(tmp_path):
     with only_trainer(str(tmp_path / "run")):
-        with pytest.raises(RunError, match=rf"another training is at work on it \(process {os.getpid()} on .*since"):
+        with pytest.raises(RunError, match=rf"another training process is using it \(process {os.getpid()} on .*since"):
             with only_trainer(str(tmp_path / "run")):
                 pass
     with only_trainer(str(tmp_path / "run")):
