@@ -87,7 +87,7 @@ def test_a_flat_val_with_its_list(tmp_path, named):
     (tmp_path / "imagenet" / "val_labels.txt").write_text("\n".join(lines[::-1] if named else lines) + "\n")
     assert [e.targets for e in source.examples("dev", Report("x"))] == [1, 0, 1]
     (tmp_path / "imagenet" / "val_labels.txt").write_text("n00000002\n")
-    with pytest.raises(CorpusError, match="holds 3 pictures, its label list 1 lines"):
+    with pytest.raises(CorpusError, match="has 3 images, but its label list has 1 lines"):
         source.examples("dev", Report("x"))
 
 
@@ -102,7 +102,7 @@ def test_odd_members_are_reported_and_reach_nothing(tmp_path):
     assert load_image(example.inputs, 8).shape == (8, 8, 3) and not list(tmp_path.parent.glob("escape*"))
     reasons = sorted(report.skipped.values())
     assert len(reasons) == 4 and "not named <synset>.tar" in reasons[2]
-    assert any("not a plain file" in reason for reason in reasons)
+    assert any("not a regular file" in reason for reason in reasons)
     assert any("not a readable tar" in reason for reason in reasons)
 
 
