@@ -85,7 +85,7 @@ def run(
         found |= _first_answers(os.path.join(export_dir, str(max(versions))), session_config)
     with tempfile.TemporaryDirectory() as folder:
 
-        def publish(version):  # renamed when complete: the server must never see half a version
+        def publish(version):  # renamed when complete, so that the server never sees an incomplete version
             aside = os.path.join(folder, f"writing-{version}")
             shutil.copytree(os.path.join(export_dir, str(max(versions))), aside)
             os.rename(aside, os.path.join(folder, str(version)))
@@ -112,7 +112,7 @@ def run(
 
 
 def _first_answers(folder: str, session_config: str) -> dict:
-    """What loading a version and the first answer to each of its warm-up requests cost, with and without the file."""
+    """Returns the cost of loading a version and of the first answer to each warm-up request, with and without the file."""
     saved = saved_model_pb2.SavedModel()
     with open(os.path.join(folder, "saved_model.pb"), "rb") as file:
         saved.ParseFromString(file.read())
