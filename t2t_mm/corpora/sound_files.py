@@ -122,7 +122,7 @@ def check_ogg(data: bytes) -> None:
         if end > len(data) or _ogg_checksum(page) != checksum:
             raise SoundFileError(f"the Ogg page at byte {at} of {len(data)} is damaged or cut off")
         if serial not in (None, stream):
-            raise SoundFileError("several Ogg streams in one file; save each as a file of its own")
+            raise SoundFileError("several Ogg streams in one file; save each in a separate file")
         if number != expected:
             raise SoundFileError(f"Ogg page {expected} is missing")
         at, expected, serial, ended = end, number + 1, stream, bool(flags & 4)

@@ -34,7 +34,7 @@ def several_shown(problem: Problem, text: str, answers: Sequence[Hypothesis], co
 def classes_shown(log_probs: np.ndarray, class_names: Sequence[str]) -> str:
     """Returns the most likely classes, one per line, with their probabilities."""
     return "\n".join(
-        f"{class_names[index]}\t{100 * math.exp(log_probs[index]):.1f}%" for index in _likeliest(log_probs)
+        f"{class_names[index]}\t{100 * math.exp(log_probs[index]):.1f}%" for index in _most_likely(log_probs)
     )
 
 
@@ -58,10 +58,10 @@ def objects(problem: Problem, text: str, answers: Sequence[Hypothesis]) -> list[
 
 def class_objects(log_probs: np.ndarray, class_names: Sequence[str]) -> list[dict[str, Any]]:
     """Returns the most likely classes, each as {"answer": name, "log_prob": nats}."""
-    return [{"answer": class_names[index], "log_prob": float(log_probs[index])} for index in _likeliest(log_probs)]
+    return [{"answer": class_names[index], "log_prob": float(log_probs[index])} for index in _most_likely(log_probs)]
 
 
-def _likeliest(log_probs) -> list[int]:
+def _most_likely(log_probs) -> list[int]:
     return sorted(range(len(log_probs)), key=lambda index: -log_probs[index])[:RANKED]
 
 

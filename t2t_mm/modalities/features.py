@@ -199,7 +199,7 @@ class Arrays(Features):
         import tensorflow as tf
 
         if reading.form != "files":
-            raise CorpusError(f"{reading.report.name}: only text, pictures and sounds are read from {reading.form} records.")
+            raise CorpusError(f"{reading.report.name}: only text, images and audio are read from {reading.form} records.")
 
         def read(value, origin):
             try:

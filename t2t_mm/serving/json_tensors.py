@@ -195,7 +195,7 @@ def _scalar(value, dtype):
         _check_lossless(value, dtype)
         return value
     if dtype not in (tf.string, tf.bool, *_INTEGERS, *_FLOATS):
-        raise invalid(f"Conversion of JSON values to {dtype.name} is not there; use gRPC.")
+        raise invalid(f"Conversion of JSON values to {dtype.name} is not supported; use gRPC.")
     raise invalid(f"JSON Value: {_shown(value)} is not of expected type: {dtype.name}")
 
 

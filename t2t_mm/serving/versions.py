@@ -83,7 +83,7 @@ class Versions:
             try:
                 await self.poll()
             except OSError as error:
-                message = "%s: %s; the versions loaded go on serving."
+                message = "%s: %s; the loaded versions stay in use."
                 logging.log_every_n_seconds(logging.WARNING, message, 60, self.export_dir, error.strerror)
 
     async def poll(self) -> None:
@@ -91,7 +91,7 @@ class Versions:
         found = _find(self.export_dir)
         if not found:
             if self._available():
-                message = "%s holds no version any more; those loaded go on serving."
+                message = "%s no longer contains a version; the loaded versions stay in use."
                 logging.log_every_n_seconds(logging.WARNING, message, 60, self.export_dir)
             return
         for version, entry in list(self._entries.items()):
