@@ -90,7 +90,7 @@ def test_a_quotation_mark_that_is_never_closed_loses_no_row_in_silence(tmp_path)
     assert any("quotation mark" in reason for reason in report.skipped.values())
 
 
-@pytest.mark.parametrize("line,reason", [("{", "not JSON"), ("[1]", "a JSON list"), ('{"text": {}, "label": "x"}', "no text")])
+@pytest.mark.parametrize("line,reason", [("{", "not JSON"), ("[1]", "a JSON list"), ('{"text": {}, "label": "x"}', "not text")])
 def test_a_json_line_that_cannot_be_used_is_reported(tmp_path, line, reason):
     write(tmp_path, train__jsonl=line + '\n{"text": "a", "label": "b"}\n')
     found, report = read(table(tmp_path, files=ALL))
