@@ -61,7 +61,7 @@ def test_another_delimiter(tmp_path):
     "row,reason",
     [
         (b"only one field\n", "1 fields, but the header has 2"),
-        (b",good\n", "the column 'text' holds ''"),
+        (b",good\n", "the column 'text' contains ''"),
         (b"caf\xe9,good\n", "not UTF-8"),
         (b'"a"b,good\n', "not a row of a CSV file"),
     ],
