@@ -62,7 +62,7 @@ def test_help_is_quick():
 @pytest.mark.parametrize(
     "name, flags, message",
     [
-        ("train.py", ["--gin_file=gin/runs/joint_mimi.gin", "--model_dir=x"], "did you mean gin/runs/joint_mini.gin?"),
+        ("train.py", ["--gin_file=gin/runs/joint_mimi.gin", "--model_dir=x"], "did you mean gin/runs/joint_mini.gin"),
         ("evaluate.py", ["--model_dir=nowhere"], "nowhere holds no trained model"),
         ("decode.py", ["--model_dir=nowhere", "--problem=coco", "--input=x"], "nowhere holds no trained model"),
         ("export.py", ["--model_dir=nowhere", "--export_dir=x"], "nowhere holds no trained model"),
