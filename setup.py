@@ -11,9 +11,9 @@ SERVE = [
     "psutil",  # memory and open files of the server in the load test
 ]
 BEAM = ["apache-beam>=2.77,<3"]  # earlier releases exclude the grpcio that TensorFlow 2.21 needs
-TFDS = [*BEAM, "mlcroissant"]  # the command `tfds` imports both, whatever it is asked to do
+TFDS = [*BEAM, "mlcroissant"]  # the command `tfds` always imports both
 
-# A checkout has gin/ and bin/ at its top; a wheel carries the same files in a folder of the package.
+# In a checkout, gin/ and bin/ are in the root; in a wheel, the same files are in a folder of the package.
 SHIPPED = {
     f"t2t_mm._shipped.{folder.replace('/', '.')}": folder
     for folder in ("bin", "gin", *sorted(f"gin/{path.name}" for path in (HERE / "gin").iterdir() if path.is_dir()))
@@ -57,29 +57,29 @@ setup(
         "keras>=3.15,<3.16",  # the optimizer overrides private methods (t2t_mm/training/optimizer.py)
         "gin-config>=0.5,<0.6",  # the strict checks read private tables (t2t_mm/run/config.py)
         "tensorboard>=2.17",  # tf.summary needs it, and TensorFlow 2.21 no longer brings it along
-        "soundfile>=0.12",  # sounds: libsndfile, 4 MB
-        "tensorflow-datasets>=4.9.7",  # its own readers, and the format of prepared records
+        "soundfile>=0.12",  # decodes audio with libsndfile, 4 MB
+        "tensorflow-datasets>=4.9.7",  # its data sets, and the format of prepared records
         "importlib_resources",  # the builders of tensorflow-datasets import it without declaring it
-        "protobuf>=4.25,<7",  # what TensorFlow 2.17 needs to what the newest is tested with
+        "protobuf>=4.25,<7",  # from the version for TensorFlow 2.17 to the newest tested version
         "grpcio>=1.60,<2",
         "absl-py>=2",
         "sentencepiece>=0.2",  # trains the vocabulary
         "sacrebleu>=2.4",  # BLEU with a signature
         "jiwer>=3",  # word error rate
-        "pillow>=10",  # draws the mini pictures, decodes CMYK JPEGs
+        "pillow>=10",  # draws the mini images, decodes CMYK JPEGs
         "numpy>=1.26,<3",
         "tqdm>=4.60",  # bars with the time left
-        # Its masks of spectrograms are what ours are held against (t2t_mm/input/augmentation.py says why ours are drawn
-        # by the run's seed). It has no wheel for Python 3.13, and its native library loads on TensorFlow 2.17 alone: only
-        # functions in pure TensorFlow are used, and nothing imports it while a command runs.
+        # A test compares our spectrogram masks with those of tensorflow-io (t2t_mm/input/augmentation.py explains why there
+        # is a separate implementation). It has no wheel for Python 3.13, and its native library only loads with TensorFlow
+        # 2.17. Only functions in pure TensorFlow are used, and no command imports it.
         'tensorflow-io==0.37.1; python_version < "3.13"',
     ],
     extras_require={
         "serve": SERVE,
         "beam": BEAM,
         "tfds": TFDS,
-        # jax is Keras's other backend in the tests; 0.4.38 is the newest beside TensorFlow 2.17 (.ci/tensorflow-2.17.txt).
-        # selenium drives the page's tests where Chromium is installed.
+        # jax is the second Keras backend in the tests; 0.4.38 is the newest version that works with TensorFlow 2.17
+        # (.ci/tensorflow-2.17.txt). selenium runs the tests of the web page if Chromium is installed.
         "test": [
             "pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6", "jax>=0.4.38", "selenium>=4", "ruff==0.17.*",
             "mypy==2.4.*", "build",

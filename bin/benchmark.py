@@ -1,9 +1,9 @@
-"""Measures one part of the package and prints a table; with --output also JSON on disk.
+"""Measures one part of the package and prints a table. With --output, also writes the measurements as JSON.
 
     python bin/benchmark.py moe
     python bin/benchmark.py decode --output=docs/results/decode.json
 
-The measurements are the modules of t2t_mm/lab/benchmarks; each has its settings in gin/benchmarks/NAME.gin.
+The benchmarks are the modules in t2t_mm/lab/benchmarks. The settings of each are in gin/benchmarks/NAME.gin.
 """
 
 import importlib
@@ -17,8 +17,8 @@ from t2t_mm.run import command, config
 from t2t_mm.run.errors import RunError
 
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration files. Default: gin/benchmarks/NAME.gin.")
-_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings, which override the files.")
-_OUTPUT = flags.DEFINE_string("output", None, "JSON file to write the figures to, with a table (.md) beside it.")
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the files; may be repeated.")
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file for the measurements; a table (.md) is written next to it.")
 
 
 def known() -> list[str]:
@@ -34,7 +34,7 @@ def main(arguments):
     name = arguments[1]
     gin_files = _GIN_FILE.value or [f"gin/benchmarks/{name}.gin"]
     config.check_files(gin_files)
-    if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":  # on JAX a machine needs no TensorFlow
+    if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":  # with JAX, TensorFlow need not be installed
         command.load_tensorflow()
     module = importlib.import_module(f"t2t_mm.lab.benchmarks.{name}")
     config.parse(gin_files, _GIN_PARAM.value)
@@ -43,7 +43,7 @@ def main(arguments):
     if _OUTPUT.value:
         results.write_results(_OUTPUT.value, command.line(), 0, (time.monotonic() - start) / 60, measured)
         print(f"Written to {_OUTPUT.value}")
-    config.check_all_used()  # at the end, so that an idle binding does not cost what was measured
+    config.check_all_used()  # at the end, so that an unused binding does not discard the measurements
 
 
 if __name__ == "__main__":

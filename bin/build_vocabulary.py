@@ -1,4 +1,4 @@
-"""Builds the SentencePiece vocabulary of the problems that the .gin files name.
+"""Builds the SentencePiece vocabulary for the problems in the .gin files.
 
     python bin/build_vocabulary.py --gin_file=gin/runs/joint_mini.gin --size=1200
 """
@@ -8,12 +8,12 @@ from absl import flags
 from t2t_mm.run import command, config
 
 _GIN_FILE = flags.DEFINE_multi_string(
-    "gin_file", None, "Configuration files; later ones override earlier ones.", required=True
+    "gin_file", None, "Configuration file; may be repeated, later files override earlier ones.", required=True
 )
 _SIZE = flags.DEFINE_integer(
-    "size", 8000, "Number of pieces; padding, end, unknown, 256 bytes and the tree symbols count too."
+    "size", 8000, "Number of pieces, including padding, end, unknown, 256 bytes and the tree symbols."
 )
-_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings, which override the files.")
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the files; may be repeated.")
 
 
 def main(_):

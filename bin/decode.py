@@ -1,4 +1,4 @@
-"""Gives a trained model a sentence, a picture or a recording, and prints its answer.
+"""Prints the answers of a trained model to sentences, images or recordings.
 
     python bin/decode.py --model_dir=runs/joint_mini --problem=wmt_en_de --input="The cat sleeps."
     python bin/decode.py --model_dir=runs/joint_mini --problem=coco --input=photo.jpg --beam_size=4
@@ -8,15 +8,16 @@
     python bin/decode.py --model_dir=runs/joint_mini --problem=coco --input=photo.jpg --output=a.jsonl --attention=a.html
     python bin/decode.py --model_dir=runs/questions --problem=questions --input=scene.jpg --input="what colour is the cup ?"
 
-Of a problem with several inputs --input is given once for each, in its order; a line has them between tabs.
+If a problem has several inputs, give --input once for each, in the order of the problem; a line separates them by tabs.
 
-There are as many answers as inputs, in their order: that of a blank line, and of an input that cannot be read, is an
-empty line. Exits with 1 if any could not be read. With --n_best=N there are N lines for each input, each a score
-(log-probability divided by the length penalty, nats), a tab and an answer.
+The answers are printed in the order of the inputs, one for each input. The answer to a blank line or to an input that cannot
+be read is an empty line. The exit code is 1 if any input could not be read. With --n_best=N, there are N lines for each
+input, each with a score (log-probability divided by the length penalty, in nats), a tab and an answer.
 
---output writes a JSON object a line for each input: "problem", "origin", "input" and "answers", the best first, each with
-"answer", "score", "log_prob" and "tokens" (of each "piece" its "log_prob", nats); of classes "answer" and "log_prob". An input
-that could not be read has "skipped", the reason.
+--output writes one line with a JSON object for each input. Its keys are "problem", "origin", "input" and "answers", a list
+with the best answer first. Each answer has the keys "answer", "score", "log_prob" and "tokens", a list of objects with
+"piece" and "log_prob" (in nats); an answer that is a class only has "answer" and "log_prob". If an input could not be read,
+"skipped" is the reason.
 """
 
 import dataclasses
@@ -33,32 +34,32 @@ from t2t_mm.run.files import write_whole
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
 _PROBLEM = flags.DEFINE_string(
-    "problem", None, f"Which problem's answer is wanted; {command.PROBLEM_HELP}.", required=True
+    "problem", None, f"Problem to decode for; {command.PROBLEM_HELP}.", required=True
 )
 _INPUT = flags.DEFINE_multi_string(
-    "input", [], 'A sentence, or the path of a picture or sound; "-" reads one a line from standard input.'
+    "input", [], 'A sentence, or the path of an image or recording; "-" reads one per line from standard input.'
 )
-_INPUT_FILE = flags.DEFINE_multi_string("input_file", [], "A file of sentences or of paths, one a line.")
-_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration. Default: the config.gin of the run.")
-_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings, which override it.")
+_INPUT_FILE = flags.DEFINE_multi_string("input_file", [], "File with one sentence or path per line; may be repeated.")
+_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration file. Default: the config.gin of the run.")
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the configuration; may be repeated.")
 checkpoint_flags.define()
-_BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Hypotheses kept; 1 is greedy.", lower_bound=1)
-_ALPHA = flags.DEFINE_float("alpha", 0.6, "Strength of the length penalty.")
-_MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Most tokens of an answer.", lower_bound=1)
-_TEMPERATURE = flags.DEFINE_float("temperature", None, "Draw the answer at this temperature, instead of searching.")
-_TOP_K = flags.DEFINE_integer("top_k", 0, "Draw among the k likeliest tokens; 0 among all.", lower_bound=0)
-_TOP_P = flags.DEFINE_float("top_p", 1.0, "Draw among the fewest tokens whose probabilities sum to p.")
-_N_BEST = flags.DEFINE_integer("n_best", 1, "Answers to each input, at most --beam_size.", lower_bound=1)
+_BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Number of hypotheses in beam search; 1 is greedy search.", lower_bound=1)
+_ALPHA = flags.DEFINE_float("alpha", 0.6, "Exponent of the length penalty.")
+_MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Maximum number of tokens in an answer.", lower_bound=1)
+_TEMPERATURE = flags.DEFINE_float("temperature", None, "Sample the answer at this temperature instead of searching.")
+_TOP_K = flags.DEFINE_integer("top_k", 0, "Sample from the k most likely tokens; 0 means all tokens.", lower_bound=0)
+_TOP_P = flags.DEFINE_float("top_p", 1.0, "Sample from the smallest set of tokens whose probabilities sum to p.")
+_N_BEST = flags.DEFINE_integer("n_best", 1, "Number of answers to each input; at most --beam_size.", lower_bound=1)
 _CONSTRAIN_TREES = flags.DEFINE_bool(
-    "constrain_trees", False, "Let every parse be a tree with matching brackets and one leaf for each word."
+    "constrain_trees", False, "Constrain every parse to a tree with matching brackets and one leaf for each word."
 )
-_OUTPUT = flags.DEFINE_string("output", None, "JSON lines to write: answers, scores and log-probabilities of their tokens.")
-_ATTENTION = flags.DEFINE_string("attention", None, "HTML page to write: what each token of the answers looked at.")
-_SEED = flags.DEFINE_integer("seed", 0, "Another seed draws another answer.")
+_OUTPUT = flags.DEFINE_string("output", None, "JSON lines file for the answers, scores and log-probabilities of the tokens.")
+_ATTENTION = flags.DEFINE_string("attention", None, "HTML file that shows what each token of the answers attended to.")
+_SEED = flags.DEFINE_integer("seed", 0, "Random seed for sampling.")
 
 
 def read_inputs() -> list[example.Example]:
-    """The inputs of all flags in order, each with its origin.
+    """Returns the inputs of all flags in order, each with its origin.
 
     Raises:
       CorpusError: a file cannot be read, or there is no input.
@@ -81,7 +82,7 @@ def read_inputs() -> list[example.Example]:
 
 
 def _lines(data: bytes, origin: str) -> list[example.Example]:
-    """One input a line, also of a blank one: its answer is blank, so that line n of the answers is that of line n."""
+    """Returns one input per line, including blank lines, so that line n of the output is the answer to line n."""
     try:
         lines = plain_text.decode(data).split("\n")
     except plain_text.TextError as error:
@@ -92,10 +93,10 @@ def _lines(data: bytes, origin: str) -> list[example.Example]:
 
 
 def sampling() -> dict | None:
-    """The settings of sampling where any is asked for, else None.
+    """Returns the settings for sampling, or None if no flag requests sampling.
 
     Raises:
-      RunError: they cannot be meant.
+      RunError: a setting is out of range, or both sampling and beam search are requested.
     """
     if _TEMPERATURE.value is None and _TOP_K.value == 0 and _TOP_P.value == 1:
         return None
@@ -105,15 +106,19 @@ def sampling() -> dict | None:
             f"--temperature={temperature} must be above 0, --top_p={_TOP_P.value} above 0 and at most 1."
         )
     if _BEAM_SIZE.value > 1:
-        raise RunError("Either draw (--temperature, --top_k, --top_p) or search with --beam_size, not both.")
+        raise RunError("Either sample (--temperature, --top_k, --top_p) or search with --beam_size, not both.")
     return {"temperature": temperature, "top_k": _TOP_K.value, "top_p": _TOP_P.value, "seed": _SEED.value}
 
 
 def check_asked() -> None:
-    """RunError where flags cannot be meant together, or a folder to write to is not there."""
+    """Checks the flags for the output.
+
+    Raises:
+      RunError: --n_best is larger than --beam_size, or the folder of an output file does not exist.
+    """
     if _N_BEST.value > _BEAM_SIZE.value:
         raise RunError(
-            f"--n_best={_N_BEST.value} answers need as many hypotheses; give --beam_size={_N_BEST.value} or more, not "
+            f"--n_best={_N_BEST.value} needs at least as many hypotheses; give --beam_size={_N_BEST.value} or more, not "
             f"{_BEAM_SIZE.value}."
         )
     for name, path in (("output", _OUTPUT.value), ("attention", _ATTENTION.value)):
@@ -122,29 +127,33 @@ def check_asked() -> None:
 
 
 def check_problem(problem) -> None:
-    """RunError where a flag does not go with the problem."""
+    """Checks the flags that only suit some problems.
+
+    Raises:
+      RunError: a flag does not suit the problem.
+    """
     from t2t_mm.inference.predictor import is_parsing
 
     if problem.targets == "class" and (_N_BEST.value > 1 or _ATTENTION.value):
         flag = "n_best" if _N_BEST.value > 1 else "attention"
-        raise RunError(f"--{flag} is for texts and trees; {problem.name} answers with its five likeliest classes.")
+        raise RunError(f"--{flag} is for texts and trees; {problem.name} answers with its five most likely classes.")
     if _CONSTRAIN_TREES.value and not is_parsing(problem):
         raise RunError(f"--constrain_trees is for parses of sentences; {problem.name} has none.")
 
 
 def grouped(found: list[example.Example], modality: str | list[str]) -> list[example.Example]:
-    """The examples of a problem that takes as many inputs as modalities, of inputs as `read_inputs` gives them.
+    """Groups the results of `read_inputs` into examples with one input for each modality of the problem.
 
     Raises:
-      RunError: there are too many or too few.
+      RunError: an example has too many or too few inputs.
     """
     if isinstance(modality, str):
         return found
     examples: list[example.Example] = []
-    begun: list[str] = []  # the inputs of an example that --input has begun
+    begun: list[str] = []  # the inputs of an example that is not complete yet
     for one in found:
         by_flag = one.origin.startswith("--input")
-        if not by_flag and not one.inputs:  # a blank line has a blank answer
+        if not by_flag and not one.inputs:  # the answer to a blank line is a blank line
             examples.append(one)
             continue
         begun += [one.input_line] if by_flag else [part.strip() for part in one.input_line.split("\t")]
@@ -156,13 +165,17 @@ def grouped(found: list[example.Example], modality: str | list[str]) -> list[exa
     if begun:
         raise RunError(
             f"{one.origin}: {len(list(filter(None, begun)))} input(s); {_PROBLEM.value} takes {len(modality)}: "
-            f"{', '.join(modality)} (--input once for each in this order, or lines with tabs between them)."
+            f"{', '.join(modality)} (give --input once for each in this order, or separate them by tabs in a line)."
         )
     return examples
 
 
 def check_media(inputs, description: dict) -> None:
-    """RunError where the problem's inputs are files and none of them is there."""
+    """Checks that at least one of the input files exists, if the inputs of the problem are files.
+
+    Raises:
+      RunError: none of the files exists.
+    """
     modality = description.get("problems", {}).get(_PROBLEM.value)
     for place, name in enumerate([modality] if isinstance(modality, str) else modality or []):
         if name in ("image", "audio"):
@@ -196,7 +209,7 @@ def main(_):
     check_problem(problem)
     classes = problem.targets == "class"
     if classes:
-        inputs = [dataclasses.replace(one, targets=0) for one in inputs]  # not looked at
+        inputs = [dataclasses.replace(one, targets=0) for one in inputs]  # the targets are not used
     network, description, _ = load_trained(run, model_dir)
     class_names = description["class_names"].get(problem.name)
     tokenizer = Tokenizer(run.vocabulary)
@@ -211,12 +224,12 @@ def main(_):
     elif asked:
         found = hypotheses(*given, log_probs=_OUTPUT.value is not None, looks=_ATTENTION.value is not None)
     left = iter(found)
-    answers = [next(left) if one.inputs else () for one in inputs]  # () to a blank line, None where it cannot be read
+    answers = [next(left) if one.inputs else () for one in inputs]  # () for a blank line, None for an unreadable input
     lines, looked = [], []
     for one, answer in zip(inputs, answers):
         line = {"problem": problem.name, "origin": one.origin, "input": one.inputs}
         text = one.input_line
-        if not isinstance(one.inputs, str):  # the words of a tree are those of the text among them
+        if not isinstance(one.inputs, str):  # the leaves of a tree are the words of the language input
             text = " ".join(part for part, name in zip(one.inputs, problem.modality) if name == "language")
         if answer is None:
             line["skipped"] = report.skipped.get(one.origin) or report.left_out.get(one.origin)

@@ -1,8 +1,8 @@
-"""Evaluates a trained model on all its problems: a table on the screen, JSON on disk.
+"""Evaluates a trained model on all its problems, prints a table and writes the results as JSON.
 
     python bin/evaluate.py --model_dir=runs/joint_mini --split=test
 
-Every answer is written beside its input and reference, as answers/PROBLEM.jsonl; bin/score.py --answers scores such a file.
+Every answer is written with its input and reference to answers/PROBLEM.jsonl; bin/score.py --answers scores such a file.
 """
 
 import os
@@ -13,22 +13,24 @@ from absl import flags, logging
 from t2t_mm.run import checkpoint_flags, command, config
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
-_SPLIT = flags.DEFINE_enum("split", "dev", ["dev", "test"], "Which set.")
-_PROBLEM = flags.DEFINE_multi_string("problem", [], f"Only these problems; {command.PROBLEM_HELP}.")
-_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration. Default: the config.gin of the run.")
-_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings, which override it.")
-checkpoint_flags.define()
-_BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Hypotheses kept in decoding; 1 is greedy.", lower_bound=1)
-_ALPHA = flags.DEFINE_float("alpha", 0.6, "Strength of the length penalty.")
-_MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Most tokens of a decoded answer.", lower_bound=1)
-_CONSTRAIN_TREES = flags.DEFINE_bool(
-    "constrain_trees", False, "Parse sentences a second time, with parses that must be trees of their words; both are scored."
+_SPLIT = flags.DEFINE_enum("split", "dev", ["dev", "test"], "Split to evaluate on.")
+_PROBLEM = flags.DEFINE_multi_string(
+    "problem", [], f"Problem to evaluate; may be repeated. Default: all problems of the run; {command.PROBLEM_HELP}."
 )
-_BASELINES = flags.DEFINE_bool("baselines", True, "Score the trivial baselines too.")
-_COMMAND = flags.DEFINE_string("command", None, "The command to record, where another command called this one.")
-_OUTPUT = flags.DEFINE_string("output", None, "JSON file to write. Default: MODEL_DIR/evaluation_SPLIT.json.")
+_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration file. Default: the config.gin of the run.")
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the configuration; may be repeated.")
+checkpoint_flags.define()
+_BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Number of hypotheses in beam search; 1 is greedy search.", lower_bound=1)
+_ALPHA = flags.DEFINE_float("alpha", 0.6, "Exponent of the length penalty.")
+_MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Maximum number of tokens in an answer.", lower_bound=1)
+_CONSTRAIN_TREES = flags.DEFINE_bool(
+    "constrain_trees", False, "Parse sentences a second time with parses constrained to trees, and score both parses."
+)
+_BASELINES = flags.DEFINE_bool("baselines", True, "Whether to score the trivial baselines too.")
+_COMMAND = flags.DEFINE_string("command", None, "Command to record in the results. Default: this command line.")
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file for the results. Default: MODEL_DIR/evaluation_SPLIT.json.")
 _ANSWERS = flags.DEFINE_string(
-    "answers", None, 'Folder for every answer, PROBLEM.jsonl; "" for none. Default: answers, in the folder of the run.'
+    "answers", None, 'Folder for the answers, in files PROBLEM.jsonl; "" writes none. Default: MODEL_DIR/answers.'
 )
 
 
@@ -57,7 +59,7 @@ def main(_):
     training_loss = {name: curves.thinned(steps) for name, steps in curves.curves(model_dir)["train"].items()}
 
     def write(found: dict) -> None:
-        """Writes what is found so far: a problem that ends the process costs those before it nothing."""
+        """Writes the results so far, so that they are not lost if a later problem ends the process."""
         if _BASELINES.value:
             for name in found["results"].keys() - baselines.keys():
                 try:

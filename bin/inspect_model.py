@@ -1,4 +1,4 @@
-"""Prints what a configuration costs: parameters, memory, operations, bytes and days, without making a weight.
+"""Estimates the cost of a configuration (parameters, memory, operations, bytes, days) without creating any weights.
 
     python bin/inspect_model.py --gin_file=gin/sizes/paper.gin --hardware=tpu-v5p --replicas=8 --steps=1000000
     python bin/inspect_model.py --gin_file=gin/runs/joint_mini.gin --gin_param="model.MultiModel.depth = 256"
@@ -13,20 +13,24 @@ from t2t_mm.problems import paper
 from t2t_mm.run import command, config
 from t2t_mm.run.errors import RunError
 
-_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration files; later ones override earlier ones.")
-_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a run, whose config.gin is inspected.")
-_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings, which override the files.")
+_GIN_FILE = flags.DEFINE_multi_string(
+    "gin_file", [], "Configuration file; may be repeated, later files override earlier ones."
+)
+_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a run whose config.gin is inspected.")
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the files; may be repeated.")
 _HARDWARE = flags.DEFINE_enum(
     "hardware", "nvidia-h100-sxm", ["nvidia-a100-80g", "nvidia-h100-sxm", "tpu-v4", "tpu-v5e", "tpu-v5p"],
-    "The chip of each replica.",
+    "Chip of each replica.",
 )  # fmt: skip
-_REPLICAS = flags.DEFINE_integer("replicas", 1, "Chips.", lower_bound=1)
-_STEPS = flags.DEFINE_integer("steps", 250_000, "Joint steps of the estimate.", lower_bound=1)
-_SHARE = flags.DEFINE_float("share", 0.35, "Share of the peak that training reaches.", lower_bound=0.001, upper_bound=1)
-_TOKENS = flags.DEFINE_integer("tokens", 32, "Tokens of a typical text.", lower_bound=1)
-_FRAMES = flags.DEFINE_integer("frames", 800, "Frames of a typical recording (10 ms each).", lower_bound=1)
-_VOCABULARY = flags.DEFINE_integer("vocabulary_size", 8000, "Pieces of the vocabulary.", lower_bound=2)
-_CLASSES = flags.DEFINE_integer("classes", 1000, "Classes of a classification problem.", lower_bound=2)
+_REPLICAS = flags.DEFINE_integer("replicas", 1, "Number of chips.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 250_000, "Number of joint steps to estimate the time of.", lower_bound=1)
+_SHARE = flags.DEFINE_float(
+    "share", 0.35, "Assumed fraction of the chip's peak performance.", lower_bound=0.001, upper_bound=1
+)
+_TOKENS = flags.DEFINE_integer("tokens", 32, "Number of tokens in a typical text.", lower_bound=1)
+_FRAMES = flags.DEFINE_integer("frames", 800, "Number of frames (10 ms each) in a typical recording.", lower_bound=1)
+_VOCABULARY = flags.DEFINE_integer("vocabulary_size", 8000, "Number of pieces in the vocabulary.", lower_bound=2)
+_CLASSES = flags.DEFINE_integer("classes", 1000, "Number of classes of a classification problem.", lower_bound=2)
 
 _EIGHT = (
     paper.wsj_speech, paper.imagenet, paper.coco, paper.wsj_parsing,
@@ -51,14 +55,14 @@ def main(_):
     try:
         run = config.configured(Experiment)()
         problems, model, batches, bins = run.problems, run.model, run.batches, run.audio.bins
-    except config.ConfigError:  # a size alone: for the paper's eight problems
+    except config.ConfigError:  # the files only define a size; assume the paper's eight problems
         problems = [problem("corpora") for problem in _EIGHT]
         model, batches, bins = config.configured(MultiModel), buckets.BatchSettings(), 80
     classes = {problem.name: _CLASSES.value for problem in problems if problem.targets == "class"}
     commands = sorted({problem.command for problem in problems})
     try:
         network = inspection.build_without_weights(model, _VOCABULARY.value, commands, classes, bins)
-    except ValueError as error:  # a layer refuses its size
+    except ValueError as error:  # a layer rejects its size
         raise RunError(str(error)) from error
     lengths = inspection.Lengths(_TOKENS.value, _FRAMES.value)
     print(

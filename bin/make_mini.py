@@ -1,7 +1,7 @@
 """Writes the mini corpora: eight small corpora in the layouts of the real ones.
 
     python bin/make_mini.py --root=corpora/mini
-    python bin/make_mini.py --root=corpora/mini --questions    # and questions about their pictures, typed and spoken
+    python bin/make_mini.py --root=corpora/mini --questions    # also writes typed and spoken questions about the images
 """
 
 from absl import flags
@@ -9,11 +9,11 @@ from absl import flags
 from t2t_mm.mini import corpora, questions
 from t2t_mm.run import command, config
 
-_ROOT = flags.DEFINE_string("root", None, "Folder of the corpora, which is made where there is none.", required=True)
-_SEED = flags.DEFINE_integer("seed", 0, "Another seed gives other sentences, pictures and voices.")
-_QUESTIONS = flags.DEFINE_bool("questions", False, "Also write questions about the pictures (docs/your_data.md).")
-_GIN_FILE = flags.DEFINE_multi_string("gin_file", ["gin/mini_corpora.gin"], "Sizes of the corpora.")
-_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings, which override the files.")
+_ROOT = flags.DEFINE_string("root", None, "Folder for the corpora; it is created if it does not exist.", required=True)
+_SEED = flags.DEFINE_integer("seed", 0, "Random seed of the sentences, images and voices.")
+_QUESTIONS = flags.DEFINE_bool("questions", False, "Also write questions about the images (docs/your_data.md).")
+_GIN_FILE = flags.DEFINE_multi_string("gin_file", ["gin/mini_corpora.gin"], "Configuration file with the sizes of the corpora.")
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the files; may be repeated.")
 
 
 def main(_):

@@ -1,10 +1,10 @@
-"""Plants small faults in the code one at a time, and counts how many of them the tests notice.
+"""Plants small faults in the code, one at a time, and counts how many of them the tests detect (mutation testing).
 
     bash bin/mutate.sh --mutants=300 --output=docs/results/mutation.json
 
-The checkout itself is never changed: each fault is planted in a copy. What is known is kept in --state, so that a run that
-was ended goes on where it was, and a run after a change of tests tries the survivors only. Faults that no test can notice
-are named in tests/equivalent_mutants.toml.
+The checkout itself is never changed: each fault is planted in a copy. The results are kept in --state, so an interrupted run
+can be resumed, and a run after a change to the tests only tries the faults that survived. tests/equivalent_mutants.toml lists
+faults that no test can detect.
 """
 
 import os
@@ -17,15 +17,15 @@ from t2t_mm.lab import results
 from t2t_mm.lab.mutation import faults
 from t2t_mm.lab.mutation.run import page, run
 
-_MUTANTS = flags.DEFINE_integer("mutants", 300, "How many faults to plant.", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", 0, "Which faults are drawn.")
-_JOBS = flags.DEFINE_integer("jobs", os.cpu_count() or 1, "How many faults are tested side by side.", lower_bound=1)
+_MUTANTS = flags.DEFINE_integer("mutants", 300, "Number of faults to plant.", lower_bound=1)
+_SEED = flags.DEFINE_integer("seed", 0, "Random seed that selects the faults.")
+_JOBS = flags.DEFINE_integer("jobs", os.cpu_count() or 1, "Number of faults tested at the same time.", lower_bound=1)
 _SECONDS = flags.DEFINE_float(
-    "seconds", 120.0, "What the tests of a fault may take together on sound code; others are left out.", lower_bound=1.0
+    "seconds", 120.0, "Maximum total time of a fault's tests on unchanged code; the others are left out.", lower_bound=1.0
 )
 _PART = flags.DEFINE_multi_string("part", list(faults.PARTS), "File or folder to plant faults in; may be repeated.")
-_STATE = flags.DEFINE_string("state", "runs/mutation", "Folder that keeps what is known.")
-_OUTPUT = flags.DEFINE_string("output", None, "The JSON file to write; a page (.md) is rendered beside it.")
+_STATE = flags.DEFINE_string("state", "runs/mutation", "Folder for the results so far.")
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file for the results; a page (.md) is written next to it.")
 
 
 def main(_):

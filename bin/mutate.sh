@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up the environment of the tests and runs bin/mutate.py in it; all arguments go there.
+# Sets up the test environment, runs bin/mutate.py in it and passes all arguments to it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin/setup_env.sh test

@@ -1,8 +1,8 @@
-"""Packs a trained model into a small folder to give away: weights in bfloat16, without the state of its training.
+"""Packs a trained model into a small folder for sharing: weights in bfloat16, without the state of training.
 
     python bin/pack_model.py --model_dir=runs/joint_mini --output=models/mini
 
-Every command takes the folder as a --model_dir; training takes it as --init_from.
+Every command accepts the folder as --model_dir, except that training accepts it as --init_from.
 """
 
 import os
@@ -13,8 +13,8 @@ from t2t_mm.run import checkpoint_flags, command, config
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write; it must be absent or empty.", required=True)
-_DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["bfloat16", "float32"], "Type in which matrices are stored.")
-_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings, which override the run's config.gin.")
+_DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["bfloat16", "float32"], "Data type of the stored matrices.")
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the run's config.gin; may be repeated.")
 checkpoint_flags.define()
 
 

@@ -1,4 +1,4 @@
-"""Asks a running server (bin/serve.py or TensorFlow Serving) and prints its answers as JSON lines.
+"""Sends requests to a running server (bin/serve.py or TensorFlow Serving) and prints the answers as JSON lines.
 
     python bin/predict.py --problem=wmt_en_de --input="The cat sleeps."
     python bin/predict.py --problem=coco --input=photo.jpg --input=other.png --protocol=grpc
@@ -6,7 +6,7 @@
     ls sounds/*.wav | python bin/predict.py --problem=wsj_speech --input=-
     python bin/predict.py --problem=n_best --command=wsj_parsing --input="the dog sings ."
 
-A line has the input and its outputs, or its error; the order is that of the inputs. Exits with 1 if any failed.
+Each line contains the input and its outputs or error, in the order of the inputs. The exit code is 1 if any input failed.
 """
 
 import asyncio
@@ -23,32 +23,35 @@ from t2t_mm.run import command
 from t2t_mm.serving import client as clients
 
 _PROBLEM = flags.DEFINE_string(
-    "problem", None, f"Problem to answer, by the name of its signature; {command.PROBLEM_HELP}.", required=True
+    "problem", None, f"Problem, the name of a signature of the export; {command.PROBLEM_HELP}.", required=True
 )
 _COMMAND = flags.DEFINE_string(
-    "command", None, "Command token or problem, for the signatures that take one: serving_default, n_best."
+    "command", None, "Command token or problem, for the signatures that take one: serving_default and n_best."
 )
-_INPUT = flags.DEFINE_multi_string("input", [], 'A sentence or a path; "-" reads one a line from standard input.')
-_INPUT_FILE = flags.DEFINE_multi_string("input_file", [], "A file of sentences or of paths, one a line.")
+_INPUT = flags.DEFINE_multi_string("input", [], 'A sentence or a path; "-" reads one per line from standard input.')
+_INPUT_FILE = flags.DEFINE_multi_string("input_file", [], "File with one sentence or path per line; may be repeated.")
 _READ_AS = flags.DEFINE_enum(
-    "read_as", "auto", ["auto", "text", "path"], "What an input is; auto: a path for pictures and speech, else text."
-)
-_PROTOCOL = flags.DEFINE_enum("protocol", "rest", ["rest", "grpc"], "How to ask.")
+    "read_as", "auto", ["auto", "text", "path"],
+    "Whether inputs are text or paths; auto: paths for image and speech problems, otherwise text.",
+)  # fmt: skip
+_PROTOCOL = flags.DEFINE_enum("protocol", "rest", ["rest", "grpc"], "Protocol of the requests.")
 _SERVER = flags.DEFINE_string(
-    "server", None, "host:port, or a URL for REST. Default: 127.0.0.1:8501, for gRPC 127.0.0.1:8500."
+    "server", None, "host:port, or a URL for REST. Default: 127.0.0.1:8501 for REST, 127.0.0.1:8500 for gRPC."
 )
-_MODEL_NAME = flags.DEFINE_string("model_name", "t2t_mm", "The model's name on the server.")
-_VERSION = flags.DEFINE_integer("version", None, "Version to ask. Default: the newest.", lower_bound=0)
-_CONCURRENCY = flags.DEFINE_integer("concurrency", 4, "Requests under way at once.", lower_bound=1)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Inputs in one request.", lower_bound=1)
-_TIMEOUT = flags.DEFINE_float("timeout_seconds", 60.0, "Time for one request.", lower_bound=0.001)
-_PROGRESS = flags.DEFINE_boolean("progress", None, "Whether to count on standard error. Default: on a terminal.")
+_MODEL_NAME = flags.DEFINE_string("model_name", "t2t_mm", "Name of the model on the server.")
+_VERSION = flags.DEFINE_integer("version", None, "Version of the model. Default: the newest version.", lower_bound=0)
+_CONCURRENCY = flags.DEFINE_integer("concurrency", 4, "Maximum number of simultaneous requests.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Number of inputs in a request.", lower_bound=1)
+_TIMEOUT = flags.DEFINE_float("timeout_seconds", 60.0, "Time limit of a request, in seconds.", lower_bound=0.001)
+_PROGRESS = flags.DEFINE_boolean(
+    "progress", None, "Whether to show progress on standard error. Default: only if it is a terminal."
+)
 
 _MEDIA = ("coco", "imagenet", "wsj_speech")  # the paper's problems whose inputs are files
 
 
 def items() -> Iterator[clients.Item]:
-    """The inputs of all flags in order, each read when its turn comes."""
+    """Yields the inputs of all flags in order, and reads each file only when it is needed."""
     problem = _COMMAND.value or _PROBLEM.value
     as_path = _READ_AS.value == "path" or (_READ_AS.value == "auto" and problem in _MEDIA)
     lines = itertools.chain.from_iterable(
@@ -91,14 +94,14 @@ def connect():
         server = _SERVER.value or "127.0.0.1:8501"
         url = server if "://" in server else f"http://{server}"
         return clients.RestClient(url, *model)
-    command.load_tensorflow()  # which takes seconds, and REST does without
+    command.load_tensorflow()  # only here, because it takes seconds and REST does not need it
     from t2t_mm.serving.rpc_client import RpcClient
 
     return RpcClient(_SERVER.value or "127.0.0.1:8500", *model)
 
 
 async def ask() -> tuple[int, int]:
-    """Prints every answer; gives how many there were and how many failed."""
+    """Prints every answer, and returns the number of answers and the number of failures."""
     client, count, failed, start = connect(), 0, 0, time.monotonic()
     progress = sys.stderr.isatty() if _PROGRESS.value is None else _PROGRESS.value
     try:
@@ -125,7 +128,7 @@ def main(_):
     except clients.PredictError as error:
         raise SystemExit(f"{command.name()}: {error.message}") from error
     if not count:
-        raise SystemExit(f"{command.name()}: the input holds no line.")
+        raise SystemExit(f"{command.name()}: the input is empty.")
     if failed:
         raise SystemExit(1)
 

@@ -1,9 +1,9 @@
-"""Writes the corpora of a run as tokenised, sharded records that training reads fast and in little memory.
+"""Writes the corpora of a run as tokenised, sharded records, which training reads quickly and with little memory.
 
     python bin/prepare_data.py --gin_file=gin/runs/joint_mini.gin --output=prepared --processes=2
 
-The same command goes on where an interrupted one was. Train on the records with a further --gin_file=gin/prepared.gin.
-With --beam_pipeline_options=runner=... an Apache Beam runner does the work, on as many machines as it has.
+If the command is interrupted, the same command resumes it. To train on the records, add --gin_file=gin/prepared.gin. With
+--beam_pipeline_options=runner=..., an Apache Beam runner does the work, on as many machines as it has.
 """
 
 import os
@@ -14,21 +14,25 @@ from t2t_mm.corpora import corpus_files
 from t2t_mm.run import command, config
 
 _GIN_FILE = flags.DEFINE_multi_string(
-    "gin_file", None, "Configuration files of the run; later ones override earlier ones.", required=True
+    "gin_file", None, "Configuration file of the run; may be repeated, later files override earlier ones.", required=True
 )
-_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings, which override the files.")
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the files; may be repeated.")
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder of the records, which gets a folder for each problem.", required=True
+    "output", None, "Folder for the records; each problem has a subfolder in it.", required=True
 )
-_PROBLEM = flags.DEFINE_multi_string("problem", [], f"Only these problems; {command.PROBLEM_HELP}.")
-_SPLIT = flags.DEFINE_multi_enum("split", corpus_files.SPLITS, corpus_files.SPLITS, "Which sets.")
-_PROCESSES = flags.DEFINE_integer("processes", os.cpu_count(), "How many work at once.", lower_bound=1)
-_SHARD_EXAMPLES = flags.DEFINE_integer("shard_examples", None, "Examples in one file. Default: by the kind of input.")
+_PROBLEM = flags.DEFINE_multi_string(
+    "problem", [], f"Problem to prepare; may be repeated. Default: all problems of the run; {command.PROBLEM_HELP}."
+)
+_SPLIT = flags.DEFINE_multi_enum("split", corpus_files.SPLITS, corpus_files.SPLITS, "Split to prepare; may be repeated.")
+_PROCESSES = flags.DEFINE_integer("processes", os.cpu_count(), "Number of processes.", lower_bound=1)
+_SHARD_EXAMPLES = flags.DEFINE_integer(
+    "shard_examples", None, "Number of examples in a shard. Default: depends on the input modality."
+)
 _MAX_BAD = flags.DEFINE_integer(
-    "max_bad_examples", 100, "Most unusable examples of a set that are dropped.", lower_bound=0
+    "max_bad_examples", 100, "Maximum number of unusable examples in a split; with more, the command stops.", lower_bound=0
 )
 _BEAM = flags.DEFINE_list(
-    "beam_pipeline_options", [], "Work on Apache Beam with these options, for instance runner=DirectRunner."
+    "beam_pipeline_options", [], "Options of an Apache Beam pipeline that does the work, such as runner=DirectRunner."
 )
 _VERIFY = flags.DEFINE_bool("verify", False, "Only compare the records in --output with their checksums.")
 
@@ -63,7 +67,7 @@ def show(name: str, description: dict) -> None:
 
 
 def main(_):
-    logging.set_verbosity(logging.WARNING)  # TFDS has much to say of every shard
+    logging.set_verbosity(logging.WARNING)  # TFDS logs several messages for every shard
     config.check_files(_GIN_FILE.value)
     command.load_tensorflow()
     config.parse(_GIN_FILE.value, _GIN_PARAM.value)

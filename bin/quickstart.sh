@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets everything up and runs the main job on the mini corpora: corpora, vocabulary, joint training of all eight
-# problems, evaluation, samples, an export. What is done already is skipped, and an interrupted training continues.
+# Sets up the environment and runs the main job on the mini corpora: corpora, vocabulary, joint training of all eight
+# problems, evaluation, samples and an export. Finished steps are skipped, and interrupted training resumes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 run=runs/quickstart
@@ -17,15 +17,15 @@ $python bin/make_mini.py --root=corpora/mini
 
 say "3/6 Vocabulary (seconds)"
 if [ -e corpora/mini.model ]; then
-  echo "corpora/mini.model is there already."
+  echo "corpora/mini.model already exists."
 else
   $python bin/build_vocabulary.py --gin_file=gin/runs/joint_mini.gin --size=1200
 fi
 
-say "4/6 Joint training of eight problems (about eight minutes; each line says how many are left)"
+say "4/6 Joint training of eight problems (about eight minutes; each line shows how many minutes are left)"
 $python bin/train.py "${gin[@]}" --model_dir="$run"
 
-# Evaluation and export need the same checkpoint and nothing of each other: they run at the same time and share the cores.
+# Evaluation and export only need the checkpoint, so they run at the same time and share the cores.
 export TF_NUM_INTRAOP_THREADS=$((($(nproc) + 1) / 2))
 exported=0
 newest=$(ls -dt "$run"/export/[1-9]* 2>/dev/null | head -n 1 || true)
@@ -35,16 +35,16 @@ if [ -z "$newest" ] || [ ! "$newest" -nt "$run/checkpoints" ]; then
   trap 'kill "$exported" 2>/dev/null || true' EXIT
 fi
 
-say "5/6 Evaluation with beam search (about two minutes; the export is made meanwhile)"
+say "5/6 Evaluation with beam search (about two minutes; the export runs at the same time)"
 if [ $# -eq 0 ] && [ "$run/evaluation_test.txt" -nt "$run/checkpoints" ]; then
-  echo "$run/evaluation_test.txt is there already."
+  echo "$run/evaluation_test.txt already exists."
 else
   $python bin/evaluate.py --model_dir="$run" --split=test --beam_size=4 --command="bash bin/quickstart.sh" "$@" >/dev/null
 fi
 
 say "6/6 Export"
 if [ "$exported" = 0 ]; then
-  echo "$newest is there already."
+  echo "$newest already exists."
 elif ! wait "$exported"; then
   cat "$run/export.log" >&2
   exit 1
@@ -56,7 +56,7 @@ trap - EXIT
 say "Results on the test sets (all metrics and samples: $run/evaluation_test.md)"
 cat "$run/evaluation_test.txt"
 
-# What the longer run costs, from what a step of this one took.
+# Estimate the time of the longer run from the time of a step in this run.
 longer=$(sed -n 's/^steps = //p' gin/runs/joint_mini.gin)
 minutes=$($python - "$run/evaluation_test.json" "$longer" <<'PYTHON'
 import json, sys
@@ -64,12 +64,12 @@ record = json.load(open(sys.argv[1]))
 print(round(record["training_minutes"] / max(record["step"], 1) * int(sys.argv[2])))
 PYTHON
 )
-say "What next"
+say "Next steps"
 cat <<TEXT
-Ask the model something:
+Try the model:
   $python bin/decode.py --model_dir=$run --problem=wmt_en_de --input="The small cat sleeps in the garden."
-Try every problem on a page in the browser, at http://localhost:8501/:
+Try every problem in the browser, at http://localhost:8501/:
   bin/setup_env.sh serve && $python bin/serve.py --export_dir=$run/export
-Train a better model: $longer steps, about $minutes minutes on this machine.
+Train a better model ($longer steps, about $minutes minutes on this machine):
   $python bin/train.py --gin_file=gin/runs/joint_mini.gin --model_dir=runs/joint_mini
 TEXT

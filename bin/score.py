@@ -1,9 +1,10 @@
-"""Scores a run for the tables: dev and test sets by example, decoded metrics, learning curves, use of the experts.
+"""Scores a run for the paper's tables, or scores a file of answers.
 
     python bin/score.py --model_dir=runs/joint_mini --output=runs/joint_mini/scores.json
 
-bin/reproduce.py calls it for each of its runs; bin/evaluate.py is what one reads. Or scores a file of answers, as
-bin/evaluate.py writes it or another system does (an object a line with "reference" and "answer"):
+The scores of a run contain those of each dev and test example, decoded metrics, learning curves and the use of the experts.
+bin/reproduce.py calls this command for each of its runs; use bin/evaluate.py for results to read. A file of answers is
+written by bin/evaluate.py or by another system, and has a JSON object with "reference" and "answer" in each line:
 
     python bin/score.py --answers=runs/joint_mini/answers/wmt_en_de.jsonl
     python bin/score.py --answers=theirs.jsonl --metric=bleu
@@ -17,21 +18,21 @@ from t2t_mm.run import checkpoint_flags, command, config
 from t2t_mm.run.errors import RunError
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.")
-_OUTPUT = flags.DEFINE_string("output", None, "JSON file to write.")
-_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration. Default: the config.gin of the run.")
-_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings, which override it.")
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file for the scores.")
+_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration file. Default: the config.gin of the run.")
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the configuration; may be repeated.")
 checkpoint_flags.define()
-_DECODE = flags.DEFINE_bool("decode", True, "Decode answers too, and score them.")
-_BASELINES = flags.DEFINE_bool("baselines", False, "Score the trivial baselines too.")
-_ANSWERS = flags.DEFINE_string("answers", None, "File of answers to score, instead of a run.")
+_DECODE = flags.DEFINE_bool("decode", True, "Whether to decode answers and score them.")
+_BASELINES = flags.DEFINE_bool("baselines", False, "Whether to score the trivial baselines too.")
+_ANSWERS = flags.DEFINE_string("answers", None, "File of answers to score instead of a run.")
 _METRIC = flags.DEFINE_multi_enum(
     "metric", [], ["bleu", "wer", "captions", "brackets", "classes", "exact_match"],
-    "What the answers are scored by. Default: the metrics of the problem that the file names.",
+    "Metric for the answers; may be repeated. Default: the metrics of the problem that the file names.",
 )  # fmt: skip
 
 
 def score_answers() -> None:
-    """Prints the figures of --answers, and writes them to --output where it is given."""
+    """Prints the scores of --answers, and writes them to --output if it is given."""
     from t2t_mm.evaluation import answers
 
     if _METRIC.value:
@@ -51,12 +52,18 @@ def score_answers() -> None:
 
 
 def metrics_of(name: str):
-    """The metrics of a problem by its name: of the run or the .gin files that are given, or of the run around the file."""
+    """Returns the metrics of a problem.
+
+    The problem is looked up in the given .gin files or run, or else in the run whose folder contains the file of answers.
+
+    Raises:
+      RunError: there is no such configuration, or the file of answers does not name its problem.
+    """
     around = os.path.dirname(os.path.dirname(os.path.abspath(_ANSWERS.value)))
     gin_files = _GIN_FILE.value or [os.path.join(_MODEL_DIR.value or around, "config.gin")]
     if not name or not os.path.isfile(gin_files[0]) and not _GIN_FILE.value:
         raise RunError(
-            f"{_ANSWERS.value}: lies in no run and names no problem whose metrics are known. Give --metric, for instance "
+            f"{_ANSWERS.value}: is not in the folder of a run, or names no problem. Give --metric, for instance "
             "--metric=bleu, or the --model_dir or --gin_file of its problem."
         )
     config.check_files(gin_files)

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Makes a virtual environment at the top of the checkout and installs the package into it; does nothing when that has
-# been done before.
+# Creates a virtual environment in the root of the checkout and installs the package into it, unless this has already
+# been done.
 #
 #   bin/setup_env.sh [extra] [--python=X.Y] [--tensorflow=X.Y]
 #
-# extra: one of setup.py's, for instance `test`. Without --python the newest supported Python is taken, without
-# --tensorflow the newest TensorFlow. The environment is .venv, or for a chosen pair a folder of its own, such as
-# .venv-3.11-2.17. The last line of the output is that folder when --print is given.
+# extra: one of the extras in setup.py, for instance `test`. Without --python, the newest supported Python is used, and
+# without --tensorflow, the newest TensorFlow. The environment is .venv, or a separate folder for chosen versions, such as
+# .venv-3.11-2.17. With --print, the last line of the output is this folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 extra= version= tensorflow= print=
@@ -15,7 +15,7 @@ for argument in "$@"; do
     --python=*) version=${argument#*=} ;;
     --tensorflow=*) tensorflow=${argument#*=} ;;
     --print) print=yes ;;
-    -*) echo "setup_env.sh: unknown argument $argument; there are --python=X.Y, --tensorflow=X.Y and --print." >&2; exit 2 ;;
+    -*) echo "setup_env.sh: unknown argument $argument; use --python=X.Y, --tensorflow=X.Y or --print." >&2; exit 2 ;;
     *) extra=$argument ;;
   esac
 done
@@ -38,11 +38,11 @@ if [ -n "$version$tensorflow" ]; then
   environment=.venv-$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')${tensorflow:+-$tensorflow}
 fi
 if ! "$environment/bin/python" -c 'import pip' 2>/dev/null; then
-  echo "Making $environment with $python"
+  echo "Creating $environment with $python"
   "$python" -m venv --clear "$environment"
 fi
 
-# Without these pip tries many releases of each package before it finds those that fit an older TensorFlow.
+# Without constraints, pip tries many releases of each package before it finds those compatible with an older TensorFlow.
 constraints=()
 if [ -n "$tensorflow" ]; then
   file=.ci/tensorflow-$tensorflow.txt
@@ -55,7 +55,7 @@ fi
 stamp="$environment/installed${extra:+-$extra}"
 if [ "$(cat "$stamp" 2>/dev/null)" != "$(cksum <setup.py)" ]; then
   echo "Installing t2t_mm${extra:+ [$extra]} and its dependencies into $environment (one to three minutes, 3 GB)"
-  # Most modules are never imported; those that are get compiled then.
+  # Most modules are never imported, and the others are compiled when they are imported.
   "$environment/bin/python" -m pip install --no-compile --quiet --disable-pip-version-check \
     "${constraints[@]}" -e ".${extra:+[$extra]}"
   cksum <setup.py >"$stamp"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Sets up the environment, lints, and runs the tests; further arguments go to pytest.
+# Sets up the environment, runs the linter and the tests, and passes other arguments to pytest.
 #
-#   bin/test.sh                                    everything, on the newest supported Python and TensorFlow
-#   bin/test.sh --quick                            under two minutes, before each commit: lint, and no test marked slow
-#   bin/test.sh --python=3.11 --tensorflow=2.17    everything, on the oldest supported pair
+#   bin/test.sh                                    all checks, with the newest supported Python and TensorFlow
+#   bin/test.sh --quick                            the linter and the tests not marked slow; takes less than two minutes
+#   bin/test.sh --python=3.11 --tensorflow=2.17    all checks, with the oldest supported versions
 set -euo pipefail
 cd "$(dirname "$0")/.."
 quick= pair=() rest=()
@@ -20,15 +20,16 @@ python=$environment/bin/python
 export TF_CPP_MIN_LOG_LEVEL=2
 
 $python -m ruff check .
-# On the default pair alone: older releases of numpy annotate their functions otherwise.
+# Only with the default versions, because the type annotations of older numpy releases differ.
 [ ${#pair[@]} -gt 0 ] || $python -m mypy
-# A worker each core; a file's tests stay together, because they share what is slow to make, and files in the order of
-# tests/conftest.py. A worker that crashes is not replaced: pytest-xdist waits for ever then.
+# One worker per core. The tests of a file run on the same worker, because they share fixtures that are slow to make, and
+# the files keep the order of tests/conftest.py. A worker that crashes is not replaced, because pytest-xdist would then wait
+# forever.
 parallel=(-n auto --dist loadfile --no-loadscope-reorder --max-worker-restart=0)
 if [ -n "$quick" ]; then
   $python -m pytest -q -m "not slow" "${parallel[@]}" "${rest[@]}"
   exit
 fi
 $python -m pytest --durations=10 "${parallel[@]}" "${rest[@]}"
-# The layers are keras.ops alone: the same tests hold on Keras's other backend.
+# The layers only use keras.ops, so the same tests must pass with the other backend of Keras.
 KERAS_BACKEND=jax $python -m pytest -q "${parallel[@]}" tests/layers tests/modalities tests/test_model.py "${rest[@]}"

@@ -1,9 +1,9 @@
-"""Trains one model on all problems that the .gin files name; the same command again continues where it stopped.
+"""Trains one model on all problems in the .gin files. If it is stopped, the same command resumes it.
 
     python bin/train.py --gin_file=gin/runs/joint_mini.gin --model_dir=runs/joint_mini
 
-Exit codes: 0 done (or stopped by Ctrl-C and saved), 75 stopped by SIGTERM and saved (EX_TEMPFAIL: start the same
-command again), 1 an error, which the last line states. docs/distributed.md is about several devices and hosts.
+Exit codes: 0 if training is complete, or saved after Ctrl-C; 75 if it was saved after SIGTERM (EX_TEMPFAIL: start the same
+command again); 1 after an error, which the last line describes. docs/distributed.md describes several devices and hosts.
 """
 
 import os
@@ -14,14 +14,14 @@ from absl import flags
 from t2t_mm.run import command, config
 
 _GIN_FILE = flags.DEFINE_multi_string(
-    "gin_file", None, "Configuration files; later ones override earlier ones.", required=True
+    "gin_file", None, "Configuration file; may be repeated, later files override earlier ones.", required=True
 )
-_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings, which override the files.")
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the files; may be repeated.")
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder for checkpoints and logs.", required=True)
-_INIT_FROM = flags.DEFINE_string("init_from", None, "Folder of another run whose weights a new run starts from.")
+_INIT_FROM = flags.DEFINE_string("init_from", None, "Folder of another run; a new run starts from its weights.")
 _STRATEGY = flags.DEFINE_enum(
     "strategy", None, ["one", "mirrored", "multi_worker", "tpu"],
-    "How to spread the run over devices. Default: loop.train.strategy.",
+    "How to distribute the run over devices. Default: loop.train.strategy.",
 )  # fmt: skip
 _HEADER = """
 from __gin__ import dynamic_registration
@@ -31,7 +31,7 @@ from t2t_mm.training import strategy
 
 
 def chosen_by_flags() -> str:
-    """Bindings that override those of the files."""
+    """Returns the bindings that the flags set, which override those of the files."""
     lines = [f"loop.train.strategy = @strategy.{_STRATEGY.value}"] if _STRATEGY.value else []
     lines += [f"loop.train.init_from = {_INIT_FROM.value!r}"] if _INIT_FROM.value else []
     return "\n".join([_HEADER, *lines]) if lines else ""

@@ -1,4 +1,4 @@
-"""The console command `t2t-mm`: `t2t-mm train --gin_file=…` does what `python bin/train.py --gin_file=…` does."""
+"""The console command `t2t-mm`: `t2t-mm train --gin_file=…` is equivalent to `python bin/train.py --gin_file=…`."""
 
 import ast
 import os
@@ -10,7 +10,7 @@ from t2t_mm.run import command, shipped
 
 
 def commands() -> dict[str, str]:
-    """Name of each command -> the first line of its description."""
+    """Returns a dict of command name -> first line of its description."""
     found = {}
     for file in sorted(os.listdir(shipped.bin_folder())):
         if file.endswith(".py") and not file.startswith("_"):
@@ -21,7 +21,7 @@ def commands() -> dict[str, str]:
 
 
 def usage() -> str:
-    """What `t2t-mm --help` prints."""
+    """Returns the text of `t2t-mm --help`."""
     known = commands()
     width = max(map(len, known))
     lines = [f"  {name:{width}}  {described}" for name, described in known.items()]
@@ -31,7 +31,11 @@ def usage() -> str:
 
 
 def main() -> None:
-    """Runs the command that the first argument names, in this process."""
+    """Runs the command named by the first argument in this process.
+
+    Raises:
+      SystemExit: there is no such command.
+    """
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
@@ -42,7 +46,7 @@ def main() -> None:
     name, known = arguments[0], commands()
     if name not in known:
         raise SystemExit(
-            f"t2t-mm: unknown command {name!r}{command.near(name, list(known))}; there are {', '.join(known)}."
+            f"t2t-mm: unknown command {name!r}{command.near(name, list(known))}; the commands are {', '.join(known)}."
         )
     script = os.path.join(shipped.bin_folder(), f"{name}.py")
     os.environ[command.CONSOLE] = "t2t-mm"

@@ -1,4 +1,4 @@
-"""What training, evaluation and decoding share: the problems, the vocabulary and the model."""
+"""The configuration that training, evaluation and decoding share: the problems, the vocabulary and the model."""
 
 import copy
 import dataclasses
@@ -22,22 +22,25 @@ from t2t_mm.traces import share_traces
 
 
 class Experiment:
-    """The problems that take part, and what they are trained with.
+    """The problems of a run, and the settings that they share.
 
     Args:
-      problems: in the order they are reported. vocabulary: path of the SentencePiece model.
-      model: MultiModel or a configured constructor of it. batches, audio: sizes of batches, features of sounds.
-      more: problems besides. only: names of the problems to take part, in their order; all when empty. Both are for a
-        run that differs from another by its problems.
-      limits: problem -> how many of its training examples are used, a part that a larger number contains (see `Subset`).
-      weights: which of a run's checkpoints is evaluated, decoded with and exported.
+      problems: the problems, in the order in which they are reported.
+      vocabulary: path of the SentencePiece model.
+      model: MultiModel, or a configured constructor of it.
+      batches: the sizes of batches.
+      audio: the features of audio.
+      more: additional problems. Like `only`, this is for a run that only differs from another one in its problems.
+      only: names of the problems to use, in this order. Default: all problems.
+      limits: problem -> maximum number of its training examples. A larger limit selects a superset (see `Subset`).
+      weights: the checkpoint that is evaluated, decoded with and exported.
 
     Attributes:
-      problems: those that take part, limited.
+      problems: the problems in use, with `limits` applied.
 
     Raises:
-      RunError: there is no problem, two have one name, two of their modalities have, or `only` or `limits` names a problem
-        that is not there.
+      RunError: there is no problem, two problems or two modalities have the same name, or `only` or `limits` names an
+        unknown problem.
     """
 
     def __init__(
@@ -57,15 +60,18 @@ class Experiment:
         self.problems = [*problems, *more]
         names = [problem.name for problem in self.problems]
         if not names:
-            raise RunError("No problem to work on; the list `problems` is empty.")
+            raise RunError("There are no problems; the list `problems` is empty.")
         if len(set(names)) < len(names):
             raise RunError(f"A problem is named twice in {', '.join(names)}.")
-        for name in sorted((batches.factors or {}).keys() - set(names)):  # prepared records may be of a part of the problems
+        # Not an error, because prepared records may only contain some of the problems.
+        for name in sorted((batches.factors or {}).keys() - set(names)):
             logging.warning("BatchSettings.factors names %r, which is none of the problems %s.", name, ", ".join(names))
         declared: dict[str, Modality] = {}
         for modality in (one for problem in self.problems for one in problem.modalities):
             if declared.setdefault(modality.name, modality) is not modality:
-                raise RunError(f"Two modalities are called {modality.name!r}; problems that share one share its declaration.")
+                raise RunError(
+                    f"Two modalities are called {modality.name!r}; problems with the same modality must share its declaration."
+                )
         self._own = {name: modality for name, modality in declared.items() if name not in KNOWN}
         if only:
             self.problems = [self.problem(name) for name in only]
@@ -75,19 +81,23 @@ class Experiment:
             self.problems = [limited if one is problem else one for one in self.problems]
 
     def with_vocabulary(self, path: str) -> "Experiment":
-        """The same experiment with another vocabulary."""
+        """Returns the same experiment with another vocabulary."""
         other = copy.copy(self)
         other.vocabulary = path
         return other
 
     def with_weights(self, weights: Weights) -> "Experiment":
-        """The same experiment with another choice among a run's checkpoints."""
+        """Returns the same experiment with another choice of checkpoints."""
         other = copy.copy(self)
         other.weights = weights
         return other
 
     def problem(self, name: str) -> Problem:
-        """The problem called `name`; RunError lists the names there are."""
+        """Returns the problem called `name`.
+
+        Raises:
+          RunError: there is no such problem; the message lists all names.
+        """
         for problem in self.problems:
             if problem.name == name:
                 return problem
@@ -97,7 +107,7 @@ class Experiment:
         raise RunError(f"Unknown problem {name!r}{hint}; this run has {', '.join(known)}.")
 
     def describe(self) -> dict:
-        """What a model for these problems is made of; reads the class names of the corpora."""
+        """Returns the description of a model for these problems. Reads the class names from the corpora."""
         return {
             "vocabulary": Tokenizer(self.vocabulary).fingerprint,
             "commands": sorted({problem.command for problem in self.problems}),
@@ -107,12 +117,14 @@ class Experiment:
         }
 
     def build_model(self, description: dict, precision: str = "float32") -> MultiModel:
-        """The model of a description, every weight made.
+        """Builds the model of a description, with all weights.
 
-        precision: "mixed_bfloat16" multiplies matrices in bfloat16; the weights are float32 in either.
+        Args:
+          description: as `describe` returns it.
+          precision: "float32", or "mixed_bfloat16" to multiply matrices in bfloat16. The weights are float32 in both cases.
 
         Raises:
-          RunError: another precision, a setting of the model that cannot be meant, or a modality that no problem declares.
+          RunError: the precision is unknown, a setting of the model is invalid, or no problem declares one of the modalities.
         """
         share_traces()
         unknown = [name for name in description["inputs"] if name not in KNOWN and name not in self._own]
@@ -127,7 +139,7 @@ class Experiment:
                     num_classes={name: len(classes) for name, classes in description["class_names"].items()},
                     frequency_bins=description["frequency_bins"],
                 )
-            except ValueError as error:  # a layer names the argument that it refuses
+            except ValueError as error:  # the message of the layer names the invalid argument
                 raise RunError(str(error)) from error
             built.build()
         return built

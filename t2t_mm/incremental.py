@@ -1,9 +1,9 @@
-"""The mixer and the decoder one position at a time, in as few operations as they can do with.
+"""Runs the mixer and the decoder one position at a time, with as few operations as possible.
 
-A position of one sentence is some hundred products of a vector and a matrix, each of which costs less than its operation
-does, and a loop of TensorFlow's hands every tensor that it carries from step to step by several operations more. So
-weights are made into few tensors once, what all layers have in common is computed once a position, and what the
-convolutions remember is read and written for all layers together.
+One position of one sentence takes about a hundred products of a vector and a matrix, and each of them takes less time than
+the overhead of its operation. In addition, a TensorFlow loop needs several operations for every tensor that it passes from
+step to step. Therefore the weights are combined into a few tensors once, whatever all layers have in common is computed once
+per position, and the memory of the convolutions is read and written for all layers together.
 """
 
 import math
@@ -21,15 +21,15 @@ from t2t_mm.model import MultiModel
 
 
 class IncrementalDecoder:
-    """What a search needs of a model: its decoding state, and the logits that follow each token.
+    """The interface of a model for a search: its decoding state, and the logits that follow each token.
 
-    The logits are those of `MultiModel.decode_text` at the same position, whatever the position and the other
-    hypotheses; all is computed in float32.
+    The logits equal those of `MultiModel.decode_text` at the same position, regardless of the position and of the other
+    hypotheses. Everything is computed in float32.
 
     Args:
       model: a built MultiModel.
-      weights: those of `decoder_weights`, as tensors or variables. Default: they are made of the model's here, so that a
-        decoder made within a graph follows the model.
+      weights: the result of `decoder_weights`, as tensors or variables. Default: they are computed from the model here, so
+        that a decoder made within a graph uses the current weights of the model.
     """
 
     def __init__(self, model: MultiModel, weights: dict[str, Any] | None = None):
@@ -53,7 +53,7 @@ class IncrementalDecoder:
         Args:
           encoded: [B, S, D].
           source_padding: [B, S] boolean.
-          positions: the number of positions for which the attentions have room; see `extend`.
+          positions: the number of positions that the caches of the attentions can hold; see `extend`.
           width: K, the number of hypotheses of each example that advance together.
         """
         batch, rows = ops.shape(encoded)[0], ops.shape(encoded)[0] * width
@@ -99,9 +99,10 @@ class IncrementalDecoder:
         Args:
           x: [B·K, D], the embedding of the command token or of the previous token.
           position: the index of the position.
-          ancestors: [B, K, L], which says whose past each hypothesis continues (see `History`). Default: each example has
-            only one hypothesis.
-          write: the function that writes into the state's memory.
+          state: as `initial_state` or the previous step returned it.
+          ancestors: [B, K, L], the hypothesis whose past each hypothesis continues (see `History`). Default: each example
+            has only one hypothesis.
+          write: the function that writes to the memory of the state.
 
         Returns:
           The logits [B·K, V] and the new state.
@@ -111,14 +112,14 @@ class IncrementalDecoder:
 
 
 class _Step:
-    """One position's way through the blocks, which take their weights in the order of `decoder_weights`."""
+    """The computation of one position. The blocks take their weights in the order of `decoder_weights`."""
 
     def __init__(self, decoder: IncrementalDecoder, weights: dict[str, Tensor], history: History, state: dict):
         self._model, self._attention, self._kinds = decoder._model, decoder._attention, decoder._kinds
         self._weights, self._history, self._state = weights, history, state
         self._vectors: Iterator = iter(ops.unstack(weights["vectors"]))
         self._matrices: Iterator = iter(ops.unstack(weights["matrices"]))
-        # What the inputs before this position add to each convolution, and the inputs at it, by kind.
+        # By kind of convolution: the contribution of the inputs before this position, and the inputs at this position.
         self._past = [
             history.past(inputs, weights[_name(kind)]) if kind[0] > 1 else None
             for kind, inputs in zip(self._kinds, state["inputs"])
@@ -163,7 +164,7 @@ class _Step:
         return self._scaled(ops.matmul(x, next(self._matrices)))
 
     def _scaled(self, x):
-        """The layer normalisation of what is centred over the channels."""
+        """Returns the layer normalisation of an x that is already centred over the channels."""
         scale = ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + EPSILON)
         return x * scale * next(self._vectors) + next(self._vectors)
 
@@ -206,7 +207,7 @@ class _Step:
 
     def _attended(self, queries, keys, values, unseen):  # [B·G, D/G, K], [B·G, S, D/G] twice, [.., S] -> [B·K, D]
         heads, width = self._attention.heads, self._history.width
-        # The keys are by far the larger of the two: it is the product that is transposed.
+        # The product is transposed instead of the keys, because the keys are much larger.
         logits = ops.transpose(ops.matmul(keys, queries), [0, 2, 1])
         mixed = ops.matmul(ops.softmax(logits + unseen, axis=-1), values)  # [B·G, K, D/G]
         if width > 1:
@@ -218,12 +219,13 @@ _MIXTURE = ("gate", "expert_in", "expert_out")
 
 
 def decoder_weights(model: MultiModel) -> dict[str, Tensor]:
-    """The weights of a model's mixer, decoder and language nets as `IncrementalDecoder` multiplies with them, float32.
+    """Returns the float32 weights of a model's mixer, decoder and language nets in the form for `IncrementalDecoder`.
 
-    Returns: "vectors" [v, D] and "matrices" [m, D, D] in the order in which a position needs them; "taps_k_d"
-      [2(k − 1), 1, n·D, 1] for the n convolutions of k > 1 taps with dilation d, see `History.past`; "embedding" [V, D],
-      "logits" [D, V]; where there is attention, by its A blocks, "keys_values" [A, 2, D, D], "memory_keys" and
-      "memory_values" [A, D, D]; with a mixture "gate", "expert_in" and "expert_out", see `MixtureOfExperts.step`.
+    Returns:
+      A dict with "vectors" [v, D] and "matrices" [m, D, D] in the order in which a position needs them; "taps_k_d"
+      [2(k − 1), 1, n·D, 1] for the n convolutions with k > 1 taps and dilation d (see `History.past`); "embedding" [V, D];
+      "logits" [D, V]; with attention in A blocks, "keys_values" [A, 2, D, D], "memory_keys" and "memory_values" [A, D, D];
+      and with a mixture, "gate", "expert_in" and "expert_out" (see `MixtureOfExperts.step`).
     """
     vectors: list = []
     matrices: list = []
@@ -287,7 +289,7 @@ def _joined(parts: list) -> Tensor:
 
 
 def _kind(step: ConvStep) -> tuple[int, int]:
-    """Taps and dilation: convolutions of the same are remembered together."""
+    """Returns the taps and the dilation of a convolution. Convolutions of the same kind share one memory."""
     return step.conv.kernel_size, step.conv.dilation
 
 
@@ -296,7 +298,7 @@ def _name(kind: tuple[int, int]) -> str:
 
 
 def _kinds(model: MultiModel) -> dict[tuple[int, int], int]:
-    """Kind -> how many convolutions of the mixer and the decoder are of it."""
+    """Returns a dict of kind -> number of convolutions of this kind in the mixer and the decoder."""
     convs = [conv for block in (model.mixer.attention, *model.decoder.blocks) for conv in block.convs]
     found: dict[tuple[int, int], int] = {}
     for conv in (*convs, *model.mixer.blocks):

@@ -1,4 +1,4 @@
-"""What a training step minimises, in keras.ops."""
+"""The losses that a training step minimises, in keras.ops."""
 
 from collections.abc import Callable
 
@@ -63,7 +63,7 @@ def problem_loss(
     command: str | int | Tensor | None = None,
     mean: Callable = lambda x: x,
 ) -> tuple[Tensor, dict]:
-    """Computes the loss of one problem's batch, and figures that describe it.
+    """Computes the loss of a batch of one problem, and the measures that describe it.
 
     Args:
       label_smoothing: the probability that is spread over all classes, see `cross_entropy`.

@@ -214,7 +214,7 @@ class Decoder(keras.layers.Layer):
         return positions.unflatten(self.norm.flat(x)), balance
 
     def mixture_before(self, index: int) -> Mixture | None:
-        """The mixture where it stands before the block of this index: in the middle."""
+        """Returns the mixture if it comes before the block with this index, which is the middle one; otherwise None."""
         return self.mixture if index == len(self.blocks) // 2 else None
 
 
@@ -222,7 +222,7 @@ _AXES = {"language": "[B, S]", "image": "[B, H, W, 3]", "audio": "[B, time, freq
 
 
 def _declared(inputs: Sequence[str | Modality | dict], frequency_bins: int) -> dict[str, Modality]:
-    """The modalities by name; a dict is one's own as a model's configuration has it."""
+    """Returns the modalities by name. A dict is the saved form of a custom modality in the configuration of a model."""
     found = {}
     for one in inputs:
         if isinstance(one, str):
@@ -237,7 +237,7 @@ def _declared(inputs: Sequence[str | Modality | dict], frequency_bins: int) -> d
     return found
 
 
-# What a dict given to the model may hold: the arguments of its `call` besides `training`.
+# The keys of a dict passed to the model: the arguments of its `call` except `training`.
 _CALL_KEYS = {"modality", "inputs", "padding", "command", "targets", "target_padding", "labels"}
 
 
@@ -248,22 +248,21 @@ class MultiModel(keras.Model):
     Args:
       vocabulary_size: V, the size of the subword vocabulary that all problems share.
       commands: the names of the command tokens. Each has a learned embedding.
-      inputs: the modalities that occur as inputs: "language", "image", "audio", or a `Modality` of one's own, which has
-        the constructor of its net. (A problem may join several of them, see `encode`.)
+      inputs: the input modalities: "language", "image", "audio" or a custom `Modality`, which contains the constructor of
+        its net. (A problem may combine several of them, see `encode`.)
       num_classes: label set -> number of classes, for each problem whose targets are classes.
       frequency_bins: the number of frequencies of the audio input; 1 for a waveform.
       depth: D; the paper's 1,024.
       encoder_blocks, mixer_blocks, decoder_blocks: the numbers of blocks; the paper's 6, 2 and 4.
       conv_block, attention_block, mixture, image, audio, categorical: constructors of the parts, so that each part is
         configured by itself: classes, partials, classes with Gin's bindings, or dicts as `get_config` returns them.
-      mixtures: whether the encoder and the decoder have a mixture-of-experts. The settings of a mixture that is left out
-        are checked nevertheless. (Table 4 removes the mixtures; `AttentionBlock.attend` removes the attention.)
-      classes_from: which part's output a class is read from. "decoder" sends the encoded input and the command through
-        mixer and decoder first, which is how we read the paper. "encoder" is what the 2017 release does: nothing is
-        generated, so that the categorical net follows the encoder directly. It is half the work, and a small model
-        begins to learn pictures several hundred updates earlier, because attention's averages bury what
-        distinguishes them (docs/learning.md). The command and Table 4's ablation of attention then have no effect on
-        classification.
+      mixtures: whether the encoder and the decoder have a mixture-of-experts. If False, the settings of the mixture are
+        still checked. (Table 4 removes the mixtures; `AttentionBlock.attend` removes the attention.)
+      classes_from: the part whose output the class is read from. "decoder" first sends the encoded input and the command
+        through mixer and decoder, which is our reading of the paper. "encoder" lets the categorical net follow the encoder
+        directly, because nothing is generated, as in the 2017 release. This is half the work, and a small model begins to
+        learn images several hundred updates earlier, because the averages of the attention bury what distinguishes them
+        (docs/learning.md). The command and the ablation of attention in Table 4 then have no effect on classification.
 
     Raises:
       ValueError: an argument of the model or of one of its parts is out of range; the message names it.
@@ -341,7 +340,7 @@ class MultiModel(keras.Model):
             for layer in (self.language_out, self.encoder, self.mixer, self.decoder):
                 layer.build(body)
             for name in sorted(self._declared, key=[*KNOWN, *self._own].index):
-                if name != "language":  # which targets need in any case
+                if name != "language":  # already built, because the targets need it
                     self._net(name).build((None, *self._declared[name].shape))
             if self.categorical_out:
                 self.categorical_out.build(body)
@@ -369,18 +368,18 @@ class MultiModel(keras.Model):
         }
 
     def get_build_config(self) -> dict:
-        return {"input_shape": None}  # the configuration alone says the shapes of all weights
+        return {"input_shape": None}  # the shapes of all weights follow from the configuration
 
     def build_from_config(self, config: dict) -> None:
         self.build()
 
     def __call__(self, inputs: Any, *args: Any, **settings: Any) -> Tensor:
-        """`call`, or `call` with the arguments that a dict names: `model({"modality": "language", "inputs": ids, ...})`.
+        """Calls the model with the arguments of `call`, or with a dict: `model({"modality": "language", "inputs": ids, ...})`.
 
         Raises:
-          ValueError: the dict lacks "inputs", or has a key that is no argument of `call`.
+          ValueError: the dict lacks "inputs", or has a key that is not an argument of `call`.
         """
-        # Keras refuses a nested argument that holds tensors and strings, so the dict is taken apart before it sees it.
+        # Keras rejects a nested argument that contains tensors and strings, so the dict is unpacked before Keras sees it.
         if isinstance(inputs, dict):
             unknown = sorted(inputs.keys() - _CALL_KEYS)
             if unknown or "inputs" not in inputs:
@@ -401,16 +400,18 @@ class MultiModel(keras.Model):
         labels: str | None = None,
         training: bool = False,
     ) -> Tensor:
-        """The logits of a batch, teacher-forced where they are of text.
+        """Returns the logits of a batch, with teacher forcing if the target is text.
 
         Args:
-          inputs, modality, padding: as in `encode`; without a padding nothing is padded.
-          command: the command token, by name or by id.
-          targets: [B, T] ids, for text; None for a class. target_padding: [B, T].
-          labels: the label set, for a class; it may be left out where the model has only one.
+          inputs, modality, padding: as in `encode`. Default: no position is padded.
+          command: the name or id of the command token.
+          targets: [B, T] ids of text; None for a class.
+          target_padding: [B, T] boolean. Default: no target is padded.
+          labels: the name of the label set, for a class. Default: the only label set of the model.
 
-        Returns: [B, T, V], or [B, classes] without targets; float32. The balancing losses of the mixtures are a part of
-          `t2t_mm.losses.problem_loss`, which training minimises.
+        Returns:
+          [B, T, V], or [B, classes] without targets; float32. The balancing losses of the mixtures are not included; they
+          are a part of `t2t_mm.losses.problem_loss`, which training minimises.
 
         Raises:
           ValueError: an unknown modality, command or label set, or both targets and labels.
@@ -440,6 +441,11 @@ class MultiModel(keras.Model):
         return {name: part for name in names if (part := getattr(self, name)) is not None}
 
     def command_id(self, name: str) -> int:
+        """Returns the id of a command token.
+
+        Raises:
+          ValueError: the model does not have this command.
+        """
         if name not in self.commands:
             raise ValueError(f"Unknown command token {name!r}; this model knows {', '.join(self.commands)}.")
         return self.commands.index(name)
@@ -461,20 +467,22 @@ class MultiModel(keras.Model):
         padding: Tensor | Sequence[Tensor] = None,
         training: bool = False,
     ) -> tuple[Tensor, Tensor, tuple | None, dict | None]:
-        """Passes an input through the net of its modality and the encoder, or several, joined to one sequence before it.
+        """Passes one or several inputs through the nets of their modalities and the encoder.
+
+        Several inputs are joined to one sequence before the encoder (`t2t_mm/modalities/joining.py`).
 
         Args:
-          modality: "language" (inputs [B, S] ids, padding [B, S]), "image" ([B, H, W, 3] standardised pixels,
-            padding None), "audio" ([B, time, frequency], padding [B, time]), or the name of a declared one; or several
-            names, and then as many inputs and paddings in the same order (`t2t_mm/modalities/joining.py`).
+          modality: "language" (inputs [B, S] ids, padding [B, S]), "image" (inputs [B, H, W, 3] standardised pixels,
+            padding None), "audio" (inputs [B, time, frequency], padding [B, time]), or the name of a declared modality. For
+            several inputs: a sequence of these names, with `inputs` and `padding` in the same order.
           padding: boolean, True where a position is padded. Default: no position is padded.
 
         Returns:
           The encoded input [B, S, D], its padding [B, S], its grid (H', W') or None, and the balance vectors.
 
         Raises:
-          ValueError: the model has no such input modality, the inputs or their padding have another shape or type, or
-            there are more or fewer of them than modalities.
+          ValueError: the model does not have this input modality, the inputs or their padding have the wrong shape or type,
+            or the number of inputs or paddings is not that of the modalities.
         """
         if isinstance(modality, str):
             x, padding, grid = self._represent(modality, inputs, padding)
@@ -484,7 +492,7 @@ class MultiModel(keras.Model):
             for what, given in (("inputs", inputs), ("padding", padding)):
                 if not isinstance(given, list | tuple) or len(given) != len(modality):
                     found = f"a sequence of {len(given)}" if isinstance(given, list | tuple) else "one tensor"
-                    raise ValueError(f"{what} is {found}; of the modalities {', '.join(modality)} each has its own.")
+                    raise ValueError(f"{what} is {found}; it must have one entry for each of {', '.join(modality)}.")
             parts = [self._represent(*part) for part in zip(modality, inputs, padding)]
             x, padding = joined([part for part, *_ in parts], [part_padding for _, part_padding, _ in parts])
         encoded, balance = self.encoder(x, padding, training=training)
@@ -494,8 +502,8 @@ class MultiModel(keras.Model):
         return getattr(self, f"{modality}_in")
 
     def _represent(self, modality: str, inputs: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, tuple | None]:
-        """An input of one modality in the unified representation: [B, S, D], its padding [B, S], its grid or None."""
-        # The language net is always there: it embeds targets too.
+        """Returns an input in the unified representation [B, S, D], its padding [B, S], and its grid or None."""
+        # The language net always exists, because it also embeds targets.
         known = {"language": KNOWN["language"]} | self._declared
         one_of([*sorted(known, key=[*KNOWN, *self._own].index)], modality, "modality")
         declared = known[modality]
@@ -523,7 +531,10 @@ class MultiModel(keras.Model):
         Args:
           targets: [B, T] ids.
           target_padding: [B, T] boolean, or None if no target is padded.
-          looks: takes what each attention to the source looks at, the mixer's first and then the decoder's, [B, G, T, S].
+          looks: collects the weights [B, G, T, S] of each source attention, first the mixer's and then the decoder's.
+
+        Raises:
+          ValueError: a tensor has the wrong shape or type, or the command is unknown.
         """
         check_features(encoded, "encoded", "[B, S, D]", self.depth)
         check_features(targets, "targets", "[B, T]")
@@ -546,16 +557,19 @@ class MultiModel(keras.Model):
         labels: str | None,
         training: bool = False,
     ) -> tuple[Tensor, dict | None]:
-        """Returns the logits over a label set, [B, classes], and the decoder's balance vectors, None without the decoder.
+        """Returns the logits over a label set [B, classes], and the decoder's balance vectors (None without the decoder).
 
-        With `classes_from="decoder"` the mixer's target is the encoded input itself plus the embedding of the command. The
-        paper does not say what it is, but the exit flow needs the two dimensions of the input, and the ablation without
-        attention in Table 4 concerns classification, too. Because this target is not autoregressive, its self-attention
-        is not masked.
+        With `classes_from="decoder"`, the target of the mixer is the encoded input itself plus the embedding of the command.
+        The paper does not specify this target, but the exit flow needs the two dimensions of the input, and the ablation
+        without attention in Table 4 concerns classification, too. Because this target is not autoregressive, its
+        self-attention is not masked.
+
+        Raises:
+          ValueError: a tensor has the wrong shape, or the command or label set is unknown.
         """
         check_features(encoded, "encoded", "[B, S, D]", self.depth)
         labels = self._label_set(labels)
-        assert self.categorical_out is not None  # a model with label sets has one
+        assert self.categorical_out is not None  # every model with label sets has one
         if self.classes_from == "encoder":
             return self.categorical_out(encoded, padding, grid=grid, labels=labels, training=training), None
         x = encoded + self.command(command, ops.shape(encoded)[0])[:, None]
@@ -567,5 +581,5 @@ class MultiModel(keras.Model):
 
 
 def path_below(variable: keras.Variable) -> str:
-    """A weight's path below its model, which does not depend on the model's own name: "encoder/block1/step1/conv/pointwise"."""
+    """Returns the path of a weight without the name of its model, such as "encoder/block1/step1/conv/pointwise"."""
     return variable.path.split("/", 1)[1]

@@ -13,20 +13,20 @@ TARGET_KINDS = ("text", "tree", "class")
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """One problem: where its examples come from, which modality nets they pass, its command token and its metrics.
+    """One problem: the source of its examples, its modality nets, its command token and its metrics.
 
     Attributes:
       name: the name, unique in a run. If the targets are classes, it is also the name of their label set.
       source: where the examples come from. If the targets are classes, it is a `ClassSource`.
-      inputs: "language", "image", "audio" or a `Modality` of one's own; or several of them, and then the inputs of each
-        example are a tuple of as many in the same order.
+      inputs: "language", "image", "audio" or a custom `Modality`; or a sequence of several, in which case the inputs of
+        each example are a tuple in the same order.
       targets: "text", "tree" (linearised) or "class".
       command: the command token from which decoding starts. Problems with the same target language may share it.
       metrics: functions of (answers, examples) that return {name: value} for a whole set. The answers are texts,
-        linearised trees or, for classes, scores [classes]. Default: the share of exact matches is reported.
+        linearised trees or, for classes, scores [classes]. Default: the share of exact matches.
 
     Raises:
-      ValueError: `inputs` or `targets` is none of these, or a modality has no features.
+      ValueError: `inputs` or `targets` has another value, or a modality has no features.
     """
 
     name: str
@@ -49,8 +49,8 @@ class Problem:
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        """Those of the inputs, in order."""
-        # Imported here, because their nets are Keras's, and commands that only read files do without it.
+        """The modalities of the inputs, in order."""
+        # Imported here, because the nets need Keras, which commands that only read files do not import.
         from t2t_mm.modalities.known import modalities_of
 
         return modalities_of(self.inputs)
@@ -62,21 +62,21 @@ class Problem:
 
     @property
     def modality(self) -> str | tuple[str, ...]:
-        """The name of the input's modality, or those of several inputs: what `MultiModel.encode` takes."""
+        """The name of the input modality, or a tuple of names for several inputs, as `MultiModel.encode` takes it."""
         names = tuple(modality.name for modality in self.modalities)
         return names if len(names) > 1 else names[0]
 
     @property
     def kind(self) -> tuple[str | tuple[str, ...], str]:
-        """The same for problems that are one computation with another command: they share its traced functions."""
+        """A key that is equal for problems that only differ in their command, which therefore share traced functions."""
         return self.modality, self.name if self.targets == "class" else "sequence"
 
     def padding(self, given: Any) -> Any:
-        """The "input_padding" of a batch as `MultiModel.encode` takes it: None where a modality is not padded."""
+        """Returns the "input_padding" of a batch as `MultiModel.encode` takes it, with None if a modality is not padded."""
         if len(self.modalities) == 1:
             return given if self.modalities[0].padded else None
         return tuple(one if modality.padded else None for modality, one in zip(self.modalities, given))
 
     def class_names(self) -> list[str]:
-        """The names of the classes in the order of their indices, of a problem whose targets are classes."""
+        """Returns the names of the classes in the order of their indices. The targets of the problem must be classes."""
         return cast(ClassSource, self.source).class_names()

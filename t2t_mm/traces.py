@@ -1,4 +1,4 @@
-"""How TensorFlow traces a function of equal blocks once (see `layers.sharing`)."""
+"""Makes TensorFlow trace a function that equal blocks share only once (see `layers.sharing`)."""
 
 import threading
 
@@ -11,7 +11,7 @@ _LOCK = threading.RLock()
 
 
 def share_traces() -> None:
-    """Equal blocks of every model of this process are from now on one function in all graphs, called by each of them."""
+    """From now on, uses one traced function for equal blocks of all models and graphs in this process."""
     sharing.share_by(_call)
 
 
@@ -30,13 +30,13 @@ def _call(function, arguments, settings):
 
 
 def _trace(function, others, settings, tensors):
-    """The function of any tensors of these shapes and types, the arguments that are no tensors filled in."""
+    """Returns the traced function of tensors with these shapes and types; the other arguments are filled in."""
 
     def call(*tensors):
         rest = iter(tensors)
         return function(*(next(rest) if one is None else one[0] for one in others), **settings)
 
     call.__name__ = function.__name__
-    with tf.init_scope():  # of no graph in particular: every graph may call it
+    with tf.init_scope():  # outside the current graph, so that every graph may call the function
         specs = [tf.TensorSpec(x.shape, x.dtype) for x in tensors]
         return tf.function(call, autograph=False).get_concrete_function(*specs)

@@ -137,7 +137,7 @@ def test_a_problem_without_usable_examples_costs_the_others_nothing(root, tmp_pa
     gone = "--gin_param=paper.coco.folder='nowhere'"
     done = command("evaluate.py", f"--model_dir={root}/run", f"--output={tmp_path}/e.json", *flags, *bad, gone)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "evaluate.py: wsj_speech: no examples: none of the dev set is usable" in done.stderr
+    assert "evaluate.py: wsj_speech: no examples: none in the dev set is usable" in done.stderr
     assert "evaluate.py: coco: Looked for a COCO caption file" in done.stderr
     record = json.loads((tmp_path / "e.json").read_text())
     assert record["results"]["wsj_speech"] == {"examples": 0} and "bleu" in record["results"]["wmt_en_de"]

@@ -334,7 +334,7 @@ def test_step_by_step_equals_all_at_once_after_several_inputs(model):
 @pytest.mark.parametrize(
     "names,inputs,message",
     [
-        (("image", "language"), 1, "inputs is one tensor; of the modalities image, language each has its own"),
+        (("image", "language"), 1, "inputs is one tensor; it must have one entry for each of image, language"),
         (("image", "language"), 3, "inputs is a sequence of 3"),
         (("image", "smell"), 2, "'smell'"),
         (("language", "image"), 2, r"inputs has shape .*\[B, S\]"),

@@ -12,39 +12,42 @@ _CATALOGUE = "MS-COCO captions (cocodataset.org)"
 _KARPATHY = {"train": ("train", "restval"), "dev": ("val",), "test": ("test",)}
 _KARPATHY_IMAGES = {"train": 82783 + 30504, "dev": 5000, "test": 5000}
 _IMAGES = {(2014, "train"): 82783, (2014, "dev"): 40504, (2017, "train"): 118287, (2017, "dev"): 5000}
-_ID = "id"  # the kind of a field that names a record
-_LARGEST_FILE = 1 << 30  # bytes; the whole release's annotations are a tenth of it
+_ID = "id"  # the type of fields that identify a record
+_LARGEST_FILE = 1 << 30  # bytes; the annotations of the full release are a tenth of this
 
 
 class CocoCaptions:
-    """Images and their captions, five or more an image.
+    """Images and their captions, with five or more captions per image.
 
     Args:
       root: the folder of all corpora.
-      folder: the folder in it that holds `annotations/captions_{train,val,test}<year>.json` and the images in
-        `{train,val,test}<year>/`. COCO publishes no captions of its test images.
-      year: of the release, 2014 (the split of the paper's time) or 2017.
-      karpathy: read the split of Karpathy and Fei-Fei (2015) instead, from `dataset_coco.json` in `annotations` or beside
-        it, with the images of 2014. Figures of the two splits cannot be compared.
+      folder: the folder in `root` that contains `annotations/captions_{train,val,test}<year>.json`, and the images in
+        `{train,val,test}<year>/`. COCO does not publish captions of its test images.
+      year: the year of the release, 2014 (the split at the time of the paper) or 2017.
+      karpathy: whether to use the split of Karpathy and Fei-Fei (2015) instead, from `dataset_coco.json` in `annotations` or
+        next to it, with the images of 2014. Scores on the two splits are not comparable.
+
+    Raises:
+      ValueError: there is no such year, or it does not match `karpathy`.
     """
 
     def __init__(self, root: str, folder: str = "coco", year: int = 2014, karpathy: bool = False):
         if year not in (2014, 2017) or (karpathy and year != 2014):
-            raise ValueError(f"year {year}, karpathy {karpathy}: COCO has 2014 and 2017, Karpathy's split is of 2014.")
+            raise ValueError(f"year {year}, karpathy {karpathy}: COCO has 2014 and 2017, Karpathy's split only 2014.")
         self.folder = os.path.join(root, folder)
         self.year = year
         self.karpathy = karpathy
 
     def examples(self, split: str, report: Report) -> list[Example]:
-        """In training one example a caption; in dev and test one an image, with all its captions as references.
+        """Returns one example per caption for training, and one per image with all its captions as references otherwise.
 
-        An image that is not on disk, has no caption, shares its id with another file, or whose file name leads out of the
-        image folder, a blank caption or one of an unknown image, and a record that lacks a field, are reported and left
-        out.
+        The following are reported and left out: images that are not on disk, have no caption, share their id with another
+        file, or whose file name points outside the image folder; captions that are blank or belong to an unknown image; and
+        records that lack a field.
 
         Raises:
-          CorpusError: the annotation file or the image folder is absent or not in the format, or nothing is usable.
-          TooManyBadExamples: more bad images and captions than `report` allows.
+          CorpusError: the annotation file or the image folder is missing or has another format, or nothing is usable.
+          TooManyBadExamples: there are more unusable images and captions than `report` allows.
         """
         check_split(split)
         if self.karpathy:
@@ -58,11 +61,11 @@ class CocoCaptions:
         paths = _image_paths(images, image_folder, annotation_path, report)
         captions = _captions(annotations, {image["id"] for image in images}, annotation_path, report)
         if not (examples := _examples(split, paths, captions, annotation_path, report)):
-            raise CorpusError(f"{annotation_path}: no image of it with a caption is in {image_folder}.")
+            raise CorpusError(f"{annotation_path}: none of its images with captions is in {image_folder}.")
         return examples
 
     def _karpathy_examples(self, split: str, report: Report) -> list[Example]:
-        """The split of `dataset_coco.json`: training is COCO's own and what its dev set has to spare."""
+        """Returns the examples of `dataset_coco.json`. Its training set is COCO's plus the unused part of COCO's dev set."""
         places = (os.path.join(self.folder, part, "dataset_coco.json") for part in ("annotations", ""))
         path = next(filter(os.path.isfile, places), os.path.join(self.folder, "annotations", "dataset_coco.json"))
         content = _read_json(path, "Karpathy's split of COCO, dataset_coco.json,")
@@ -80,12 +83,12 @@ class CocoCaptions:
         captions = _captions(_karpathy_annotations(records, path, report), ids, path, report)
         paths = {record["cocoid"]: paths[record["cocoid"]] for record in records if record["cocoid"] in paths}
         if not (examples := _examples(split, paths, captions, path, report)):
-            raise CorpusError(f"{path}: no image of {split} with a caption is in the folders it names.")
+            raise CorpusError(f"{path}: none of the images of {split} with captions is in the folders that it names.")
         return examples
 
 
 def _examples(split, paths: dict, captions: dict, annotation_path: str, report: Report) -> list[Example]:
-    """In training one example a caption, else one an image; the images in the order of `paths`."""
+    """Returns one example per caption for training, and one per image otherwise, in the order of `paths`."""
     examples = []
     for image_id, path in paths.items():
         origin = f"{annotation_path}: image {image_id}"
@@ -103,14 +106,14 @@ def _examples(split, paths: dict, captions: dict, annotation_path: str, report: 
 
 
 def _read_annotations(path: str, report: Report) -> tuple[list[dict], list[dict]]:
-    """The `images` and `annotations` of a caption file that have the fields used here."""
+    """Returns the `images` and `annotations` of a caption file that have the required fields."""
     content = _read_json(path, "a COCO caption file")
     images = _records(content, "images", {"id": _ID, "file_name": str}, path, report)
     return images, _records(content, "annotations", {"id": _ID, "image_id": _ID, "caption": str}, path, report)
 
 
 def _karpathy_annotations(records: list[dict], path: str, report: Report) -> list[dict]:
-    """The captions of `dataset_coco.json` as COCO itself writes them."""
+    """Returns the captions of `dataset_coco.json` in COCO's own format."""
     annotations = []
     for record in records:
         for number, sentence in enumerate(record["sentences"]):
@@ -126,19 +129,19 @@ def _read_json(path: str, description: str) -> dict:
     if not os.path.isfile(path):
         raise missing_corpus(path, description, _CATALOGUE, "coco")
     if os.path.getsize(path) > _LARGEST_FILE:
-        raise CorpusError(f"{path}: larger than {_LARGEST_FILE >> 20} MiB, which no annotation file of COCO is.")
+        raise CorpusError(f"{path}: larger than {_LARGEST_FILE >> 20} MiB, which is too large for an annotation file of COCO.")
     try:
         with open(path, "rb") as file:
             content = json.loads(decode(file.read()))
     except (OSError, ValueError, RecursionError) as error:  # ValueError: neither JSON nor UTF-8
         raise CorpusError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):
-        raise CorpusError(f"{path}: holds no JSON object with `images`.")
+        raise CorpusError(f"{path}: is not a JSON object with `images`.")
     return content
 
 
 def _records(content: dict, name: str, fields: dict[str, type | str], path: str, report: Report) -> list[dict]:
-    """The records of a list that have the fields, with ids as `_identity` has them; the others are reported."""
+    """Returns the records of a list that have all fields, with ids converted by `_identity`, and reports the others."""
     records, found = content.get(name), []
     if not isinstance(records, list):
         raise CorpusError(f"{path}: has no list `{name}`.")
@@ -157,17 +160,17 @@ def _records(content: dict, name: str, fields: dict[str, type | str], path: str,
 
 
 def _identity(value) -> int | str | None:
-    """An id as COCO writes it, a number; a text of digits is the same number, and another text is an id too."""
+    """Returns an id. COCO uses numbers; a string of digits becomes the same number, and other strings are ids, too."""
     if isinstance(value, str) and value:
         return int(value) if value.isascii() and value.isdigit() and len(value) < 20 else value
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _image_paths(images: list[dict], folder: str, annotation_path: str, report: Report) -> dict[int | str, str]:
-    """The path of each image that is in the folder, by image id."""
+    """Returns the path of each image that is in the folder, by image id."""
     if not os.path.isdir(folder):
         raise missing_corpus(folder, f"the images of {annotation_path}", "MS-COCO images (cocodataset.org)", "coco")
-    present = set(os.listdir(folder))  # one listing instead of a look at each of 80 thousand files
+    present = set(os.listdir(folder))  # one listing instead of 80 thousand file checks
     paths: dict[int | str, str] = {}
     names: dict[int | str, set[str]] = {}
     for image in images:
@@ -176,7 +179,7 @@ def _image_paths(images: list[dict], folder: str, annotation_path: str, report: 
         origin, name = f"{annotation_path}: image {image['id']}", image["file_name"]
         if len(names[image["id"]]) > 1:
             files = ", ".join(map(repr, sorted(names[image["id"]])[:5]))
-            report.skip(origin, f"several files have this id ({files}), so its captions may be of any of them")
+            report.skip(origin, f"several files have this id ({files}), so its captions may belong to any of them")
         elif not _is_plain_name(name):
             report.skip(origin, f"file_name {name!r} is not the name of a file in {folder}")
         elif name not in present:
@@ -187,14 +190,14 @@ def _image_paths(images: list[dict], folder: str, annotation_path: str, report: 
 
 
 def _is_plain_name(name: str) -> bool:
-    """Whether a name from a file names something inside a folder, and nothing outside."""
+    """Returns whether a name refers to something directly inside a folder."""
     return os.path.basename(name) == name and "\\" not in name and name not in ("", ".", "..") and encodes(name)
 
 
 def _captions(
     annotations: list[dict], image_ids: set[int | str], annotation_path: str, report: Report
 ) -> dict[int | str, list[tuple[int | str, str]]]:
-    """(annotation id, caption) by image id, in the order of the file; white space becomes single spaces."""
+    """Returns (annotation id, caption) by image id, in the order of the file, with whitespace reduced to single spaces."""
     captions: dict[int | str, list[tuple[int | str, str]]] = {}
     for annotation in annotations:
         origin, caption = f"{annotation_path}: annotation {annotation['id']}", " ".join(annotation["caption"].split())
@@ -203,7 +206,7 @@ def _captions(
         elif not caption:
             report.skip(origin, "the caption is blank")
         elif not encodes(caption):
-            report.skip(origin, "the caption has half of a surrogate pair")
+            report.skip(origin, "the caption contains half of a surrogate pair")
         else:
             captions.setdefault(annotation["image_id"], []).append((annotation["id"], caption))
     return captions

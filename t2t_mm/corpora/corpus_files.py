@@ -1,4 +1,4 @@
-"""What the corpus readers share: the message for a corpus that is not there, and lines of text files."""
+"""What the corpus readers share: the message for a missing corpus, and the lines of text files."""
 
 import functools
 import gzip
@@ -15,23 +15,23 @@ from t2t_mm.corpora.plain_text import TextError, decode_line, first_line
 from t2t_mm.corpora.source import LineSource, Source
 
 SPLITS = ("train", "dev", "test")
-LONGEST_LINE = 1 << 20  # bytes; no sentence has as many
-# What a .gz file may unpack to: text shrinks to a third or a tenth, an endless row of zeros to a thousandth.
+LONGEST_LINE = 1 << 20  # bytes; no sentence is as long
+# Limit for unpacking a .gz file: text is compressed to a third or a tenth, but endless zeros to a thousandth.
 _LARGEST_RATIO = 200
 _ALWAYS_UNPACKED = 1 << 26
 
 
 class MissingCorpus(CorpusError):
-    """A corpus, or a split of one, is not where it should be."""
+    """A corpus, or a split of one, is missing."""
 
 
 def missing_corpus(looked_at: str, expected: str, catalogue: str = "", mini: str = "") -> MissingCorpus:
-    """The error for a corpus, or a split of one, that is not where it should be.
+    """Returns the error for a missing corpus or a missing split.
 
     Args:
       looked_at: the path or pattern that was tried.
-      expected: what should lie there.
-      catalogue: where the corpus is to be had, e.g. its LDC catalogue number.
+      expected: what was expected there.
+      catalogue: the source of the corpus, such as its LDC catalogue number.
       mini: the folder of its mini corpus below the root of the mini corpora.
     """
     state = "holds none" if os.path.exists(looked_at) else "no such path"
@@ -44,30 +44,37 @@ def missing_corpus(looked_at: str, expected: str, catalogue: str = "", mini: str
 
 
 def check_split(split: str) -> None:
-    """Raises ValueError if `split` is none of train, dev and test."""
+    """Checks the name of a split.
+
+    Raises:
+      ValueError: it is not train, dev or test.
+    """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}.")
 
 
-_RELEASE_SHARE = 0.5  # a folder with less of it than this is no damaged copy of a release
-MINI_RECORD = "mini.json"  # at the top of finished mini corpora, with their seed and sizes
+_RELEASE_SHARE = 0.5  # a folder with a smaller fraction of a release is not treated as a damaged copy
+MINI_RECORD = "mini.json"  # in the root of complete mini corpora, with their seed and sizes
 
 
-@functools.cache  # a split is read more than once, and one warning of it is enough
+@functools.cache  # because a split is read more than once, but one warning is enough
 def warn_of_count(path: str, what: str, found: int, expected: int) -> None:
-    """Names a release of which a part seems to be missing.
+    """Warns if a part of a release seems to be missing.
 
-    Far fewer or more examples are another corpus, not a loss, and so are the mini corpora, whatever their sizes.
+    A very different number of examples indicates another corpus rather than a loss, and so do the mini corpora.
 
     Args:
-      path: a file or folder of the corpus. what: of what there are `found` instead of `expected`.
+      path: a file or folder of the corpus.
+      what: what is counted.
+      found: the number found.
+      expected: the number in the full release.
     """
     if found != expected and _RELEASE_SHARE * expected < found < 2 * expected and not _is_mini(path):
         logging.warning("%s: %s: %d; the full release has %d.", path, what, found, expected)
 
 
 def _is_mini(path: str) -> bool:
-    """Whether a path lies below the top of mini corpora."""
+    """Returns whether a path is below the root of mini corpora."""
     folder = os.path.abspath(path)
     while folder != (above := os.path.dirname(folder)):
         if os.path.isfile(os.path.join(above, MINI_RECORD)):
@@ -77,14 +84,14 @@ def _is_mini(path: str) -> bool:
 
 
 def stream(source: Source, split: str, report: Report) -> Iterator[Example]:
-    """The examples of a source one after the other; in bounded memory where it is a `LineSource`."""
+    """Yields the examples of a source. If it is a `LineSource`, this needs only a bounded amount of memory."""
     if isinstance(source, LineSource):
         return source.stream(split, report)
     return iter(source.examples(split, report))
 
 
 def encodes(text: str) -> bool:
-    """Whether a text can be written as UTF-8; JSON can spell half of a surrogate pair, which cannot."""
+    """Returns whether a text can be encoded as UTF-8. JSON can contain half of a surrogate pair, which cannot be."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -93,18 +100,18 @@ def encodes(text: str) -> bool:
 
 
 def read_lines(path: str, report: Report) -> list[str | None]:
-    """`iterate_lines`, all at once."""
+    """Returns the lines of `iterate_lines` as a list."""
     return list(iterate_lines(path, report))
 
 
 def iterate_lines(path: str, report: Report) -> Iterator[str | None]:
-    """The lines of a UTF-8 text file, plain or .gz, without line ends; None stands for one that cannot be used.
+    """Yields the lines of a UTF-8 text file, plain or .gz, without line ends, and None for each unusable line.
 
-    What a line is, `plain_text` says. Lines that are not UTF-8, or longer than LONGEST_LINE, are reported as `path:line`.
+    `plain_text` defines what a line is. Lines that are not UTF-8 or longer than LONGEST_LINE are reported as `path:line`.
 
     Raises:
-      CorpusError: the file cannot be read or unpacked, unpacks to what no text would, or is no text (UTF-16, say).
-      TooManyBadExamples: more such lines than `report` allows.
+      CorpusError: the file cannot be read or unpacked, expands too much for text, or is not text (but UTF-16, for instance).
+      TooManyBadExamples: there are more unusable lines than `report` allows.
     """
     try:
         with open(path, "rb") as raw:
@@ -116,7 +123,7 @@ def iterate_lines(path: str, report: Report) -> Iterator[str | None]:
                 if number == 1:
                     line = first_line(line, line.endswith(b"\n"))
                     if not line:
-                        return  # a byte order mark, and nothing after it
+                        return  # the file only contains a byte order mark
                 too_long = len(line) > LONGEST_LINE
                 while len(line) > LONGEST_LINE and not line.endswith(b"\n"):
                     line = file.readline(LONGEST_LINE + 1)
@@ -132,8 +139,10 @@ def iterate_lines(path: str, report: Report) -> Iterator[str | None]:
 
 
 def walk(folder: str) -> Iterator[tuple[str, list[str]]]:
-    """(folder, names of its files, sorted) of a folder and all below it, sorted; links to folders are followed, to each
-    folder once."""
+    """Yields (folder, sorted names of its files) for a folder and all folders below it, in sorted order.
+
+    Links to folders are followed, but each folder is visited only once.
+    """
     seen = set()
     for where, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -146,7 +155,7 @@ def walk(folder: str) -> Iterator[tuple[str, list[str]]]:
 
 
 class _Unpacked(io.RawIOBase):
-    """What is in an open .gz file, as long as that can be text."""
+    """The content of an open .gz file, with a limit on its compression ratio."""
 
     def __init__(self, file, path: str):
         self._file, self._path = gzip.GzipFile(fileobj=file), path
@@ -161,8 +170,8 @@ class _Unpacked(io.RawIOBase):
         self._read += len(data)
         if self._read > self._most:
             raise CorpusError(
-                f"{self._path}: unpacks to more than {_LARGEST_RATIO} times its size, which no text does; a decompression "
-                "bomb? Unpack it by hand if it is sound."
+                f"{self._path}: unpacks to more than {_LARGEST_RATIO} times its size, which is too much for text. It may be "
+                "a decompression bomb. If it is valid, unpack it by hand."
             )
         buffer[: len(data)] = data
         return len(data)

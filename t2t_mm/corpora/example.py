@@ -1,4 +1,4 @@
-"""What a corpus reader hands on: examples, and a report of the ones it could not use."""
+"""The output of a corpus reader: examples, and a report of those that could not be used."""
 
 import dataclasses
 import threading
@@ -7,11 +7,11 @@ from absl import logging
 
 
 class CorpusError(Exception):
-    """A corpus is missing, empty or unreadable; the message says what was looked for, where, and what to do."""
+    """A corpus is missing, empty or unreadable. The message says what was expected, where, and what to do."""
 
 
 class MediaError(CorpusError):
-    """A picture or sound cannot be decoded; the message names it and says why."""
+    """An image or audio file cannot be decoded. The message names the file and the reason."""
 
 
 class TooManyBadExamples(CorpusError):
@@ -20,12 +20,13 @@ class TooManyBadExamples(CorpusError):
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """One training or evaluation example as its corpus states it.
+    """One training or evaluation example as in its corpus.
 
-    inputs: text, or the path of an image or sound file; of a problem with several inputs a tuple of them.
-    targets: text, or a class index.
-    origin: `file:line` or a path, quoted in every error about this example.
-    references: all accepted answers where there are several (captions), else empty.
+    Attributes:
+      inputs: text, or the path of an image or audio file; a tuple of these if the problem has several inputs.
+      targets: text, or a class index.
+      origin: `file:line` or a path, which every error about this example contains.
+      references: all accepted answers if there are several (such as captions), otherwise empty.
     """
 
     inputs: str | tuple[str, ...]
@@ -35,33 +36,33 @@ class Example:
 
     @property
     def input_parts(self) -> tuple[str, ...]:
-        """The inputs, of which there may be one."""
+        """The inputs as a tuple, even if there is only one."""
         return (self.inputs,) if isinstance(self.inputs, str) else self.inputs
 
     @property
     def input_line(self) -> str:
-        """The inputs to be shown on one line; a single one as it is."""
+        """The inputs on one line."""
         return " | ".join(self.input_parts)
 
     @property
     def target_text(self) -> str:
-        """The targets of a problem whose targets are texts or trees."""
+        """The target of a problem whose targets are texts or trees."""
         return str(self.targets)
 
     @property
     def target_class(self) -> int:
-        """The targets of a problem whose targets are classes."""
+        """The target of a problem whose targets are classes."""
         return int(self.targets)
 
 
 class Report:
-    """Counts the examples of one problem that could not be used, and stops the run when they are too many.
+    """Counts the examples of one problem that could not be used, and stops the run if there are too many.
 
-    Thread-safe: tf.data decodes media on several threads.
+    It is thread-safe, because tf.data decodes media in several threads.
 
     Args:
-      name: the problem's or corpus's name, quoted in messages.
-      max_bad: how many bad examples are skipped (each is logged); one more raises TooManyBadExamples.
+      name: the name of the problem or corpus, for messages.
+      max_bad: maximum number of unusable examples, each of which is logged. One more raises TooManyBadExamples.
     """
 
     def __init__(self, name: str, max_bad: int = 100):
@@ -73,10 +74,10 @@ class Report:
         self._lock = threading.Lock()
 
     def skip(self, origin: str, reason: str) -> None:
-        """Records that the example at `origin` is left out. An example met again in a later epoch counts once.
+        """Records that the example at `origin` is unusable. If it occurs again in a later epoch, it is not counted again.
 
         Raises:
-          TooManyBadExamples: the threshold is passed.
+          TooManyBadExamples: there are more than `max_bad` unusable examples.
         """
         with self._lock:
             if origin in self.skipped:
@@ -87,12 +88,12 @@ class Report:
         if count > self.max_bad:
             self.failure = TooManyBadExamples(
                 f"{self.name}: {count} unusable examples, more than the {self.max_bad} allowed (the last: {origin}: "
-                f"{reason}). Mend the corpus, or raise max_bad_examples."
+                f"{reason}). Fix the corpus, or increase max_bad_examples."
             )
             raise self.failure
 
     def leave_out(self, origin: str, reason: str) -> None:
-        """Records a sound example that the settings exclude (too long, say). It is counted, and never stops the run."""
+        """Records a valid example that the settings exclude (for instance, a long one). It never stops the run."""
         with self._lock:
             known = origin in self.left_out
             self.left_out[origin] = reason

@@ -1,4 +1,4 @@
-"""Image classification in the layouts of ImageNet (ILSVRC 2012): folders of classes, a flat `val`, or the two tars."""
+"""Image classification in the layouts of ImageNet (ILSVRC 2012): class folders, a flat `val`, or the two tar files."""
 
 import os
 import re
@@ -20,34 +20,34 @@ _CATALOGUE = "ILSVRC 2012 (image-net.org)"
 _EXPECTED = {
     "train": f"class folders train/<synset>/*.JPEG or {_TARS['train']}",
     "val": f"class folders val/<synset>/*.JPEG, or a flat val/*.JPEG or {_TARS['val']} with a label list "
-    f"({', '.join(_LABELS)}: line n is the synset of the nth picture by name)",
-    "test": "class folders test/<synset>/*.JPEG (ImageNet's own test labels are not public: evaluate on dev)",
+    f"({', '.join(_LABELS)}: line n is the synset of the nth image in the order of names)",
+    "test": "class folders test/<synset>/*.JPEG (ImageNet's own test labels are not public, so evaluate on dev)",
 }
 
 
 class ImageFolders:
-    """Images and the index of their class among the sorted synset ids of `train`.
+    """Images and the indices of their classes among the sorted synset ids of `train`.
 
-    Folders come first; without them the tars are read in place. The label list of a flat `val` holds a synset a line,
-    or `file synset` a line, and lies beside `val` or in it.
+    If there are no class folders, the tar files are read in place. The label list of a flat `val` has a synset or `file
+    synset` in each line, and is in `val` or next to it.
 
     Args:
       root: the folder of all corpora.
-      folder: the folder in it that holds `train/<synset>/*.JPEG` or the train tar, and the like for `val` and `test`.
+      folder: the folder in `root` that contains `train/<synset>/*.JPEG` or the train tar, and likewise `val` and `test`.
     """
 
     def __init__(self, root: str, folder: str = "imagenet"):
         self.folder = os.path.join(root, folder)
 
     def class_names(self) -> list[str]:
-        """The names of the classes that a person reads, in the order of their class indices.
+        """Returns readable names of the classes in the order of their indices.
 
-        The name is the first synonym that `synset_words.txt` or Kaggle's `LOC_synset_mapping.txt` gives for the synset,
-        as "tench" for the line "n01440764 tench, Tinca tinca". Two synsets of the same name ("crane" is a bird and a
-        machine) are told apart by their ids, and a synset without a line is called by its id.
+        The name of a class is the first synonym of the synset in `synset_words.txt` or Kaggle's `LOC_synset_mapping.txt`,
+        for instance "tench" for the line "n01440764 tench, Tinca tinca". Two synsets with the same name ("crane" is a bird
+        and a machine) are distinguished by their ids. The name of a synset without a line is its id.
 
         Raises:
-          CorpusError: as in `synsets`.
+          CorpusError: see `synsets`.
         """
         synsets, words = self.synsets(), self._words()
         names = [words.get(synset, synset) for synset in synsets]
@@ -55,10 +55,10 @@ class ImageFolders:
         return [name if counts[name] == 1 else f"{name} ({synset})" for name, synset in zip(names, synsets)]
 
     def synsets(self) -> list[str]:
-        """The synset ids (for own folders the names of the folders) in the order of their class indices.
+        """Returns the synset ids (or the names of custom class folders) in the order of their class indices.
 
         Raises:
-          CorpusError: there is neither a `train` folder nor its tar, or no class in it.
+          CorpusError: there is neither a `train` folder nor its tar file, or it has no classes.
         """
         folders, tar = _class_folders(os.path.join(self.folder, "train")), self._tar("train")
         if folders:
@@ -67,16 +67,18 @@ class ImageFolders:
             raise missing_corpus(os.path.join(self.folder, "train"), _EXPECTED["train"], _CATALOGUE, "imagenet")
         names = sorted(synset for name, _, _ in members(tar, Report(tar)) if (synset := _inner_synset(name)))
         if not names:
-            raise CorpusError(f"{tar}: holds no <synset>.tar, so it is not the training tar of ILSVRC 2012.")
+            raise CorpusError(f"{tar}: contains no <synset>.tar, so it is not the training tar of ILSVRC 2012.")
         return names
 
     def examples(self, split: str, report: Report) -> list[Example]:
-        """One example an image: inputs its path, targets its class index. "dev" is ImageNet's `val`.
+        """Returns one example per image, with its path as the input and its class index as the target.
+
+        The split "dev" is ImageNet's `val`.
 
         Raises:
-          CorpusError: the split or its images are absent, it has a class that `train` lacks, or its label list does
-            not fit.
-          TooManyBadExamples: more classes without an image, or odd members of a tar, than `report` allows.
+          CorpusError: the split or its images are missing, it has a class that `train` does not have, or its label list
+            does not fit.
+          TooManyBadExamples: there are more classes without images, or unexpected members of a tar, than `report` allows.
         """
         check_split(split)
         name = _FOLDERS[split]
@@ -86,13 +88,13 @@ class ImageFolders:
             for path, synset, origin in self._images(name, report)
         ]
         if not examples:
-            raise CorpusError(f"{self.folder}: the classes of {name} hold no image.")
+            raise CorpusError(f"{self.folder}: the classes of {name} contain no images.")
         if name in _FULL_RELEASE:
             warn_of_count(self.folder, f"images of {name}", len(examples), _FULL_RELEASE[name])
         return examples
 
     def _images(self, name: str, report: Report) -> Iterator[tuple[str, str, str]]:
-        """(path or tar member, synset, origin) of each image of `train`, `val` or `test`."""
+        """Yields (path or tar member, synset, origin) of each image of `train`, `val` or `test`."""
         folder, tar = os.path.join(self.folder, name), self._tar(name)
         if _class_folders(folder):
             return _from_folders(folder, report)
@@ -110,7 +112,7 @@ class ImageFolders:
         return path if os.path.isfile(path) else None
 
     def _words(self) -> dict[str, str]:
-        """Synset id -> its first synonym, as far as the corpus lists them."""
+        """Returns a dict of synset id -> first synonym, for the synsets that the corpus lists."""
         path = next((path for name in _WORDS if os.path.isfile(path := os.path.join(self.folder, name))), None)
         if path is None:
             return {}
@@ -118,7 +120,7 @@ class ImageFolders:
         return {line[0]: name for line in lines if len(line) == 2 and (name := line[1].split(",")[0].strip())}
 
     def _labels(self, folder: str) -> list[str]:
-        """The lines of the label list."""
+        """Returns the lines of the label list."""
         for where in (self.folder, folder):
             for name in _LABELS:
                 path = os.path.join(where, name)
@@ -144,7 +146,7 @@ def _class_folders(path: str) -> list[str]:
 
 
 def _images_in(folder: str, report: Report) -> list[str]:
-    """The pictures in a folder and below it, by their endings; how many other files of each ending is reported."""
+    """Returns the images in a folder and below it, by file extension. Reports the number of files of other extensions."""
     found: list[str] = []
     others: Counter[str] = Counter()
     for where, names in walk(folder):
@@ -155,7 +157,7 @@ def _images_in(folder: str, report: Report) -> list[str]:
                 others[os.path.splitext(name)[1] or "no ending"] += 1
     for ending, count in sorted(others.items()):
         named = f"{count} files with {ending} are" if count > 1 else f"a file with {ending} is"
-        report.skip(f"{folder} ({ending})", f"{named} not named like a picture ({', '.join(ENDINGS)})")
+        report.skip(f"{folder} ({ending})", f"{named} not named like an image ({', '.join(ENDINGS)})")
     return sorted(found)
 
 
@@ -169,7 +171,7 @@ def _from_folders(folder: str, report: Report) -> Iterator[tuple[str, str, str]]
 
 
 def _inner_synset(name: str) -> str | None:
-    """The synset of `<synset>.tar` inside the training tar; None for other names, those with a path included."""
+    """Returns the synset of `<synset>.tar` in the training tar, or None for other names, including names with a path."""
     stem = name.removeprefix("./").removesuffix(".tar")
     return stem if name.endswith(".tar") and _SYNSET.fullmatch(stem) else None
 
@@ -180,24 +182,24 @@ def _from_train_tar(tar: str, report: Report) -> Iterator[tuple[str, str, str]]:
         if synset is None:
             report.skip(f"{tar}:{inner}", "not named <synset>.tar")
         elif not name.lower().endswith(ENDINGS):
-            report.skip(origin, f"not named like a picture ({', '.join(ENDINGS)})")
+            report.skip(origin, f"not named like an image ({', '.join(ENDINGS)})")
         else:
             yield f"{tar}#{offset}+{size}", synset, origin
 
 
 def _from_flat_tar(tar: str, report: Report) -> list[tuple[str, str]]:
-    """(member, origin) of each picture, sorted by its name."""
+    """Returns (member, origin) of each image, sorted by name."""
     found = sorted(members(tar, report), key=lambda member: os.path.basename(member[0]))
     for name, _, _ in found:
         if not name.lower().endswith(ENDINGS):
-            report.skip(f"{tar}:{name}", f"not named like a picture ({', '.join(ENDINGS)})")
+            report.skip(f"{tar}:{name}", f"not named like an image ({', '.join(ENDINGS)})")
     return [(f"{tar}#{o}+{s}", f"{tar}:{name}") for name, o, s in found if name.lower().endswith(ENDINGS)]
 
 
 def _labelled(pictures: list[tuple[str, str]], where: str, labels: list[str]) -> Iterator[tuple[str, str, str]]:
-    """Flat pictures, sorted by name, with the synsets of a label list: line n is the nth picture's, or it names it."""
+    """Yields flat images with the synsets of a label list, whose line n is for the nth image or contains its name."""
     if len(labels) != len(pictures):
-        raise CorpusError(f"{where} holds {len(pictures)} pictures, its label list {len(labels)} lines; it needs one each.")
+        raise CorpusError(f"{where} has {len(pictures)} images, but its label list has {len(labels)} lines; it needs one each.")
     named = dict(line.split(maxsplit=1) for line in labels if len(line.split()) == 2)
     for (path, origin), line in zip(pictures, labels):
         yield path, named.get(re.split("[/:]", origin)[-1], line), origin

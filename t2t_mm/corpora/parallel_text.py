@@ -1,4 +1,4 @@
-"""Parallel text as the WMT translation task distributes it: two files, line n of one translates line n of the other."""
+"""Parallel text as distributed by the WMT translation task: line n of one file translates line n of the other."""
 
 import html
 import itertools
@@ -14,24 +14,24 @@ _MARKUP = re.compile(r"\s*<(srcset|refset|tstset|mteval|!DOCTYPE mteval)\b", re.
 _DOCUMENT_OR_SEGMENT = re.compile(
     r"<doc\b(?P<document>[^>]*)>|<seg\b(?P<segment>[^>]*)>(?P<text>.*?)</seg>", re.IGNORECASE | re.DOTALL
 )
-# Lines of the official sets that are dev and test by custom, under their own names or as these splits.
+# Numbers of lines of the official sets that are commonly used as dev and test sets, by name or by split.
 _LINES = {"newstest2013": 3000, "newstest2014": 3003, "dev": 3000, "test": 3003}
-_END = object()  # of the shorter side of a parallel text
+_END = object()  # marks the end of the shorter side of a parallel text
 
 
 class ParallelText:
-    """Translation from one language to another; the same files serve both directions.
+    """Translation from one language to another. Both directions use the same files.
 
-    Reads `<name>.<language>`, plain or .gz, UTF-8. The .sgm files of official test sets, known by their ending or their
-    first tag, are read by their <seg> texts, and matched by the ids of document and segment.
+    The files are `<name>.<language>`, plain or .gz, in UTF-8. The .sgm files of official test sets are recognised by their
+    extension or their first tag; their <seg> texts are matched by document id and segment id.
 
     Args:
       root: the folder of all corpora.
-      folder: the folder of the language pair in it, e.g. `wmt/en-de`.
-      source_language: the ending of the files to translate from, e.g. `en`.
-      target_language: the ending of the files to translate to.
-      names: the file names of each split without their ending, where they are not train, dev and test, e.g.
-        {"train": ("europarl-v7.de-en", "commoncrawl.de-en"), "dev": ("newstest2013",), "test": ("newstest2014",)}.
+      folder: the folder of the language pair in `root`, for instance `wmt/en-de`.
+      source_language: the suffix of the files in the source language, for instance `en`.
+      target_language: the suffix of the files in the target language.
+      names: the file names of each split without suffix, for instance {"train": ("europarl-v7.de-en",
+        "commoncrawl.de-en"), "dev": ("newstest2013",), "test": ("newstest2014",)}. Default: train, dev and test.
     """
 
     def __init__(
@@ -48,16 +48,20 @@ class ParallelText:
         self.names = {split: (split,) for split in SPLITS} if names is None else names
 
     def examples(self, split: str, report: Report) -> list[Example]:
-        """One example a line. Pairs with a blank side are left out of training, as is the custom, and counted.
+        """Returns one example per line. Pairs with a blank side are left out of training, as is usual, and counted.
 
         Raises:
-          CorpusError: a file is absent, or the two sides of one differ in length, or there is no pair.
-          TooManyBadExamples: more invalid UTF-8 than `report` allows; each is reported as `file:line`.
+          CorpusError: a file is missing, the two sides have different lengths, or there is no sentence pair.
+          TooManyBadExamples: more lines than `report` allows are not UTF-8. Each is reported as `file:line`.
         """
         return list(self.stream(split, report))
 
     def stream(self, split: str, report: Report) -> Iterator[Example]:
-        """`examples` one after the other, in the memory of a few of them; raises the same, lengths at the end."""
+        """Yields the same examples with little memory.
+
+        Raises:
+          CorpusError, TooManyBadExamples: see `examples`. Lengths are compared at the end.
+        """
         check_split(split)
         if split not in self.names:
             raise CorpusError(f"{self.folder}: `names` has no files for {split}.")
@@ -66,7 +70,7 @@ class ParallelText:
             for found, example in enumerate(self._pairs(name, split == "train", report), start=found + 1):  # noqa: B007, B020
                 yield example
         if not found:
-            raise CorpusError(f"{self.folder}: split {split} ({', '.join(self.names[split])}) holds no sentence pair.")
+            raise CorpusError(f"{self.folder}: split {split} ({', '.join(self.names[split])}) has no sentence pairs.")
 
     def _pairs(self, name: str, drop_blank: bool, report: Report) -> Iterator[Example]:
         source_path = self._find(name, self.source_language)
@@ -80,13 +84,13 @@ class ParallelText:
             if None in (source, target) or _END in (source, target):
                 continue
             if drop_blank and not (source and target):
-                report.leave_out(origin, "a side is blank")
+                report.leave_out(origin, "one side is blank")
             else:
                 yield Example(inputs=source, targets=target, origin=origin)
         if counts[0] != counts[1]:
             raise CorpusError(
                 f"{source_path} has {counts[0]} lines and {target_path} has {counts[1]}; line n of one must "
-                "translate line n of the other. Was one of them cut off or filtered alone?"
+                "translate line n of the other. Perhaps one of them was truncated or filtered separately."
             )
         if name in _LINES:
             warn_of_count(source_path, "lines", counts[0], _LINES[name])
@@ -105,7 +109,7 @@ class ParallelText:
 
 
 def _in_pairs(source_path: str, target_path: str, report: Report) -> Iterator[tuple]:
-    """The sentences of two files, by their ids where both have some, else by their places; _END for a shorter side."""
+    """Yields pairs of sentences, matched by id if both files have ids, otherwise by line; _END for the shorter side."""
     segments = [_segments(path, report) if _is_markup(path) else None for path in (source_path, target_path)]
     ids = [{key for key in side if key is not None} if side else set() for side in segments]
     if not all(ids):
@@ -122,7 +126,7 @@ def _in_pairs(source_path: str, target_path: str, report: Report) -> Iterator[tu
             document, segment = min(lacking)
             raise CorpusError(
                 f"{path}: lacks {len(lacking)} segments of {other} (the first: segment {segment!r} of document "
-                f"{document!r}). Is one of the two another test set, or cut off?"
+                f"{document!r}). Perhaps one of them belongs to another test set or is truncated."
             )
     sources, targets = (side or {} for side in segments)  # both have ids, so neither is None
     for key, texts in sources.items():
@@ -130,13 +134,13 @@ def _in_pairs(source_path: str, target_path: str, report: Report) -> Iterator[tu
 
 
 def _sentences(path: str, report: Report) -> Iterator[str | None]:
-    """The lines of a file in order; None where one is not UTF-8."""
+    """Yields the lines of a file in order, with None for lines that are not UTF-8."""
     for line in iterate_lines(path, report):
         yield line and line.strip()
 
 
 def _is_markup(path: str) -> bool:
-    """Whether a file is one of the official sets, by its name or its first line."""
+    """Returns whether a file is an official .sgm set, judged by its name or its first line."""
     if ".sgm" in os.path.basename(path):
         return True
     first = next(iterate_lines(path, Report(path, max_bad=1)), None)
@@ -144,15 +148,17 @@ def _is_markup(path: str) -> bool:
 
 
 def _segments(path: str, report: Report) -> dict[tuple[str, str] | None, list[str]]:
-    """(document id, segment id) -> text of each <seg> of an official test set; under None all, where any has no id.
+    """Returns a dict of (document id, segment id) -> texts of the <seg> elements of an official test set.
+
+    If any segment has no id, all texts are under the key None.
 
     Raises:
-      CorpusError: a segment is not UTF-8, has no end, or an id comes twice.
+      CorpusError: a segment is not UTF-8 or has no end, or an id occurs twice.
     """
     lines: list[str] = []
     for number, line in enumerate(iterate_lines(path, report), start=1):
         if line is None:
-            raise CorpusError(f"{path}:{number}: not UTF-8; segments of a test set cannot be left out.")
+            raise CorpusError(f"{path}:{number}: not UTF-8; no segment of a test set may be left out.")
         lines.append(line)
     found: list[tuple[tuple[str, str] | None, str]] = []
     text, document = "\n".join(lines), None
@@ -165,14 +171,14 @@ def _segments(path: str, report: Report) -> dict[tuple[str, str] | None, list[st
             found.append((key, " ".join(html.unescape(part["text"]).split())))
     begun = len(re.findall(r"<seg\b", text, re.IGNORECASE))
     if begun != len(found):
-        raise CorpusError(f"{path}: {begun} segments begin and {len(found)} end; the file is cut off or damaged.")
+        raise CorpusError(f"{path}: {begun} segments begin, but {len(found)} end; the file is truncated or damaged.")
     if any(key is None for key, _ in found):
         return {None: [text for _, text in found]}
     segments: dict[tuple[str, str] | None, list[str]] = {}
     for key, text in found:
         if key is not None and key in segments:
             raise CorpusError(
-                f"{path}: segment {key[1]!r} of document {key[0]!r} comes twice. Of several references keep one in the file."
+                f"{path}: segment {key[1]!r} of document {key[0]!r} occurs twice. If there are several references, keep one."
             )
         segments[key] = [text]
     return segments

@@ -1,39 +1,43 @@
-"""One rule for all text that comes in, from corpora, standard input, JSON and .gin files alike.
+"""The rules for all input text, from corpora, standard input, JSON and .gin files.
 
-It is UTF-8. A byte order mark before it is ignored. A line feed ends a line, with the carriage return before it where
-there is one; a carriage return elsewhere is a blank. Unicode's other line separators occur inside the sentences of web
-corpora, and split nothing. A NUL character is in no text: whoever finds one reads UTF-16, or no text at all.
+Text is UTF-8. A byte order mark at the beginning is ignored. A line ends with a line feed, or with a carriage return and a
+line feed; any other carriage return counts as a space. The other line separators of Unicode occur inside sentences of web
+corpora and do not separate lines. Text contains no NUL characters; if there are any, the bytes are UTF-16 or not text.
 """
 
 _MARK = b"\xef\xbb\xbf"
-_SAVE = "Save it as UTF-8, with `iconv -f UTF-16 -t UTF-8` for instance"
+_SAVE = "Convert it to UTF-8, for instance with `iconv -f UTF-16 -t UTF-8`"
 
 
 class TextError(ValueError):
-    """The bytes are no text; the message says why, without the name of the file."""
+    """The bytes are not text. The message states the reason, without the name of the file."""
 
 
 def first_line(line: bytes, has_more: bool) -> bytes:
-    """The first line of a text without its byte order mark.
+    """Returns the first line of a text without its byte order mark.
 
     Args:
-      has_more: whether a line feed ends it.
+      has_more: whether the line ends with a line feed.
 
     Raises:
-      TextError: the line tells that no line of this text can be read.
+      TextError: the line shows that the text cannot be read at all.
     """
     marked = line[:2] in (b"\xff\xfe", b"\xfe\xff") and len(line) > 4
     if marked or line.count(0) > len(line) // 4:
-        raise TextError(f"not UTF-8 text but UTF-16, or no text at all (first bytes {line[:8]!r}). {_SAVE}.")
+        raise TextError(f"not UTF-8 text but UTF-16, or not text at all (first bytes {line[:8]!r}). {_SAVE}.")
     if not has_more and line.removesuffix(b"\r").count(b"\r") > 1:
-        raise TextError(r"its lines end in carriage returns alone. Convert them, with `tr '\r' '\n'` for instance.")
+        raise TextError(r"its lines end with carriage returns only. Convert them, for instance with `tr '\r' '\n'`.")
     return line.removeprefix(_MARK)
 
 
 def decode_line(line: bytes) -> str:
-    """The text of one line, without its line feed; TextError where it is none."""
+    """Returns the text of one line, given without its line feed.
+
+    Raises:
+      TextError: it is not text.
+    """
     if b"\0" in line:
-        raise TextError(f"a NUL character at position {line.index(0)} of the line; no text has one")
+        raise TextError(f"a NUL character at position {line.index(0)} of the line, which text cannot contain")
     try:
         return line.removesuffix(b"\r").decode("utf-8").replace("\r", " ")
     except UnicodeDecodeError as error:
@@ -42,7 +46,11 @@ def decode_line(line: bytes) -> str:
 
 
 def decode(data: bytes) -> str:
-    """A whole text, its lines parted by line feeds; TextError, with the line's number, where it is none."""
+    """Returns a whole text, with lines separated by line feeds.
+
+    Raises:
+      TextError: it is not text; the message contains the number of the line.
+    """
     first, feed, rest = data.partition(b"\n")
     parts = [first_line(first, bool(feed)), *(rest.split(b"\n") if feed else ())]
     lines = []

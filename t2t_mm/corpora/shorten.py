@@ -1,12 +1,12 @@
-"""The shorten bit stream, versions 1 to 3 (Robinson 1994, CUED/F-INFENG/TR.156), in which LDC's SPHERE files are compressed.
+"""Decodes the shorten bit stream, versions 1 to 3 (Robinson 1994, CUED/F-INFENG/TR.156), in LDC's SPHERE files.
 
-Version 3 is read as version 2. libsndfile reads none of it; FFmpeg does, twenty times the size to install, and gives the
-same samples.
+Version 3 is read like version 2. libsndfile does not support shorten. FFmpeg does and returns the same samples, but its
+installation is twenty times as large.
 
-Where one Rice code ends is known only when the one before it has been read. Code by code in Python that takes most of
-the time, so decoding goes in three passes: a regular expression skips over the codes of each block, to find where the
-blocks lie; the codes of all blocks are then read side by side, the nth code of every block in one step; last come the
-predictions, block by block.
+The position of a Rice code is only known after the code before it has been read. Reading code by code would take most of
+the time in Python, so decoding has three passes. First, a regular expression skips over the codes of each block to find the
+positions of the blocks. Then the codes of all blocks are read in parallel, the nth code of every block in one step. Finally,
+the predictions are computed block by block.
 """
 
 import dataclasses
@@ -19,20 +19,20 @@ import numpy as np
 _MAGIC = b"ajkg"
 _DIFF0, _DIFF1, _DIFF2, _DIFF3, _QUIT, _BLOCKSIZE, _BITSHIFT, _QLPC, _ZERO, _VERBATIM = range(10)
 _SIXTEEN_BITS = (3, 5)  # file types: signed 16 bits, high or low byte first
-_LPC_BITS = 5  # of a quantised predictor coefficient's fraction
-_WRAP = 3  # samples kept from the last block at least, for the third difference
-_LARGEST_WIDTH = 24  # bits of a Rice code's low part; 16-bit samples and their differences never need as many
+_LPC_BITS = 5  # number of fraction bits of a quantised predictor coefficient
+_WRAP = 3  # minimum number of samples kept from the last block, for the third difference
+_LARGEST_WIDTH = 24  # maximum number of low bits of a Rice code; 16-bit samples and their differences need fewer
 _LARGEST_BLOCK = 1 << 16
-_FEW = 16  # blocks that are read one by one, because side by side would gain nothing
+_FEW = 16  # up to this number, blocks are read one by one, because parallel reading would not be faster
 
 
 class ShortenError(ValueError):
-    """The bytes are no complete shorten stream of 16-bit samples."""
+    """The bytes are not a complete shorten stream of 16-bit samples."""
 
 
 @dataclasses.dataclass
 class _Block:
-    """Where a block's codes begin, in bits, and what is said of them. low: bits of a code after its one."""
+    """The position of the codes of a block, in bits, and their parameters. `low` is the number of bits after the 1 bit."""
 
     function: int
     size: int
@@ -46,12 +46,12 @@ class _Bits:
     """Reads the variable-length integers of the format, most significant bit first."""
 
     def __init__(self, data: bytes):
-        # As a string of digits: its searches are the fastest bit operations Python has.
+        # A string of binary digits, because string searches are the fastest bit operations in Python.
         self.digits = (np.unpackbits(np.frombuffer(data, np.uint8)) + ord("0")).tobytes().decode("ascii")
         self.at = 0
 
     def unsigned(self, bits: int) -> int:
-        """The number of zeros before the next one, then `bits` binary digits (Rice code)."""
+        """Reads a Rice code: the number of zeros before the next 1, followed by `bits` binary digits."""
         one = self.digits.find("1", self.at)
         end = one + 1 + bits
         if one < 0 or end > len(self.digits):
@@ -68,7 +68,7 @@ class _Bits:
         return self.unsigned(_checked_width(self.unsigned(2)))
 
     def skip(self, low: int, count: int) -> None:
-        """Passes over `count` codes of `low` bits after their one."""
+        """Skips `count` codes with `low` bits after the 1."""
         codes = _codes(low, count).match(self.digits, self.at)
         if codes is None:
             raise ShortenError("the compressed samples end too early")
@@ -77,7 +77,7 @@ class _Bits:
 
 @functools.lru_cache(maxsize=256)
 def _codes(low: int, count: int) -> re.Pattern:
-    return re.compile(f"(?:0*+1.{{{low}}}){{{count}}}+")  # possessive: a code can be read in one way only
+    return re.compile(f"(?:0*+1.{{{low}}}){{{count}}}+")  # possessive, because there is only one way to read a code
 
 
 def _checked_width(bits: int) -> int:
@@ -87,23 +87,23 @@ def _checked_width(bits: int) -> int:
 
 
 def decode_shorten(data: bytes, largest: int | None = None) -> np.ndarray:
-    """The samples of a stream: int32 [samples, channels], exact.
+    """Returns the exact samples of a stream, int32 [samples, channels].
 
     Args:
       data: the stream.
-      largest: most samples, over all channels, that are expected; a damaged stream that goes on beyond is refused
-        before it fills the memory. By default what would be an extreme rate of compression.
+      largest: maximum expected number of samples of all channels. A damaged stream with more is rejected before it fills the
+        memory. Default: the number for an extreme compression ratio.
 
     Raises:
-      ShortenError: another version or sample type, or a damaged or truncated stream.
+      ShortenError: the version or sample type is not supported, or the stream is damaged or truncated.
     """
     if data[:4] != _MAGIC or data[4:5] not in (b"\1", b"\2", b"\3"):
-        raise ShortenError(f"no shorten stream of version 1, 2 or 3 (first bytes {data[:5]!r})")
-    rounds = data[4] > 1  # version 1 cuts off the fraction of means and predictions
+        raise ShortenError(f"not a shorten stream of version 1, 2 or 3 (first bytes {data[:5]!r})")
+    rounds = data[4] > 1  # version 1 truncates means and predictions instead of rounding
     bits = _Bits(data[5:])
     kind, channels, size, max_order, means, skip = (bits.long() for _ in range(6))
     if kind not in _SIXTEEN_BITS or not 1 <= channels <= 8 or max_order > 64 or means > 64:
-        raise ShortenError(f"sample type {kind} with {channels} channels is not read")
+        raise ShortenError(f"sample type {kind} with {channels} channels is not supported")
     for _ in range(skip):
         bits.unsigned(7)
     wrap = max(_WRAP, max_order)
@@ -111,7 +111,7 @@ def decode_shorten(data: bytes, largest: int | None = None) -> np.ndarray:
     residuals = _residuals(blocks, data[5:], bits.digits)
     columns = [_predict(blocks[c::channels], residuals[c::channels], wrap, means, rounds) for c in range(channels)]
     if len({len(column) for column in columns}) > 1:
-        raise ShortenError("the channels differ in length")
+        raise ShortenError("the channels have different lengths")
     samples = np.stack(columns, axis=1)
     if samples.size and (samples.min() < -(2**15) or samples.max() >= 2**15):
         raise _damaged()
@@ -123,7 +123,7 @@ def _damaged() -> ShortenError:
 
 
 def _find_blocks(bits: _Bits, size: int, wrap: int, largest: int) -> list[_Block]:
-    """The blocks of the stream in order; the channels take turns."""
+    """Returns the blocks of the stream in order. The channels alternate."""
     blocks, shift, total = [], 0, 0
     while (function := bits.unsigned(2)) != _QUIT:
         if function == _BLOCKSIZE:
@@ -161,14 +161,14 @@ def _find_block(bits: _Bits, function: int, size: int, shift: int, wrap: int) ->
 
 
 def _residuals(blocks: list[_Block], data: bytes, digits: str) -> list[np.ndarray]:
-    """The numbers that the codes of each block stand for, int64 [size]; zeros where it has no codes."""
+    """Returns the numbers encoded in each block, int64 [size], which are zeros if it has no codes."""
     coded = sorted((block for block in blocks if block.function != _ZERO), key=lambda block: -block.size)
     sizes = np.array([block.size for block in coded], np.int64)
     low = np.array([block.low for block in coded], np.int64)
     at = np.array([block.begin for block in coded], np.int64)
-    windows, first = _windows(data), np.cumsum(sizes) - sizes  # first: of each block among all codes
+    windows, first = _windows(data), np.cumsum(sizes) - sizes  # first: index of the first code of each block among all codes
     begins, ones = np.zeros(int(sizes.sum()), np.int64), np.zeros(int(sizes.sum()), np.int64)
-    # The nth code of every block that has as many, until too few have.
+    # Read the nth code of every block that has one, until too few blocks are left.
     longer = lambda than: int(np.searchsorted(-sizes, -than))  # noqa: E731
     reached = 0
     while (active := longer(reached)) >= _FEW:
@@ -191,7 +191,7 @@ def _residuals(blocks: list[_Block], data: bytes, digits: str) -> list[np.ndarra
 
 
 def _windows(data: bytes) -> np.ndarray:
-    """uint64 [bytes + 1]: the 64 bits from each byte on."""
+    """Returns the 64 bits that begin at each byte, uint64 [bytes + 1]."""
     padded = np.frombuffer(data + bytes(8), np.uint8)
     windows = np.zeros(len(data) + 1, np.uint64)
     for byte in range(8):
@@ -200,13 +200,13 @@ def _windows(data: bytes) -> np.ndarray:
 
 
 def _window(windows: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """The bits from each position on, as uint64; at least the highest 57 of them."""
+    """Returns the bits that begin at each position, as uint64. At least the upper 57 bits are valid."""
     return windows[at >> 3] << (at & 7).astype(np.uint64)
 
 
 def _next_one(windows: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """The position of the first one from each position on; the codes were found before, so that there is one."""
-    bits = _window(windows, at) >> np.uint64(11)  # as many as a double holds exactly
+    """Returns the position of the first 1 bit from each position on. There is one, because the codes were found before."""
+    bits = _window(windows, at) >> np.uint64(11)  # the bits that a double can represent exactly
     if bits.all():
         return at + 53 - np.frexp(bits.astype(np.float64))[1]
     empty = bits == 0
@@ -216,9 +216,9 @@ def _next_one(windows: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def _predict(blocks: list[_Block], residuals: list[np.ndarray], wrap: int, means: int, rounds: bool) -> np.ndarray:
-    """The samples of one channel, int64 [samples].
+    """Returns the samples of one channel, int64 [samples].
 
-    Sums of a damaged stream may wrap around; what comes of it is refused where the samples are checked.
+    The sums of a damaged stream may wrap around; the check of the samples rejects the result.
     """
     history, offsets, parts = np.zeros(wrap, np.int64), [0] * means, [np.zeros(0, np.int64)]
     for block, x in zip(blocks, residuals):
@@ -239,7 +239,7 @@ def _predict(blocks: list[_Block], residuals: list[np.ndarray], wrap: int, means
 
 
 def _summed(residuals: np.ndarray, order: int, history: np.ndarray) -> np.ndarray:
-    """Differences of an order are undone by as many running sums, each begun with what the last samples give."""
+    """Inverts differences of an order with as many cumulative sums, each of which starts from the last samples."""
     c, b, a = history[-3:].tolist()
     begins = ((a,), (a - b, a), (a - 2 * b + c, a - b, a))[order - 1]
     for begin in begins:
@@ -249,7 +249,7 @@ def _summed(residuals: np.ndarray, order: int, history: np.ndarray) -> np.ndarra
 
 
 def _linear_prediction(residuals, coefficients, history: np.ndarray, offset: int, rounds: bool) -> np.ndarray:
-    """Each prediction is a whole number, so that this recurrence does go sample by sample."""
+    """Inverts linear prediction sample by sample, because each prediction is rounded to a whole number."""
     order, multiply, half = len(coefficients), operator.mul, 1 << _LPC_BITS if rounds else 0
     backwards = coefficients[::-1]
     x = (history[len(history) - order :] - offset).tolist()
@@ -264,7 +264,7 @@ def _linear_prediction(residuals, coefficients, history: np.ndarray, offset: int
 
 
 def _truncated(value: int, by: int) -> int:
-    """Division as in C, towards zero."""
+    """Returns the quotient rounded towards zero, as in C."""
     return value // by if value >= 0 else -(-value // by)
 
 

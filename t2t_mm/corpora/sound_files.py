@@ -1,20 +1,20 @@
-"""What libsndfile believes of a sound file or passes over in silence: declared sizes, missing ends, tags around it.
+"""Checks audio files for errors that libsndfile does not report: wrong declared sizes, missing ends, and tags.
 
-It reads a WAV that is cut off, and an Ogg or MP3 that lacks pages or frames, as a shorter sound. So the containers are
-followed from one part to the next here, by their headers alone, before the decoding is left to it.
+libsndfile reads a truncated WAV, or an Ogg or MP3 file with missing pages or frames, as a shorter recording. Therefore this
+module walks through the parts of the container by their headers before libsndfile decodes the file.
 """
 
 import struct
 import zlib
 
-MOST_CHUNKS = 10_000  # of a WAV; the usual one has two
-# Sizes that programs write which cannot go back to the header of a pipe: 0xFFFFFFFF, and SoX 0x7FFFF000.
+MOST_CHUNKS = 10_000  # maximum number of chunks of a WAV, which usually has two
+# Sizes written by programs that cannot return to the header, because they write to a pipe: 0xFFFFFFFF; SoX 0x7FFFF000.
 STREAMED = 0x7FFFF000
-# Format codes of WAV and the bits a sample that each is read with: PCM, IEEE float, A-law, µ-law.
+# Format codes of WAV and the supported bits per sample: PCM, IEEE float, A-law, µ-law.
 CODINGS = {1: (8, 16, 24, 32), 3: (32, 64), 6: (8,), 7: (8,)}
 EXTENSIBLE = 0xFFFE
-GUID = bytes.fromhex("00000000001000800000aa00389b71")  # of the extensible format, after the code's own low byte
-UNPADDED = (b"data", b"fmt ", b"LIST", b"fact")  # chunks that are found where the one before lacks its padding
+GUID = bytes.fromhex("00000000001000800000aa00389b71")  # GUID of the extensible format, after the low byte of the code
+UNPADDED = (b"data", b"fmt ", b"LIST", b"fact")  # chunks that are recognised if the chunk before lacks its padding byte
 CHUNKS_DO_NOT_FIT = "its chunks do not fit it"
 READ_CODINGS = (
     "PCM of 8, 16, 24 or 32 bits, float of 32 or 64 bits, A-law and µ-law are read: convert it, with "
@@ -23,11 +23,11 @@ READ_CODINGS = (
 
 
 class SoundFileError(ValueError):
-    """The bytes are no whole sound file of their format; the message says why."""
+    """The bytes are not a complete audio file of their format. The message states the reason."""
 
 
 def without_tags(data: bytes) -> bytes:
-    """A FLAC or MP3 file without the tags before it (ID3v2) and after it (ID3v1, APE)."""
+    """Returns a FLAC or MP3 file without the tags before it (ID3v2) and after it (ID3v1, APE)."""
     while data[:3] == b"ID3" and len(data) > 10:
         a, b, c, d = data[6:10]
         has_footer = data[5] & 0x10
@@ -41,13 +41,13 @@ def without_tags(data: bytes) -> bytes:
 
 
 def plain_wav(data: bytes) -> bytes:
-    """A WAV (RIFF, RF64 or BW64) as its shortest equal: a plain format chunk, then the samples, all of them.
+    """Returns the shortest equivalent of a WAV (RIFF, RF64 or BW64): a plain format chunk, followed by all samples.
 
-    Chunks are padded to even places, as the format wants it, or are not, as some programs write them. A size that only a
-    stream can have means that the samples go on to the end of the file.
+    Chunks may be padded to even positions, as the format requires, or not, as some programs write them. A size that only a
+    stream can have means that the samples extend to the end of the file.
 
     Raises:
-      SoundFileError: the chunks do not fit the file, samples are missing, or their coding is not read.
+      SoundFileError: the chunks do not fit the file, samples are missing, or their coding is not supported.
     """
     at, form, wide = 12, None, None
     for _ in range(MOST_CHUNKS):
@@ -89,9 +89,12 @@ def plain_wav(data: bytes) -> bytes:
 
 
 def flac_of_any_length(data: bytes) -> tuple[bytes, int]:
-    """A FLAC file that is read to its end, and how many samples of each channel its header declared; 0 for not known.
+    """Returns a FLAC file without a declared length, and the number of samples per channel in its header (0 if unknown).
 
-    Where the header declares a number, libsndfile reads no further.
+    If the header declares a length, libsndfile does not read any further.
+
+    Raises:
+      SoundFileError: the file is shorter than a header.
     """
     if len(data) < 42 or data[4] & 127:
         raise SoundFileError(f"truncated: {len(data)} bytes are less than a FLAC header")
@@ -104,7 +107,11 @@ _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def check_ogg(data: bytes) -> None:
-    """SoundFileError unless the pages of one stream follow one another, whole and sound, from its first to its last."""
+    """Checks that an Ogg file is one stream whose pages are complete, undamaged and consecutive from the first to the last.
+
+    Raises:
+      SoundFileError: it is not.
+    """
     at, expected, serial, ended = 0, 0, None, False
     while at < len(data):
         if data[at : at + 4] != b"OggS" or len(data) < at + 27:
@@ -115,7 +122,7 @@ def check_ogg(data: bytes) -> None:
         if end > len(data) or _ogg_checksum(page) != checksum:
             raise SoundFileError(f"the Ogg page at byte {at} of {len(data)} is damaged or cut off")
         if serial not in (None, stream):
-            raise SoundFileError("several Ogg streams in one file; save each as a file of its own")
+            raise SoundFileError("several Ogg streams in one file; save each in a separate file")
         if number != expected:
             raise SoundFileError(f"Ogg page {expected} is missing")
         at, expected, serial, ended = end, number + 1, stream, bool(flags & 4)
@@ -124,12 +131,12 @@ def check_ogg(data: bytes) -> None:
 
 
 def _ogg_checksum(page: bytes) -> int:
-    """CRC-32 with the most significant bit first and no inversions, by way of zlib's, which reverses and inverts."""
+    """Returns the CRC-32 with the most significant bit first and without inversions, using zlib's, which reverses both."""
     reverse = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{reverse:032b}"[::-1], 2)
 
 
-# Kilobits a second by the four bits of a frame's header: MPEG-1, MPEG-2 and 2.5; layers I, II, III.
+# Kilobits per second by the four bits in the header of a frame: MPEG-1, MPEG-2 and 2.5; layers I, II, III.
 _BITRATES = {
     (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (1, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
@@ -141,7 +148,11 @@ _MPEG_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12
 
 
 def check_mp3(data: bytes) -> None:
-    """SoundFileError unless MPEG frames follow one another to the end, as many as the first one declares."""
+    """Checks that MPEG frames follow one another to the end, and that there are as many as the first one declares.
+
+    Raises:
+      SoundFileError: this is not the case.
+    """
     at, frames, declared = 0, 0, None
     while at < len(data):
         size = _frame_bytes(data[at : at + 4])
@@ -153,7 +164,7 @@ def check_mp3(data: bytes) -> None:
             declared = _declared_frames(data[:size])
         at, frames = at + size, frames + 1
     if declared is not None:
-        frames -= 1  # the first one says it and has no sound
+        frames -= 1  # the first frame contains the number instead of audio
         if frames != declared:
             raise SoundFileError(f"truncated: {declared} MPEG frames declared, {frames} present")
 
@@ -174,7 +185,7 @@ def _frame_bytes(head: bytes) -> int | None:
 
 
 def _declared_frames(frame: bytes) -> int | None:
-    """The number of frames in a Xing, Info or VBRI header; None where the frame is an ordinary one."""
+    """Returns the number of frames in a Xing, Info or VBRI header, or None if the frame is an ordinary one."""
     for name in (b"Xing", b"Info"):
         at = frame.find(name, 4, 60)
         if at > 0 and len(frame) >= at + 12:

@@ -1,4 +1,4 @@
-"""Sounds, decoded by libsndfile (SPHERE here) so that a broken file is one clear error and never a part of a sound."""
+"""Decodes audio with libsndfile (SPHERE by itself). A damaged file causes one clear error and is never read in part."""
 
 import io
 
@@ -10,42 +10,46 @@ from t2t_mm.corpora.sound_files import SoundFileError, check_mp3, check_ogg, fla
 from t2t_mm.corpora.sphere import decode_sphere
 from t2t_mm.corpora.tars import read_file
 
-LARGEST_SOUND = 1 << 26  # samples of all channels: 70 minutes at 16 kHz
-SAMPLE_RATES = (1000, 192_000)  # Hz, lowest and highest that are read
+LARGEST_SOUND = 1 << 26  # maximum number of samples of all channels: 70 minutes at 16 kHz
+SAMPLE_RATES = (1000, 192_000)  # minimum and maximum in Hz
 ENDINGS = (".wav", ".flac", ".sph", ".wv1", ".mp3", ".ogg", ".oga", ".opus")
-_BLOCK = 1 << 16  # samples that are read at once
+_BLOCK = 1 << 16  # number of samples read at once
 
 
 def load_audio(path: str, sample_rate: int) -> np.ndarray:
-    """The sound at `path` as float32 [samples] in [-1, 1], the mean of its channels, at `sample_rate` Hz.
+    """Returns the audio at `path` as float32 [samples] in [-1, 1], the mean of its channels, at `sample_rate` Hz.
 
-    WAV, FLAC, MP3, Ogg (Vorbis, Opus) or SPHERE, told by its first bytes; other rates are resampled. `path` may be a
-    member of a tar (see `tars`).
+    The format (WAV, FLAC, MP3, Ogg with Vorbis or Opus, or SPHERE) is determined by the first bytes. Audio with another
+    rate is resampled. `path` may be a member of a tar file (see `tars`).
 
     Raises:
-      MediaError: the file is absent, empty, damaged, truncated or of another format.
+      MediaError: the file is missing, empty, damaged, truncated or has another format.
     """
     return decode_audio(read_file(path), path, sample_rate)
 
 
 def decode_audio(data: bytes, origin: str, sample_rate: int) -> np.ndarray:
-    """`load_audio` of encoded bytes; `origin` names them in errors."""
+    """Does the same as `load_audio` for encoded bytes. `origin` identifies them in errors.
+
+    Raises:
+      MediaError: see `load_audio`.
+    """
     if data[:7] == b"NIST_1A":
         samples, rate = decode_sphere(data, origin)
         samples = samples.astype(np.float32) / 2**15
     else:
         samples, rate = _decode(data, origin)
     if not samples.size:
-        raise MediaError(f"{origin}: no sample in it.")
+        raise MediaError(f"{origin}: it contains no samples.")
     if not SAMPLE_RATES[0] <= rate <= SAMPLE_RATES[1]:
-        raise MediaError(f"{origin}: {rate} samples a second; {SAMPLE_RATES[0]} to {SAMPLE_RATES[1]} are read.")
+        raise MediaError(f"{origin}: {rate} samples per second; {SAMPLE_RATES[0]} to {SAMPLE_RATES[1]} are supported.")
     mono = samples.mean(axis=1, dtype=np.float32)
     if not np.isfinite(mono).all():
-        raise MediaError(f"{origin}: some of its samples are no numbers (infinite or NaN).")
+        raise MediaError(f"{origin}: some of its samples are infinite or NaN.")
     if rate == sample_rate:
         return mono
     from t2t_mm.corpora.resampling import (
-        resampler,  # it imports TensorFlow, which most callers of this module do not need
+        resampler,  # imported here, because it needs TensorFlow, which most callers do not
     )
 
     return resampler(sample_rate)(mono, rate).numpy()
@@ -77,7 +81,7 @@ def _decode(data: bytes, origin: str) -> tuple[np.ndarray, int]:  # -> float32 [
 
 
 class _ToTheEnd(soundfile.SoundFile):
-    """Reads as far as there is sound, without asking how much a header declares."""
+    """Reads audio to its end, regardless of the length that the header declares."""
 
     def seekable(self) -> bool:
         return False

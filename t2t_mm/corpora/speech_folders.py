@@ -1,4 +1,4 @@
-"""Read speech in the open layouts: LibriSpeech, tables of file and text, Festvox prompts, Sphinx transcriptions."""
+"""Read speech in open layouts: LibriSpeech, tables of file and text, Festvox prompts, Sphinx transcriptions."""
 
 import glob
 import os
@@ -15,7 +15,7 @@ _SPLITS = {  # LibriSpeech's folders, and tables of split names
     "test": ("test-clean/**/*.trans.txt", "test.tsv"),
 }
 _LIBRISPEECH = {"train": 28539, "dev": 2703, "test": 2620}
-# Ending of a transcript file -> what a line looks like, as (pattern, group of the sound's name, group of the text).
+# Suffix of a transcript file, description of its lines, and their pattern with the groups of the id and the text.
 _FORMATS = (
     (".trans.txt", "`id text`", re.compile(r"(?P<id>\S+)\s+(?P<text>.+)")),
     (".tsv", "`file<tab>text`", re.compile(r"(?P<id>[^\t]+)\t(?P<text>[^\t]+)")),
@@ -25,18 +25,20 @@ _FORMATS = (
 
 
 class SpeechFolders:
-    """Sounds (WAV, FLAC, SPHERE, MP3, Ogg) and the transcript files that name them.
+    """Recordings (WAV, FLAC, SPHERE, MP3, Ogg), and the transcript files that name them.
 
-    A transcript file is read by its ending: `*.trans.txt` (LibriSpeech: `id TEXT`), `*.tsv` (`file<tab>text`, no head),
-    `txt.done.data` (Festvox: `( id "text" )`), `*transcription` (Sphinx: `text (id)`). A name
-    with a folder in it is the path from the transcript file's own folder. A bare one is that of a file beside it, or of
-    the only one anywhere below; of the same name in several codings the first of WAV, FLAC, SPHERE, MP3, Ogg is read.
+    The suffix of a transcript file determines its format: `*.trans.txt` (LibriSpeech: `id TEXT`), `*.tsv` (`file<tab>text`,
+    without a header), `txt.done.data` (Festvox: `( id "text" )`), `*transcription` (Sphinx: `text (id)`). A name that
+    contains a folder is a path relative to the folder of the transcript file. A bare name refers to a file in that folder,
+    or to the only file with this name below it. If there are several codings of the same name, the first of WAV, FLAC,
+    SPHERE, MP3 and Ogg is read.
 
     Args:
-      root: the folder of all corpora. folder: that of this corpus in it.
-      splits: split -> glob patterns of its transcript files below the folder; by default those of LibriSpeech and
-        `train.tsv`, `dev.tsv`, `test.tsv`.
-      lower_case: transcripts in lower case.
+      root: the folder of all corpora.
+      folder: the folder of this corpus in `root`.
+      splits: split -> glob patterns of its transcript files below the folder. Default: those of LibriSpeech, and
+        `train.tsv`, `dev.tsv` and `test.tsv`.
+      lower_case: whether to convert transcripts to lower case.
     """
 
     def __init__(
@@ -47,11 +49,11 @@ class SpeechFolders:
         self.lower_case = lower_case
 
     def examples(self, split: str, report: Report) -> list[Example]:
-        """One example an utterance; one without a sound or with a line that is not in the format is reported.
+        """Returns one example per utterance. Utterances without a recording and lines in another format are reported.
 
         Raises:
-          CorpusError: no transcript file of the split is there, one has an unknown ending, or nothing is usable.
-          TooManyBadExamples: more bad lines than `report` allows.
+          CorpusError: there is no transcript file of the split, one has an unknown suffix, or nothing is usable.
+          TooManyBadExamples: there are more unusable lines than `report` allows.
         """
         check_split(split)
         if split not in self.splits:
@@ -65,7 +67,7 @@ class SpeechFolders:
         if self.splits[split][0] == _SPLITS[split][0] and files[0].endswith(".trans.txt"):
             warn_of_count(self.folder, f"utterances of {split}", len(examples), _LIBRISPEECH[split])
         if not examples:
-            raise CorpusError(f"{self.folder}: no utterance of {', '.join(files)} has a sound.")
+            raise CorpusError(f"{self.folder}: no utterance of {', '.join(files)} has a recording.")
         return examples
 
     def _examples(self, path: str, report: Report) -> Iterator[Example]:
@@ -88,26 +90,30 @@ class SpeechFolders:
 
 
 def _sound(name: str, folder: str, sounds: dict[str, list[str]]) -> str:
-    """The path of the sound that a line names; LookupError, with the reason, where there is none or more than one."""
+    """Returns the path of the recording that a line names.
+
+    Raises:
+      LookupError: there is none or more than one; the message states the reason.
+    """
     written = os.path.join(folder, name.replace("\\", "/"))
     stem = written[: -len(_ending(written))] if _ending(written) else written
     for path in (written, *(stem + ending for ending in ENDINGS)):
         if _ending(path) and "\0" not in path and os.path.isfile(path):
             return path
     if os.path.basename(written) != name:
-        raise LookupError(f"no sound {written} ({', '.join(ENDINGS)}); the path is taken as it is written")
+        raise LookupError(f"no recording {written} ({', '.join(ENDINGS)}); the path is used as it is written")
     found = sounds.get(os.path.basename(stem), [])
     if not found:
-        raise LookupError(f"no sound {os.path.basename(stem)} ({', '.join(ENDINGS)}) below {folder}")
+        raise LookupError(f"no recording {os.path.basename(stem)} ({', '.join(ENDINGS)}) below {folder}")
     best = [path for path in found if _rank(path) == _rank(found[0])]
     if len(best) > 1:
         places = ", ".join(os.path.relpath(path, folder) for path in best[:5])
-        raise LookupError(f"{len(best)} sounds have the name {name} ({places}); write the path of the one that is meant")
+        raise LookupError(f"{len(best)} recordings have the name {name} ({places}); write the path of the right one")
     return found[0]
 
 
 def _sounds(folder: str) -> dict[str, list[str]]:
-    """Name without ending -> paths, of every sound below a folder, in the order of ENDINGS."""
+    """Returns a dict of name without extension -> paths of the recordings below a folder, in the order of ENDINGS."""
     found: dict[str, list[str]] = {}
     for where, names in walk(folder):
         for name in names:
@@ -121,7 +127,7 @@ def _rank(path: str) -> int:
 
 
 def _ending(name: str) -> str:
-    """A sound's ending as it is written; empty for other names."""
+    """Returns the extension of a recording as it is written, or an empty string for other names."""
     ending = os.path.splitext(name)[1]
     return ending if ending.lower() in ENDINGS else ""
 

@@ -1,4 +1,4 @@
-"""NIST SPHERE sound files, as the LDC distributes them: a text header, then samples, plain or compressed."""
+"""NIST SPHERE audio files, as distributed by the LDC: a text header, followed by plain or compressed samples."""
 
 import io
 import re
@@ -11,29 +11,29 @@ from t2t_mm.corpora.shorten import ShortenError, decode_shorten
 
 _HEADER = 1024
 _LARGEST_HEADER = 1 << 20
-_SHORTEN = re.compile(r"pcm,embedded-shorten-v[\d.]+")  # the version that counts is in the stream
+_SHORTEN = re.compile(r"pcm,embedded-shorten-v[\d.]+")  # the stream itself contains the actual version
 _ORDERS = {"01": "<", "10": ">"}  # sample_byte_format -> byte order
-_SPARE = 1 << 16  # samples that a stream may hold beyond the declared ones, before it is refused for it
+_SPARE = 1 << 16  # number of samples by which a stream may exceed the declared number before it is rejected
 
 
 def decode_sphere(data: bytes, origin: str) -> tuple[np.ndarray, int]:
-    """The samples of a file, int16 [samples, channels], and its rate in Hz.
+    """Returns the samples of a file, int16 [samples, channels], and its rate in Hz.
 
-    They are 16-bit pcm, plain or shortened, or 8-bit A-law or µ-law.
+    The supported codings are 16-bit PCM, plain or compressed by shorten, and 8-bit A-law and µ-law.
 
     Raises:
-      MediaError: the header is damaged or says something that is not read, the file is truncated, or its checksum
-        is wrong; the message begins with `origin`.
+      MediaError: the header is damaged or not supported, the file is truncated, or its checksum is wrong. The message begins
+        with `origin`.
     """
     fields, size = _header(data, origin)
     count, channels, rate = (_number(fields, name, origin) for name in ("sample_count", "channel_count", "sample_rate"))
     coding, body, width = fields.get("sample_coding", "pcm"), data[size:], _number(fields, "sample_n_bytes", origin)
     law = {"ulaw": "ULAW", "mu-law": "ULAW", "alaw": "ALAW"}.get(coding)
     if width != (1 if law else 2):
-        raise MediaError(f"{origin}: {width} bytes a sample in sample_coding {coding!r}; pcm of 2 bytes is read.")
+        raise MediaError(f"{origin}: {width} bytes per sample in sample_coding {coding!r}; pcm with 2 bytes is supported.")
     order = fields.get("sample_byte_format", "01")
     if not law and order not in _ORDERS:
-        raise MediaError(f"{origin}: sample_byte_format {order!r} is not read; 01 and 10 are. Convert it with sph2pipe.")
+        raise MediaError(f"{origin}: sample_byte_format {order!r} is not supported; 01 and 10 are. Convert it with sph2pipe.")
     if channels < 1:
         raise MediaError(f"{origin}: channel_count {channels}.")
     if (coding == "pcm" or law) and len(body) < width * count * channels:
@@ -52,15 +52,19 @@ def decode_sphere(data: bytes, origin: str) -> tuple[np.ndarray, int]:
         if samples.shape != (count, channels):
             raise MediaError(f"{origin}: {count} × {channels} samples declared, {samples.shape} decompressed.")
     else:
-        raise MediaError(f"{origin}: sample_coding {coding!r} is not read; pcm, embedded-shorten, ulaw and alaw are.")
+        raise MediaError(f"{origin}: sample_coding {coding!r} is not supported; pcm, embedded-shorten, ulaw and alaw are.")
     declared = fields.get("sample_checksum")
     if declared is not None and declared != str(checksum(samples)):
-        raise MediaError(f"{origin}: checksum {checksum(samples)}, the header says {declared}: the file is damaged.")
+        raise MediaError(f"{origin}: the checksum is {checksum(samples)} instead of {declared}, so the file is damaged.")
     return samples, rate
 
 
 def encode_sphere(samples: np.ndarray, rate: int) -> bytes:
-    """A SPHERE file of one channel: samples int16 [samples], rate in Hz."""
+    """Returns a SPHERE file with one channel, given int16 [samples] and their rate in Hz.
+
+    Raises:
+      ValueError: the samples have another type or shape.
+    """
     if samples.dtype != np.int16 or samples.ndim != 1:
         raise ValueError(f"encode_sphere takes int16 [samples], not {samples.dtype} {samples.shape}.")
     header = (
@@ -72,7 +76,7 @@ def encode_sphere(samples: np.ndarray, rate: int) -> bytes:
 
 
 def checksum(samples: np.ndarray) -> int:
-    """The sum of all samples as unsigned 16-bit numbers, modulo 2^16."""
+    """Returns the sum of all samples as unsigned 16-bit numbers, modulo 2^16."""
     return int(samples.astype(np.uint16).sum(dtype=np.uint64) % 65536)
 
 

@@ -1,4 +1,4 @@
-"""The examples of a split: in memory, or streamed from records (`source.Examples` says what both can do)."""
+"""The examples of a split, in memory or streamed from records. `source.Examples` defines their interface."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from t2t_mm.corpora.source import Examples
 
 
 class InMemory(list[Example]):
-    """A list of examples. Pictures and sounds are paths, which the pipeline reads when their turn comes."""
+    """A list of examples. Images and audio are paths, which the pipeline reads when they are needed."""
 
     form = "files"
 
@@ -19,7 +19,7 @@ class InMemory(list[Example]):
         return InMemory(self[:count])
 
     def check(self, vocabulary: str, image_size: int, sample_rate: int) -> None:
-        """Nothing of a corpus depends on the settings of a run."""
+        """Does nothing, because a corpus does not depend on the settings of a run."""
 
     def dataset(self, training: bool, seed: int, shuffle: int) -> tf.data.Dataset:
         targets = [example.targets for example in self]
@@ -34,7 +34,7 @@ class InMemory(list[Example]):
 
 
 def _columns(inputs: Sequence) -> np.ndarray | tuple[np.ndarray, ...]:
-    """Of examples with several inputs an array for each of them."""
+    """Returns an array of the inputs of all examples, or a tuple of arrays if they have several inputs."""
     if inputs and not isinstance(inputs[0], str):
         return tuple(_texts(column) for column in zip(*inputs))
     return _texts(inputs)
@@ -45,14 +45,14 @@ def _texts(texts: Sequence[str]) -> np.ndarray:
 
 
 class Streamed(Examples):
-    """Examples that are read from records when they are needed; the base of what `source.Examples` is on disk."""
+    """Base class of examples that are read from records on disk when they are needed."""
 
     def first(self, count: int) -> Examples:
         return First(self, count)
 
 
 class First(Streamed):
-    """The first examples of a stream, for evaluation; training takes all of them."""
+    """The first examples of a stream, for evaluation only."""
 
     def __init__(self, examples: Examples, count: int):
         self._examples, self._count = examples, count
@@ -71,12 +71,16 @@ class First(Streamed):
         self._examples.check(vocabulary, image_size, sample_rate)
 
     def dataset(self, training: bool, seed: int, shuffle: int) -> tf.data.Dataset:
-        """As that of all; ValueError for training."""
+        """Returns the dataset of these examples, see `source.Examples.dataset`.
+
+        Raises:
+          ValueError: `training` is True.
+        """
         if training:
-            raise ValueError("The first examples of a stream are for evaluation; training takes all of them.")
+            raise ValueError("The first examples of a stream are for evaluation; training must use all of them.")
         return self._examples.dataset(training, seed, shuffle).take(self._count)
 
 
 def examples_of(found: Sequence[Example] | Examples) -> Examples:
-    """What a source returned, as one type: the place where a plain list becomes examples in memory."""
+    """Returns the result of a source as `Examples`: a plain list becomes examples in memory."""
     return InMemory(found) if isinstance(found, Sequence) else found

@@ -1,4 +1,4 @@
-"""A part of a corpus, for learning curves over its size."""
+"""A subset of a corpus, for learning curves over its size."""
 
 from typing import cast
 
@@ -10,12 +10,17 @@ from t2t_mm.corpora.split import InMemory, examples_of
 
 
 class Subset:
-    """The first `size` training examples of a random order, in the order of the corpus; dev and test whole.
+    """A random subset of `size` training examples, in the order of the corpus. The dev and test sets are complete.
 
-    The order depends on the number of examples and `seed` alone, so that each size holds all smaller ones.
+    The subset only depends on the number of examples and `seed`, and a larger subset contains all smaller ones.
 
     Args:
-      source: of a problem, with a list of examples.
+      source: the source of a problem, whose examples are a list.
+      size: number of training examples.
+      seed: the seed of the choice.
+
+    Raises:
+      ValueError: `size` is less than 1.
     """
 
     def __init__(self, source: Source, size: int, seed: int = 0):
@@ -27,17 +32,17 @@ class Subset:
         return cast(ClassSource, self.source).class_names()
 
     def examples(self, split: str, report: Report) -> Examples:
-        """As the source's.
+        """Returns the examples of a split.
 
         Raises:
-          CorpusError: the source's, or it holds fewer training examples than are asked for, or streams them.
+          CorpusError: the source raises it, has fewer training examples than `size`, or streams its examples.
         """
         found = examples_of(self.source.examples(split, report))
         if split != "train":
             return found
         if not isinstance(found, InMemory):
-            raise CorpusError(f"{report.name}: a part of prepared records cannot be taken; read the corpus itself.")
+            raise CorpusError(f"{report.name}: prepared records do not support subsets; use the corpus itself.")
         if len(found) < self.size:
-            raise CorpusError(f"{report.name}: {self.size} training examples are asked for, there are {len(found)}.")
+            raise CorpusError(f"{report.name}: {self.size} training examples are requested, but there are only {len(found)}.")
         chosen = np.random.default_rng(self.seed).permutation(len(found))[: self.size]
         return InMemory(found[index] for index in sorted(chosen))

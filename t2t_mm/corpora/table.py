@@ -12,30 +12,34 @@ from t2t_mm.corpora.corpus_files import SPLITS, check_split, iterate_lines, miss
 from t2t_mm.corpora.example import CorpusError, Example, Report
 
 _ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
-# A field of a CSV file may span lines; a quotation mark that is never closed would swallow the rest of the file.
+# A field of a CSV file may span lines. Without a limit, an unclosed quotation mark would swallow the rest of the file.
 _MOST_LINES_OF_A_ROW = 1000
 
 
 class Table:
-    """A table with a column for each input, mostly one, and one for the target; all other columns are ignored.
+    """A table with a column for each input (usually one) and a column for the target. All other columns are ignored.
 
-    The ending tells the format, which may be compressed (`.gz`): `.csv` has quoted fields, `.tsv` has plain ones
-    between tabs (as Common Voice writes it), `.jsonl` has one JSON object a line. The first line of a CSV or TSV file
-    names its columns.
+    The file extension determines the format, and the file may be compressed (`.gz`): `.csv` has quoted fields, `.tsv` has
+    plain fields separated by tabs (as in Common Voice), and `.jsonl` has one JSON object per line. The first line of a CSV
+    or TSV file contains the names of the columns.
 
     Args:
-      root: The folder of all corpora.
-      folder: The folder of this corpus in it.
-      files: Split -> glob patterns of its tables below the folder. A split that is missing here is held out of the
-        training tables: `held_out` of their rows each, chosen by the (first) input, so that rows with the same input
-        stay together and the choice does not change when rows are added.
-      input: The name of the input's column; of a problem with several inputs the names of theirs, in order.
-      target: The name of the target's column.
-      media: The folder, below this corpus's, of the pictures or recordings that the input column names; None if the
-        column holds text. Of several inputs as many.
-      classes: The target is one of a set of classes. Their order is that of their sorted names in the training tables.
-      delimiter: The character between two fields of a CSV file. Default: a comma.
-      held_out: The share of the training rows held out for each missing split.
+      root: the folder of all corpora.
+      folder: the folder of this corpus in `root`.
+      files: split -> glob patterns of its tables below the folder. If a split is missing, the fraction `held_out` of the
+        training rows is held out for it. The (first) input determines the choice, so that rows with the same input stay
+        together, and adding rows does not change the choice.
+      input: the name of the input column, or a list of names if there are several inputs.
+      target: the name of the target column.
+      media: the folder, below `folder`, of the images or recordings in the input column; None if the column contains text.
+        If there are several inputs, a list with one element per input.
+      classes: whether the target is one of a set of classes. Their order is that of their sorted names in the training
+        tables.
+      delimiter: the character between two fields of a CSV file. Default: a comma.
+      held_out: the fraction of the training rows to hold out for each missing split.
+
+    Raises:
+      ValueError: an argument is out of range, or the number of `media` is not that of the inputs.
     """
 
     def __init__(
@@ -54,7 +58,9 @@ class Table:
         self.inputs = (input,) if isinstance(input, str) else tuple(input)
         self.media = (media,) if media is None or isinstance(media, str) else tuple(media)
         if len(self.media) != len(self.inputs):
-            raise ValueError(f"input names {len(self.inputs)} columns, {input!r}; media must be as many, not {media!r}.")
+            raise ValueError(
+                f"input has {len(self.inputs)} columns, {input!r}; media must have as many elements, not {media!r}."
+            )
         self.target, self.classes, self.delimiter = target, classes, delimiter
         self.files = {split: (f"{split}.*",) for split in SPLITS} if files is None else dict(files)
         unknown = sorted(set(self.files) - set(SPLITS))
@@ -66,28 +72,28 @@ class Table:
         self._class_names: list[str] | None = None
 
     def class_names(self) -> list[str]:
-        """The sorted names of the classes that occur in the training tables.
+        """Returns the sorted names of the classes that occur in the training tables.
 
         Raises:
-          CorpusError: As `examples` does.
+          CorpusError: see `examples`.
         """
         if self._class_names is None:
-            # Rows that cannot be used are reported once, where the examples themselves are read.
+            # Unusable rows are not reported here, because they are reported when the examples are read.
             rows = self._rows(self._paths("train"), Report(self.folder, max_bad=1 << 60))
             self._class_names = sorted({target for _, _, target in rows})
         return self._class_names
 
     def examples(self, split: str, report: Report) -> list[Example]:
-        """One example a row. A row that cannot be used is reported as `file:line`.
+        """Returns one example per row. An unusable row is reported as `file:line`.
 
         Raises:
-          CorpusError: No table of the split is there, one lacks a column, or no row is usable.
-          TooManyBadExamples: More unusable rows than `report` allows.
+          CorpusError: there is no table of the split, a table lacks a column, or no row is usable.
+          TooManyBadExamples: there are more unusable rows than `report` allows.
         """
         return list(self.stream(split, report))
 
     def stream(self, split: str, report: Report) -> Iterator[Example]:
-        """`examples` one after the other; it raises the same errors."""
+        """Yields the same examples, and raises the same errors, as `examples`."""
         check_split(split)
         indices = {name: index for index, name in enumerate(self.class_names())} if self.classes else None
         own = split in self.files
@@ -101,7 +107,7 @@ class Table:
             ]
             gone = [one for one, media in zip(sources, self.media) if media is not None and not os.path.isfile(one)]
             if gone:
-                report.skip(origin, f"its file {gone[0]} is not there; is `media` the right folder?")
+                report.skip(origin, f"its file {gone[0]} does not exist; is `media` the right folder?")
                 continue
             if indices is not None and target not in indices:
                 near = _near(target, list(indices))
@@ -111,10 +117,10 @@ class Table:
             inputs = tuple(sources) if len(sources) > 1 else sources[0]
             yield Example(inputs, target if indices is None else indices[target], origin)
         if not found:
-            raise CorpusError(f"{self.folder}: no row for {split} in {', '.join(paths)} can be used.")
+            raise CorpusError(f"{self.folder}: no row for {split} in {', '.join(paths)} is usable.")
 
     def _split_of(self, text: str) -> str:
-        """The split that a row of the training tables belongs to, by a hash of its input."""
+        """Returns the split of a row of the training tables, which a hash of its input determines."""
         place = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
         for split in ("dev", "test"):
             if split not in self.files:
@@ -131,11 +137,11 @@ class Table:
             raise missing_corpus(self.folder, expected)
         for path in paths:
             if not path.removesuffix(".gz").endswith(_ENDINGS):
-                raise CorpusError(f"{path}: the ending of a table is one of {', '.join(_ENDINGS)}, or that and .gz.")
+                raise CorpusError(f"{path}: a table must have the extension {' or '.join(_ENDINGS)}, optionally with .gz.")
         return paths
 
     def _rows(self, paths: Sequence[str], report: Report) -> Iterator[tuple[str, list[str], str]]:
-        """(origin, inputs, target) of every row that has them all."""
+        """Yields (origin, inputs, target) of every complete row."""
         columns = (*self.inputs, self.target)
         for path in paths:
             read = _json_rows if path.removesuffix(".gz").endswith((".jsonl", ".ndjson")) else self._delimited_rows
@@ -145,7 +151,7 @@ class Table:
                 values = [_text(row[column]) for column in columns]
                 for column, value in zip(columns, values):
                     if not value:
-                        report.skip(origin, f"the column {column!r} holds {row[column]!r}, which is no text")
+                        report.skip(origin, f"the column {column!r} contains {row[column]!r}, which is not text")
                         break
                 else:
                     yield origin, values[:-1], values[-1]
@@ -174,20 +180,20 @@ class Table:
             except csv.Error as error:
                 report.skip(f"{path}:{lines.begun}", f"not a row of a CSV file: {error}")
                 continue
-            if lines.damaged or not fields:  # a damaged line is reported where it is read
+            if lines.damaged or not fields:  # a damaged line has already been reported
                 continue
             if header is None:
                 header = [name.strip() for name in fields]
                 if len(set(header)) < len(header):
-                    raise CorpusError(f"{path}:{lines.begun}: a column is named twice in {', '.join(header)}.")
+                    raise CorpusError(f"{path}:{lines.begun}: a column occurs twice in {', '.join(header)}.")
             elif len(fields) != len(header):
-                report.skip(f"{path}:{lines.begun}", f"{len(fields)} fields; the header names {len(header)} columns")
+                report.skip(f"{path}:{lines.begun}", f"{len(fields)} fields, but the header has {len(header)} columns")
             else:
                 yield lines.begun, dict(zip(header, fields))
 
 
 class _Lines:
-    """The lines of a file for `csv.reader`, which says nothing of where a row begins."""
+    """The lines of a file for `csv.reader`, which does not report where a row begins."""
 
     def __init__(self, path: str, report: Report):
         self._lines = iterate_lines(path, report)
@@ -225,7 +231,7 @@ def _json_rows(path: str, report: Report) -> Iterator[tuple[int, dict]]:
 
 
 def _text(value) -> str:
-    """A field as text on one line; numbers count as text (classes often are numbers), other JSON values do not."""
+    """Returns a field as text on one line. Numbers are allowed (classes are often numbers), but not other JSON values."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = str(value)
     return " ".join(value.split()) if isinstance(value, str) else ""

@@ -1,6 +1,6 @@
-"""Files inside tar archives, read where they are: nothing is unpacked, so no name in an archive reaches the disk.
+"""Reads files inside tar archives in place. Nothing is unpacked, so no name in an archive can write to the disk.
 
-A member is written as `ARCHIVE.tar#OFFSET+SIZE`, in bytes of the archive, which stands wherever a path may.
+A member is denoted by `ARCHIVE.tar#OFFSET+SIZE`, in bytes of the archive, which can be used like a path.
 """
 
 import os
@@ -11,12 +11,16 @@ from typing import Any, BinaryIO, cast
 
 from t2t_mm.corpora.example import CorpusError, MediaError, Report
 
-LARGEST_FILE = 1 << 28  # bytes of a picture or sound
+LARGEST_FILE = 1 << 28  # maximum size of an image or audio file in bytes
 _MEMBER = re.compile(r"(.+\.tar)#(\d{1,15})\+(\d{1,9})", re.DOTALL)
 
 
 def read_file(path: str) -> bytes:
-    """The bytes of a picture or sound, a file or a member; MediaError when it is absent, cut off or larger than any is."""
+    """Returns the bytes of an image or audio file, or of a member of an archive.
+
+    Raises:
+      MediaError: it is missing, truncated or too large.
+    """
     try:
         if _MEMBER.fullmatch(path):
             return _read_member(path)
@@ -30,18 +34,18 @@ def read_file(path: str) -> bytes:
 
 
 def state_of(path: str) -> tuple[int, int] | None:
-    """Size and time of change of a file, or of the archive of a member; None where there is no file of this name."""
+    """Returns the size and modification time of a file, or of the archive of a member, or None if it does not exist."""
     member = _MEMBER.fullmatch(path)
     try:
         found = os.stat(member[1] if member else path)
-    except (OSError, ValueError):  # a sentence, say, which may be too long for a name
+    except (OSError, ValueError):  # for instance a sentence, which may be too long for a path
         return None
     return found.st_size, found.st_mtime_ns
 
 
 def _read_member(path: str) -> bytes:
     member = _MEMBER.fullmatch(path)
-    assert member is not None  # the caller has looked
+    assert member is not None  # the caller has checked this
     archive, offset, size = member.groups()
     with open(archive, "rb") as file:
         file.seek(int(offset))
@@ -52,11 +56,11 @@ def _read_member(path: str) -> bytes:
 
 
 def members(path: str, report: Report) -> Iterator[tuple[str, int, int]]:
-    """(name, offset, size) of each file in a tar, in its order. Links and devices are reported; folders are passed over.
+    """Yields (name, offset, size) of each file in a tar, in order. Links and devices are reported; folders are skipped.
 
     Raises:
-      CorpusError: not a readable tar, or one cut off.
-      TooManyBadExamples: more odd members than `report` allows.
+      CorpusError: the tar cannot be read or is truncated.
+      TooManyBadExamples: there are more unexpected members than `report` allows.
     """
     try:
         with open(path, "rb") as file:
@@ -66,9 +70,12 @@ def members(path: str, report: Report) -> Iterator[tuple[str, int, int]]:
 
 
 def nested_members(path: str, report: Report) -> Iterator[tuple[str, str, int, int]]:
-    """(name of the inner tar, name of the file, offset, size) of each file in each tar that a tar holds.
+    """Yields (name of the inner tar, name of the file, offset, size) of each file in each tar inside a tar.
 
-    An inner tar that cannot be read is reported; raises as `members`.
+    An inner tar that cannot be read is reported.
+
+    Raises:
+      CorpusError, TooManyBadExamples: see `members`.
     """
     size_of_all = os.path.getsize(path)
     for inner, offset, size in members(path, report):
@@ -83,7 +90,7 @@ def nested_members(path: str, report: Report) -> Iterator[tuple[str, str, int, i
 
 
 def _walk(file, origin: str, begin: int, end: int, report: Report) -> Iterator[tuple[str, int, int]]:
-    """(name, offset, size) of the files of the tar that lies from `begin` to `end` of an open file."""
+    """Yields (name, offset, size) of the files of the tar between `begin` and `end` of an open file."""
     try:
         with tarfile.open(fileobj=cast(BinaryIO, _Window(file, begin, end)), mode="r:") as archive:
             for member in archive:
@@ -92,18 +99,18 @@ def _walk(file, origin: str, begin: int, end: int, report: Report) -> Iterator[t
                 if member.isdir():
                     continue
                 if not member.isreg() or member.issparse():
-                    report.skip(where, "not a plain file in the archive")
+                    report.skip(where, "not a regular file in the archive")
                 elif member.size < 0 or offset + member.size > end:
-                    raise CorpusError(f"{where}: the archive is cut off within this member. Fetch it again.")
+                    raise CorpusError(f"{where}: the archive is truncated within this member. Download it again.")
                 else:
                     yield member.name, offset, member.size
-                cast(Any, archive).members = []  # tarfile keeps every header it has seen
+                cast(Any, archive).members = []  # to save memory, because tarfile keeps every header
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-        raise CorpusError(f"{origin}: not a readable tar: {error}. Fetch it again.") from error
+        raise CorpusError(f"{origin}: not a readable tar: {error}. Download it again.") from error
 
 
 class _Window:
-    """A stretch of an open file, as a file of its own."""
+    """A part of an open file, with the interface of a file."""
 
     def __init__(self, file, begin: int, end: int):
         self._file, self._begin, self._end, self._at = file, begin, end, 0

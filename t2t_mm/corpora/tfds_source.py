@@ -1,4 +1,4 @@
-"""Data sets that tensorflow-datasets has: `imagenet2012`, `coco_captions`, `wmt14_translate`, `librispeech` and others."""
+"""Data sets of tensorflow-datasets, such as `imagenet2012`, `coco_captions`, `wmt14_translate` and `librispeech`."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,19 +10,19 @@ from t2t_mm.corpora.example import CorpusError, Example, Report
 from t2t_mm.corpora.split import Streamed
 
 _SPLITS = {"train": "train", "dev": "validation", "test": "test"}
-_SHUFFLED_MEDIA = 256  # pictures or sounds in the shuffle buffer
+_SHUFFLED_MEDIA = 256  # number of images or recordings in the shuffle buffer
 
 
 class TFDS:
-    """A source of what `tfds build` has prepared; nothing is downloaded here.
+    """A source of examples that `tfds build` has prepared. It downloads nothing.
 
     Args:
-      name: of the data set, with its configuration, e.g. "wmt14_translate/de-en".
-      inputs, targets: the features to use; a feature inside a sequence by its path, e.g. "captions/text". Of several
-        captions each is a training example, all are references in evaluation. A problem with several inputs names as many
-        features, ("image", "question") say.
-      data_dir: where it was prepared; TFDS's own place (~/tensorflow_datasets) without.
-      splits: of the data set for train, dev and test, in TFDS's notation.
+      name: the name of the data set with its configuration, for instance "wmt14_translate/de-en".
+      inputs, targets: the features to use. A feature inside a sequence has a path, for instance "captions/text". Each of
+        several captions is a training example; in evaluation, all of them are references. If a problem has several inputs,
+        `inputs` is a tuple, for instance ("image", "question").
+      data_dir: the folder in which it was prepared. Default: that of TFDS (~/tensorflow_datasets).
+      splits: the splits of the data set for train, dev and test, in TFDS's notation.
     """
 
     def __init__(
@@ -33,14 +33,14 @@ class TFDS:
         self.data_dir, self.splits = data_dir, splits or _SPLITS
 
     def class_names(self) -> list[str]:
-        """The names of the classes in the order of their indices."""
+        """Returns the names of the classes in the order of their indices."""
         return list(self._builder().info.features[self.targets].names)
 
     def examples(self, split: str, report: Report) -> "TFDSExamples":
-        """The examples of a split, read when they are needed.
+        """Returns the examples of a split, which are read when they are needed.
 
         Raises:
-          CorpusError: TFDS has no such data set, it is not prepared in `data_dir`, or has no such split or feature.
+          CorpusError: TFDS has no such data set, it is not prepared in `data_dir`, or it has no such split or feature.
         """
         check_split(split)
         builder = self._builder()
@@ -48,9 +48,9 @@ class TFDS:
         wanted = self.splits.get(split)
         if not known:
             raise MissingCorpus(
-                f"Looked for the prepared data set {self.name} at {builder.data_dir}: not there. Prepare it with "
-                f"`tfds build {self.name} --data_dir={self.data_dir or '...'}` (and --manual_dir where its owner must be "
-                "asked), or train on the mini corpora of `python bin/make_mini.py`."
+                f"Looked for the prepared data set {self.name} at {builder.data_dir}: it does not exist. Prepare it with "
+                f"`tfds build {self.name} --data_dir={self.data_dir or '...'}` (and --manual_dir if it must be downloaded by "
+                "hand), or train on the mini corpora of `python bin/make_mini.py`."
             )
         if wanted is None or any(part.split("[")[0].strip() not in known for part in wanted.split("+")):
             raise MissingCorpus(f"{self.name}: no split {wanted} for {split}; it has {', '.join(known)}.")
@@ -81,7 +81,7 @@ def _feature(builder: tfds.core.DatasetBuilder, path: str):
 
 
 class TFDSExamples(Streamed):
-    """The examples of a split; pictures are encoded still, sounds are samples."""
+    """The examples of a split. Images are still encoded; audio consists of samples."""
 
     form = "encoded"
 
@@ -91,7 +91,7 @@ class TFDSExamples(Streamed):
         self._is_text = [isinstance(feature, tfds.features.Text) for feature in self._input_features]
 
     def __len__(self) -> int:
-        """Of records: one with several captions counts once."""
+        """Returns the number of records. A record with several captions counts once."""
         return self._builder.info.splits[self._split].num_examples
 
     def __iter__(self) -> Iterator[Example]:
@@ -104,14 +104,20 @@ class TFDSExamples(Streamed):
             yield Example(shown if len(shown) > 1 else shown[0], target, origin, references)
 
     def check(self, vocabulary: str, image_size: int, sample_rate: int) -> None:
-        """CorpusError when sounds have another rate than the run's features."""
+        """Checks the sample rate of audio.
+
+        Raises:
+          CorpusError: it differs from that of the run.
+        """
         for feature in self._input_features:
             rate = getattr(feature, "sample_rate", None)
             if rate is not None and rate != sample_rate:
-                raise CorpusError(f"{self._builder.name}: {rate} samples a second, the run's features take {sample_rate}.")
+                raise CorpusError(
+                    f"{self._builder.name}: {rate} samples per second, but the features of the run need {sample_rate}."
+                )
 
     def dataset(self, training: bool, seed: int, shuffle: int) -> tf.data.Dataset:
-        """{"inputs", "targets", "index", "origin"} of each example; shuffled by `seed` and endless in training."""
+        """Returns {"inputs", "targets", "index", "origin"} of each example; shuffled by `seed` and endless in training."""
         data = self._records(training, seed)
         if training:
             if "/" in self._targets:
@@ -121,7 +127,7 @@ class TFDSExamples(Streamed):
         return data.map(lambda element: {name: element[name] for name in ("inputs", "targets", "index", "origin")})
 
     def _records(self, shuffle_files: bool, seed: int) -> tf.data.Dataset:
-        """{"inputs", "targets", "references" [n], "index", "origin"} of each record."""
+        """Returns {"inputs", "targets", "references" [n], "index", "origin"} of each record."""
         reading = tfds.ReadConfig(
             try_autocache=False, shuffle_seed=seed, shuffle_reshuffle_each_iteration=True, interleave_cycle_length=16
         )
@@ -135,7 +141,7 @@ class TFDSExamples(Streamed):
         return data.enumerate().map(self._element, num_parallel_calls=1, deterministic=True)
 
     def _decoders(self) -> tfds.decode.PartialDecoding | None:
-        """Only the features in use are decoded, and pictures not yet."""
+        """Returns the decoders, which only decode the features in use, and do not decode images yet."""
         if isinstance(self._builder.info.features, tfds.features.Translation):
             return None
         wanted = {}
@@ -166,6 +172,6 @@ class TFDSExamples(Streamed):
 
 
 def _one_each(element) -> tf.data.Dataset:
-    """A record with several captions as one example each."""
+    """Splits a record with several captions into one example per caption."""
     captions = tf.data.Dataset.from_tensor_slices(element["references"])
     return captions.map(lambda caption: {**element, "targets": caption})

@@ -1,9 +1,9 @@
-"""Penn Treebank trees: reading, cleaning, and the symbol sequences the parsing problem learns.
+"""Penn Treebank trees: reading, cleaning, and the symbol sequences that the parsing problem learns.
 
-The linearised form is that of Vinyals et al. 2015 ("Grammar as a Foreign Language"): depth first, an opening and a
-closing symbol that both carry the label, one symbol a word. That symbol is the real part-of-speech tag, as in T2T (which
-writes `NP ... /NP` for `(NP ... )NP`), or, as in the paper of Vinyals et al., XX for every word.
-Nothing in this module is recursive: a tree may be nested deeper than Python's stack.
+The linearised form is that of Vinyals et al. 2015 ("Grammar as a Foreign Language"). It is depth-first, with an opening and
+a closing symbol that both contain the label, and one symbol per word. This symbol is the actual part-of-speech tag, as in
+T2T (which writes `NP ... /NP` for `(NP ... )NP`), or XX for every word, as in the paper of Vinyals et al. Nothing in this
+module is recursive, because a tree may be nested deeper than Python's stack.
 """
 
 import dataclasses
@@ -17,35 +17,35 @@ from absl import logging
 from t2t_mm.corpora.corpus_files import check_split, missing_corpus, read_lines, warn_of_count
 from t2t_mm.corpora.example import CorpusError, Example, Report
 
-# The split every published result uses (LDC99T42, sections of the Wall Street Journal part).
+# The split used in all published results (LDC99T42, sections of the Wall Street Journal part).
 SECTIONS = {"train": tuple(range(2, 22)), "dev": (22,), "test": (23,)}
 _TREES = {"train": 39832, "dev": 1700, "test": 2416}
 _LAYOUTS = ("wsj", os.path.join("parsed", "mrg", "wsj"))
 
 _BRACKET = re.compile(r"[()]")
-_UNSPELLABLE = re.compile("[<>]")  # signs that set off a symbol in the vocabulary
+_UNSPELLABLE = re.compile("[<>]")  # characters that delimit a symbol in the vocabulary
 _EMPTY_ELEMENT = "-NONE-"
 _ROOT = "TOP"
-_ROOTS = ("", _ROOT, "ROOT", "S1")  # what treebanks and parsers call the root that has no label in the Treebank
-_COMMENTS = (";", "#", "%", "*")  # what a line outside of every tree begins with that is a remark
-_UNKNOWN_TAG = "XX"  # every tag in the form of Vinyals et al.; here also of a word for which the symbols have no tag
+_ROOTS = ("", _ROOT, "ROOT", "S1")  # labels used by treebanks and parsers for the root, which has no label in the Treebank
+_COMMENTS = (";", "#", "%", "*")  # first characters of comment lines outside trees
+_UNKNOWN_TAG = "XX"  # every tag in the form of Vinyals et al.; here also the tag of a word for which there is no symbol
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Tree:
-    """A constituent and its children, or, with a single str child, a part-of-speech tag and its word."""
+    """A constituent and its children, or a part-of-speech tag and its word, which is a single str child."""
 
     label: str
     children: tuple["Tree | str", ...]
 
     @property
     def is_leaf(self) -> bool:
-        """Whether this is a part-of-speech tag over its word."""
+        """Whether this is a part-of-speech tag with its word."""
         return len(self.children) == 1 and isinstance(self.children[0], str)
 
     @property
     def word(self) -> str:
-        """The word under a part-of-speech tag."""
+        """The word of a part-of-speech tag."""
         word = self.children[0]
         assert isinstance(word, str), self.label
         return word
@@ -56,7 +56,7 @@ class Tree:
         return tuple(child for child in self.children if isinstance(child, Tree))
 
     def walk(self) -> Iterator[tuple[str, "Tree"]]:
-        """Depth first: ("open", constituent), then what is inside it, then ("close", constituent); ("leaf", tag)."""
+        """Yields ("open", constituent), its content and ("close", constituent), or ("leaf", tag), depth-first."""
         pending = [("visit", self)]
         while pending:
             step, node = pending.pop()
@@ -70,11 +70,11 @@ class Tree:
                 pending.extend(("visit", child) for child in reversed(node.parts))
 
     def leaves(self) -> list["Tree"]:
-        """The part-of-speech tags with their words, left to right."""
+        """Returns the part-of-speech tags with their words, from left to right."""
         return [node for step, node in self.walk() if step == "leaf"]
 
     def words(self) -> list[str]:
-        """The words, left to right."""
+        """Returns the words, from left to right."""
         return [leaf.word for leaf in self.leaves()]
 
     def _key(self) -> tuple[tuple[str, str, str], ...]:
@@ -91,11 +91,11 @@ class Tree:
 
 
 def split_trees(text: str) -> Iterator[tuple[int, str]]:
-    """Cuts the text of a .mrg file into (line, text) of its trees; `line` counts from 1.
+    """Yields (line, text) of the trees in the text of a .mrg file, where `line` counts from 1.
 
-    A tree ends where its brackets balance. One that never does ends before the next line that begins with a bracket,
-    as every tree of the Treebank does, so that a broken tree does not take the rest of the file with it; brackets that
-    close more than was opened stay with the tree that began on such a line.
+    A tree ends where its brackets balance. A tree whose brackets never balance ends before the next line that begins with a
+    bracket, as every tree of the Treebank does, so that a broken tree does not affect the rest of the file. Superfluous
+    closing brackets belong to the tree that began on such a line.
     """
     begin = len(text) - len(text.lstrip())
     line, counted, unclosed = 1, 0, _unclosed(text)
@@ -109,7 +109,7 @@ def split_trees(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _unclosed(text: str) -> set[int]:
-    """Where brackets open that never close. Known beforehand, no text makes `_scan` read its rest again and again."""
+    """Returns the positions of brackets that are never closed, so that `_scan` never reads the rest of a text repeatedly."""
     open_brackets: list[int] = []
     for bracket in _BRACKET.finditer(text):
         if bracket.group() == "(":
@@ -120,7 +120,7 @@ def _unclosed(text: str) -> set[int]:
 
 
 def _scan(text: str, begin: int, unclosed: set[int]) -> tuple[list[int], int]:
-    """Where the next trees from `begin` on start, and where the last of them ends; at least one."""
+    """Returns the positions of the next trees from `begin` on (at least one), and the end of the last of them."""
     starts, depth = [begin], 0
     for bracket in _BRACKET.finditer(text, begin):
         position = bracket.start()
@@ -141,22 +141,21 @@ def _scan(text: str, begin: int, unclosed: set[int]) -> tuple[list[int], int]:
 
 
 def parse_tree(text: str, origin: str = "tree") -> Tree:
-    """The tree of one s-expression, as it stands in the Treebank (see `clean`).
+    """Returns the tree of one s-expression as in the Treebank (see `clean`).
 
     Args:
-      text: `(label child ...)`; the label of the outermost bracket may be absent.
-      origin: where the tree begins, quoted in errors.
+      text: `(label child ...)`; the label of the outermost bracket may be missing.
+      origin: where the tree begins, for errors.
 
     Raises:
-      CorpusError: brackets do not balance, a bracket has no label or nothing in it, or a word stands outside a
-        part-of-speech tag.
+      CorpusError: brackets do not balance, a bracket is empty or has no label, or a word has no part-of-speech tag.
     """
     stack: list[tuple[str | None, list[Tree | str]]] = []
     root = None
     for token in re.findall(r"[()]|[^\s()]+", text, re.ASCII):
-        token = "_".join(token.split())  # Unicode's other blanks stand inside a word, which words are split at later
+        token = "_".join(token.split())  # other spaces of Unicode inside a word would split it later
         if not token:
-            raise CorpusError(f"{origin}: a word or a label is nothing but blanks that are not plain ones.")
+            raise CorpusError(f"{origin}: a word or a label only consists of special space characters.")
         if root is not None:
             problem = "more brackets are closed than opened" if token == ")" else f"{token!r} follows the tree"
             raise CorpusError(f"{origin}: unbalanced tree: {problem}.")
@@ -193,11 +192,11 @@ def _checked(label: str | None, children: list[Tree | str], is_root: bool, origi
 
 
 def clean(tree: Tree) -> Tree | None:
-    """The tree that parsers are trained and scored on; None if nothing is left of it.
+    """Returns the tree on which parsers are trained and scored, or None if nothing is left of it.
 
-    In order: empty elements (-NONE-) go, and every constituent left empty; function tags and indices are cut from the
-    labels (NP-SBJ-1 and NP=2 become NP; -LRB-, -RRB- stay whole); the root with the empty label, or called TOP, ROOT or
-    S1, goes, or is called TOP where it has several children.
+    The steps are as follows. Empty elements (-NONE-) and constituents that become empty are removed. Function tags and
+    indices are removed from labels (NP-SBJ-1 and NP=2 become NP; -LRB- and -RRB- are kept). A root without a label, or with
+    the label TOP, ROOT or S1, is removed, or labelled TOP if it has several children.
     """
     open_children: list[list[Tree]] = [[]]
     for step, node in tree.walk():
@@ -223,9 +222,9 @@ def _bare(label: str) -> str:
 
 
 def linearise(tree: Tree, tags: bool = True) -> list[str]:
-    """The symbols of a cleaned tree: `(S (NP DT NN )NP (VP VBD )VP )S`, one each; a TOP root has none.
+    """Returns the symbols of a cleaned tree: `(S (NP DT NN )NP (VP VBD )VP )S`. A TOP root has no symbols.
 
-    Without `tags`: `(S (NP XX XX )NP (VP XX )VP )S`.
+    Without `tags`, they are `(S (NP XX XX )NP (VP XX )VP )S`.
     """
     symbols = []
     for step, node in tree.walk():
@@ -237,12 +236,12 @@ def linearise(tree: Tree, tags: bool = True) -> list[str]:
 
 
 def delinearise(symbols: Iterable[str], words: Sequence[str]) -> tuple[Tree, bool]:
-    """The tree of the given words that the symbols describe, and whether they had to be repaired.
+    """Returns the tree that the symbols and the given words describe, and whether the symbols had to be repaired.
 
-    It always has exactly these words. Repairs: what is open at a closing symbol of an outer constituent, or at the
-    end, is closed; a closing symbol of nothing open is dropped, as are constituents without words and tags beyond the
-    last word; words beyond the last tag get the tag XX, under the root. Several trees in a row, which is how a TOP root
-    with several children is written, stand under TOP.
+    The tree always has exactly these words. The repairs are as follows. Constituents that are open at the closing symbol of
+    an outer constituent or at the end are closed. Closing symbols without an open constituent, constituents without words,
+    and tags after the last word are dropped. Words after the last tag get the tag XX under the root. Several trees in a
+    row, which is the form of a TOP root with several children, become children of TOP.
     """
     open_constituents: list[tuple[str, list[Tree]]] = [(_ROOT, [])]
     used, repaired = 0, False
@@ -276,7 +275,7 @@ def delinearise(symbols: Iterable[str], words: Sequence[str]) -> tuple[Tree, boo
 
 
 def _innermost(label: str, open_constituents: list[tuple[str, list[Tree]]]) -> int:
-    """The depth of the innermost open constituent of this label; 0 if there is none."""
+    """Returns the depth of the innermost open constituent with this label, or 0 if there is none."""
     for depth in range(len(open_constituents) - 1, 0, -1):
         if open_constituents[depth][0] == label:
             return depth
@@ -291,7 +290,7 @@ def _rooted(trees: list[Tree], untagged: list[Tree]) -> Tree:
 
 
 def to_brackets(tree: Tree) -> str:
-    """The tree on one line, `(S (NP (DT The) (NN dog)) (VP (VBD slept)))`; brackets in words become -LRB-, -RRB-."""
+    """Returns a tree on one line, `(S (NP (DT The) (NN dog)) (VP (VBD slept)))`. Brackets in words become -LRB-, -RRB-."""
     pieces = []
     for step, node in tree.walk():
         if step == "close":
@@ -302,7 +301,7 @@ def to_brackets(tree: Tree) -> str:
 
 
 def to_indented(tree: Tree) -> str:
-    """The tree for reading: a line for each constituent and each tag beside one; constituents of tags on one line."""
+    """Returns a tree in readable form, with one line per constituent; a constituent that only has tags is on one line."""
     lines: list[str] = []
     depth, flat = 0, False
     for step, node in tree.walk():
@@ -324,15 +323,15 @@ def _leaf_brackets(leaf: Tree) -> str:
 
 
 class Treebank:
-    """Parsing: the words of a sentence in, its linearised tree out.
+    """Parsing: the input is the words of a sentence, and the target is its linearised tree.
 
     Args:
       root: the folder of all corpora.
-      folder: the Treebank's folder in it; holds `wsj/SS/*.mrg` or `parsed/mrg/wsj/SS/*.mrg`, SS being the section.
-      splits: glob patterns below the folder for each split, where the usual sections (train 02-21, dev 22, test 23)
-        are not wanted or not there.
-      tags: whether the targets have the real part-of-speech tags, or XX for each. In the second form the real ones are
-        the example's reference, because scoring must know which words are punctuation.
+      folder: the folder of the Treebank in `root`. It contains `wsj/SS/*.mrg` or `parsed/mrg/wsj/SS/*.mrg`, where SS is the
+        section.
+      splits: glob patterns below the folder for each split. Default: the usual sections (train 02-21, dev 22, test 23).
+      tags: whether the targets have the actual part-of-speech tags instead of XX. If not, the tree with actual tags is the
+        reference of the example, because scoring must know which words are punctuation.
     """
 
     def __init__(
@@ -343,11 +342,11 @@ class Treebank:
         self.tags = tags
 
     def examples(self, split: str, report: Report) -> list[Example]:
-        """One example a tree: inputs the words, targets the symbols, each joined by one space.
+        """Returns one example per tree, with its words as the input and its symbols as the target, separated by spaces.
 
         Raises:
-          CorpusError: no file, or no tree in any.
-          TooManyBadExamples: more broken trees than `report` allows; each is reported as `file:line` of its start.
+          CorpusError: there are no files, or no usable trees in them.
+          TooManyBadExamples: there are more broken trees than `report` allows. Each is reported as `file:line` of its start.
         """
         check_split(split)
         files = self._files(split)
@@ -355,7 +354,7 @@ class Treebank:
         if self.splits is None:
             warn_of_count(self.folder, f"trees of {split}", len(examples), _TREES[split])
         if not examples:
-            raise CorpusError(f"{self.folder}: the {len(files)} files of split {split} hold no usable tree.")
+            raise CorpusError(f"{self.folder}: the {len(files)} files of split {split} contain no usable tree.")
         return examples
 
     def _files(self, split: str) -> list[str]:
@@ -411,7 +410,7 @@ def _file_examples(path: str, tags: bool, report: Report) -> Iterator[Example]:
         else:
             symbols = " ".join(linearise(tree))
             if _UNSPELLABLE.search(symbols):
-                report.skip(origin, f"a label has one of the signs {_UNSPELLABLE.pattern[1:-1]}")
+                report.skip(origin, f"a label has one of the characters {_UNSPELLABLE.pattern[1:-1]}")
             elif tags:
                 yield Example(inputs=" ".join(tree.words()), targets=symbols, origin=origin)
             else:
@@ -420,11 +419,11 @@ def _file_examples(path: str, tags: bool, report: Report) -> Iterator[Example]:
 
 
 def _without_comments(lines: Iterable[str | None]) -> Iterator[str]:
-    """The lines, with those outside of every tree that are remarks left blank, so that the others keep their numbers."""
+    """Yields the lines, with comments outside trees replaced by blank lines, so that the others keep their numbers."""
     depth = 0
     for line in lines:
         line = line or ""
-        if line.startswith("("):  # every tree of the Treebank begins so, and nothing inside one does
+        if line.startswith("("):  # true for the first line of every tree in the Treebank, and for no other
             depth = 0
         if depth <= 0 and line.lstrip().startswith(_COMMENTS):
             yield ""

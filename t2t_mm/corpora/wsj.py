@@ -1,4 +1,4 @@
-"""Read speech with transcripts as the WSJ corpora have it: .ndx lists, .dot transcripts, .wv1 sounds."""
+"""Read speech in the format of the WSJ corpora: .ndx lists, .dot transcripts and .wv1 recordings."""
 
 import os
 import re
@@ -7,28 +7,33 @@ from t2t_mm.corpora.corpus_files import check_split, missing_corpus, read_lines,
 from t2t_mm.corpora.example import CorpusError, Example, Report
 
 _CATALOGUE = "LDC93S6B (WSJ0) and LDC94S13B (WSJ1)"
-# Split -> (list below the root of the merged layout, utterances in the full release). Train needs either.
+# Split -> (list below the root of the merged layout, utterances in the full release). Train needs at least one of them.
 _LISTS = {
     "train": (("wsj1/doc/indices/si_tr_s.ndx", 30278), ("wsj0/doc/indices/train/tr_s_wv1.ndx", 7138)),
     "dev": (("wsj1/doc/indices/h1_p0.ndx", 503),),
     "test": (("wsj0/doc/indices/test/nvp/si_et_20.ndx", 333),),
 }
 _EVAL93 = (("wsj1/doc/indices/wsj1/eval/h1_p0.ndx", 213),)
-_LEFT_OUT = "wsj0/si_tr_s/401/"  # speaker of disc 11-2.1 whom the usual training set leaves out
+_LEFT_OUT = "wsj0/si_tr_s/401/"  # a speaker on disc 11-2.1 who is not in the usual training set
 _DOT_LINE = re.compile(r"^(.*)\(([0-9a-zA-Z]{8})\)\s*$")
 _NOISE = re.compile(r"\[[^\]\s]*\]")
 
 
 class WSJSpeech:
-    """WSJ0 and WSJ1: si284 to train (or the part of it that is there), dev93, eval92 or eval93.
+    """WSJ0 and WSJ1: si284 for training (or the available part), dev93, and eval92 or eval93.
 
-    Both layouts are read, `wsj0/` and `wsj1/` merged under one folder or the folders of the discs (`11-1.1/wsj0/...`),
-    with file names in either case.
+    There are two layouts: `wsj0/` and `wsj1/` merged in one folder, or the folders of the discs (`11-1.1/wsj0/...`). File
+    names may be in upper or lower case.
 
     Args:
-      root: the folder of all corpora. folder: that of WSJ in it.
-      lower_case: transcripts in lower case, so that they share the vocabulary's words with other text.
-      test: "eval92" or "eval93", which of the two usual test sets is the split "test".
+      root: the folder of all corpora.
+      folder: the folder of WSJ in `root`.
+      lower_case: whether to convert transcripts to lower case, so that they share the words of the vocabulary with other
+        text.
+      test: "eval92" or "eval93", the test set that is used as the split "test".
+
+    Raises:
+      ValueError: `test` has another value.
     """
 
     def __init__(self, root: str, folder: str = "wsj", lower_case: bool = True, test: str = "eval92"):
@@ -39,13 +44,13 @@ class WSJSpeech:
         self.lists = _LISTS | ({"test": _EVAL93} if test == "eval93" else {})
 
     def examples(self, split: str, report: Report) -> list[Example]:
-        """One example an utterance: inputs the sound's path, targets its cleaned transcript.
+        """Returns one example per utterance, with the path of the recording as input and the cleaned transcript as target.
 
-        An utterance without sound or transcript is reported and left out.
+        An utterance without a recording or a transcript is reported and left out.
 
         Raises:
-          CorpusError: no list of the split is there, or nothing of it is usable.
-          TooManyBadExamples: more bad utterances than `report` allows.
+          CorpusError: there is no list of the split, or nothing in it is usable.
+          TooManyBadExamples: there are more unusable utterances than `report` allows.
         """
         check_split(split)
         paths = self._paths()
@@ -64,13 +69,13 @@ class WSJSpeech:
                 if example:
                     examples.append(example)
         if not examples:
-            raise CorpusError(f"{self.folder}: no utterance of the {split} list has both a sound and a transcript.")
+            raise CorpusError(f"{self.folder}: no utterance of the {split} list has both a recording and a transcript.")
         return examples
 
     def _paths(self) -> dict[str, str]:
-        """Every file by its lower-case path from `wsj0/` or `wsj1/` on, whatever disc it lies on."""
+        """Returns all files by their lower-case paths from `wsj0/` or `wsj1/` on, regardless of the disc."""
         found = {}
-        # Of a list that several discs have, the last disc's counts: h1_p0.ndx of 13-34.1.
+        # If several discs have a list, the last disc is used, for instance 13-34.1 for h1_p0.ndx.
         for folder, names in walk(self.folder):
             for name in names:
                 path = os.path.join(folder, name)
@@ -81,7 +86,7 @@ class WSJSpeech:
         return found
 
     def _entries(self, path: str, report: Report) -> list[tuple[str, str]]:
-        """(origin, lower-case path of the sound) of each line of a list."""
+        """Returns (origin, lower-case path of the recording) of each line of a list."""
         entries = []
         for number, line in enumerate(read_lines(path, report), start=1):
             if line is None or not line.strip() or line.startswith(";"):
@@ -95,7 +100,7 @@ class WSJSpeech:
         return entries
 
     def _transcripts(self, paths: dict[str, str], report: Report) -> dict[str, str]:
-        """Utterance id -> transcript, from every .dot file."""
+        """Returns a dict of utterance id -> transcript from all .dot files."""
         transcripts = {}
         for path in sorted(path for name, path in paths.items() if name.endswith(".dot")):
             for number, line in enumerate(read_lines(path, report), start=1):
@@ -111,7 +116,7 @@ class WSJSpeech:
     def _example(self, origin, name, paths, transcripts, report) -> Example | None:
         utterance = os.path.basename(name).removesuffix(".wv1")
         if name not in paths:
-            report.skip(origin, f"no sound {name} below {self.folder}")
+            report.skip(origin, f"no recording {name} below {self.folder}")
         elif utterance not in transcripts:
             report.skip(origin, f"no transcript of {utterance} in any .dot file below {self.folder}")
         else:
@@ -123,14 +128,15 @@ class WSJSpeech:
 
 
 def clean_transcript(text: str) -> str:
-    """A .dot transcript in the form in which systems are trained (as in the usual Kaldi preparation).
+    """Returns a .dot transcript in the form that is used for training (as in the usual Kaldi preparation).
 
-    Upper case; `%PERCENT` -> `PERCENT`, `--DASH` -> `-DASH`, `<WORD>` -> `WORD`; overlap marks, `~` and lone full stops are
-    dropped, other `[noise]` becomes `<NOISE>`. Spoken punctuation (`,COMMA`) stays.
+    The text is upper case. `%PERCENT` becomes `PERCENT`, `--DASH` becomes `-DASH`, and `<WORD>` becomes `WORD`. Overlap
+    marks, `~` and isolated full stops are dropped, and any other `[noise]` becomes `<NOISE>`. Spoken punctuation (`,COMMA`)
+    is kept.
 
-    It departs from Kaldi's `normalize_transcript.pl` in three things: of `WORD[noise]` the word stays beside `<NOISE>`,
-    where Kaldi keeps the noise alone; `<MISS-PRONOUNCED>` loses its brackets like `<WORD>`, where Kaldi takes them off
-    letters and apostrophes alone; and `WORD~` loses its mark, where Kaldi drops a `~` only where it stands alone.
+    There are three differences from Kaldi's `normalize_transcript.pl`. For `WORD[noise]`, the word is kept next to
+    `<NOISE>`, while Kaldi only keeps the noise. `<MISS-PRONOUNCED>` loses its brackets like `<WORD>`, while Kaldi only
+    removes them around letters and apostrophes. `WORD~` loses its mark, while Kaldi only drops an isolated `~`.
     """
     words = []
     for word in text.upper().replace("\\", "").split():

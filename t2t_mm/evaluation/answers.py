@@ -1,13 +1,13 @@
-"""Files of answers: every decoded answer of a set beside its input and reference, one JSON object a line.
+"""Files of answers: every decoded answer of a set with its input and reference, as one JSON object per line.
 
     {"problem": "wmt_en_de", "split": "test", "origin": "test.en:1", "input": "The cat sleeps.",
      "reference": "Die Katze schläft.", "answer": "Die Katze läuft.", "score": {"bleu": 35.4}, "log_perplexity": 0.41}
 
-Texts are as they are, trees linearised ("(S (NP NN )NP )S"). Of several inputs "input" is a list. Where the target is a
-class, "answer" and "reference" are names and "ranked" has the likeliest names in order. Where sentences were also parsed under
-the constraint that parses are trees, "constrained_answer" has that parse. "references" has all accepted answers where there are
-several. An example that could not be read has "skipped", the reason, in place of an answer. Scoring needs "reference" and
-"answer" alone (of trees "input", too), so that another system's answers can be scored likewise.
+Trees are linearised ("(S (NP NN )NP )S"). If there are several inputs, "input" is a list. If the target is a class, "answer"
+and "reference" are names, and "ranked" contains the most likely names in order. If sentences were also parsed with the
+constraint that parses are trees, "constrained_answer" contains this parse. "references" contains all accepted answers if
+there are several. If an example could not be read, "skipped" contains the reason, and there is no answer. Scoring only needs
+"reference" and "answer" (and "input" for trees), so the answers of another system can be scored in the same way.
 """
 
 import dataclasses
@@ -29,12 +29,12 @@ from t2t_mm.problem import Problem
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.files import write_whole
 
-RANKED = 5  # classes that a line names
+RANKED = 5  # number of classes in a line
 
 def exact_match(predictions: Sequence, examples: Sequence[Example] | Examples) -> dict:
-    """The share of answers that are the reference, letter by letter, in percent; of no examples none.
+    """Returns the percentage of answers that exactly match the reference, or an empty dict if there are no examples.
 
-    Of scores of classes, the likeliest class is the answer.
+    For scores of classes, the answer is the most likely class.
     """
     if not len(examples):
         return {}
@@ -45,19 +45,19 @@ def exact_match(predictions: Sequence, examples: Sequence[Example] | Examples) -
 METRICS: dict[str, Callable] = {
     "bleu": bleu, "wer": wer, "captions": captions, "brackets": bracket_f1, "classes": top_k, "exact_match": exact_match,
 }  # fmt: skip
-# A metric that weighs each example by the whole set has a function of its own for the single ones.
+# A metric that weights each example by statistics of the whole set has a separate function for single examples.
 _OF_EACH: dict[Callable, Callable] = {captions: captions_of_each}
 
 
 def score(metrics: Sequence[Callable], predictions: Sequence, examples: Sequence[Example] | Examples) -> dict:
-    """All metrics over decoded answers, the share of exact matches where there are no metrics; of no examples none."""
+    """Returns all metrics of decoded answers, or exact matches if `metrics` is empty; nothing if there are no examples."""
     if not len(examples):
         return {}
     return {key: value for metric in metrics or [exact_match] for key, value in metric(predictions, examples).items()}
 
 
 def score_each(metrics: Sequence[Callable], predictions: Sequence, examples: Sequence[Example] | Examples) -> list[dict]:
-    """The figures of each example by itself, {metric: number}; the mean over a set is not the set's figure."""
+    """Returns {metric: number} of each single example. The mean over a set is not the metric of the set."""
     found: list[dict] = [{} for _ in examples]
     for metric in metrics or [exact_match]:
         if metric in _OF_EACH:
@@ -78,12 +78,12 @@ def lines(
     skipped: Mapping[str, str],
     log_perplexity: Mapping[int, float],
 ) -> list[dict]:
-    """The objects of a file.
+    """Returns the objects of a file.
 
     Args:
-      answers: of each example what `Predictor.answers` gives, None where it could not be read.
-      class_names: where the target is a class.
-      skipped: origin -> why an example has no answer.
+      answers: the result of `Predictor.answers` for each example, None if it could not be read.
+      class_names: the names of the classes, if the target is a class.
+      skipped: origin -> reason why an example has no answer.
       log_perplexity: place of an example -> nats per token.
     """
     pairs = [(answer, example) for answer, example in zip(answers, examples) if answer is not None]
@@ -113,17 +113,19 @@ def lines(
 
 
 def write(path: str, found: Sequence[dict]) -> None:
-    """Writes the objects, one a line, the file whole or not at all."""
+    """Writes the objects to a file atomically, one per line."""
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     write_whole(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in found))
 
 
 @dataclasses.dataclass(frozen=True)
 class Read:
-    """What `read` finds.
+    """The result of `read`.
 
-    predictions and examples are as metrics take them. problem: what the lines say, "" where they say nothing or differ.
-    skipped: how many lines have no answer because their example could not be read.
+    Attributes:
+      predictions, examples: the arguments of metrics.
+      problem: the name of the problem in the lines, or "" if it is missing or differs between lines.
+      skipped: number of lines without an answer, because their example could not be read.
     """
 
     predictions: list
@@ -133,13 +135,13 @@ class Read:
 
 
 def read(path: str, classes: bool | None = None) -> Read:
-    """Reads a file of answers, of this package or of another system. A missing answer (null) counts as an empty one.
+    """Reads a file of answers of this package or of another system. A missing answer (null) counts as an empty one.
 
     Args:
-      classes: whether references are names of classes; None takes the presence of "ranked" for it.
+      classes: whether references are names of classes. Default: whether the lines have "ranked".
 
     Raises:
-      RunError: the file is missing, no JSON lines or lacks a field; says which line.
+      RunError: the file is missing, does not contain JSON lines or lacks a field. The message names the line.
     """
     found = []
     try:
@@ -153,7 +155,7 @@ def read(path: str, classes: bool | None = None) -> Read:
         raise RunError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}).") from error
     used = [(number, line) for number, line in found if "skipped" not in line]
     if not used:
-        raise RunError(f"{path}: holds no answer.")
+        raise RunError(f"{path}: contains no answers.")
     if classes is None:
         classes = any("ranked" in line for _, line in used)
     names = sorted({name for _, line in used for name in [line["reference"], *_ranked(line)]}) if classes else []
@@ -178,7 +180,7 @@ def _parsed(where: str, text: str) -> dict:
     try:
         line = json.loads(text)
     except json.JSONDecodeError as error:
-        raise RunError(f"{where}: not JSON ({error.msg}). A file of answers has an object a line.") from error
+        raise RunError(f"{where}: not JSON ({error.msg}). A file of answers has one object per line.") from error
     if not isinstance(line, dict):
         raise RunError(f"{where}: not an object but {type(line).__name__}.")
     if "skipped" in line:
@@ -192,12 +194,12 @@ def _parsed(where: str, text: str) -> dict:
 
 
 def _ranked(line: dict) -> list[str]:
-    """Names of classes, the likeliest first."""
+    """Returns the names of classes, the most likely first."""
     return line.get("ranked") or ([line["answer"]] if line["answer"] else [])
 
 
 def _scores(names: Sequence[str], line: dict) -> np.ndarray:
-    """Scores [classes] that rank them as a line does; of those that it does not name, the right one comes last."""
+    """Returns scores [classes] with the ranking of a line. Among classes that it does not name, the right one comes last."""
     scores = np.full(len(names), -1.0)
     scores[names.index(line["reference"])] = -2.0
     for place, name in enumerate(_ranked(line)):

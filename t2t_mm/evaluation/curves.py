@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 from absl import logging
 
-_SOURCES = {  # split -> path of the events, and the figure in them that is in nats per token
+_SOURCES = {  # split -> path of the events, and the name of the value in nats per token
     "train": (("events", "events.*"), "loss"),
     "dev": (("events", "dev_in_training", "events.*"), "log_perplexity"),
 }
@@ -27,7 +27,7 @@ def curves(model_dir: str) -> Curves:
             for step, tag, value in _scalars(path):
                 problem, _, what = tag.rpartition("/")
                 if what == figure:
-                    points.setdefault(problem, {})[step] = value  # a resumed run repeats steps; the last wins
+                    points.setdefault(problem, {})[step] = value  # a resumed run repeats steps, and the last value is used
         found[split] = {problem: dict(sorted(steps.items())) for problem, steps in points.items()}
     return found
 

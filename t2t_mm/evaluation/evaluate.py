@@ -1,4 +1,4 @@
-"""A trained model over the whole dev or test set of each problem: teacher-forced figures and decoded metrics."""
+"""Evaluates a trained model on the whole dev or test set of each problem, with teacher-forced and decoded metrics."""
 
 import dataclasses
 import os
@@ -25,7 +25,7 @@ from t2t_mm.run import progress
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import load_trained
 
-# Evaluation leaves nothing out for its length; these only bound the largest bucket.
+# Evaluation does not leave out long examples; these numbers only limit the largest bucket.
 _LONGEST_TEXT, _LONGEST_SOUND = 4096, 65536  # tokens, frames
 
 
@@ -41,29 +41,31 @@ def evaluate(
     answers_folder: str | None = None,
     constrain_trees: bool = False,
 ) -> dict:
-    """Evaluates the checkpoint of `model_dir` that `experiment.weights` chooses on each problem (or on those in `names`).
+    """Evaluates the checkpoint of `model_dir` that `experiment.weights` selects on each problem, or on those in `names`.
 
-    A problem whose corpus cannot be read, or has no usable example, costs the others nothing: it has "failed".
+    If the corpus of a problem cannot be read or has no usable example, the problem is reported as failed, and the others are
+    evaluated nevertheless.
 
     Args:
-      finished: called with what is found so far, after each problem.
-      answers_folder: where every answer is written, PROBLEM.jsonl (see `t2t_mm.evaluation.answers`); None for nowhere.
-      constrain_trees: whether sentences are parsed a second time, with parses that must be trees (`TreeGrammar`). Each
-        figure of the second parses is beside that of the first, as "f1_constrained", say. Sentences whose trees have no
-        room in `decoding.max_length` keep their first parse; "unconstrained" says how many there are, if there are any.
+      finished: a function that is called with the results so far after each problem.
+      answers_folder: the folder for the files of answers, PROBLEM.jsonl (see `t2t_mm.evaluation.answers`); None writes none.
+      constrain_trees: whether sentences are parsed a second time, with parses constrained to trees (`TreeGrammar`). The
+        metrics of the second parses have the suffix "_constrained", as in "f1_constrained". Sentences whose trees do not
+        fit into `decoding.max_length` keep their first parse; "unconstrained" is their number if there are any.
 
-    Returns: {"step", "training_minutes", "seed", "results", "samples", "skipped", "failed"}; results is problem ->
-      {metric: value}, samples is problem -> [{"input", "target", "output"}], skipped is problem -> {origin: reason},
-      failed is problem -> reason.
+    Returns:
+      {"step", "training_minutes", "seed", "results", "samples", "skipped", "failed"}, where "results" is problem ->
+      {metric: value}, "samples" is problem -> [{"input", "target", "output"}], "skipped" is problem -> {origin: reason},
+      and "failed" is problem -> reason.
 
     Raises:
-      RunError: an unknown problem, no checkpoint, or one that does not fit; or parses are to be trees, and no problem
-        parses sentences, or the vocabulary has no symbols of trees.
+      RunError: a problem is unknown; there is no matching checkpoint; or `constrain_trees` is set, but no problem parses
+        sentences, or the vocabulary has no symbols of trees.
     """
     problems = [experiment.problem(name) for name in names] or list(experiment.problems)
     if constrain_trees and not any(is_parsing(problem) for problem in problems):
         raise RunError(
-            f"Parses are to be trees (constrain_trees), and none of {', '.join(p.name for p in problems)} parses sentences."
+            f"constrain_trees is set, but none of {', '.join(p.name for p in problems)} parses sentences."
         )
     network, description, trained = load_trained(experiment, model_dir)
     evaluator = Evaluator(experiment, network, description, decoding, max_bad_examples, constrain_trees)
@@ -85,18 +87,21 @@ def evaluate(
             if evaluated.skipped:
                 found["skipped"][problem.name] = evaluated.skipped
             if not evaluated.figures["examples"]:
-                found["failed"][problem.name] = f"no examples: none of the {split} set is usable"
+                found["failed"][problem.name] = f"no examples: none in the {split} set is usable"
         finished(found)
     return found
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What a model does with each example of a set when it sees the right previous tokens; arrays [examples].
+    """The teacher-forced results of a model on each example of a set, as arrays [examples].
 
-    index: the example's place in its split. nats: summed −ln p of its tokens. right, right5: tokens whose target is the
-    likeliest, among the five likeliest. tokens: how many there are.
-    experts: mixture ("encoder", "decoder") -> summed gates of each expert [E] over the set.
+    Attributes:
+      index: the place of the example in its split.
+      nats: the sum of −ln p over its tokens.
+      right, right5: number of tokens whose target is the most likely one, or among the five most likely.
+      tokens: number of tokens.
+      experts: mixture ("encoder" or "decoder") -> sum of the gates of each expert [E] over the set.
     """
 
     index: np.ndarray
@@ -107,8 +112,10 @@ class Measured:
     experts: dict[str, np.ndarray]
 
     def figures(self) -> dict:
-        """Log-perplexity (nats per token over the whole set), accuracies of tokens and of whole sequences (percent); of a
-        set without examples none."""
+        """Returns the log-perplexity (nats per token over the whole set) and the accuracies of tokens and sequences (percent).
+
+        If the set is empty, the result only contains its size.
+        """
         if not len(self.index):
             return {}
         tokens = self.tokens.sum()
@@ -122,10 +129,14 @@ class Measured:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluated:
-    """One problem's split. figures: metric -> value. samples: [{"input", "target", "output"}]. skipped: origin -> reason.
+    """The results for one problem and split.
 
-    measured: what the teacher-forced figures were computed from. answers: every answer, see `t2t_mm.evaluation.answers`;
-      empty where none was decoded.
+    Attributes:
+      figures: metric -> value.
+      samples: [{"input", "target", "output"}].
+      skipped: origin -> reason.
+      measured: the measurements from which the teacher-forced metrics were computed.
+      answers: every answer, see `t2t_mm.evaluation.answers`; empty if nothing was decoded.
     """
 
     figures: dict
@@ -136,10 +147,11 @@ class Evaluated:
 
 
 class Evaluator:
-    """Evaluates a loaded model on one problem and split after the other.
+    """Evaluates a loaded model on one problem and split at a time.
 
     Args:
-      decoding: None leaves the decoded metrics and the samples out, except for classes, which need no search.
+      decoding: the settings of decoding. None leaves out the decoded metrics and the samples, except for classes, which need
+        no search.
       constrain_trees: see `evaluate`.
     """
 
@@ -161,7 +173,11 @@ class Evaluator:
         self._settings = dataclasses.replace(experiment.batches, max_length=_LONGEST_TEXT, max_frames=_LONGEST_SOUND)
 
     def __call__(self, problem: Problem, split: str, samples: int = 3) -> Evaluated:
-        """Raises as `evaluate` does."""
+        """Evaluates one problem and split.
+
+        Raises:
+          RunError, CorpusError: see `evaluate`.
+        """
         start, report = time.monotonic(), Report(problem.name, self._max_bad)
         examples = load_examples(problem, split, report)
         _check_classes(problem, self._description)
@@ -195,7 +211,7 @@ class Evaluator:
 
 
 def to_tensorboard(found: dict, model_dir: str, split: str) -> None:
-    """Writes the figures and the decoded examples of an evaluation beside those of the training."""
+    """Writes the metrics and the decoded examples of an evaluation to the TensorBoard events of the run."""
     writer = tf.summary.create_file_writer(os.path.join(model_dir, "events", split))
     with writer.as_default(step=found["step"]):
         for problem, metrics in found["results"].items():
@@ -209,7 +225,7 @@ def to_tensorboard(found: dict, model_dir: str, split: str) -> None:
 
 
 def evaluate_baselines(experiment: Experiment, split: str = "dev", names: Sequence[str] = ()) -> dict:
-    """Problem -> {metric: value} of the trivial answers that use no input, or copy it."""
+    """Returns a dict of problem -> {metric: value} of trivial answers, which ignore or copy the input."""
     results = {}
     for problem in [experiment.problem(name) for name in names] or experiment.problems:
         report = Report(problem.name)
@@ -220,23 +236,23 @@ def evaluate_baselines(experiment: Experiment, split: str = "dev", names: Sequen
 
 
 def score(problem: Problem, predictions: Sequence, examples: Sequence[Example] | Examples) -> dict:
-    """All metrics of a problem over decoded answers; without any, none."""
+    """Returns all metrics of a problem for decoded answers, or an empty dict if there are none."""
     return answers_files.score(problem.metrics, predictions, examples)
 
 
 class TeacherForced:
-    """Figures that need no decoding: the model sees the right previous tokens."""
+    """Computes metrics with teacher forcing, where the model sees the correct previous tokens."""
 
     def __init__(self, network: MultiModel):
         self._network = network
         self._functions: dict = {}
 
     def __call__(self, problem: Problem, data: Iterable[dict]) -> dict:
-        """The figures over the whole set, see `Measured.figures`."""
+        """Returns the metrics of the whole set, see `Measured.figures`."""
         return self.measure(problem, data).figures()
 
     def measure(self, problem: Problem, data: Iterable[dict]) -> Measured:
-        """Every example of the set, in the order of its index."""
+        """Returns the measurements of all examples of the set, in the order of their indices."""
         command = tf.constant(self._network.command_id(problem.command))
         experts: dict[str, np.ndarray] = {}
         rows = [np.zeros([0, 5])]
@@ -258,7 +274,7 @@ class TeacherForced:
         return self._functions[kind]
 
     def _counted(self, problem, batch, command):
-        """Of each example [B] nats, right tokens, those among the five likeliest, tokens; of each mixture its gates [E]."""
+        """Returns nats, correct tokens, those among the five most likely, and tokens, all [B], and the gates [E] by mixture."""
         logits, balance = forward(self._network, problem, batch, command, training=False)
         targets = batch["targets"]
         _, plain = cross_entropy(logits, targets, 0.0)
@@ -275,11 +291,11 @@ class TeacherForced:
 
 def _check_classes(problem: Problem, description: dict) -> None:
     if problem.targets == "class" and problem.class_names() != description["class_names"].get(problem.name):
-        raise RunError(f"{problem.name}: the corpus's classes are not those the model was trained on.")
+        raise RunError(f"{problem.name}: the classes of the corpus are not those that the model was trained on.")
 
 
 def sample_of(answer: Answer, example: Example, class_names: list[str] | None) -> dict:
-    """An example and its answer, as text."""
+    """Returns an example and its answer as text."""
     if class_names is None:
         return {"input": example.input_line, "target": example.targets, "output": answer}
     best = int(np.argmax(answer))

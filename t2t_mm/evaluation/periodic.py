@@ -24,16 +24,16 @@ class Metric:
     """The metric that selects the best checkpoint.
 
     Args:
-      name: a teacher-forced figure, either averaged over all problems ("log_perplexity") or that of one problem
-        ("wsj_parsing/sequence_accuracy"), or a metric of one problem's decoded answers ("wmt_en_de/bleu").
+      name: a teacher-forced metric, either averaged over all problems ("log_perplexity") or of one problem
+        ("wsj_parsing/sequence_accuracy"), or a metric of the decoded answers of one problem ("wmt_en_de/bleu").
       problems: names of the problems.
-      lower_is_better: whether it is; None goes by the name.
+      lower_is_better: whether lower values are better. Default: determined by the name.
 
     Attributes:
-      decoded: the problem whose answers must be decoded for it, and the metric's name; None for a teacher-forced figure.
+      decoded: the problem whose answers must be decoded, and the name of the metric; None for a teacher-forced metric.
 
     Raises:
-      RunError: the figure or the problem does not exist. Which metrics a problem has only its answers show: `DevSet`.
+      RunError: the metric or the problem does not exist. (`DevSet` checks the decoded metrics, which depend on the problem.)
     """
 
     def __init__(self, name: str, problems: Sequence[str], lower_is_better: bool | None = None):
@@ -48,9 +48,9 @@ class Metric:
         self.higher_is_better = figure not in _LOWER_IS_BETTER if lower_is_better is None else not lower_is_better
 
     def __call__(self, results: dict[str, dict[str, float]]) -> float:
-        """Returns the metric of an evaluation's results, problem -> {figure: value}.
+        """Returns the metric for the results of an evaluation, problem -> {metric: value}.
 
-        It is NaN, which is never the best, if none of the problems has an example.
+        If none of the problems has an example, it is NaN, which is never the best value.
         """
         found = [results[problem][self._figure] for problem in self._problems if self._figure in results[problem]]
         return sum(found) / len(found) if found else math.nan
@@ -60,9 +60,9 @@ class DevSet:
     """The dev sets of an experiment, which are read and batched only once.
 
     Args:
-      examples: number of examples per problem, the first of each dev set.
+      examples: number of examples per problem, from the beginning of each dev set.
       samples: number of these examples that are decoded greedily and shown.
-      metric: what the best checkpoint goes by; where it is one of decoded answers, all `examples` are decoded.
+      metric: the metric that selects the best checkpoint. If it needs decoded answers, all `examples` are decoded.
       max_bad_examples: maximum number of unusable examples per problem before the run stops.
 
     Raises:
@@ -103,7 +103,11 @@ class DevSet:
         return self._metric is not None and self._metric.decoded is not None and self._metric.decoded[0] == problem.name
 
     def _check_metric(self, problem: Problem) -> None:
-        """RunError where the metric is not among those that the right answers get."""
+        """Checks that the problem has the metric, by scoring the correct answers.
+
+        Raises:
+          RunError: it does not.
+        """
         assert self._metric is not None and self._metric.decoded is not None  # see `_is_decoded`
         examples, (_, name) = self._examples[problem.name], self._metric.decoded
         answers: list = [example.targets for example in examples]
@@ -130,7 +134,7 @@ class DevSet:
             decoded = self._decode(problem, all_of_them=self._is_decoded(problem))
             if self._is_decoded(problem):
                 examples = self._examples[problem.name]
-                answered = sorted(decoded)  # an example whose picture or sound is unreadable has no answer
+                answered = sorted(decoded)  # an example whose image or audio cannot be read has no answer
                 results[problem.name] |= score(
                     problem, [decoded[index] for index in answered], [examples[index] for index in answered]
                 )
@@ -138,7 +142,7 @@ class DevSet:
         return {"step": step, "results": results, "samples": samples}
 
     def _decode(self, problem: Problem, all_of_them: bool) -> dict[int, Answer]:
-        """The place of an example among those evaluated -> its greedy answer."""
+        """Returns a dict of place of an example in the dev set -> its greedy answer."""
         found = {}
         for data in [self._batches[problem.name]] if all_of_them else self._shown[problem.name]:
             for batch in batches_of(data, self._reports[problem.name]):
@@ -155,7 +159,7 @@ class DevSet:
 
 
 def report(found: dict, model_dir: str) -> None:
-    """Logs the figures of an evaluation, and writes them to TensorBoard together with its samples."""
+    """Logs the metrics of an evaluation, and writes them to TensorBoard together with its samples."""
     figures = (
         f"{name} {values['log_perplexity']:.3f}" if values else f"{name}: no examples"
         for name, values in found["results"].items()

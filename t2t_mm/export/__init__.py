@@ -1,1 +1,1 @@
-"""A trained model as a SavedModel that TensorFlow Serving runs: whole pipelines in the graph, bytes in, answers out."""
+"""Exports a trained model as a SavedModel for TensorFlow Serving, with the pipeline from bytes to answers in the graph."""

@@ -1,6 +1,6 @@
-"""Short names for what is inside functions: a server writes every call out, and joins the names on the way to each node.
+"""Shortens the names of nodes inside functions. A server inlines every call and concatenates the names along the way.
 
-They are a good part of a loaded graph's memory, and tell a client nothing when an error quotes them.
+The names take a considerable part of the memory of a loaded graph, and do not help a client when an error quotes them.
 """
 
 import string
@@ -11,7 +11,7 @@ _DIGITS = string.ascii_lowercase + string.digits
 
 
 def shorten(graph: graph_pb2.GraphDef) -> None:
-    """Renames the nodes of all functions, and drops what only tells where they came from."""
+    """Renames the nodes of all functions, and removes debug information."""
     for function in graph.library.function:
         _shorten(function)
 
@@ -22,7 +22,7 @@ def _shorten(function: function_pb2.FunctionDef) -> None:
     names = {node.name: next(fresh) for node in function.node_def}
 
     def renamed(reference: str) -> str:
-        """Of "node:output:index", "^node", an argument's name."""
+        """Renames a reference of the form "node:output:index", "^node" or the name of an argument."""
         mark, reference = ("^", reference[1:]) if reference.startswith("^") else ("", reference)
         name, colon, rest = reference.partition(":")
         return mark + names.get(name, name) + colon + rest
@@ -30,8 +30,8 @@ def _shorten(function: function_pb2.FunctionDef) -> None:
     for node in function.node_def:
         node.name = names[node.name]
         node.ClearField("experimental_debug_info")
-        node.attr.pop("_class", None)  # where it was placed beside another
-        node.attr.pop("_output_shapes", None)  # which follow from the graph; a server keeps them for every node
+        node.attr.pop("_class", None)  # a colocation constraint
+        node.attr.pop("_output_shapes", None)  # redundant, but a server would keep them for every node
         node.input[:] = map(renamed, node.input)
     for key, reference in list(function.ret.items()):
         function.ret[key] = renamed(reference)
@@ -40,7 +40,7 @@ def _shorten(function: function_pb2.FunctionDef) -> None:
 
 
 def _name(number: int) -> str:
-    """a, b, ..., z, ab, bb, ...: a letter first, as names must."""
+    """Returns the name of a number: a, b, ..., z, ab, bb, ... Names must begin with a letter."""
     found = _DIGITS[number % 26]
     number //= 26
     while number:

@@ -1,7 +1,7 @@
-"""Which operations an export may hold: those that TensorFlow Serving's own binary links.
+"""The operations that an export may contain, which are those linked into the binary of TensorFlow Serving.
 
-Core TensorFlow alone, and of TF.Text 2.12.1, which the servers 2.17 to 2.19 link, the SentencePiece operations: no
-Python functions, nothing of tensorflow-io, nothing that only newer releases of TF.Text have.
+They are core TensorFlow and the SentencePiece operations of TF.Text 2.12.1, which the servers 2.17 to 2.19 link. There are
+no Python functions, nothing from tensorflow-io, and nothing that only newer releases of TF.Text have.
 """
 
 from collections.abc import Iterable, Iterator
@@ -32,7 +32,7 @@ ALLOWED = frozenset(_CORE.split()) | frozenset(_TEXT.split())
 
 
 def operations(saved: saved_model_pb2.SavedModel) -> set[str]:
-    """Every operation of every graph and function. Calls of a graph's own functions do not count."""
+    """Returns all operations of all graphs and functions, except for calls of a graph's own functions."""
     found = set()
     for graph in (meta_graph.graph_def for meta_graph in saved.meta_graphs):
         own = {function.signature.name for function in graph.library.function}
@@ -41,12 +41,12 @@ def operations(saved: saved_model_pb2.SavedModel) -> set[str]:
 
 
 def nodes(graph: graph_pb2.GraphDef) -> Iterator[node_def_pb2.NodeDef]:
-    """Those of the graph and of all its functions."""
+    """Yields the nodes of a graph and of all its functions."""
     yield from graph.node
     for function in graph.library.function:
         yield from function.node_def
 
 
 def unknown(used: Iterable[str]) -> list[str]:
-    """Those of `used` that are not allowed, sorted."""
+    """Returns the operations of `used` that are not allowed, sorted."""
     return sorted(set(used) - ALLOWED)

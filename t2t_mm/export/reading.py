@@ -1,6 +1,6 @@
-"""Text, pictures and sounds as a client sends them, read in the graph as `t2t_mm.corpora` reads files.
+"""Reads text, images and audio of a client in the graph, in the same way as `t2t_mm.corpora` reads files.
 
-Every function names the row it refuses; an error in one row fails its whole batch, as TensorFlow's own errors do.
+The errors of all functions name the row. Like TensorFlow's own errors, an error in one row fails its whole batch.
 """
 
 from collections.abc import Callable
@@ -19,12 +19,12 @@ from t2t_mm.input.features import AudioFeatures
 
 MODALITIES = ("language", "image", "audio")
 _JPEG, _PNG, _WAVS = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", (b"RIFF", b"RF64", b"BW64")
-_ORIENTATION = 0x0112  # the tag of EXIF that says which way up a camera was held
-_MOST_PARTS = 1000  # segments of a JPEG, chunks of a PNG or tags of EXIF that are looked through
+_ORIENTATION = 0x0112  # the EXIF tag for the orientation of the camera
+_MOST_PARTS = 1000  # maximum number of JPEG segments, PNG chunks or EXIF tags to search
 
 
 def modality(inputs: tf.Tensor) -> tf.Tensor:
-    """[B] strings -> [B] int32, the index in MODALITIES that each one's first bytes tell."""
+    """Returns the index in MODALITIES [B] int32 of each input [B], judged by its first bytes."""
     picture = tf.logical_or(starts_with(inputs, _JPEG), starts_with(inputs, _PNG))
     riff = tf.reduce_any([starts_with(inputs, name) for name in _WAVS], axis=0)
     sound = tf.logical_and(riff, substring(inputs, 8, 4) == b"WAVE")
@@ -32,10 +32,12 @@ def modality(inputs: tf.Tensor) -> tf.Tensor:
 
 
 def read_texts(inputs: tf.Tensor, rows: tf.Tensor, tokenizer: Any, max_length: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """[B] UTF-8 -> ids [B, S], padding [B, S]; empty texts and those longer than `max_length` tokens are refused.
+    """Returns the ids [B, S] and padding [B, S] of UTF-8 texts. Rejects empty texts and those over `max_length` tokens.
 
     Args:
-      inputs: as `limits.short_texts` gives them. tokenizer: adds the end token.
+      inputs: [B], the result of `limits.short_texts`.
+      rows: [B] int32, the numbers of the rows in the request.
+      tokenizer: a tokenizer that adds the end token.
     """
     kept = tf.strings.unicode_transcode(inputs, "UTF-8", "UTF-8", errors="ignore", replace_control_characters=False)
     message = "neither a picture nor a sound that is read, nor text in UTF-8"
@@ -43,29 +45,29 @@ def read_texts(inputs: tf.Tensor, rows: tf.Tensor, tokenizer: Any, max_length: i
     lengths = ids.row_lengths()
     too_long = ["a text of ", tf.strings.as_string(lengths), f" tokens; at most {max_length} are read"]
     short = require(lengths <= max_length, rows, "inputs", tf.strings.join(too_long))
-    blank = tf.strings.regex_full_match(inputs, r"[\s\pZ\pC]*")  # spaces of all kinds, and what prints nothing
+    blank = tf.strings.regex_full_match(inputs, r"[\s\pZ\pC]*")  # all kinds of spaces and non-printing characters
     said = tf.logical_and(lengths > 1, tf.logical_not(blank))
     ids = held(ids, short, require(said, rows, "inputs", "an empty text"))
     return ids.to_tensor(), tf.logical_not(tf.sequence_mask(ids.row_lengths()))
 
 
 def read_pictures(inputs: tf.Tensor, rows: tf.Tensor, size: int) -> tf.Tensor:
-    """[B] JPEG or PNG -> [B, size, size, 3] standardised pixels."""
+    """Returns the standardised pixels [B, size, size, 3] of JPEG or PNG images [B]."""
     inputs = held(inputs, require(modality(inputs) == 1, rows, "inputs", "neither a JPEG nor a PNG picture"))
     return tf.map_fn(
         lambda pair: read_picture(pair[0], pair[1], size),
         (limits.small_pictures(inputs, rows), rows),
         fn_output_signature=tf.TensorSpec([size, size, 3], tf.float32),
-        parallel_iterations=1,  # decoded pictures are large
+        parallel_iterations=1,  # because decoded images are large
     )
 
 
 def read_picture(data: tf.Tensor, row: tf.Tensor, size: int) -> tf.Tensor:
-    """One picture, [size, size, 3]: what `corpora.pictures.decode_image` and `standardise_image` make of it.
+    """Returns one image [size, size, 3] like `corpora.pictures.decode_image` and `standardise_image`.
 
-    Pillow resizes columns, then rows, and rounds to whole grey levels after each: so does this, and differs by a level
-    at most, where a sum lies at the half. TensorFlow resizes rows first, and into float32: on its side, the picture is
-    never that large.
+    Like Pillow, this resizes columns first, then rows, and rounds to integers after each. The result differs from Pillow's
+    by at most 1, if a sum is halfway between two integers. TensorFlow resizes rows first, to float32. Therefore the image
+    is transposed, so that it never becomes that large.
     """
     height, picture = decode_picture(data, row)
     columns = _resized(tf.transpose(picture, [1, 0, 2]), (size, height))
@@ -80,9 +82,9 @@ def _resized(picture: tf.Tensor, shape: tuple) -> tf.Tensor:
 
 
 def decode_picture(data: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """One JPEG or PNG -> its height, uint8 [height, width, 3], as its EXIF orientation says.
+    """Returns the height and the pixels, uint8 [height, width, 3], of a JPEG or PNG, rotated by its EXIF orientation.
 
-    Damaged and huge ones are refused.
+    Rejects damaged and very large images.
     """
 
     def decode(data):
@@ -106,21 +108,21 @@ def decode_picture(data: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tenso
 
 
 def _attempted(decode: Callable, data: tf.Tensor, instead: tuple) -> tuple[tf.Tensor, tuple]:
-    """Whether `decode(data)` succeeds, and what it gives; `instead` where it does not.
+    """Returns whether `decode(data)` succeeds, and its result, or `instead` if it fails.
 
-    A decoder's own error would end the run, and does not say which row it is about. Only tf.data passes errors over.
+    The error of a decoder would end the run without naming the row. Only tf.data can ignore errors.
     """
     decoded = tf.data.Dataset.from_tensors(data).map(lambda data: (True, decode(data))).ignore_errors()
     otherwise = tf.data.Dataset.from_tensors((False, instead))
-    # `reduce` would do as well, but optimises the dataset anew each time, for 50 ms.
+    # `reduce` would work too, but optimises the dataset in every call, which takes 50 ms.
     return decoded.concatenate(otherwise).take(1).get_single_element()
 
 
 def _exif(data: tf.Tensor) -> tf.Tensor:
-    """The EXIF of a JPEG or PNG, which is a small TIFF file; empty where there is none."""
+    """Returns the EXIF data of a JPEG or PNG, which is a small TIFF file, or an empty string."""
 
     def in_jpeg():
-        """Segments: 0xFF, a kind, and the size of what follows; the pixels come after 0xDA."""
+        """Searches the segments: 0xFF, a type, and the size of the content. The pixels follow the type 0xDA."""
 
         def is_exif(at):
             return tf.logical_and(_byte(data, at + 1) == 0xE1, substring(data, at + 4, 6) == b"Exif\0\0")
@@ -136,7 +138,7 @@ def _exif(data: tf.Tensor) -> tf.Tensor:
         return tf.cond(is_exif(at), lambda: substring(data, at + 10, size), lambda: tf.constant(b""))
 
     def in_png():
-        """Chunks: the size of what follows, a name, that, and a checksum."""
+        """Searches the chunks: the size of the content, a name, the content, and a checksum."""
         length = tf.strings.length(data)
 
         def step(at):
@@ -154,21 +156,21 @@ def _exif(data: tf.Tensor) -> tf.Tensor:
 
 
 def _orientation(exif: tf.Tensor) -> tf.Tensor:
-    """The orientation, 1 to 8, in the first directory of a TIFF file: 12 bytes a tag, in either byte order."""
+    """Returns the orientation, 1 to 8, in the first directory of a TIFF file (12 bytes per tag, either byte order)."""
     big = starts_with(exif, b"MM")
     field = lambda at, size: number(exif, at, size, big)  # noqa: E731
     is_tiff = tf.logical_and(tf.logical_or(big, starts_with(exif, b"II")), field(2, 2) == 42)
     directory = tf.minimum(field(4, 4), tf.strings.length(exif))
     first, end = directory + 2, directory + 2 + 12 * field(directory, 2)
     at = _walk(first, lambda at: tf.logical_and(at < end, field(at, 2) != _ORIENTATION), lambda at: at + 12)
-    one = tf.logical_and(field(at + 2, 2) == 3, field(at + 4, 4) == 1)  # 3: of 16 bits
+    one = tf.logical_and(field(at + 2, 2) == 3, field(at + 4, 4) == 1)  # type 3: 16 bits
     value = tf.where(one, field(at + 8, 2), 1)
     found = tf.reduce_all([is_tiff, at < end, value >= 1, value <= 8])
     return tf.where(found, value, 1)
 
 
 def _upright(picture: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """[H, W, 3] as a camera stored it -> as it was seen: half a turn, a mirror, rows for columns, as EXIF counts them."""
+    """Rotates and mirrors an image [H, W, 3] according to its EXIF orientation."""
     turned = tf.reduce_any(orientation == [5, 6, 7, 8])
     picture = tf.cond(turned, lambda: tf.transpose(picture, [1, 0, 2]), lambda: picture)
     mirrored = tf.reduce_any(orientation == [2, 3, 6, 7])
@@ -178,13 +180,13 @@ def _upright(picture: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def _png_shape(data: tf.Tensor) -> tf.Tensor:
-    """[height, width] from the header, which the PNG standard puts first."""
+    """Returns [height, width] in the header, which comes first in a PNG."""
     width_height = tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.int32, little_endian=False)
     return tf.ensure_shape(tf.reverse(width_height, [0]), [2])
 
 
 def read_sounds(inputs: tf.Tensor, rows: tf.Tensor, audio: AudioFeatures, max_frames: int) -> tuple:
-    """[B] WAV -> features [B, time, bins], padding [B, time]; longer than `max_frames` is refused."""
+    """Returns the features [B, time, bins] and padding [B, time] of WAV files [B]. Rejects audio over `max_frames`."""
     inputs = held(inputs, require(modality(inputs) == 2, rows, "inputs", "not a WAV sound"))
     features = tf.map_fn(
         lambda pair: read_sound(pair[0], pair[1], audio, max_frames),
@@ -197,19 +199,19 @@ def read_sounds(inputs: tf.Tensor, rows: tf.Tensor, audio: AudioFeatures, max_fr
 
 
 def read_sound(data: tf.Tensor, row: tf.Tensor, audio: AudioFeatures, max_frames: int) -> tf.Tensor:
-    """One sound's features, [time, bins]: what `corpora.sounds.decode_audio` and AudioFeatures make of it."""
+    """Returns the features [time, bins] of one recording, like `corpora.sounds.decode_audio` and AudioFeatures."""
     lowest, highest = SAMPLE_RATES
     mono, rate = decode_sound(data, row)
     known = tf.logical_and(rate >= lowest, rate <= highest)
     mono = held(mono, require(known[None], row[None], "inputs", f"a sample rate outside {lowest} to {highest} Hz"))
     rate = tf.clip_by_value(rate, lowest, highest)
     length = -(-tf.size(mono, tf.int64) * audio.sample_rate // tf.cast(rate, tf.int64))
-    mono = held(mono, limits.require_short(length[None], row[None], audio, max_frames))  # if the header said otherwise
+    mono = held(mono, limits.require_short(length[None], row[None], audio, max_frames))  # in case the header was wrong
     return audio(tf.cond(rate == audio.sample_rate, lambda: mono, lambda: resample(mono, rate, audio.sample_rate)))
 
 
 def decode_sound(data: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """One WAV -> [samples], the mean of its channels, and its rate in Hz: the rules are those of `plain_wav`."""
+    """Returns the mean of the channels [samples] of a WAV and its rate in Hz, following the rules of `plain_wav`."""
     form, begin, size, fits = _find_samples(data)
     field = lambda at, size: number(form, at, size, False)  # noqa: E731
     code, channels, align, bits = field(0, 2), field(2, 2), field(12, 2), field(14, 2)
@@ -225,7 +227,7 @@ def decode_sound(data: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]
     ])  # fmt: skip
     read = tf.reduce_any(known)
     require(tf.logical_or(read, tf.logical_not(described))[None], row[None], "inputs", message)
-    # A refused coding is not a damaged file, and either assertion may be the one that is reported.
+    # A file with an unsupported coding must not count as damaged too, because either assertion may be reported.
     framed = tf.reduce_all([channels > 0, rate > 0, align == channels * bits // 8])
     whole = tf.reduce_all([fits, described, size % tf.maximum(tf.cast(align, tf.int64), 1) == 0])
     fine = tf.logical_or(tf.logical_and(whole, framed), tf.logical_and(described, tf.logical_not(read)))
@@ -244,14 +246,14 @@ def decode_sound(data: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]
 
 
 def _length(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Samples of each channel as a WAV's header tells, int64, and the rate; what is damaged is `decode_sound`'s to refuse."""
+    """Returns the samples per channel (int64) and the rate in the header of a WAV. `decode_sound` rejects damaged files."""
     form, _, size, fits = _find_samples(data)
     block = tf.maximum(number(form, 2, 2, False, tf.int64) * number(form, 14, 2, False, tf.int64) // 8, 1)
     return tf.where(fits, size, 0) // block, number(form, 4, 4, False, tf.int64)
 
 
 def _find_samples(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Of a WAV the format chunk; where the samples begin and how many bytes they have; whether the chunks fit the file."""
+    """Returns the format chunk of a WAV, the begin and size in bytes of its samples, and whether the chunks fit the file."""
     length = tf.strings.length(data)
     name = lambda at: substring(data, at, 4)  # noqa: E731
     chunk_size = lambda at: number(data, at + 4, 4, False, tf.int64)  # noqa: E731
@@ -267,7 +269,7 @@ def _find_samples(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.
         wide = tf.where(is_wide, number(data, begin + 8, 8, False, tf.int64), wide)
         end = begin + held
         padded = tf.logical_and(held % 2 == 1, tf.reduce_all(name(end) != list(sound_files.UNPADDED)))
-        # Of a chunk that reaches beyond the file, a place that no chunk can have.
+        # For a chunk that extends beyond the file, use a position that no chunk can have.
         overlong = tf.cast(begin, tf.int64) + size > tf.cast(length, tf.int64)
         return tf.where(overlong, length + 1, end + tf.cast(padded, tf.int32)), form, wide
 
@@ -284,7 +286,7 @@ def _find_samples(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.
 
 
 def _samples(content: tf.Tensor, code: int, bits: int) -> tf.Tensor:
-    """The bytes of all channels -> float32, as libsndfile scales them."""
+    """Converts the bytes of all channels to float32, scaled like libsndfile does."""
     if code == 3:
         return tf.cast(tf.io.decode_raw(content, tf.float32 if bits == 32 else tf.float64), tf.float32)
     if code in (6, 7):
@@ -298,7 +300,7 @@ def _samples(content: tf.Tensor, code: int, bits: int) -> tf.Tensor:
 
 
 def _law(code: int) -> np.ndarray:
-    """The 256 samples of A-law (6) or µ-law (7), float32 (ITU-T G.711)."""
+    """Returns the 256 samples of A-law (6) or µ-law (7), float32 (ITU-T G.711)."""
     byte = np.arange(256) ^ (0x55 if code == 6 else 0xFF)
     exponent, mantissa, negative = byte >> 4 & 7, byte & 15, byte & 128
     if code == 6:
@@ -309,7 +311,7 @@ def _law(code: int) -> np.ndarray:
 
 
 def _walk(begin, goes_on: Callable, step: Callable) -> tf.Tensor:
-    """The first place from `begin` on, by `step`, where `goes_on` is false, or where that takes too long."""
+    """Applies `step` from `begin` on while `goes_on` is true, up to a limit, and returns the final position."""
     return tf.while_loop(goes_on, lambda at: (step(at),), (tf.convert_to_tensor(begin),), maximum_iterations=_MOST_PARTS)[0]
 
 

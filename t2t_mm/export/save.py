@@ -1,4 +1,4 @@
-"""Writes a version of an export: signatures, warm-up records, a check of every operation."""
+"""Writes a version of an export: its signatures and warm-up records, after checking every operation."""
 
 import contextlib
 import os
@@ -44,18 +44,19 @@ def export(
     say: Callable[[str], None] = lambda line: None,
     n_best: int = 0,
 ) -> str:
-    """Writes what `experiment.weights` chooses of `model_dir` as the next version below `export_dir`; returns its folder.
+    """Writes the weights that `experiment.weights` selects as the next version below `export_dir`, and returns its folder.
 
     Args:
-      only: problems to serve; all of the run without. Only the nets and embeddings they use are kept.
-      dtype: of the stored weights, "float32" or "bfloat16".
-      run_warmup: load the version and answer its warm-up records before it gets its number.
-      say: takes a line on each stage.
-      n_best: 0, or how many answers a signature of its own gives to each input (`Answers.n_best`).
+      only: the problems to serve. Default: all problems of the run. Only the nets and embeddings in use are kept.
+      dtype: data type of the stored weights, "float32" or "bfloat16".
+      run_warmup: whether to load the version and answer its warm-up records before it gets its number.
+      say: a function that is called with a line about each stage.
+      n_best: the number of answers that the additional signature `n_best` returns for each input (`Answers.n_best`); 0 adds
+        no signature.
 
     Raises:
-      RunError: an unknown problem, one that an export cannot read or answer, several answers where no problem can have them,
-        no checkpoint, a folder that cannot be written to, or an operation that TensorFlow Serving does not have.
+      RunError: a problem is unknown or not supported by exports; `n_best` is set and no problem can have several answers;
+        there is no checkpoint; the folder cannot be written to; or TensorFlow Serving does not have one of the operations.
     """
     if dtype not in DTYPES:
         raise RunError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}.")
@@ -96,10 +97,10 @@ def export(
 
 
 def prepare(export_dir: str) -> None:
-    """Makes the folder, tries whether it can be written to, and removes what exports that were killed left in it.
+    """Creates the folder, checks that it can be written to, and removes the remains of exports that were killed.
 
     Raises:
-      RunError: it cannot be made or written to, or its disk is full; says why.
+      RunError: it cannot be created or written to, or the disk is full.
     """
     try:
         os.makedirs(export_dir, exist_ok=True)
@@ -113,19 +114,19 @@ def prepare(export_dir: str) -> None:
     except OSError as error:
         raise RunError(f"{export_dir} cannot be written to: {error.strerror}.") from error
     if free < _LEAST_FREE_BYTES:
-        raise RunError(f"{export_dir}: {free / 1e6:.0f} MB are free on its disk; an export takes tens of MB and more.")
+        raise RunError(f"{export_dir}: only {free / 1e6:.0f} MB are free on its disk, but an export takes tens of MB or more.")
 
 
 @contextlib.contextmanager
 def _writing(export_dir: str) -> Iterator[str]:
-    """A folder aside, which is gone in the end unless it has been renamed.
+    """Yields a temporary folder, which is removed at the end unless it has been renamed.
 
     Raises:
-      RunError: the disk is full, or the like.
+      RunError: a file cannot be written, for instance because the disk is full.
     """
     aside = None
     try:
-        # The process is named, so that the next export can tell whether it still writes.
+        # The name contains the process id, so that the next export can check whether the process is still running.
         aside = tempfile.mkdtemp(prefix=f"{_ASIDE}{os.getpid()}@{socket.gethostname()}-", dir=export_dir)
         yield aside
     except (OSError, tf.errors.OpError) as error:
@@ -139,7 +140,7 @@ def _writing(export_dir: str) -> Iterator[str]:
 
 
 def _is_written(path: str) -> bool:
-    """Whether the process that made a folder aside still runs; one of another machine, for a day."""
+    """Returns whether the process of a temporary folder is still running; for another machine, assumes this for a day."""
     process, _, host = os.path.basename(path).removeprefix(_ASIDE).partition("@")
     if not process.isdecimal() or not host:
         return False
@@ -149,13 +150,13 @@ def _is_written(path: str) -> bool:
         os.kill(int(process), 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # another user's
+    except PermissionError:  # it belongs to another user
         return True
     return True
 
 
 def load_seconds(folder: str) -> float:
-    """How long a version takes to load as TensorFlow Serving loads it, into a session, before any warm-up.
+    """Returns the seconds that a version takes to load into a session, as in TensorFlow Serving, before any warm-up.
 
     Raises:
       OSError: there is no SavedModel in `folder`.
@@ -167,7 +168,7 @@ def load_seconds(folder: str) -> float:
 
 
 def make_signatures(answers: Answers, problems: Sequence[Problem], n_best: int = 0) -> dict:
-    """Signature's name -> function; the names are API. n_best: as in `export`."""
+    """Returns a dict of signature name -> function. The names are part of the API. n_best: as in `export`."""
     alone = [problem for problem in problems if len(problem.modalities) == 1]
     signatures = {"serving_default": answers.any_problem()} if alone else {}
     signatures |= {problem.name: answers.joint(problem) for problem in problems if problem not in alone}
@@ -183,7 +184,7 @@ def make_signatures(answers: Answers, problems: Sequence[Problem], n_best: int =
 
 
 def reduced(network: MultiModel, experiment: Experiment, description: dict, problems: Sequence[Problem]) -> MultiModel:
-    """The model with the modality nets, label sets and command embeddings of `problems` alone; the same weights."""
+    """Returns the model with only the modality nets, label sets and command embeddings of `problems`, and its weights."""
     labels = {problem.name for problem in problems if problem.targets == "class"}
     kept = description | {
         "commands": sorted({problem.command for problem in problems}),
@@ -209,34 +210,40 @@ def _save(answers: Answers, signatures: dict, groups: dict[str, Group], folder: 
     module = tf.Module()
     module.weights = [variable for variable in answers.weights if id(variable) in used]
     module.sentencepiece = answers.sentencepiece
-    # Nobody takes gradients of what is served, and tracing them is half of what saving takes.
+    # Exports need no gradients, and tracing them would take half of the time for saving.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     tf.saved_model.save(module, folder, signatures=concrete, options=options)
     _finish(folder, groups)
 
 
 def _finish(folder: str, groups: dict[str, Group]) -> None:
-    """Checks the operations, drops marks of gradients, which are not saved and which loading would look for, has calls of
-    functions written out when they are loaded, and marks the classify signatures, for which tf.saved_model.save has no
-    argument."""
+    """Finishes the saved graph.
+
+    It checks the operations, removes references to gradients (which are not saved, but which loading would look for), marks
+    function calls for inlining when they are loaded, and marks the classify signatures, for which tf.saved_model.save has
+    no argument.
+
+    Raises:
+      RunError: TensorFlow Serving does not have one of the operations.
+    """
     path = os.path.join(folder, "saved_model.pb")
     saved = saved_model_pb2.SavedModel()
     with open(path, "rb") as file:
         saved.ParseFromString(file.read())
     foreign = operations.unknown(operations.operations(saved))
     if foreign:
-        raise RunError(f"The graph holds operations that TensorFlow Serving does not have: {', '.join(foreign)}.")
+        raise RunError(f"The graph has operations that TensorFlow Serving does not have: {', '.join(foreign)}.")
     unoptimised = config_pb2.ConfigProto()
     unoptimised.graph_options.rewrite_options.disable_meta_optimizer = True
     share(saved.meta_graphs[0], groups)
-    # A server restores the weights and never saves them: that call stays one.
+    # The call that saves weights is not inlined, because a server never uses it.
     unused = saved.meta_graphs[0].saver_def.save_tensor_name.partition(":")[0]
     for node in operations.nodes(saved.meta_graphs[0].graph_def):
         node.attr.pop("_gradient_op_type", None)
         if node.op in _CALLS and node.name != unused:
-            # Every signature is set up by itself when it is first asked. A call that is still one then is converted,
-            # placed and parted anew within the run, and optimised, which finds nothing in a function traced for
-            # inference: four fifths of the time and most of the memory.
+            # A server prepares every signature at its first request. A function call that is not inlined by then is
+            # converted, placed, partitioned and optimised again within the run. This takes four fifths of the time and most
+            # of the memory, and does not improve a function that was traced for inference.
             node.attr["_lower_as_multi_device_function"].b = True
             node.attr["config_proto"].s = unoptimised.SerializeToString(deterministic=True)
     subexpressions.merge(saved.meta_graphs[0].graph_def)
@@ -246,7 +253,7 @@ def _finish(folder: str, groups: dict[str, Group]) -> None:
             signature.method_name = _CLASSIFY
     with open(path, "wb") as file:
         file.write(saved.SerializeToString(deterministic=True))
-    fingerprint = os.path.join(folder, "fingerprint.pb")  # of the file before
+    fingerprint = os.path.join(folder, "fingerprint.pb")  # of the unmodified file
     if os.path.exists(fingerprint):
         os.remove(fingerprint)
 

@@ -1,9 +1,9 @@
-"""Signatures that share one part of the graph, by which an export loads sooner and into less memory.
+"""Lets signatures share one part of the graph, so that an export loads faster and needs less memory.
 
-A session prepares all that any signature calls, call by call. Signatures of a group are therefore one call, of a function
-that takes the inputs of all members side by side: those that a request does not feed are empty by default. tf.function
-signatures cannot have defaults, so the graph that servers load is changed after it has been saved; the functions that
-`tf.saved_model.load` finds stay as they were.
+A session prepares every function call of every signature separately. Therefore the signatures of a group are one call of a
+function that takes the inputs of all members, where inputs that a request does not feed are empty by default. Signatures of
+tf.function cannot have defaults, so the graph that servers load is changed after saving. The functions that
+`tf.saved_model.load` uses remain unchanged.
 """
 
 import dataclasses
@@ -15,7 +15,11 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """A signature of a group. inputs, outputs: its name of each -> the name that the group's function has for it."""
+    """A signature of a group.
+
+    Attributes:
+      inputs, outputs: name in the signature -> name in the function of the group.
+    """
 
     inputs: dict[str, str]
     outputs: dict[str, str]
@@ -23,14 +27,19 @@ class Member:
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """function: a tf.function of named inputs, saved as a signature. members: signature -> its part."""
+    """Signatures that share one function.
+
+    Attributes:
+      function: a tf.function with named inputs, saved as a signature.
+      members: signature -> its inputs and outputs in the function.
+    """
 
     function: Callable
     members: dict[str, Member]
 
 
 def share(meta: meta_graph_pb2.MetaGraphDef, groups: dict[str, Group]) -> None:
-    """Leads the members' signatures to the groups', which are signatures no more, and removes what nothing needs then."""
+    """Redirects the signatures of the members to the groups, which are no longer signatures, and removes unused nodes."""
     nodes = {node.name: node for node in meta.graph_def.node}
     for name, group in groups.items():
         whole = meta.signature_def[name]
@@ -47,7 +56,7 @@ def share(meta: meta_graph_pb2.MetaGraphDef, groups: dict[str, Group]) -> None:
 
 
 def _empty_by_default(placeholder: node_def_pb2.NodeDef) -> node_def_pb2.NodeDef:
-    """Makes it a PlaceholderWithDefault -> the node of the default, in which every unknown dimension is 0."""
+    """Turns a node into a PlaceholderWithDefault, and returns its default, in which every unknown dimension is 0."""
     dtype = placeholder.attr["dtype"].type
     default = node_def_pb2.NodeDef(name=f"{placeholder.name}_default", op="Const")
     default.attr["dtype"].type = default.attr["value"].tensor.dtype = dtype
@@ -59,7 +68,7 @@ def _empty_by_default(placeholder: node_def_pb2.NodeDef) -> node_def_pb2.NodeDef
 
 
 def _prune(meta: meta_graph_pb2.MetaGraphDef) -> None:
-    """Keeps the nodes that signatures, saver and collections lead to."""
+    """Keeps only the nodes that signatures, the saver and collections depend on."""
     nodes = {node.name: node for node in meta.graph_def.node}
     saver = meta.saver_def
     waiting = [saver.filename_tensor_name, saver.save_tensor_name, saver.restore_op_name]

@@ -1,13 +1,13 @@
-"""Within each function of a graph, what is computed twice is computed once, and what nothing needs is left out.
+"""Eliminates common subexpressions and unused nodes in each function of a graph.
 
-A server sets every node up for each signature that leads to it, and TensorFlow's own optimizer, which does the same, takes
-longer at each start than all the rest. Tracing writes every constant, and the sizes of the same tensor, once a layer.
+A server prepares every node for each signature that uses it. TensorFlow's own optimizer does the same elimination, but takes
+longer at each start than everything else. Tracing writes every constant, and the sizes of the same tensor, once per layer.
 """
 
 from tensorflow.core.framework import function_pb2, graph_pb2, node_def_pb2
 
-# Operations that give the same whenever they are asked, and whose results nobody writes into. Nothing is assigned to the
-# variables of an export once it is loaded, so that reading one is among them.
+# Operations that always return the same result, which nobody modifies. They include reading a variable, because the
+# variables of an export do not change after loading.
 _PURE = frozenset(
     """
 Add AddV2 All Any ArgMax ArgMin AsString Cast ConcatV2 Const DecodeRaw EnsureShape Equal ExpandDims Fill FloorDiv
@@ -17,12 +17,12 @@ Select SelectV2 Shape ShapeN Size Slice Split SplitV Sqrt Square Squeeze StopGra
 Substr Sum Tile Transpose Unpack
 """.split()
 )
-# Their outputs are their inputs, for the sake of gradients, of names and of what has to come first.
+# Operations whose outputs are their inputs, which exist for gradients, names or control dependencies.
 _SAME = ("Identity", "IdentityN", "StopGradient")
 
 
 def merge(graph: graph_pb2.GraphDef) -> None:
-    """Merges equal nodes of all functions, and drops those that lead to no result and have no effect."""
+    """Merges equal nodes in all functions, and removes nodes that no result depends on and that have no side effects."""
     for function in graph.library.function:
         _merge(function)
         _prune(function)
@@ -35,7 +35,7 @@ def _merge(function: function_pb2.FunctionDef) -> None:
     kept = []
 
     def renamed(reference: str) -> str:
-        """Of "node:output:index", "^node", an argument's name."""
+        """Renames a reference of the form "node:output:index", "^node" or the name of an argument."""
         mark = "^" if reference.startswith("^") else ""
         name, colon, rest = reference.removeprefix("^").partition(":")
         if not mark and name in same:
@@ -53,7 +53,7 @@ def _merge(function: function_pb2.FunctionDef) -> None:
                 continue
         kept.append(node)
     for key, name in list(function.control_ret.items()):
-        if all(name != node.name or node.op in _PURE for node in kept):  # tracing counts reads among the effects
+        if all(name != node.name or node.op in _PURE for node in kept):  # tracing treats reads as side effects
             del function.control_ret[key]
             function.signature.control_output.remove(key)
     _replace(function, kept)
@@ -62,7 +62,7 @@ def _merge(function: function_pb2.FunctionDef) -> None:
 
 
 def _sorted(function: function_pb2.FunctionDef) -> list[node_def_pb2.NodeDef]:
-    """The nodes, each after those that it takes."""
+    """Returns the nodes in topological order."""
     nodes = {node.name: node for node in function.node_def}
     found: dict[str, node_def_pb2.NodeDef] = {}
     for start in function.node_def:
@@ -82,7 +82,7 @@ def _source(reference: str) -> str:
 
 
 def _key(node: node_def_pb2.NodeDef) -> bytes:
-    """All but the name and what only tells where it comes from."""
+    """Returns a key of all properties of a node except its name and debug information."""
     like = node_def_pb2.NodeDef(op=node.op, input=node.input, device=node.device)
     for name, value in node.attr.items():
         if not name.startswith("_"):
@@ -93,7 +93,7 @@ def _key(node: node_def_pb2.NodeDef) -> bytes:
 def _prune(function: function_pb2.FunctionDef) -> None:
     nodes = {node.name: node for node in function.node_def}
     waiting = [_source(reference) for reference in (*function.ret.values(), *function.control_ret.values())]
-    waiting += [node.name for node in function.node_def if node.op not in _PURE]  # it may have an effect
+    waiting += [node.name for node in function.node_def if node.op not in _PURE]  # they may have side effects
     needed = set()
     while waiting:
         name = waiting.pop()

@@ -1,20 +1,20 @@
-"""Decoded symbols to bracketed trees, in the graph: `data.treebank.delinearise` and `to_brackets` as string ops."""
+"""Converts decoded symbols to bracketed trees in the graph: `treebank.delinearise` and `to_brackets` as string ops."""
 
 import tensorflow as tf
 
-# What Python's str.split() takes for white space: no symbol and no word contains any of it.
+# The characters at which Python's str.split() splits, which no symbol and no word contains.
 _SPACE = r"[\s\x0b\x1c-\x1f\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]+"
-# Four of these serve as marks of structure until the brackets are written.
+# Four of these mark the structure until the brackets are written.
 _OPEN, _CLOSE, _LEAF, _LEAF_END = "\x1c", "\x1d", "\x1e", "\x1f"
 
 
 def split_words(texts: tf.Tensor) -> tf.RaggedTensor:
-    """[B] strings -> ragged [B, words], parted as str.split() does."""
+    """Splits strings [B] like str.split() into ragged [B, words]."""
     return tf.strings.split(tf.strings.regex_replace(texts, _SPACE, " "))
 
 
 def symbols_of(texts: tf.Tensor) -> tf.RaggedTensor:
-    """[B] decoded texts -> ragged [B, symbols]: what stands in angle brackets (`text_to_tree`)."""
+    """Returns the symbols, ragged [B, symbols], of decoded texts [B], that is, the content of angle brackets."""
     parts = tf.strings.split(texts, "<")[:, 1:]
     symbols = tf.strings.regex_replace(parts.flat_values, r"(?s)^([^>]+)>.*$", r"\1")
     complete = tf.strings.regex_full_match(parts.flat_values, r"(?s)[^>]+>.*")
@@ -23,11 +23,15 @@ def symbols_of(texts: tf.Tensor) -> tf.RaggedTensor:
 
 
 def bracketed(texts: tf.Tensor, sentences: tf.Tensor) -> tf.Tensor:
-    """The trees of `sentences` that decoded `texts` describe, repaired as `delinearise` repairs.
+    """Returns the trees of `sentences` that the decoded `texts` describe, repaired like `delinearise` does.
 
-    All trees of the batch are built together, a symbol at a time, on a stack of labels.
+    All trees of the batch are built together, one symbol at a time, with a stack of labels.
 
-    Args: texts, sentences: [B]. Returns: [B], as `to_brackets` writes a tree.
+    Args:
+      texts, sentences: [B].
+
+    Returns:
+      The trees [B] in the format of `to_brackets`.
     """
     symbols, words = symbols_of(texts).to_tensor(""), split_words(sentences)
     counts = tf.cast(words.row_lengths(), tf.int32)
@@ -45,7 +49,7 @@ def bracketed(texts: tf.Tensor, sentences: tf.Tensor) -> tf.Tensor:
         opens = tf.logical_and(first == "(", tf.logical_not(nameless))
         closes = tf.logical_and(first == ")", tf.logical_not(nameless))
         tags = tf.logical_and(tf.logical_and(symbol != "", tf.logical_not(bracket)), used < counts)
-        # The innermost open constituent of the label; closing it closes what is open inside.
+        # Find the innermost open constituent with this label. Closing it also closes the constituents inside it.
         open_here = tf.logical_and(levels >= 1, levels <= depth[:, None])
         innermost = tf.reduce_max(tf.where(tf.logical_and(open_here, labels == label[:, None]), levels, 0), axis=1)
         closed = tf.where(tf.logical_and(closes, innermost > 0), depth - innermost + 1, 0)
@@ -74,7 +78,7 @@ def bracketed(texts: tf.Tensor, sentences: tf.Tensor) -> tf.Tensor:
 
 
 def _untagged(words: tf.RaggedTensor, used: tf.Tensor) -> tf.Tensor:
-    """The words beyond the last tag, each as a leaf XX: [B]."""
+    """Returns the words after the last tag as leaves XX, [B]."""
     left = words.with_flat_values(
         tf.strings.regex_replace(tf.strings.regex_replace(words.flat_values, r"\(", "-LRB-"), r"\)", "-RRB-")
     )
@@ -85,7 +89,7 @@ def _untagged(words: tf.RaggedTensor, used: tf.Tensor) -> tf.Tensor:
 
 
 def _without_empty(text: tf.Tensor) -> tf.Tensor:
-    """Takes out constituents without words, from the inside outwards."""
+    """Removes constituents without words, from the inside to the outside."""
 
     def cleaned(text):
         return tf.strings.regex_replace(text, r"\x1c[^\x1c-\x1f]*\x1d", "")
@@ -94,9 +98,10 @@ def _without_empty(text: tf.Tensor) -> tf.Tensor:
 
 
 def _write(text, trees, leaves, untagged, num_untagged) -> tf.Tensor:
-    """Joins the trees below one root, and writes marks as brackets.
+    """Joins the trees below one root, and converts the marks to brackets.
 
-    One constituent is the root itself and takes the untagged words in; all else, but a single leaf, goes under TOP.
+    A single constituent is the root itself and also gets the untagged words. Otherwise, except for a single leaf, the root
+    is TOP.
     """
     single = tf.logical_and(trees == 1, leaves == 0)
     extended = tf.strings.join([tf.strings.regex_replace(text, r"\x1d$", ""), untagged, _CLOSE])

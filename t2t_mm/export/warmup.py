@@ -1,4 +1,4 @@
-"""Warm-up records: a request for every signature, which a server answers before it announces the version."""
+"""Warm-up records: one request for every signature, which a server answers before it makes the version available."""
 
 import io
 import os
@@ -14,12 +14,12 @@ from t2t_mm.export.answers import EXAMPLE_FEATURES, input_names
 from t2t_mm.problem import Problem
 from t2t_mm.run.errors import RunError
 
-# Where TensorFlow Serving looks for them.
+# The path at which TensorFlow Serving expects them.
 RECORDS = os.path.join("assets.extra", "tf_serving_warmup_requests")
 
 
 def example_input(modality: str, sample_rate: int = 16000) -> bytes:
-    """A small valid input: a sentence, a picture, a second of sound."""
+    """Returns a small valid input: a sentence, an image, or a second of audio."""
     if modality == "language":
         return b"The cat sleeps ."
     data = io.BytesIO()
@@ -37,8 +37,8 @@ def example_input(modality: str, sample_rate: int = 16000) -> bytes:
 
 
 def requests(signatures: Sequence[str], problems: Sequence[Problem], sample_rate: int) -> list:
-    """A PredictionLog for each signature, in order; `serving_default` gets a row of every problem that it takes, and so does
-    `n_best`."""
+    """Returns a PredictionLog for each signature in order. `serving_default` and `n_best` get one row for every problem that
+    they take."""
     given = {
         problem.name: [example_input(modality.name, sample_rate) for modality in problem.modalities] for problem in problems
     }
@@ -72,7 +72,7 @@ def write(folder: str, records: Sequence) -> None:
 
 
 def recorded(folder: str) -> list[tuple[str, dict[str, np.ndarray]]]:
-    """(signature, its inputs) of each record of an export."""
+    """Returns (signature, inputs) of each record of an export."""
     found = []
     for data in tf.data.TFRecordDataset(os.path.join(folder, RECORDS)):
         record = prediction_log_pb2.PredictionLog.FromString(data.numpy())
@@ -88,10 +88,11 @@ def recorded(folder: str) -> list[tuple[str, dict[str, np.ndarray]]]:
 
 
 def answer_all(folder: str) -> None:
-    """Loads an export and answers its records as a server does, which would not serve it after any error.
+    """Loads an export and answers its records. After an error, a server would not serve it either.
 
     Raises:
-      RunError: a score that is not finite. OpError: of a signature.
+      RunError: a score is not finite.
+      tf.errors.OpError: a signature fails.
     """
     records, settings = recorded(folder), tf.compat.v1.ConfigProto()
     settings.graph_options.rewrite_options.disable_meta_optimizer = True

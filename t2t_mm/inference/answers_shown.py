@@ -1,4 +1,4 @@
-"""Answers of a trained model for people, and as objects for programs."""
+"""Formats the answers of a trained model as text for people and as objects for programs."""
 
 import math
 import re
@@ -11,11 +11,11 @@ from t2t_mm.corpora.treebank import delinearise, to_brackets, to_indented
 from t2t_mm.inference.predictor import Hypothesis
 from t2t_mm.problem import Problem
 
-RANKED = 5  # classes that are named
+RANKED = 5  # number of classes to show
 
 
 def one_shown(problem: Problem, text: str, answer: str) -> str:
-    """A text on one line; a tree on one line and, below it, indented."""
+    """Returns a text as one line, or a tree as one line followed by its indented form."""
     if problem.targets != "tree":
         return _on_one_line(answer)
     tree, repaired = delinearise(answer.split(), text.split())
@@ -23,7 +23,7 @@ def one_shown(problem: Problem, text: str, answer: str) -> str:
 
 
 def several_shown(problem: Problem, text: str, answers: Sequence[Hypothesis], count: int) -> str:
-    """`count` lines, each with the score of an answer, a tab and the answer; blank lines where there are fewer answers."""
+    """Returns `count` lines, each with the score of an answer, a tab and the answer; missing answers are blank lines."""
     lines = []
     for one in answers:
         shown = one_shown(problem, text, one.answer).split("\n")[0]
@@ -32,18 +32,18 @@ def several_shown(problem: Problem, text: str, answers: Sequence[Hypothesis], co
 
 
 def classes_shown(log_probs: np.ndarray, class_names: Sequence[str]) -> str:
-    """The likeliest classes, a line each with their probability."""
+    """Returns the most likely classes, one per line, with their probabilities."""
     return "\n".join(
-        f"{class_names[index]}\t{100 * math.exp(log_probs[index]):.1f}%" for index in _likeliest(log_probs)
+        f"{class_names[index]}\t{100 * math.exp(log_probs[index]):.1f}%" for index in _most_likely(log_probs)
     )
 
 
 def objects(problem: Problem, text: str, answers: Sequence[Hypothesis]) -> list[dict[str, Any]]:
-    """Each answer as an object that JSON can hold.
+    """Returns each answer as an object that can be written as JSON.
 
-    "answer" is the text, or the tree of the words; "score" what the search ranks by, "log_prob" the sum over the "tokens",
-    which have "piece" and "log_prob" each (nats). A tree has its symbols as they came, "linearised", and whether they
-    had to be "repaired".
+    "answer" is the text, or the tree with its words. "score" is the value by which the search ranks, "log_prob" is the sum
+    over the "tokens", each of which has a "piece" and a "log_prob" (in nats). A tree also has its symbols as generated
+    ("linearised"), and whether they had to be "repaired".
     """
     found = []
     for one in answers:
@@ -57,13 +57,13 @@ def objects(problem: Problem, text: str, answers: Sequence[Hypothesis]) -> list[
 
 
 def class_objects(log_probs: np.ndarray, class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """The likeliest classes, each {"answer": name, "log_prob": nats}."""
-    return [{"answer": class_names[index], "log_prob": float(log_probs[index])} for index in _likeliest(log_probs)]
+    """Returns the most likely classes, each as {"answer": name, "log_prob": nats}."""
+    return [{"answer": class_names[index], "log_prob": float(log_probs[index])} for index in _most_likely(log_probs)]
 
 
-def _likeliest(log_probs) -> list[int]:
+def _most_likely(log_probs) -> list[int]:
     return sorted(range(len(log_probs)), key=lambda index: -log_probs[index])[:RANKED]
 
 
 def _on_one_line(answer: str) -> str:
-    return " ".join(re.split(r"[\r\n]+", answer))  # bytes of a line's end can be drawn like all others
+    return " ".join(re.split(r"[\r\n]+", answer))  # sampling can produce line breaks

@@ -1,4 +1,4 @@
-"""What the tokens of answers looked at, as one HTML page that needs nothing else."""
+"""A self-contained HTML page that shows what the tokens of answers attended to."""
 
 import base64
 import importlib.resources
@@ -14,34 +14,36 @@ from t2t_mm.inference.predictor import Hypothesis
 from t2t_mm.input.features import AudioFeatures
 from t2t_mm.problem import Problem
 
-_WIDEST = 2000  # pixels of a sound's picture: a waveform has thousands of times as many samples
+_WIDEST = 2000  # maximum width in pixels of the image of a recording; a waveform has thousands of times as many samples
 
 
 def page(problem: Problem, answers: Sequence[tuple[str, Hypothesis]], audio: AudioFeatures) -> str:
-    """The page of some answers of one problem.
+    """Returns the page of some answers of one problem.
 
-    Of a text it is a table of output tokens and source pieces; of a picture, for each token the picture with its grid over
-    it; of a sound, for each token a strip along the time under the spectrogram. The block is chosen on the page.
+    For text, the page is a table of output tokens and source pieces. For an image, it shows the image with a grid over it
+    for each token. For a recording, it shows a strip along the time axis for each token, below the spectrogram. The user
+    can select the block on the page.
 
     Args:
-      answers: the input and its answer with its `looks`, at least one.
-      audio: how sounds were turned into features, for the time axis.
+      problem: the problem of the answers.
+      answers: pairs of an input and its answer with `looks`; at least one.
+      audio: the settings of the audio features, for the time axis.
 
     Raises:
-      ValueError: there is no answer, or one has no `looks`.
+      ValueError: there is no answer, or an answer has no `looks`.
     """
     if not answers:
-        raise ValueError("A page of what answers looked at needs at least one answer.")
+        raise ValueError("An attention page needs at least one answer.")
     data = json.dumps([_described(problem, *one, audio) for one in answers], ensure_ascii=False)
     template = importlib.resources.files("t2t_mm.inference").joinpath("attention.html").read_text("utf-8")
-    # No text ends the script element that the data stand in.
+    # No text may end the script element that contains the data.
     return template.replace("{{data}}", data.replace("<", "\\u003c"))
 
 
 def _described(problem: Problem, text: str, hypothesis: Hypothesis, audio: AudioFeatures) -> dict[str, Any]:
     looks = hypothesis.looks
     if looks is None:
-        raise ValueError(f"The answer to {text!r} does not say what it looked at; ask `hypotheses` for looks=True.")
+        raise ValueError(f"The answer to {text!r} has no attention weights; call `hypotheses` with looks=True.")
     found: dict[str, Any] = {
         "input": text, "answer": hypothesis.answer, "modality": problem.modality, "tokens": hypothesis.pieces,
         "blocks": looks.blocks, "weights": np.round(looks.weights.astype(float), 4).tolist(),
@@ -57,7 +59,7 @@ def _described(problem: Problem, text: str, hypothesis: Hypothesis, audio: Audio
 
 
 def _png(values: np.ndarray) -> str:
-    """[H, W] or [H, W, 3] of any range as the address of a PNG that holds the picture itself."""
+    """Returns an image [H, W] or [H, W, 3] with values of any range as a data URL of a PNG."""
     low, high = values.min(), values.max()
     pixels = np.round(255 * (values - low) / max(high - low, 1e-6)).astype(np.uint8)
     picture = Image.fromarray(pixels)

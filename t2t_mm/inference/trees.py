@@ -1,7 +1,7 @@
-"""Decoding of parses that are trees: brackets match, and there is one leaf for each word.
+"""Constrains the decoding of parses to trees: brackets match, and there is one leaf for each word.
 
-The linearised form (Vinyals et al. 2015) is a Dyck language with leaves, so that a stack of open labels and a counter of
-words say which symbols may follow.
+The linearised form (Vinyals et al. 2015) is a Dyck language with leaves, so a stack of open labels and a counter of words
+determine which symbols may follow.
 """
 
 import tensorflow as tf
@@ -9,20 +9,20 @@ import tensorflow as tf
 from t2t_mm.input.tokenizer import END_ID, Tokenizer, tree_to_text
 from t2t_mm.run.errors import RunError
 
-_CLOSING_AT_LEAST = 3  # tokens that a tree has besides its leaves: the brackets of its root, and the end token
+_CLOSING_AT_LEAST = 3  # tokens of a tree besides its leaves: the two brackets of its root, and the end token
 
 
 class TreeGrammar:
     """The trees that can be written with the symbols of a vocabulary, in at most `max_length` tokens.
 
-    Each symbol of the training trees is a piece of its own (`build_vocabulary`), so that the vocabulary alone says which
-    there are, and a trained run needs no corpus. A label counts if both its brackets are pieces.
+    Each symbol of the training trees is a separate piece (`build_vocabulary`), so the vocabulary determines the symbols,
+    and a trained run needs no corpus. A label is used if both its brackets are pieces.
 
     A tree has one root, no constituent without words, and exactly as many leaves as the sentence has words. A TOP root
     with several children, which `linearise` writes as several trees in a row, is not generated.
 
     Attributes:
-      most_words: the longest sentence whose tree has room.
+      most_words: maximum number of words of a sentence whose tree fits into `max_length` tokens.
 
     Raises:
       RunError: the vocabulary lacks brackets or part-of-speech tags.
@@ -36,25 +36,27 @@ class TreeGrammar:
         if not closing or not tags:
             raise RunError(
                 f"The vocabulary has {len(closing)} labels with both brackets and {len(tags)} part-of-speech tags as pieces, "
-                "so that no tree can be written with it. Build it with bin/build_vocabulary.py for a run whose problems "
-                "include parsing, or decode without the constraint."
+                "so it cannot represent trees. Build it with bin/build_vocabulary.py for a run whose problems include "
+                "parsing, or decode without the constraint."
             )
         self.max_length = max_length
-        # What SentencePiece writes before the first symbol, a mark of the beginning of a word, say.
+        # The pieces that SentencePiece writes before the first symbol, such as a mark of the beginning of a word.
         self.prefix = tokenizer.processor.EncodeAsIds(tree_to_text(symbols[tags[0]]))[:-1]
         self.most_words = max_length - len(self.prefix) - _CLOSING_AT_LEAST
-        # [V]: of an opening bracket the id of its closing one, elsewhere -1; which are closing brackets; which are tags.
+        # Tables [V]: the id of the closing bracket for each opening one and otherwise -1; whether a piece is a closing
+        # bracket; whether it is a tag.
         self.closing_of = [closing.get(piece, -1) for piece in range(tokenizer.size)]
         self.closes = [piece in set(closing.values()) for piece in range(tokenizer.size)]
         self.is_tag = [piece in set(tags) for piece in range(tokenizer.size)]
 
 
 class TreeConstraint:
-    """Lets a search write trees of a grammar alone, a `search.Constraint`.
+    """A `search.Constraint` that restricts a search to the trees of a grammar.
 
     Args:
-      words: [B] int32, the number of words of each sentence, at most `grammar.most_words`; 0 for a row that only fills the
-        batch, which gets no symbols.
+      grammar: the grammar.
+      words: [B] int32, the number of words of each sentence, at most `grammar.most_words`. It is 0 for a row that only fills
+        the batch, which gets no symbols.
     """
 
     def __init__(self, grammar: TreeGrammar, words: tf.Tensor):
@@ -63,13 +65,17 @@ class TreeConstraint:
         self._closes, self._is_tag = tf.constant(grammar.closes), tf.constant(grammar.is_tag)
 
     def initial(self, width: int) -> dict:
-        """The state of all hypotheses before their first token.
+        """Returns the state of all hypotheses before their first token.
+
+        Args:
+          width: K, the number of hypotheses of each example.
 
         Returns:
-          open: [B, K, levels], the closing brackets of what is open, the outermost first. depth: [B, K], how many they are.
-          left: [B, K], words without a leaf. empty: [B, K], whether the innermost constituent has nothing in it yet.
+          A dict with "open" [B, K, levels], the closing brackets of the open constituents, the outermost first; "depth"
+          [B, K], their number; "left" [B, K], the number of words without a leaf; and "empty" [B, K], whether the innermost
+          constituent is still empty.
         """
-        # Each level takes two brackets, so that no deeper one has room.
+        # Each level takes two brackets, which limits the depth.
         levels = self._grammar.max_length // 2 + 1
         left = tf.tile(self._words[:, None], [1, width])
         none = tf.zeros_like(left)
@@ -79,12 +85,13 @@ class TreeConstraint:
         }  # fmt: skip
 
     def allowed(self, state: dict, position: tf.Tensor) -> tf.Tensor:
-        """[B, K, V] boolean: which tokens may stand at this position."""
+        """Returns which tokens are allowed at this position, [B, K, V] boolean."""
         prefix = self._grammar.prefix
         depth, left = state["depth"], state["left"]
         innermost = tf.gather(state["open"], tf.maximum(depth - 1, 0), batch_dims=2)
         may_close = (depth > 0) & ~state["empty"] & ((depth > 1) | (left == 0))
-        # After an opening bracket there must be room for it, one leaf a word, what is open, its own closing, and the end.
+        # An opening bracket needs room for itself, one leaf for each remaining word, the closing brackets of all open
+        # constituents and its own, and the end token.
         may_open = (left > 0) & (depth + left + _CLOSING_AT_LEAST <= self._grammar.max_length - position)
         may_tag = (left > 0) & (depth > 0)
         may_end = (left == 0) & (depth == 0)
@@ -98,7 +105,7 @@ class TreeConstraint:
         return tf.where(position < len(prefix), forced, found)
 
     def advance(self, state: dict, token: tf.Tensor) -> dict:
-        """The state after a token [B, K]; see `initial`."""
+        """Returns the state after a token [B, K]; see `initial`."""
         closing = tf.gather(self._closing_of, token)
         opens, closes = closing >= 0, tf.gather(self._closes, token)
         levels = state["open"].shape[-1]
@@ -107,7 +114,7 @@ class TreeConstraint:
         left = state["left"] - tf.cast(tf.gather(self._is_tag, token), tf.int32)
         return {
             "open": tf.where(here, closing[..., None], state["open"]),
-            # A hypothesis that took an impossible token must not leave the tables.
+            # The index of a hypothesis that took an impossible token must stay within the tables.
             "depth": tf.clip_by_value(depth, 0, levels),
             "left": tf.maximum(left, 0), "empty": opens,
         }  # fmt: skip

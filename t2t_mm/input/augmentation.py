@@ -49,7 +49,7 @@ class RandomCrop:
         Returns:
           float32 `[size, size, 3]` with values in the range of `pixels`.
         """
-        import tensorflow as tf  # imported here, because batch sizes are also computed where TensorFlow is missing
+        import tensorflow as tf  # imported here, because batch sizes are also computed without TensorFlow
 
         crop_seed, mirror_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
         begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
@@ -63,19 +63,23 @@ class RandomCrop:
 
 @dataclasses.dataclass(frozen=True)
 class SpecAugment:
-    """Masks of time and of frequency on spectrograms (Park et al. 2019, arXiv 1904.08779, 2), without the warping of time,
-    which they found to matter least; the default is their policy LD, "LibriSpeech double".
+    """Masks times and frequencies of spectrograms (Park et al. 2019, arXiv 1904.08779, 2).
 
-    `tfio.audio.freq_mask` and `time_mask` of tensorflow-io are the same masks, but draw them from TensorFlow's random
-    state: neither would the run's seed decide them, nor a checkpoint keep their place, and they have no wheel for Python
-    3.13. So they are written here; a test holds them against tensorflow-io's where that is installed. One thing differs:
-    a mask here may reach the last frame and the last frequency, so that all are masked alike.
+    Time warping is left out, because the authors found that it matters least. The default is their policy LD, "LibriSpeech
+    double".
 
-    frequency_masks, time_masks: how many there are. frequency_width, time_width: the most frequencies or frames that one
-      covers; each width up to it is as likely. time_share: the most of a sound that one time mask covers.
+    `tfio.audio.freq_mask` and `time_mask` of tensorflow-io compute the same masks, but use TensorFlow's random state, so
+    that the seed of the run would not determine the masks and checkpoints would not restore them. In addition,
+    tensorflow-io has no wheel for Python 3.13. A test compares both implementations if tensorflow-io is installed. There is
+    one difference: here, a mask may include the last frame and the last frequency, so that all are masked equally often.
+
+    Attributes:
+      frequency_masks, time_masks: numbers of masks.
+      frequency_width, time_width: maximum number of frequencies or frames of a mask; all widths up to it are equally likely.
+      time_share: maximum fraction of a recording that a time mask covers.
 
     Raises:
-      ValueError: a number is negative, or the share not between 0 and 1.
+      ValueError: a number is negative, or the share is not in [0, 1].
     """
 
     frequency_masks: int = 2
@@ -89,12 +93,16 @@ class SpecAugment:
             if getattr(self, name) < 0:
                 raise ValueError(f"SpecAugment: {name} is {getattr(self, name)}; it must not be negative.")
         if not 0 <= self.time_share <= 1:
-            raise ValueError(f"SpecAugment: time_share is {self.time_share}; it must lie between 0 and 1.")
+            raise ValueError(f"SpecAugment: time_share is {self.time_share}; it must be between 0 and 1.")
 
     def __call__(self, spectrogram: "tf.Tensor", seed: "tf.Tensor") -> "tf.Tensor":
-        """spectrogram [time, bins], seed [2] -> the same with zeros, which is each frequency's mean, under the masks.
+        """Returns the spectrogram with masked values set to zero, which is the mean of each frequency.
 
-        A waveform (bins 1) has masks of time alone.
+        A waveform (1 bin) only has time masks.
+
+        Args:
+          spectrogram: [time, bins].
+          seed: [2].
         """
         import tensorflow as tf  # as above
 

@@ -22,8 +22,8 @@ class BatchSettings:
       max_length: maximum length of a text, in tokens including the end token. Longer texts are reported and skipped.
       max_frames: maximum length of an audio clip, in frames. Longer clips are reported and skipped.
       image_size: height and width to which images are resized.
-      factors: problem -> what its budget is multiplied with, so that a problem that learns fast costs less of each step, and
-        one whose gradient is noisy (a class is one target for an image, a caption is a dozen) sees more.
+      factors: problem -> factor of its budget. A problem that learns fast can thus take less of each step, and a problem with
+        a noisy gradient can see more examples (an image has one class as its target, but a caption has a dozen tokens).
       shuffle: number of examples in the shuffle buffer.
       crop: augmentation of training images with class targets; None disables it. Images with captions are never
         augmented, because captions describe where things are.
@@ -54,7 +54,7 @@ class BatchSettings:
                 raise RunError(f"BatchSettings.factors[{name!r}] is {factor!r}; it must be above 0.")
 
     def factor(self, problem: str) -> float:
-        """What the budget of a problem, given by its name, is multiplied with."""
+        """Returns the factor of the budget of a problem, given its name."""
         return (self.factors or {}).get(problem, 1.0)
 
 
@@ -69,9 +69,9 @@ def _bounds(longest: int) -> list[int]:
 def bucket_shapes(
     problem: Problem, settings: BatchSettings, replicas: int = 1, training: bool = True
 ) -> list[tuple[int, int]]:
-    """Returns (length bound, batch size) for each bucket, shortest first; what a length is, see `Measure`.
+    """Returns (length bound, batch size) for each bucket, shortest first. `Measure` defines the length.
 
-    Without an input that is padded there is one bucket: of pictures, whose bound is their size. Batch sizes for training are
+    If no input is padded, there is a single bucket; for images, its bound is their size. Batch sizes for training are
     multiples of the number of replicas.
     """
 
@@ -91,22 +91,22 @@ def bucket_shapes(
 
 
 def unit(problem: Problem, settings: BatchSettings) -> str:
-    """What the length of a bucket counts."""
+    """Returns the unit of the length of a bucket, for messages."""
     return Measure(problem, settings).unit
 
 
 class Measure:
-    """How long the examples of a problem are, of which each input may have a budget of its own.
+    """Measures the length of the examples of a problem, whose inputs may have different budgets.
 
-    A length counts the positions of the input with the largest budget. Another input counts as many as have the same share
-    of that budget as it has of its own: it is the input which fills most of its share of the batch that decides.
+    A length is given in positions of the input with the largest budget. The positions of another input are scaled by the
+    ratio of the budgets. Therefore the input that needs the largest fraction of its budget determines the length.
 
     Attributes:
-      budget: positions of a batch, 0 where no input has a budget.
-      longest: the largest length.
-      most: examples of a batch at most, None where budgets alone limit them.
-      unit: what a length counts.
-      with_target: whether a target text is measured too, by the budget of the text among the inputs.
+      budget: maximum number of positions of a batch; 0 if no input has a budget.
+      longest: maximum length of an example.
+      most: maximum number of examples of a batch; None if only the budgets limit it.
+      unit: the unit of a length, for messages.
+      with_target: whether a target text is measured too, with the budget of text inputs.
     """
 
     def __init__(self, problem: Problem, settings: BatchSettings):
@@ -121,25 +121,26 @@ class Measure:
         self.longest = max((self.scaled(one.longest, one) for one in limited), default=self.bounds[0].longest)
 
     def scaled(self, positions: Any, bounds: Bounds) -> Any:
-        """Positions of an input, a number or a tensor, as a length."""
+        """Converts positions of an input (a number or a tensor) to a length."""
         whole, own = self._ratio(bounds)
         return (positions * whole + own - 1) // own
 
     def unscaled(self, length: Any, bounds: Bounds) -> Any:
-        """The most positions of an input in examples of a length, a number or a tensor."""
+        """Returns the maximum number of positions of an input in examples of a length (a number or a tensor)."""
         whole, own = self._ratio(bounds)
         return length * own // whole
 
     def _ratio(self, bounds):
-        """The largest budget to an input's, in lowest terms, so that products stay within 32 bits."""
+        """Returns the ratio of the largest budget to that of an input, in lowest terms, so that products fit into 32 bits."""
         divisor = math.gcd(self.budget, bounds.budget)
         return self.budget // divisor, bounds.budget // divisor
 
     def lengths(self, inputs: Sequence, target: Any) -> list:
-        """The lengths of what is measured, the largest of which is the example's.
+        """Returns the lengths of the measured inputs and target. The maximum is the length of the example.
 
         Args:
-          inputs: positions of each input. target: those of the target text.
+          inputs: number of positions of each input.
+          target: number of positions of the target text.
         """
         found = [self.scaled(one, bounds) for one, bounds in zip(inputs, self.bounds) if bounds.budget]
         return [*found, self.scaled(target, self._of_target)] if self._of_target else found

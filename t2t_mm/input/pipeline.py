@@ -1,4 +1,4 @@
-"""tf.data pipelines: examples to batches, bucketed by length under a budget of positions."""
+"""tf.data pipelines from examples to batches, which are bucketed by length with a budget of positions."""
 
 import dataclasses
 import functools
@@ -20,10 +20,14 @@ from t2t_mm.problem import Problem
 
 
 def load_examples(problem: Problem, split: str, report: Report) -> Examples:
-    """The split's examples; CorpusError when there is none."""
+    """Returns the examples of a split.
+
+    Raises:
+      CorpusError: there are none.
+    """
     examples = examples_of(problem.source.examples(split, report))
     if not len(examples):
-        raise CorpusError(f"{problem.name}: the {split} split holds no usable example.")
+        raise CorpusError(f"{problem.name}: the {split} split has no usable example.")
     return examples
 
 
@@ -40,12 +44,12 @@ def make_batches(
     seed: int = 0,
     replicas: int = 1,
 ) -> tf.data.Dataset:
-    """Batches of one problem: endless and shuffled by `seed` in training, else each example once, in any bucket.
+    """Returns the batches of one problem: shuffled by `seed` and endless in training, otherwise with each example once.
 
-    Every batch size is a multiple of `replicas` in training. A batch is a dict: "inputs" ([B, S] ids, [B, H, W, 3] or
-    [B, time, bins]), "input_padding" ([B, S]; [B, 0] for pictures), "targets" ([B, T] ids or [B] classes),
-    "target_padding" ([B, T]; [B, 0] for classes), "index" [B], the position in `examples`. Of several inputs both are tuples,
-    and an example is usable when all its inputs are.
+    In training, every batch size is a multiple of `replicas`. A batch is a dict with "inputs" ([B, S] ids, [B, H, W, 3] or
+    [B, time, bins]), "input_padding" ([B, S]; [B, 0] for images), "targets" ([B, T] ids or [B] classes), "target_padding"
+    ([B, T]; [B, 0] for classes) and "index" [B], the position in `examples`. For several inputs, "inputs" and
+    "input_padding" are tuples, and an example is only usable if all its inputs are.
 
     Raises:
       CorpusError: an example has more or fewer inputs than the problem.
@@ -57,7 +61,7 @@ def make_batches(
 
     examples = examples_of(examples)
     form = examples.form
-    if form != "files":  # nothing of a corpus itself depends on the settings of a run
+    if form != "files":  # a corpus itself does not depend on the settings of a run
         examples.check(tokenizer.fingerprint, settings.image_size, audio.sample_rate)
     elif problem.targets == "tree":
         examples = InMemory(dataclasses.replace(one, targets=tree_to_text(str(one.targets))) for one in examples)
@@ -77,7 +81,7 @@ def make_batches(
         x = [array for array, _ in found]
         usable = functools.reduce(tf.logical_and, [tf.ensure_shape(one, []) for _, one in found])
         y = element["targets"]
-        if form == "encoded" and problem.targets == "tree":  # as tree_to_text does it
+        if form == "encoded" and problem.targets == "tree":  # the same as tree_to_text
             y = tf.strings.regex_replace(y, r"(\S+)\s*", r"<\1>")
         y = tokenizer.tokenize(y) if y.dtype == tf.string else tf.cast(y, tf.int32)
         lengths = [tf.shape(part)[0] for part in x]
@@ -98,16 +102,16 @@ def make_batches(
 
     data = examples.dataset(training, seed, settings.shuffle)
     if any(of.is_random(reading) for of in problem.features):
-        # The place in the stream, part of every checkpoint, says which epoch and which example.
+        # The place in the stream, which every checkpoint contains, determines the epoch and the example.
         data = data.enumerate().map(lambda place, element: {**element, "seed": tf.stack([np.int64(seed), place])})
     data = data.map(encode, num_parallel_calls=2, deterministic=True).filter(fits).map(lambda element, *_: element)
     data = _bucketed(data, problem, settings, training, replicas)
     data = data.map(_with_padding(problem), num_parallel_calls=1, deterministic=True).prefetch(2)
     options = tf.data.Options()
     options.deterministic = True
-    # Every step says how parallel it is. The tuning thread would find nothing to tune, and end only when its period does.
+    # No autotuning, because every step sets its own parallelism, and the tuning thread only ends with its period.
     options.autotune.enabled = False
-    # The decoders carry no state but the report, so an iterator may be saved and restored around them.
+    # The decoders have no state except for the report, so the iterator can be saved and restored.
     options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
     return data.with_options(options)
 
@@ -123,7 +127,7 @@ def _check_counts(problem: Problem, examples: Examples) -> None:
 
 
 def _parts(value: Any) -> tuple:
-    """What belongs to each input: several are a tuple in all that is made of examples, a single one is alone."""
+    """Returns a tuple with one element per input. (Several inputs are stored as a tuple, a single one by itself.)"""
     return value if isinstance(value, tuple) else (value,)
 
 
@@ -133,7 +137,7 @@ def _whole(parts: Sequence) -> Any:
 
 
 def _seeds(element, count):
-    """A seed for each input, None where nothing is drawn."""
+    """Returns a seed for each input, or None if nothing is random."""
     seed = element.get("seed")
     if seed is None:
         return [None] * count
@@ -141,20 +145,23 @@ def _seeds(element, count):
 
 
 def batches_of(data: tf.data.Dataset, report: Report) -> Iterator[dict]:
-    """The batches of a set that ends, by `next_batch`."""
+    """Yields the batches of a finite dataset with `next_batch`."""
     iterator = iter(data)
     while (batch := next_batch(iterator, report)) is not None:
         yield batch
 
 
 def next_batch(iterator: Iterator[dict], report: Report) -> dict | None:
-    """The iterator's next batch, None at its end; the reader's own error where TensorFlow wrapped it in one of its
-    kernels'."""
+    """Returns the next batch of the iterator, or None at its end.
+
+    Raises:
+      CorpusError: the error of the reader, which TensorFlow wraps in an error of a kernel; or records are damaged.
+    """
     try:
         return next(iterator, None)
     except tf.errors.DataLossError as error:
         raise CorpusError(
-            f"{report.name}: damaged records: {error.message.splitlines()[0]}. Find which with bin/prepare_data.py --verify."
+            f"{report.name}: damaged records: {error.message.splitlines()[0]}. Find them with bin/prepare_data.py --verify."
         ) from error
     except tf.errors.OpError as error:
         if report.failure is None:
@@ -163,7 +170,7 @@ def next_batch(iterator: Iterator[dict], report: Report) -> dict | None:
 
 
 def _bucketed(data, problem, settings, training, replicas):
-    """Padded batches: by length under the budgets, or by count where no input has one."""
+    """Returns padded batches, bucketed by length if an input has a budget, otherwise with a fixed number of examples."""
     shapes = bucket_shapes(problem, settings, replicas, training)
     bounds, sizes = [bound for bound, _ in shapes], [size for _, size in shapes]
     measure = Measure(problem, settings)
@@ -182,9 +189,9 @@ def _bucketed(data, problem, settings, training, replicas):
 
 
 def _to_bounds(problem, settings, measure, bounds, sizes):
-    """Pads a batch to the bounds of its bucket and to the bucket's size.
+    """Pads a batch to the bounds and to the size of its bucket.
 
-    Text beside a sound or a picture is padded to `max_length`: its bucket says nothing about its own length.
+    Text that belongs to audio or an image is padded to `max_length`, because the bucket does not limit its length.
     """
 
     def pad(x, axis, to, value=0):
@@ -215,9 +222,10 @@ def _to_bounds(problem, settings, measure, bounds, sizes):
 
 
 def _with_padding(problem):
-    """Adds the padding masks, the inputs' from their lengths: a silent frame may be zero in every frequency.
+    """Adds the padding masks.
 
-    Of targets, 0 is PADDING_ID, which no text has.
+    Those of inputs are computed from the lengths, because a silent frame may be zero in every frequency. Those of targets
+    are computed from PADDING_ID, 0, which does not occur in text.
     """
 
     def add(batch):

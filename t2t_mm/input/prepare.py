@@ -1,9 +1,9 @@
-"""Corpus files to prepared records: over several processes, and after an interruption from where it was.
+"""Converts corpus files to prepared records, in several processes, and resumes after an interruption.
 
-Each shard is one piece of work: its examples, in the order of the corpus (of training: of a fixed shuffle, where the
-reader gives a list), are tokenised, decoded and written beside a note of what they came from. A shard whose note fits
-is not done again; it fits as long as its files are the same, and what could not be read of them still cannot. When all
-are done, the shards get their final names and the folder loses its `.incomplete`.
+A shard is the unit of work. Its examples, in the order of the corpus (for training, in a fixed random order if the reader
+returns a list), are tokenised, decoded and written together with a note about their source. A shard is not written again if
+its note is still valid, that is, if the source files are unchanged and the examples that could not be read still cannot be
+read. When all shards are complete, they get their final names, and the folder loses the suffix `.incomplete`.
 """
 
 import collections
@@ -42,9 +42,12 @@ _PLAN, _NOTES = "plan.json", "shards"
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What the records of one problem are made with; None where it makes no difference to them.
+    """The settings of the records of one problem. A setting that does not affect the records is None.
 
-    vocabulary: the SHA-256 of the SentencePiece model. image_size: rows and columns. sample_rate: Hz.
+    Attributes:
+      vocabulary: the SHA-256 checksum of the SentencePiece model.
+      image_size: number of rows and columns of images.
+      sample_rate: sample rate of audio in Hz.
     """
 
     problem: str
@@ -63,10 +66,10 @@ class Plan:
 def make_plan(
     problem: Problem, tokenizer: Tokenizer, image_size: int, sample_rate: int, shard_examples: int | None = None
 ) -> Plan:
-    """What a problem's records need of these settings; without `shard_examples` their writer sizes the shards.
+    """Returns the settings that the records of a problem depend on. Without `shard_examples`, their writer sizes the shards.
 
     Raises:
-      CorpusError: an input is of a modality of one's own.
+      CorpusError: an input has a custom modality.
     """
     names = [modality.name for modality in problem.modalities]
     plan = Plan(
@@ -79,7 +82,7 @@ def make_plan(
         sample_rate if "audio" in names else None,
         shard_examples,
     )
-    plan.features()  # refuses what records cannot hold, before anything is written
+    plan.features()  # rejects unsupported modalities before anything is written
     return plan
 
 
@@ -94,13 +97,13 @@ def prepare(
     max_bad_examples: int = 100,
     shard_examples: int | None = None,
 ) -> dict:
-    """Writes the records of one problem below `output`, complete or not at all, and returns their description.
+    """Writes the records of one problem below `output` atomically, and returns their description.
 
-    A split that the corpus does not have is left out and said to be absent; training must be there if it is asked for.
+    A split that the corpus does not have is recorded as absent. If the training split is requested, it must exist.
 
     Raises:
-      CorpusError: a corpus is missing or damaged, a process died, or half-done work of other settings is in the way.
-      TooManyBadExamples: more unusable examples than `max_bad_examples` in one split.
+      CorpusError: a corpus is missing or damaged, a process died, or there is unfinished work with other settings.
+      TooManyBadExamples: a split has more unusable examples than `max_bad_examples`.
     """
     final = os.path.join(output, problem.name, records.VERSION)
     shard_examples = shard_examples or min(_SHARD_EXAMPLES.get(one.name, 1024) for one in problem.modalities)
@@ -124,21 +127,29 @@ def prepare(
 
 
 def verify(output: str, name: str) -> dict:
-    """The description of a problem's records, after reading every shard; CorpusError where one has changed."""
+    """Compares every shard of a problem with its checksum, and returns the description of the records.
+
+    Raises:
+      CorpusError: a shard is missing or has changed.
+    """
     folder = os.path.join(output, name, records.VERSION)
     description = records.PreparedRecords(os.path.join(output, name)).description()
     for file, expected in description["checksums"].items():
         path = os.path.join(folder, file)
         if not os.path.isfile(path) or file_digest(path) != expected:
-            raise CorpusError(f"{path}: absent, or not what was prepared (checksum). Delete {folder}, prepare again.")
+            raise CorpusError(f"{path}: missing or changed (checksum). Delete {folder} and prepare it again.")
     return description
 
 
 def done_before(final: str, plan: Plan) -> dict:
-    """The description of finished records; CorpusError when they were made by another plan."""
+    """Returns the description of finished records.
+
+    Raises:
+      CorpusError: there is no description, or the records were made with another plan.
+    """
     path = os.path.join(final, records.DESCRIPTION)
     if not os.path.isfile(path):
-        raise CorpusError(f"{final}: is there, but holds no {records.DESCRIPTION}. Delete it or choose another output.")
+        raise CorpusError(f"{final}: exists, but has no {records.DESCRIPTION}. Delete it or choose another output.")
     with open(path, encoding="utf-8") as file:
         description = json.load(file)
     _check_plan({name: description.get(name) for name in dataclasses.asdict(plan)}, plan, final)
@@ -155,7 +166,7 @@ def _check_plan(old: dict, plan: Plan, folder: str) -> None:
 
 
 def _begin(folder: str, plan: Plan) -> None:
-    """Makes the folder, or checks that what lies there was begun by the same plan."""
+    """Creates the folder, or checks that the unfinished work in it has the same plan."""
     path = os.path.join(folder, _PLAN)
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
@@ -165,7 +176,7 @@ def _begin(folder: str, plan: Plan) -> None:
 
 
 def _shards(problem, plan, vocabulary, split, folder, report, workers) -> Iterator[dict]:
-    """The notes of the shards of a split, each written or found written, in order."""
+    """Yields the notes of the shards of a split in order, after writing the missing shards."""
     examples, total = ordered(problem, split, report), _count(problem, split, report)
     waiting: collections.deque[Written] = collections.deque()
     retry = functools.cache(lambda: RecordMaker(plan, vocabulary))
@@ -193,11 +204,11 @@ def _shards(problem, plan, vocabulary, split, folder, report, workers) -> Iterat
 
 
 def ordered(problem: Problem, split: str, report: Report) -> Iterator[Example]:
-    """The examples in the order in which they are written."""
+    """Yields the examples in the order in which they are written."""
     if isinstance(problem.source, LineSource):
         return stream(problem.source, split, report)
     examples = list(problem.source.examples(split, report))
-    if split == "train":  # a class's pictures lie together in the corpus
+    if split == "train":  # shuffle, because the images of a class are together in the corpus
         random.Random(0).shuffle(examples)
     return iter(examples)
 
@@ -207,13 +218,13 @@ def _count(problem: Problem, split: str, report: Report) -> int:
 
 
 def _digest(part: Sequence[Example]) -> str:
-    """Of the examples and, where their inputs are files, of these files' sizes and times."""
+    """Returns a digest of the examples and, if their inputs are files, of the sizes and modification times of the files."""
     found = [(dataclasses.astuple(example), *map(state_of, example.input_parts)) for example in part]
     return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
 def _note(path: str, part: Sequence[Example], retry: "Callable[[], RecordMaker]") -> dict | None:
-    """The note of a shard that was written before from the same examples, if nothing that it dropped can be read now."""
+    """Returns the note of an existing shard if it is valid: it has the same examples, and dropped ones are unreadable."""
     if not os.path.exists(path + ".json"):
         return None
     with open(path + ".json", encoding="utf-8") as file:
@@ -235,7 +246,7 @@ def _is_readable(example: Example, record: "RecordMaker") -> bool:
 
 
 class _Done:
-    """The note of a shard that is written, in place of a future of it."""
+    """A stand-in for a future, which contains the note of a finished shard."""
 
     def __init__(self, note: dict):
         self._note = note
@@ -252,15 +263,15 @@ def _result(written: Written) -> dict:
         return written.result()
     except concurrent.futures.process.BrokenProcessPool as error:
         raise CorpusError(
-            "A process that prepared records died, perhaps for want of memory. The same command goes on from the shards "
-            "that are done; fewer --processes need less memory."
+            "A process that prepared records died, perhaps because it ran out of memory. The same command resumes with the "
+            "missing shards; fewer --processes need less memory."
         ) from error
 
 
 class ShardWriters:
-    """Processes that write shards, for one problem after the other: `with ShardWriters(2) as workers: prepare(...)`.
+    """Processes that write shards, for one problem after another: `with ShardWriters(2) as workers: prepare(...)`.
 
-    One process is this one, and none is started.
+    With a single process, the current process does the work and no other is started.
     """
 
     def __init__(self, processes: int):
@@ -269,7 +280,7 @@ class ShardWriters:
 
     def __enter__(self) -> "ShardWriters":
         if self.processes > 1:
-            # Spawned, not forked: TensorFlow's threads do not survive a fork.
+            # Spawned rather than forked, because TensorFlow's threads do not survive a fork.
             context = multiprocessing.get_context("spawn")
             self._pool = concurrent.futures.ProcessPoolExecutor(self.processes, context, load_tensorflow)
         return self
@@ -280,11 +291,11 @@ class ShardWriters:
         _writers.clear()
 
     def submit(self, *arguments: Any) -> Written:
-        """The note of a shard, by `result()`; arguments are those of `_write`."""
+        """Writes a shard with the arguments of `_write`. The method `result()` of the return value returns its note."""
         return self._pool.submit(_write, *arguments) if self._pool else _Done(_write(*arguments))
 
 
-_writers: "dict[tuple[str, str], ShardWriter]" = {}  # of a process, by problem and vocabulary
+_writers: "dict[tuple[str, str], ShardWriter]" = {}  # the writers of this process, by problem and vocabulary
 
 
 def _write(plan: Plan, vocabulary: str, path: str, part: Sequence[Example], first: int) -> dict:
@@ -295,15 +306,16 @@ def _write(plan: Plan, vocabulary: str, path: str, part: Sequence[Example], firs
 
 
 class ShardWriter:
-    """Turns examples into one file of records and a note about it."""
+    """Writes examples to a file of records, and a note about it."""
 
     def __init__(self, plan: Plan, vocabulary: str):
         self._features, self._record = plan.features(), RecordMaker(plan, vocabulary)
 
     def __call__(self, path: str, part: Sequence[Example], first: int) -> dict:
-        """Writes `path`.tfrecord and `path`.json, the second last.
+        """Writes `path`.tfrecord and finally the note `path`.json.
 
-        Returns: {"source", "read", "examples", "bytes", "sha256", "dropped"}.
+        Returns:
+          The note, {"source", "read", "examples", "bytes", "sha256", "dropped"}.
         """
         dropped, written, source = {}, 0, _digest(part)
         with tf.io.TFRecordWriter(path + ".part") as file:
@@ -325,19 +337,23 @@ class ShardWriter:
 
 
 def _in_fixed_order(serialized: bytes) -> bytes:
-    """The same tf.train.Example in bytes that do not depend on the process: a protobuf map has no order of its own."""
+    """Serialises a tf.train.Example in a fixed order. The order of a protobuf map would depend on the process."""
     return tf.train.Example.FromString(serialized).SerializeToString(deterministic=True)
 
 
 class RecordMaker:
-    """Turns an example into what its record holds."""
+    """Turns an example into the content of its record."""
 
     def __init__(self, plan: Plan, vocabulary: str):
         self._plan = plan
         self._tokenizer = Tokenizer(vocabulary).processor if plan.vocabulary else None
 
     def __call__(self, example: Example, index: int) -> dict:
-        """One record as `records.features` has it; MediaError when its picture or sound cannot be decoded."""
+        """Returns a record with the features of `records.features`.
+
+        Raises:
+          MediaError: the image or audio cannot be decoded.
+        """
         is_class = self._plan.targets == "class"
         target = tree_to_text(example.target_text) if self._plan.targets == "tree" else example.target_text
         names = [self._plan.inputs] if isinstance(self._plan.inputs, str) else self._plan.inputs
@@ -360,18 +376,21 @@ class RecordMaker:
         if modality == "language":
             return self._ids(text)
         if modality == "image":
-            return pictures.load_image(text, self._plan.image_size).astype(np.uint8)  # whole numbers, as Pillow resizes
-        assert self._plan.sample_rate is not None  # as `make_plan` has it for sounds
+            return pictures.load_image(text, self._plan.image_size).astype(np.uint8)  # Pillow returns whole numbers
+        assert self._plan.sample_rate is not None  # `make_plan` sets it for audio
         samples = sounds.load_audio(text, self._plan.sample_rate)
         return np.clip(np.round(samples * 2**15), -(2**15), 2**15 - 1).astype(np.int16)
 
     def _ids(self, text: str) -> np.ndarray:
-        assert self._tokenizer is not None  # as `make_plan` has it for text
+        assert self._tokenizer is not None  # `make_plan` sets the vocabulary for text
         return np.array(self._tokenizer.EncodeAsIds(text) + [END_ID], np.int32)
 
 
 def _finish(folder: str, final: str, plan: Plan, done: dict, more: dict) -> dict:
-    """Final names, TFDS's metadata, our description; then the folder's own name. May be done again at any point."""
+    """Gives the shards their final names, writes TFDS's metadata and the description, and renames the folder.
+
+    If it is interrupted at any point, it can be repeated.
+    """
     infos, checksums, counts = [], {}, {}
     for split, notes in done.items():
         kept = [(number, note) for number, note in enumerate(notes) if note["examples"]]
@@ -392,7 +411,7 @@ def _finish(folder: str, final: str, plan: Plan, done: dict, more: dict) -> dict
             "examples": sum(sizes), "dropped": len(more["dropped"][split]), "left out": more["left_out"][split],
             "shards": len(sizes), "bytes": size,
         }  # fmt: skip
-    for name in os.listdir(folder):  # of an earlier attempt with other shards
+    for name in os.listdir(folder):  # left by an earlier attempt with other shards
         if ".tfrecord-" in name and name not in checksums:
             os.remove(os.path.join(folder, name))
     description = describe(folder, plan, infos, counts, checksums, more)
@@ -403,7 +422,7 @@ def _finish(folder: str, final: str, plan: Plan, done: dict, more: dict) -> dict
 
 
 def describe(folder: str, plan: Plan, infos: list, counts: dict, checksums: dict, more: dict) -> dict:
-    """Writes TFDS's metadata and our description of the shards in `folder`, and returns the latter."""
+    """Writes TFDS's metadata and the description of the shards in `folder`, and returns the description."""
     tfds.folder_dataset.write_metadata(
         data_dir=folder, features=plan.features(), split_infos=infos, version=records.VERSION,
         description=f"{plan.problem}, prepared for the MultiModel",

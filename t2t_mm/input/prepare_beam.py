@@ -1,8 +1,8 @@
-"""Corpus files to prepared records with Apache Beam, for corpora beyond one machine.
+"""Converts corpus files to prepared records with Apache Beam, for corpora that are too large for one machine.
 
-The records are those of `prepare`, made by the same `RecordMaker`; Beam's runner spreads the work, and TFDS's Beam
-support sorts the records, cuts them into shards and writes them. The runner's workers need what a local process needs:
-this package, and the corpora, the vocabulary and the output under the same paths, on a file system they share.
+The records are the same as those of `prepare`, made by the same `RecordMaker`. The Beam runner distributes the work, and the
+Beam support of TFDS sorts the records, divides them into shards and writes them. The workers of the runner need this
+package, and the corpora, the vocabulary and the output under the same paths on a shared file system.
 """
 
 import glob
@@ -22,8 +22,8 @@ from t2t_mm.input.prepare import Plan, RecordMaker, describe, done_before, file_
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.problem import Problem
 
-_NOTES = "notes"  # the output of a step that tells of what is left out, as (what, origin, reason)
-_SHARD_BYTES = (8 << 20, 128 << 20)  # least and most; many shards shuffle better in training than few
+_NOTES = "notes"  # the output of a step that lists the examples left out, as (what, origin, reason)
+_SHARD_BYTES = (8 << 20, 128 << 20)  # minimum and maximum; more shards make shuffling in training better
 
 
 def prepare(
@@ -36,14 +36,14 @@ def prepare(
     splits: Sequence[str] = SPLITS,
     max_bad_examples: int = 100,
 ) -> dict:
-    """`prepare.prepare` on a Beam runner; a run that fails begins again.
+    """Does the same as `prepare.prepare` on a Beam runner. A failed pipeline must start from the beginning.
 
     Args:
-      options: of the Beam pipeline, e.g. ("--runner=FlinkRunner", "--flink_master=host:8081").
+      options: options of the Beam pipeline, such as ("--runner=FlinkRunner", "--flink_master=host:8081").
 
     Raises:
-      CorpusError: a corpus is missing or damaged, a worker failed, or finished records of other settings are there.
-      TooManyBadExamples: more unusable examples than `max_bad_examples` in one split.
+      CorpusError: a corpus is missing or damaged, a worker failed, or there are finished records with other settings.
+      TooManyBadExamples: a split has more unusable examples than `max_bad_examples`.
     """
     final = os.path.join(output, problem.name, records.VERSION)
     plan = make_plan(problem, Tokenizer(vocabulary), image_size, sample_rate)
@@ -75,7 +75,7 @@ def prepare(
 
 
 def _absent(problem: Problem, splits: Sequence[str]) -> dict[str, str]:
-    """Split -> why it is not there; looked at before any worker starts."""
+    """Returns a dict of absent split -> reason. It is computed before any worker starts."""
     absent = {}
     for split in splits:
         try:
@@ -88,7 +88,7 @@ def _absent(problem: Problem, splits: Sequence[str]) -> dict[str, str]:
 
 
 def _build(problem, plan, vocabulary, folder, splits, options) -> tfds.core.DatasetBuilder:
-    """Runs the pipeline; TFDS's builder knows the splits it wrote below `folder`."""
+    """Runs the pipeline, and returns the TFDS builder with the splits that it wrote below `folder`."""
     config = tfds.download.DownloadConfig(
         beam_options=beam.options.pipeline_options.PipelineOptions(list(options)),
         min_shard_size=_SHARD_BYTES[0], max_shard_size=_SHARD_BYTES[1],
@@ -99,12 +99,12 @@ def _build(problem, plan, vocabulary, folder, splits, options) -> tfds.core.Data
             split_datasets={split: _Split(problem, plan, vocabulary, split, folder) for split in splits},
             download_config=config, disable_shuffling=True,
         )  # fmt: skip
-    except Exception as error:  # whatever a runner raises for a worker's error
-        raise CorpusError(f"{problem.name}: the Beam pipeline failed: {error}. Mend that and start again.") from error
+    except Exception as error:  # runners raise various exceptions for errors of workers
+        raise CorpusError(f"{problem.name}: the Beam pipeline failed: {error}. Fix this and start again.") from error
 
 
 def _report(folder: str, split: str, report: Report) -> Report:
-    """The report with what the workers noted about a split."""
+    """Returns the report with the notes of the workers about a split."""
     for path in sorted(glob.glob(os.path.join(glob.escape(folder), _NOTES, f"{split}-*.jsonl"))):
         with open(path, encoding="utf-8") as file:
             for what, origin, reason in map(json.loads, file):
@@ -113,7 +113,7 @@ def _report(folder: str, split: str, report: Report) -> Report:
 
 
 class _Split(beam.PTransform):
-    """(index, record) of each usable example of a split; the others go to a file of notes."""
+    """Outputs (index, record) of each usable example of a split, and writes notes about the others to a file."""
 
     def __init__(self, problem: Problem, plan: Plan, vocabulary: str, split: str, folder: str):
         super().__init__()
@@ -130,13 +130,13 @@ class _Split(beam.PTransform):
 
 
 class _Read(beam.DoFn):
-    """A split's name -> (index, example) of all its examples: lists are short work, pictures and sounds are not."""
+    """Maps the name of a split to (index, example) of all its examples. This is fast; decoding images and audio is not."""
 
     def __init__(self, problem: Problem):
         self._problem = problem
 
     def process(self, split: str):
-        # What is too much is decided where the notes of all workers are.
+        # Whether there are too many is decided later, with the notes of all workers.
         report = Report(f"{self._problem.name} {split}", max_bad=sys.maxsize)
         yield from enumerate(ordered(self._problem, split, report))
         for what, found in (("skip", report.skipped), ("leave_out", report.left_out)):
@@ -145,7 +145,7 @@ class _Read(beam.DoFn):
 
 
 class _Make(beam.DoFn):
-    """(index, example) -> (index, record)."""
+    """Maps (index, example) to (index, record)."""
 
     def __init__(self, plan: Plan, vocabulary: str):
         self._plan, self._vocabulary = plan, vocabulary

@@ -32,10 +32,10 @@ def features(
     "inputs" are token ids `[L]`, an image `[image_size, image_size, 3]`, or 16-bit samples `[N]` at the prepared rate.
     "targets" are token ids `[L]` or a class. "index" is the position of the example in its split. "origin",
     "input_text", "target_text" and "references" are the example as in its corpus, which error messages and metrics
-    need. Of several inputs the others are "inputs_2" and so on, and "input_text" is a sequence.
+    need. If there are several inputs, the others are "inputs_2" and so on, and "input_text" is a sequence.
 
     Raises:
-      CorpusError: an input is of a modality of one's own, whose arrays have no form here.
+      CorpusError: an input has a custom modality, for which there is no record format.
     """
     text = tfds.features.Text()
     forms = {
@@ -47,7 +47,7 @@ def features(
     for name in names:
         if name not in forms:
             raise CorpusError(
-                f"Prepared records hold {', '.join(forms)}; a problem with the modality {name} reads its corpus itself."
+                f"Prepared records only support {', '.join(forms)}; train the problem with the modality {name} on its corpus."
             )
     labels = tfds.features.ClassLabel(names=class_names) if targets == "class" else forms["language"]
     return tfds.features.FeaturesDict(
@@ -61,7 +61,7 @@ def features(
 
 
 def input_keys(count: int) -> list[str]:
-    """The names of the inputs in a record."""
+    """Returns the names of the inputs in a record."""
     return ["inputs", *(f"inputs_{number}" for number in range(2, count + 1))]
 
 
@@ -174,7 +174,7 @@ class PreparedExamples(Streamed):
 
 
 def _joined(record: dict, keys: Sequence[str]) -> dict:
-    """A record with its inputs, which are called `keys`, as one tuple."""
+    """Returns a record with its inputs, whose names are `keys`, joined to one tuple."""
     rest = {name: value for name, value in record.items() if name not in keys}
     return rest | {"inputs": tuple(record[key] for key in keys)}
 

@@ -1,4 +1,4 @@
-"""The one SentencePiece vocabulary of all text: three languages, transcripts, captions and parse trees (paper, 2.5)."""
+"""The SentencePiece vocabulary that all text shares: three languages, transcripts, captions and parse trees (paper, 2.5)."""
 
 import hashlib
 import io
@@ -19,32 +19,31 @@ PADDING_ID, END_ID, UNKNOWN_ID = 0, 1, 2
 
 
 def tree_to_text(linearised: str) -> str:
-    """`(S NN )S` -> `<(S><NN><)S>`: each symbol a piece of its own that no word of any language contains."""
+    """Converts `(S NN )S` to `<(S><NN><)S>`, in which each symbol is a separate piece that does not occur in any word."""
     return "".join(f"<{symbol}>" for symbol in linearised.split())
 
 
 def text_to_tree(text: str) -> str:
-    """The inverse of `tree_to_text`; anything between the symbols is dropped."""
+    """Inverts `tree_to_text`, and drops anything between the symbols."""
     return " ".join(re.findall(r"<([^<>]+)>", text))
 
 
 def train_vocabulary(
     texts: Iterable[str], symbols: Sequence[str], path: str, size: int = 8000, normalization: str = "identity"
 ) -> None:
-    """Trains a byte-pair vocabulary with byte fallback and writes it to `path`, complete or not at all.
+    """Trains a byte-pair vocabulary with byte fallback and writes it to `path` atomically.
 
     Args:
-      texts: sentences of every problem.
+      texts: sentences of all problems.
       symbols: parse-tree symbols as `tree_to_text` writes them; each becomes a user-defined piece.
       path: the model file.
-      size: number of pieces, padding, end, unknown, 256 bytes and the symbols included.
-      normalization: SentencePiece's rule for what goes in. By "identity" an answer can be any text, letter by
-        letter, but for rows of blanks, which become one.
-        SentencePiece's own default, "nmt_nfkc", turns `¾ …` into `3⁄4 ...` and joins letters with their accents: then no
-        model can answer what a reference says, and the same words count as errors.
+      size: number of pieces, including padding, end, unknown, 256 bytes and the symbols.
+      normalization: SentencePiece's normalisation rule. With "identity", an answer can be any text, except that several
+        spaces become one. SentencePiece's own default, "nmt_nfkc", turns `¾ …` into `3⁄4 ...` and composes letters with
+        their accents. A model could then not reproduce such references, and correct words would count as errors.
 
     Raises:
-      CorpusError: the texts do not allow a vocabulary of this size; the message carries SentencePiece's reason.
+      CorpusError: the texts do not allow a vocabulary of this size; the message contains SentencePiece's reason.
     """
     model = io.BytesIO()
     try:
@@ -69,14 +68,14 @@ def train_vocabulary(
     write_whole(path, model.getvalue())
 
 
-# A map of SentencePiece's that maps nothing: the size of a trie, a trie of no strings, and what they would become.
+# An empty normalisation map of SentencePiece: the size of a trie, a trie without strings, and their replacements.
 _NO_MAP = struct.pack("<I", 1024) + bytes(1024) + b"\0"
 _NORMALIZER, _MAP = 3, 2  # fields of sentencepiece_model.proto: ModelProto.normalizer_spec and its precompiled_charsmap
-_PIECES, _KIND, _USER_DEFINED = 1, 3, 4  # ModelProto.pieces, their type, and the type of those that were given to the trainer
+_PIECES, _KIND, _USER_DEFINED = 1, 3, 4  # ModelProto.pieces, their type, and the type of user-defined pieces
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
-    """(number, content) of the fields of a protocol buffer that are whole numbers, or bytes: texts and messages, too."""
+    """Yields (number, content) of the integer and bytes fields (including strings and messages) of a protocol buffer."""
     at = 0
 
     def varint() -> int:
@@ -101,7 +100,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
 
 
 def _field(number: int, content: bytes) -> bytes:
-    """A field of a protocol buffer with its length before it."""
+    """Returns a length-delimited field of a protocol buffer."""
     size, digits = len(content), bytearray()
     while size > 127:
         digits.append(size & 127 | 128)
@@ -110,11 +109,10 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def with_map(model: bytes) -> bytes:
-    """A SentencePiece model that normalises nothing, with a map that says so; other models as they are.
+    """Adds an empty normalisation map to a SentencePiece model that normalises nothing, and returns others unchanged.
 
-    Of a model without a map SentencePiece writes "precompiled_charsmap is empty" to the screen each time that the graph
-    loads it, at training, evaluation and in each server. A field that comes twice is merged, so that the map need not
-    be written into what is there.
+    For a model without a map, SentencePiece prints "precompiled_charsmap is empty" whenever a graph loads it, in training,
+    evaluation and each server. The map can be appended, because protocol buffers merge a field that occurs twice.
     """
     specs = [content for number, content in _fields(model) if number == _NORMALIZER]
     if any(content for spec in specs for number, content in _fields(spec) if number == _MAP):
@@ -123,7 +121,7 @@ def with_map(model: bytes) -> bytes:
 
 
 def _tokens(ids: Sequence[int]) -> list[int]:
-    """The ids up to the first end token, which is included, without padding."""
+    """Returns the ids up to and including the first end token, without padding."""
     ids = list(map(int, ids))
     if END_ID in ids:
         ids = ids[: ids.index(END_ID) + 1]
@@ -131,17 +129,20 @@ def _tokens(ids: Sequence[int]) -> list[int]:
 
 
 class Tokenizer:
-    """Text to ids and back, in the graph; every sequence ends in END_ID.
-
-    Raises CorpusError when `path` is no SentencePiece model with this package's padding and end ids.
+    """Converts text to ids and back in the graph. Every sequence ends with END_ID.
 
     Attributes:
-      model: the model as graphs take it (see `with_map`). size: number of pieces. fingerprint: a hash of the file.
+      model: the serialised model for graphs (see `with_map`).
+      size: number of pieces.
+      fingerprint: a hash of the file.
+
+    Raises:
+      CorpusError: `path` is not a SentencePiece model with the padding and end ids of this package.
     """
 
     def __init__(self, path: str):
         if not os.path.isfile(path):
-            raise CorpusError(f"{path}: no vocabulary here. Build it first with bin/build_vocabulary.py.")
+            raise CorpusError(f"{path}: there is no vocabulary. Build it first with bin/build_vocabulary.py.")
         with open(path, "rb") as file:
             content = file.read()
         self.processor = processor = sentencepiece.SentencePieceProcessor()
@@ -158,23 +159,23 @@ class Tokenizer:
         self.fingerprint = hashlib.sha256(content).hexdigest()
 
     def tokenize(self, text: tf.Tensor) -> tf.Tensor:  # [] string -> [L] int32, or [B] -> ragged [B, L]
-        # Made at each call, that is once for each traced graph: an eager one is deleted under its owner whenever
-        # the random seed is set, which clears TensorFlow's kernels and with them their resources.
+        # Created in each call, that is, once for each traced graph. An eager tokenizer would lose its resources whenever
+        # the random seed is set, because this clears TensorFlow's kernels.
         return tensorflow_text.SentencepieceTokenizer(self.model, add_eos=True).tokenize(text)
 
     def tree_symbols(self) -> dict[int, str]:
-        """Id -> symbol of each piece that is a symbol of parse trees, "(NP" or "NN", without its angle brackets.
+        """Returns a dict of id -> symbol for the symbols of parse trees, such as "(NP" or "NN" (without angle brackets).
 
-        These are the pieces that were given to the trainer: what a text has in angle brackets is not among them.
+        These are the user-defined pieces, so that words of a text in angle brackets are not included.
         """
         pieces = [dict(_fields(content)) for number, content in _fields(self.model) if number == _PIECES]
         texts = ((index, piece[1].decode()) for index, piece in enumerate(pieces) if piece.get(_KIND) == _USER_DEFINED)
         return {index: text[1:-1] for index, text in texts if re.fullmatch(r"<[^<>]+>", text)}
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """The pieces of a sequence as the vocabulary spells them, up to its first end token, which is included."""
+        """Returns the pieces of a sequence as the vocabulary spells them, up to and including the first end token."""
         return [self.processor.IdToPiece(i) for i in _tokens(ids)]
 
     def detokenize(self, ids: Sequence[int]) -> str:
-        """Text of one sequence, up to its first end token."""
+        """Returns the text of a sequence up to its first end token."""
         return self.processor.DecodeIds([i for i in _tokens(ids) if i != END_ID])

@@ -1,4 +1,4 @@
-"""Building the one vocabulary of a set of problems."""
+"""Builds the vocabulary that a set of problems shares."""
 
 import random
 from collections.abc import Iterable, Sequence
@@ -15,17 +15,23 @@ from t2t_mm.run import progress
 def build_vocabulary(problems: Sequence[Problem], path: str, size: int = 8000, most: int = 1_000_000) -> None:
     """Trains the vocabulary on the training text of `problems` and writes it to `path`.
 
-    Tree symbols become user-defined pieces. Sentences that serve two directions count once.
+    Tree symbols become user-defined pieces. Sentences that are used in both translation directions count once.
 
     Args:
-      most: examples of one problem whose text is used, a uniform sample where there are more: SentencePiece holds all
-        text in memory, and more of it changes few pieces.
+      problems: the problems.
+      path: the model file.
+      size: number of pieces, see `train_vocabulary`.
+      most: maximum number of examples of a problem. If there are more, a uniform sample is used, because SentencePiece keeps
+        all text in memory, and more text changes few pieces.
+
+    Raises:
+      CorpusError: a corpus is missing, or the texts do not allow a vocabulary of this size.
     """
     texts: set[str] = set()
     symbols: set[str] = set()
     for problem in progress.shown(problems, "Reading training text", len(problems)):
         examples: Iterable[Example] = stream(problem.source, "train", Report(problem.name))
-        if problem.targets == "tree":  # every symbol counts, the rarest too
+        if problem.targets == "tree":  # all examples, because even the rarest symbol is needed
             examples = list(examples)
             symbols.update(tree_to_text(symbol) for example in examples for symbol in example.target_text.split())
         for example in _sample(examples, most):
@@ -39,7 +45,7 @@ def build_vocabulary(problems: Sequence[Problem], path: str, size: int = 8000, m
 
 
 def _sample(values, most: int) -> list:
-    """At most `most` of the values, each with the same chance (reservoir sampling); all where they are no more."""
+    """Returns a uniform sample of at most `most` values (reservoir sampling)."""
     chance, kept = random.Random(0), []
     for number, value in enumerate(values):
         if number < most:

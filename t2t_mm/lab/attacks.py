@@ -1,20 +1,20 @@
-"""Requests that are small and ask for much: each must be refused, soon and for little."""
+"""Small requests that would be expensive to answer. The server must reject each of them quickly and cheaply."""
 
 import base64
 import json
 import struct
 import zlib
 
-_RATE = 1000  # Hz: sixteen samples at the model's rate for each that is sent
+_RATE = 1000  # Hz; resampling produces sixteen samples at the model's rate for each sample
 
 
 def bodies(most_bytes: int) -> dict[str, tuple[bytes, int]]:
-    """Kind -> (body of a predict request by REST, the status that refuses it).
+    """Returns a dict of kind -> (body of a REST predict request, status with which it must be rejected).
 
     Args:
-      most_bytes: the server's limit for a body; those that cost by their length are a little shorter.
+      most_bytes: the server's limit for a body. Long requests are slightly shorter than this.
     """
-    length = max(1000, most_bytes * 7 // 10 - 1000)  # as base64 it is a third longer
+    length = max(1000, most_bytes * 7 // 10 - 1000)  # base64 makes it a third longer
     sentence = "a " * (length // 2)
     refused = {
         "deep_json": b'{"instances": ' + b"[" * 900 + b"]" * 900 + b"}",
@@ -43,7 +43,7 @@ def _bytes(data: bytes) -> dict:
 
 
 def wav(rate: int, size: int) -> bytes:
-    """A WAV of 16 bits of `size` bytes in all; silence."""
+    """Returns a 16-bit WAV file of `size` bytes that contains silence."""
     samples = max(0, size - 44) // 2 * 2
     head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + samples, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16,
                        b"data", samples)  # fmt: skip
@@ -51,7 +51,7 @@ def wav(rate: int, size: int) -> bytes:
 
 
 def png(width: int, height: int) -> bytes:
-    """A black picture of one bit a pixel: 8 KB for 64 million pixels."""
+    """Returns a black PNG with one bit per pixel, which takes 8 KB for 64 million pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -1,7 +1,7 @@
-"""An export by TensorFlow's C API alone, which is what TensorFlow Serving has: CPU-seconds and memory to its answers.
+"""Measures the CPU-seconds and memory of an export with TensorFlow's C API, which TensorFlow Serving uses, too.
 
-Run as a script this file is the measuring process: it imports neither TensorFlow's Python nor this package, and knows
-of the export only what the plan on its standard input says.
+When run as a script, this file is the measuring process. It imports neither TensorFlow's Python package nor this package, and
+only gets information about the export from the plan on its standard input.
 """
 
 import base64
@@ -16,28 +16,30 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 _STRING, _STRING_BYTES = 7, 24  # TF_STRING, and the size of a TF_TString
-_TIMEOUT_SECONDS = 900.0  # for one measuring process
+_TIMEOUT_SECONDS = 900.0  # time limit for a measuring process
 
 
 class CApiError(Exception):
-    """The measuring process ended without figures."""
+    """The measuring process ended without a result."""
 
 
 def measure(
     folder: str, requests: list[dict], session_config: bytes = b"", environment: Mapping[str, str] = MappingProxyType({})
 ) -> dict:
-    """Loads a version and answers the requests in order, in a process of its own.
+    """Loads a version and answers the requests in order, in a separate process.
 
     Args:
-      requests: as `plan` makes them.
+      folder: the folder of the version.
+      requests: the result of `plan`.
       session_config: a serialised ConfigProto.
-      environment: variables of the process, besides those of this one.
+      environment: environment variables of the process, in addition to those of this one.
 
-    Returns: "load" and "answers": for the loading and each request the name, the CPU-seconds and seconds it took, MB
-    resident after it, and "error", the text of a refusal; "peak_mb": the most MB that were ever resident.
+    Returns:
+      A dict with "load" and "answers", which contain the name, the CPU-seconds, the seconds, the resident MB afterwards, and
+      "error" (the message of an error) for loading and for each request; and "peak_mb", the maximum resident MB.
 
     Raises:
-      CApiError: the process failed; says how.
+      CApiError: the process failed. The message states the reason.
     """
     import tensorflow as tf
     import tensorflow_text
@@ -65,10 +67,11 @@ def measure(
 
 
 def plan(signature_defs: dict, asked: list[tuple[str, dict]]) -> list[dict]:
-    """Requests for `measure`.
+    """Returns the requests for `measure`.
 
     Args:
-      signature_defs: name -> SignatureDef. asked: (signature, {input: array of strings or of int32}) of each.
+      signature_defs: name -> SignatureDef.
+      asked: (signature, {input: array of strings or of int32}) of each request.
     """
     requests = []
     for name, inputs in asked:
@@ -83,7 +86,7 @@ def plan(signature_defs: dict, asked: list[tuple[str, dict]]) -> list[dict]:
     return requests
 
 
-# ---- What follows runs in the measuring process.
+# ---- The following code runs in the measuring process.
 
 
 class _Output(ctypes.Structure):
@@ -128,7 +131,7 @@ def _memory_mb(field: str) -> float:
 
 
 class _Measured:
-    """What a step costs, from its making to `figures`."""
+    """Measures the cost of a step, from the construction of the object to `figures`."""
 
     def __init__(self, name: str):
         self._name, self._cpu, self._wall = name, time.process_time(), time.monotonic()
@@ -164,7 +167,7 @@ def _output(api, graph, name: str) -> _Output:
 
 
 def _answer(api, graph, session, request: dict) -> str:
-    """Runs it once -> the message of the error, or ""."""
+    """Runs a request once, and returns the message of the error, or ""."""
     feeds, fetches, status = request["feeds"], request["fetches"], api.TF_NewStatus()
     inputs = (_Output * len(feeds))(*[_output(api, graph, name) for name, *_ in feeds])
     tensors = (ctypes.c_void_p * len(feeds))(*[_tensor(api, *rest) for _, *rest in feeds])

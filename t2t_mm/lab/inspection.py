@@ -188,18 +188,18 @@ def example_cost(
     """Returns the cost of the forward pass of one example of a problem, with the given lengths.
 
     Args:
-      batches: only needed for the size of pictures.
+      batches: only needed for the size of images.
     """
     found, grids = {}, []
     for modality in problem.modalities:
         grid = (lengths.tokens, 1)
         if modality.name == "image":
-            assert batches is not None, "the size of pictures is needed"
+            assert batches is not None, "the size of images is needed"
             found["image_in"], grid = _image(model.image_in, batches.image_size)
         elif modality.name == "audio":
             found["audio_in"], grid = _audio(model.audio_in, lengths.frames, model.frequency_bins)
         elif modality.name != "language":
-            raise RunError(f"{problem.name}: what the net of the modality {modality.name} costs is not known.")
+            raise RunError(f"{problem.name}: the cost of the net of the modality {modality.name} is unknown.")
         grids.append(grid)
     source = sum(rows * columns for rows, columns in grids)
     grid = grids[0] if len(grids) == 1 else (source, 1)

@@ -1,6 +1,6 @@
-"""Load on a server: how much it answers how fast, and whether good requests survive among bad ones.
+"""Load tests of a server: its throughput and latency, and whether valid requests succeed in the presence of invalid ones.
 
-Everything goes to loopback, and every loop is bounded in time and in count.
+All requests go to loopback, and every loop is limited in time and number.
 """
 
 import asyncio
@@ -24,26 +24,26 @@ from t2t_mm.serving.server import Server, Settings
 from t2t_mm.serving.service import Limits
 from t2t_mm.serving.versions import Versions
 
-_START_SECONDS = 600.0  # loading and warming up
+_START_SECONDS = 600.0  # time limit for loading and warming up
 _MODEL_NAME = "t2t_mm"
 _PATH = f"/v1/models/{_MODEL_NAME}:predict"
-_BREAK_SECONDS = 0.02  # between bad requests of one kind, so that they disturb rather than displace the good ones
-_REFERENCE_ATTEMPTS = 5  # the first request of a signature that was not warmed up may outlast its time
+_BREAK_SECONDS = 0.02  # pause between invalid requests of one kind, so that they do not displace the valid ones
+_REFERENCE_ATTEMPTS = 5  # because the first request of a signature without warm-up may exceed the time limit
 _IDLE_SOCKETS = 64
-_IDLE_SECONDS = 2.0  # then others take their place
-_THIRDS = {"after_a_third": 1 / 3, "after_two_thirds": 2 / 3}  # a leak grows from each to the next alike
+_IDLE_SECONDS = 2.0  # duration of an idle connection, which is then replaced
+_THIRDS = {"after_a_third": 1 / 3, "after_two_thirds": 2 / 3}  # a leak would grow equally from one to the next
 
 
 class LoadError(Exception):
-    """The server does not start, or answers no request even when left alone."""
+    """The server does not start, or fails to answer a valid request even without other load."""
 
 
 @contextlib.contextmanager
 def serving(export_dir: str, batching: BatchingSettings, limits: Limits) -> Iterator[tuple[str, int]]:
-    """A server of its own process on a free port of loopback: (base URL, process id). Ends it by SIGTERM.
+    """Starts a server in a separate process on a free loopback port, yields (base URL, process id), and sends SIGTERM.
 
     Raises:
-      LoadError: it does not start; the reason is on standard error.
+      LoadError: it does not start; standard error shows the reason.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -58,7 +58,7 @@ def serving(export_dir: str, batching: BatchingSettings, limits: Limits) -> Iter
         except EOFError:
             port = None
         if port is None:
-            raise LoadError(f"No server for {export_dir}; standard error says why.")
+            raise LoadError(f"The server for {export_dir} did not start; standard error shows the reason.")
         yield f"http://127.0.0.1:{port}", process.pid
     finally:
         if process.is_alive():
@@ -75,17 +75,19 @@ def _serve(export_dir: str, batching: BatchingSettings, limits: Limits, pipe) ->
 
 
 def request_body(signature_name: str, instance: str | dict) -> bytes:
-    """One predict request of one example; `instance` is text or {"b64": ...}."""
+    """Returns the body of a predict request for one example. `instance` is text or {"b64": ...}."""
     return json.dumps({"signature_name": signature_name, "instances": [instance]}).encode()
 
 
 async def measure(base_url: str, bodies: list[bytes], concurrency: int, seconds: float, max_requests: int) -> dict:
-    """Throughput and latency of predict requests, `concurrency` of them always under way.
+    """Measures the throughput and latency of predict requests, with `concurrency` simultaneous requests.
 
     Args:
-      bodies: sent in turn. seconds, max_requests: whichever ends first.
+      bodies: the bodies, which are sent in turn.
+      seconds, max_requests: the measurement ends when one of these limits is reached.
 
-    Returns: requests_per_second, p50_ms, p99_ms, requests, failed.
+    Returns:
+      A dict with requests_per_second, p50_ms, p99_ms, requests and failed.
     """
     latencies: list[float] = []
     failed, sent = 0, 0
@@ -102,7 +104,7 @@ async def measure(base_url: str, bodies: list[bytes], concurrency: int, seconds:
             failed += status != 200
 
     async with _session() as session:
-        for body in bodies[:3]:  # the first requests pay for what is set up once
+        for body in bodies[:3]:  # the first requests include one-time preparations
             await _post(session, base_url, body)
         start = time.monotonic()
         end = start + seconds
@@ -141,13 +143,15 @@ class _Soak:
 
 
 async def costs(base_url: str, process_id: int, limits: Limits) -> dict[str, dict]:
-    """What each request of `attacks` costs the server when it is sent alone: kind -> figures.
+    """Measures the cost of each request of `attacks` for the server when it is sent alone.
 
     Args:
-      process_id: of the server. limits: the server's own.
+      process_id: the process id of the server.
+      limits: the limits of the server.
 
-    Returns: for each kind cpu_seconds, the mb by which the resident memory rose at most, and the status; and the
-    dearest of all by either figure, under "dearest".
+    Returns:
+      A dict of kind -> cpu_seconds, the maximum increase of the resident memory in MB, and the status. The entry "dearest"
+      contains the maximum of both costs over all kinds.
     """
     process, found = psutil.Process(process_id), {}
     async with _session() as session:
@@ -167,7 +171,7 @@ def _cpu_seconds(process: psutil.Process) -> float:
 
 
 def _forget_peak(process_id: int) -> None:
-    """Linux then counts the peak of the resident memory anew, where it lets us."""
+    """Resets the peak of the resident memory, if Linux permits it."""
     with contextlib.suppress(OSError), open(f"/proc/{process_id}/clear_refs", "w", encoding="ascii") as file:
         file.write("5")
 
@@ -190,20 +194,24 @@ async def soak(
     max_requests: int,
     publish: Callable[[], object] | None = None,
 ) -> dict:
-    """Good requests from `workers`, whose answers are compared, beside malformed, oversized, slow and cut-off ones, those
-    of `attacks`, and idle connections.
+    """Sends valid requests and compares their answers, in the presence of invalid requests.
+
+    The invalid requests are malformed, oversized, slow or aborted, or those of `attacks`, and there are idle connections.
 
     Args:
-      process_id: of the server, to watch its memory. limits: the server's own, to be overstepped.
-      seconds, max_requests: whichever ends first.
-      publish: called at half the time; puts a new version of the same answers into the server's folder.
+      workers: number of concurrent valid requests.
+      process_id: the process id of the server, for measuring its memory.
+      limits: the limits of the server, which invalid requests exceed.
+      seconds, max_requests: the test ends when one of these limits is reached.
+      publish: a function that is called after half the time, and publishes a new version with the same answers.
 
-    Returns: good requests answered, lost (no 200) and changed (another answer than alone); bad requests by kind, and
-    those that got another code than the documented one; the server's memory, open files and threads at thirds of the
-    time and in the end.
+    Returns:
+      The numbers of valid requests that were answered, lost (status other than 200) and changed (another answer than without
+      load); the invalid requests by kind, and those with another status than documented; and the memory, open files and
+      threads of the server after each third of the time.
 
     Raises:
-      LoadError: a good request gets no answer even alone.
+      LoadError: a valid request fails even without other load.
     """
     process = psutil.Process(process_id)
     async with _session() as session:
@@ -218,7 +226,7 @@ async def soak(
             tasks.append(_publish_later(publish, 0.5 * seconds))
         watches = [_watch(process, share * seconds) for share in _THIRDS.values()]
         seen = (await asyncio.gather(*watches, *tasks))[: len(watches)]
-        # What was left under way by those who hung up ends within the time of a request.
+        # The remaining requests of aborted connections end within the time limit of a request.
         await asyncio.sleep(min(limits.timeout_seconds, 0.5 * seconds))
         measured = dict(zip([*_THIRDS, "in_the_end"], [*seen, _resources(process)]))
     figures = {"good_answered": state.answered, "good_lost": state.lost, "good_changed": state.changed}
@@ -233,21 +241,25 @@ async def soak(
 async def switch(
     base_url: str, bodies: list[bytes], workers: int, seconds: float, version: int, publish: Callable[[], object]
 ) -> dict:
-    """Good requests from `workers` before, while and after a server changes to a new version of the same answers.
+    """Sends valid requests before, while and after a server changes to a new version with the same answers.
 
     Args:
-      seconds: before the new version is published, and again after the old one is unloaded.
-      version: its number. publish: called once, puts it into the server's folder.
+      workers: number of concurrent requests.
+      seconds: duration before the new version is published, and again after the old one is unloaded.
+      version: the number of the new version.
+      publish: a function that is called once and publishes the new version.
 
-    Returns: requests answered, lost (no 200) and changed (another answer than before); the seconds until the new
-    version is served and until the old one is unloaded; p50 and p99 of the latency in ms before, meanwhile and after.
+    Returns:
+      The numbers of requests that were answered, lost (status other than 200) and changed (another answer than before); the
+      seconds until the new version is served and until the old one is unloaded; and p50 and p99 of the latency in ms before,
+      during and after the change.
 
     Raises:
-      LoadError: a good request gets no answer even alone, or the version does not come.
+      LoadError: a valid request fails even without other load, or the new version is not served.
     """
     async with _session() as session:
         expected = [await _reference(session, base_url, body) for body in bodies]
-        found: list[tuple[float, float, bool, bool]] = []  # when sent, seconds, answered, as expected
+        found: list[tuple[float, float, bool, bool]] = []  # (time sent, seconds, answered, as expected)
         going = True
 
         async def worker(turn):
@@ -285,7 +297,7 @@ async def switch(
 
 
 async def _state_reached(session, base_url: str, version: int, state: str) -> float:
-    """The time.monotonic at which a version is first seen in that state."""
+    """Waits until a version is in a state, and returns the time (time.monotonic)."""
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end:
         async with session.get(f"{base_url}/v1/models/{_MODEL_NAME}") as response:
@@ -302,7 +314,7 @@ async def _reference(session, base_url: str, body: bytes):
         if status != 504:
             break
     if status != 200:
-        raise LoadError(f"A good request alone is refused: {body[:80]!r}... gets {status}: {text}")
+        raise LoadError(f"A valid request fails without other load: {body[:80]!r}... gets {status}: {text}")
     return _outputs(text)
 
 
@@ -319,7 +331,7 @@ async def _good(state: _Soak, session, bodies: list[bytes], expected: list, turn
 
 
 def _outputs(text: str):
-    """What an answer says, without its scores: sums in another order differ in their last bits."""
+    """Returns the content of an answer without its scores, which may differ in the last bits due to the order of sums."""
     row = json.loads(text)["predictions"][0]
     return {name: value for name, value in row.items() if name != "scores"} if isinstance(row, dict) else row
 
@@ -335,7 +347,7 @@ _MALFORMED = (
     b'{"inputs": ["a"], "instances": ["a"]}',
     b'{"signature_name": "imagenet", "instances": ["no picture"]}',
     b'{"signature_name": "coco", "instances": [{"b64": "iVBORw0KGgo="}]}',  # the first bytes of a PNG
-    b'{"signature_name": "wsj_speech", "instances": [{"b64": "UklGRgAAAABXQVZF"}]}',  # of a WAV
+    b'{"signature_name": "wsj_speech", "instances": [{"b64": "UklGRgAAAABXQVZF"}]}',  # the first bytes of a WAV
     b'{"instances": [{"command": "a"}]}',
     b'{"instances": []}',
     b'{"instances": [{"b64": "!"}]}',
@@ -370,7 +382,7 @@ async def _attacking(state: _Soak, session) -> None:
 
 
 async def _foreign(state: _Soak, session) -> None:
-    """Pages of others, by either header that gives them away."""
+    """Sends requests like pages of other sites, with a foreign Host or Origin header."""
     turn, body = 0, request_body("wmt_en_de", "a")
     while state.more():
         headers = ({"Host": "evil.example"}, {"Origin": "http://evil.example"})[turn % 2]
@@ -384,7 +396,7 @@ async def _foreign(state: _Soak, session) -> None:
 
 
 async def _idle(state: _Soak) -> None:
-    """Connections that announce a body and send none, many at once and all the time."""
+    """Keeps many connections open that announce a body but send none."""
     while state.more():
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(_IDLE_SOCKETS):
@@ -399,7 +411,7 @@ async def _publish_later(publish, seconds: float) -> None:
 
 
 async def _slow(state: _Soak, kind: str, begun: bytes, expected: int | None) -> None:
-    """A request of which a byte comes now and then, and which never ends; `expected` is None for being hung up on."""
+    """Sends a request slowly, byte by byte, without ending it. `expected` is None if the server should disconnect."""
     while state.more():
         async with _raw(state.base_url, begun) as (reader, writer):
             answer = asyncio.ensure_future(reader.readline())
@@ -412,14 +424,14 @@ async def _slow(state: _Soak, kind: str, begun: bytes, expected: int | None) -> 
 
 
 def _status(line: asyncio.Future) -> int | None:
-    """The status of an answer's first line, None where the server hung up."""
+    """Returns the status in the first line of an answer, or None if the server disconnected."""
     if isinstance(line.exception(), ConnectionError) or not line.result():
         return None
     return int(line.result().split()[1])
 
 
 async def _cut_off(state: _Soak, bodies: list[bytes]) -> None:
-    """A client that hangs up in its body, or while it waits for the answer."""
+    """Disconnects while sending the body, or while waiting for the answer."""
     turn = 0
     while state.more():
         body = bodies[turn % len(bodies)]
@@ -432,20 +444,20 @@ async def _cut_off(state: _Soak, bodies: list[bytes]) -> None:
 
 
 def _head(length: int) -> bytes:
-    """The head of a predict request with a body of `length` bytes."""
+    """Returns the headers of a predict request with a body of `length` bytes."""
     return f"POST {_PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n\r\n".encode()
 
 
 @contextlib.asynccontextmanager
 async def _raw(base_url: str, begun: bytes):
-    """A connection on which `begun` has been sent."""
+    """Yields a connection on which `begun` has been sent."""
     port = int(base_url.rpartition(":")[2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(begun)
         yield reader, writer
     except ConnectionError:
-        pass  # the server hung up first, as it may on one who breaks off
+        pass  # the server disconnected first, as it may for an incomplete request
     finally:
         writer.transport.abort()
 
@@ -463,14 +475,14 @@ def _resources(process: psutil.Process) -> dict:
 def _session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(300),
-        # An idle connection must be given up before the server does it, perhaps just as the next request is sent.
+        # The client must close an idle connection before the server does, perhaps just when the next request is sent.
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=1),
         trust_env=False,
     )
 
 
 async def _post(session, base_url: str, body: bytes) -> tuple[int | None, str]:
-    """Status and text; None where the connection broke."""
+    """Returns the status and the text of an answer. The status is None if the connection failed."""
     try:
         async with session.post(base_url + _PATH, data=body) as response:
             return response.status, await response.text()

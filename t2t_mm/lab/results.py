@@ -53,7 +53,7 @@ def write_results(
 
 
 def processor() -> str:
-    """The processor's name, and the instructions that change times by two: AVX-512, and AMX for bfloat16."""
+    """Returns the name of the processor, and instructions that change times by a factor of two: AVX-512, AMX (bfloat16)."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             lines = file.read().splitlines()
@@ -66,7 +66,7 @@ def processor() -> str:
     return f"{found.get('model name', platform.machine())} {' and '.join(has)}"
 
 
-@functools.cache  # asked again after the first results have been written, it would call the checkout dirty
+@functools.cache  # because after the first results have been written, the checkout would count as modified
 def _commit() -> str:
     """Returns the commit of the checkout that this code runs from, or "unknown" outside a checkout."""
     folder = os.path.dirname(os.path.abspath(__file__))

@@ -1,8 +1,8 @@
-"""What an evaluation found, a row for each problem: on the screen with an answer to each kind of input, and as a page."""
+"""Summarises an evaluation with one row per problem, as text with an answer to each kind of input, and as a page."""
 
 from t2t_mm.lab.results import circumstances, shown
 
-# The figure that a problem is usually judged by, and whether more of it is better; the first that it has is taken.
+# The usual main metric of a problem, and whether higher is better. The first metric that the problem has is used.
 _JUDGED_BY = (
     ("wer", False), ("f1", True), ("cider", True), ("top1", True), ("bleu", True), ("exact_match", True),
 )  # fmt: skip
@@ -13,7 +13,7 @@ _KINDS = (
 
 
 def judged(metrics: dict) -> tuple[str, bool]:
-    """The metric that a problem is judged by, and whether higher is better."""
+    """Returns the main metric of a problem, and whether higher is better."""
     for name, higher in _JUDGED_BY:
         if name in metrics:
             return name, higher
@@ -21,7 +21,7 @@ def judged(metrics: dict) -> tuple[str, bool]:
 
 
 def rows(record: dict) -> list[tuple[str, str, float, float | None, bool | None]]:
-    """(problem, metric, value, baseline, whether the value is better) of each problem that has figures."""
+    """Returns (problem, metric, value, baseline, whether the value is better) of each problem that has results."""
     found = []
     for problem, metrics in record["results"].items():
         metric, higher = judged(metrics)
@@ -34,7 +34,7 @@ def rows(record: dict) -> list[tuple[str, str, float, float | None, bool | None]
 
 
 def table(record: dict) -> str:
-    """The rows as aligned text."""
+    """Returns the rows as aligned text."""
     verdicts = {True: "better", False: "not yet better", None: ""}
     lines = [f"{'problem':14} {'metric':16} {'model':>8} {'baseline':>9}  verdict"]
     for problem, metric, value, baseline, better in rows(record):
@@ -47,7 +47,7 @@ def table(record: dict) -> str:
 
 
 def verdict(record: dict) -> str:
-    """One sentence: on how many problems the model beats an answer that does not look at its input."""
+    """Returns a sentence that states on how many problems the model beats the trivial baseline."""
     compared = [row for row in rows(record) if row[4] is not None]
     if not compared:
         return "No baselines were computed, so there is nothing to compare these figures with."
@@ -59,7 +59,7 @@ def verdict(record: dict) -> str:
 
 
 def answers(record: dict) -> str:
-    """One sample for each kind of input, with the path of its file where it is one."""
+    """Returns one sample for each kind of input, with the path if the input is a file."""
     blocks = []
     for problem, title in _KINDS:
         for sample in record.get("samples", {}).get(problem, ())[:1]:
@@ -69,16 +69,16 @@ def answers(record: dict) -> str:
 
 
 def summary(record: dict) -> str:
-    """Table, verdict and answers."""
+    """Returns the table, the verdict and the answers."""
     return "\n\n".join(part for part in (table(record), verdict(record), answers(record)) if part) + "\n"
 
 
-# Columns of their own on the page, because every problem has them.
+# Metrics that have separate columns on the page, because every problem has them.
 _COMMON = {"log_perplexity": "nats per token", "token_accuracy": "tokens right, %", "sequence_accuracy": "wholly right, %"}
 
 
 def page(record: dict) -> str:
-    """The record of an evaluation as a Markdown page: figures, training losses and samples."""
+    """Returns the record of an evaluation as a Markdown page with metrics, training losses and samples."""
     parts = [f"Written by `{record['command']}` {circumstances(record)}\n", _figures(record)]
     parts += [f"**{problem}** was not evaluated: {reason}.\n" for problem, reason in record.get("failed", {}).items()]
     if record.get("training_loss"):
@@ -90,7 +90,7 @@ def page(record: dict) -> str:
 
 
 def _figures(record: dict) -> str:
-    """A table with a row for each problem: the figure that it is judged by beside its baseline, then all others."""
+    """Returns a table with a row for each problem: its main metric and the baseline, then all other metrics."""
     head = ["problem", "judged by", "model", "baseline", *_COMMON.values(), "examples", "further figures (baseline)"]
     lines = [_row(head), "| --- | --- |" + " ---: |" * (len(head) - 3) + " --- |"]
     chosen = {problem: row for problem, *row in rows(record)}
@@ -121,8 +121,8 @@ def _row(cells) -> str:
 
 
 def _losses(losses: dict) -> str:
-    """Problem -> {step: training loss} as a table with one column for each step."""
-    steps = sorted({step for found in losses.values() for step in found}, key=int)  # JSON has made texts of them
+    """Returns problem -> {step: training loss} as a table with one column for each step."""
+    steps = sorted({step for found in losses.values() for step in found}, key=int)  # they are strings in JSON
     lines = [_row(["training loss at step", *map(str, steps)]), "| --- |" + " ---: |" * len(steps)]
     for problem, found in losses.items():
         lines.append(_row([problem, *(shown(found[step]) if step in found else "" for step in steps)]))

@@ -43,7 +43,8 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, unseen: Tensor) -> Ten
       queries: [B, G, T, D/G].
       keys: [B, G, D/G, S].
       values: [B, G, S, D/G].
-      unseen: float32, added to the logits; it broadcasts to [B, G, T, S] and is −1e9 where a query must not look.
+      unseen: float32 mask that is added to the logits. It broadcasts to [B, G, T, S] and is −1e9 for the keys that a query
+        must not attend to.
 
     Returns:
       [N, D] for the N = B·T queries.
@@ -98,27 +99,27 @@ def source_weights(
     x: Tensor, source: Tensor, timing: Tensor, unseen: Tensor, source_length: Tensor, length: Tensor,
     gamma: Tensor, beta: Tensor, query: Tensor, key: Tensor, *, heads: int,
 ) -> Tensor:  # fmt: skip
-    """Computes the weights [B, G, T, S] with which `source_attention` looks at the source."""
+    """Computes the weights [B, G, T, S] with which `source_attention` attends to the source."""
     queries, keys = _asked(x, source, timing, source_length, length, gamma, beta, query, key, heads)
     return attention_weights(queries, keys, unseen)
 
 
 def _asked(x, source, timing, source_length, length, gamma, beta, query, key, heads: int):
-    """The queries [B, G, T, D/G] and keys [B, G, D/G, S] of the attention to the source."""
+    """Returns the queries [B, G, T, D/G] and keys [B, G, D/G, S] of the attention to the source."""
     keyed = source if timing is None else source + timing
     keys = flat_heads(ops.matmul(keyed, key), source_length, heads, (0, 2, 3, 1))
     return flat_heads(ops.matmul(normalise_flat(x, gamma, beta), query), length, heads), keys
 
 
 class SourceLooks:
-    """Collects what a model's blocks look at in the source while they compute.
+    """Collects the source attention weights of the blocks of a model while it runs.
 
-    It is handed through the layers that lead to the blocks. Keras copies a list that is handed to a layer, and what is
-    appended to the copy is lost.
+    An instance is passed through the layers to the blocks. A list would not work: Keras copies a list that is passed to a
+    layer, and whatever is appended to the copy is lost.
 
     Attributes:
-      names: the layers' paths, in the order in which they compute.
-      weights: of each layer [B, G, T, S].
+      names: the paths of the layers, in the order in which they run.
+      weights: the weights [B, G, T, S] of each layer.
     """
 
     def __init__(self) -> None:
@@ -150,13 +151,14 @@ class AttentionBlock(keras.layers.Layer):
         follows other layers than the ConvBlocks.
       source_timing: whether the timing signal is added to the source before the keys are computed. The paper adds it only
         to the target, so that a query can find a word by its content but not by its position.
-      timing_scale: what the timing signal is multiplied with where it is added to the target; the paper's 1. Every
-        attention block adds the same signal to the same stream: after five of them it is five times as large, and
-        what the tokens or pictures say is a tenth of the stream's second moment.
+      timing_scale: factor for the timing signal when it is added to the target; the paper's 1. Every attention block adds
+        the same signal to the same stream. After five blocks, it is five times as large, and the content of tokens or
+        images is only a tenth of the second moment of the stream.
       attend: False removes both attentions (Table 4).
 
     Raises:
-      ValueError: `heads`, `convs` or `dropout` is out of range, or, when it is built, the depth is not a multiple of `heads`.
+      ValueError: `heads`, `convs` or `dropout` is out of range, or the depth is not a multiple of `heads` (raised by
+        `build`).
     """
 
     def __init__(
@@ -251,7 +253,7 @@ class AttentionBlock(keras.layers.Layer):
         """Does the same as `call` on flat sequences: source [N, D], x [M, D] -> [M, D].
 
         Args:
-          looks: takes the weights of the attention to the source.
+          looks: collects the weights of the attention to the source.
         """
         depth = x.shape[-1]
         x = x + self.timing_scale * positions.timing(depth, x.dtype)

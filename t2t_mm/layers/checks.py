@@ -1,7 +1,7 @@
-"""Checks of arguments, so that what cannot be meant is named in one line before anything is built or computed.
+"""Checks of arguments, which report an invalid value in one line before anything is built or computed.
 
-Those of tensors look at static shapes and types alone: a graph is checked when it is traced, and holds nothing of it. A
-dimension that is not known then (None) fits every other.
+The checks of tensors only look at static shapes and types. They run when a graph is traced and add nothing to it. A
+dimension that is unknown at that time (None) matches any other.
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,22 @@ import keras
 
 
 def at_least(lowest: int, value: int, name: str) -> int:
-    """`value` if it is an integer of at least `lowest`; ValueError otherwise."""
+    """Returns `value`.
+
+    Raises:
+      ValueError: it is not an integer of at least `lowest`.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
         raise ValueError(f"{name} is {value!r}; it must be an integer of at least {lowest}.")
     return value
 
 
 def share(value: float, name: str) -> float:
-    """`value` if it lies in [0, 1); ValueError otherwise."""
+    """Returns `value` as a float.
+
+    Raises:
+      ValueError: it is not a number in [0, 1).
+    """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < 1.0:
         raise ValueError(f"{name} is {value!r}; it must be at least 0 and less than 1.")
     return float(value)
@@ -32,7 +40,15 @@ def one_of(choices: Sequence[str], value: str, name: str) -> str:
 
 
 def check_features(x: Any, name: str, axes: str, depth: int | None = None) -> None:
-    """ValueError unless `x` has the axes that are named, "[B, L, D]" say, and `depth` channels in the last one."""
+    """Checks the shape of a tensor.
+
+    Args:
+      axes: the expected axes, such as "[B, L, D]".
+      depth: the expected size of the last axis. Default: any size.
+
+    Raises:
+      ValueError: `x` is not a tensor, or has another rank or depth.
+    """
     shape, rank = _shape(x, name), axes.count(",") + 1
     if shape is None:
         return
@@ -43,7 +59,11 @@ def check_features(x: Any, name: str, axes: str, depth: int | None = None) -> No
 
 
 def check_ids(ids: Any, name: str) -> None:
-    """ValueError unless `ids` are integers."""
+    """Checks that `ids` are integers.
+
+    Raises:
+      ValueError: they are not.
+    """
     _shape(ids, name)
     dtype = keras.backend.standardize_dtype(ids.dtype)
     if not keras.backend.is_int_dtype(dtype) or dtype == "bool":
@@ -51,9 +71,13 @@ def check_ids(ids: Any, name: str) -> None:
 
 
 def check_padding(padding: Any, name: str, x: Any, axes: int, broadcast: bool = False) -> None:
-    """ValueError unless `padding` is boolean and has the shape of the first `axes` of `x`.
+    """Checks that `padding` is boolean and has the shape of the first `axes` axes of `x`.
 
-    broadcast: a dimension of it may be 1 instead.
+    Args:
+      broadcast: whether dimensions of `padding` may also be 1.
+
+    Raises:
+      ValueError: `padding` has another type or shape.
     """
     found, shape = _shape(padding, name), _shape(x, name)
     dtype = keras.backend.standardize_dtype(padding.dtype)
@@ -63,16 +87,16 @@ def check_padding(padding: Any, name: str, x: Any, axes: int, broadcast: bool = 
         return
     shape, one = shape[:axes], (1,) if broadcast else ()
     if len(found) != len(shape) or not all(a in one or _fits(a, b) for a, b in zip(found, shape)):
-        raise ValueError(f"{name} has shape {_spelled(found)}; it must be {_spelled(shape)}, as what it is the padding of.")
+        raise ValueError(f"{name} has shape {_spelled(found)}; it must be {_spelled(shape)}, like the tensor it pads.")
 
 
 def _shape(x: Any, name: str) -> tuple | None:
-    """The static shape of a tensor; None where not even its rank is known."""
+    """Returns the static shape of a tensor, or None if its rank is unknown."""
     if not hasattr(x, "shape") or not hasattr(x, "dtype"):
         raise ValueError(f"{name} is {x!r}; it must be a tensor.")
     try:
         return tuple(x.shape)
-    except ValueError:  # TensorFlow's, of an unknown rank
+    except ValueError:  # raised by TensorFlow if the rank is unknown
         return None
 
 

@@ -1,22 +1,22 @@
 """Constructors of layers that can be saved.
 
-The model takes its parts as constructors, each configured by itself: a class, a partial, a class with Gin's bindings. None
-of them can be written to a file. The layers that they make can, because a layer knows its settings.
+The model takes its parts as constructors, each with its own settings: a class, a partial, or a class with Gin bindings.
+None of these can be written to a file. The layers that they make can be, because a layer knows its settings.
 """
 
 from typing import Any
 
 import keras
 
-# What layers take for a constructor of their parts: a callable, or a dict as their `get_config` returns it.
+# A constructor of a part: a callable, or a dict as returned by `get_config`.
 Part = Any
 
 
 class Constructor:
-    """Makes layers of one class with the settings of a layer that was made before.
+    """Makes layers of one class with the settings of an existing layer.
 
     Args:
-      saved: the serialised form of that layer, without what each call gives.
+      saved: the serialised form of that layer, without the arguments that each call passes.
     """
 
     def __init__(self, saved: dict[str, Any]):
@@ -24,10 +24,10 @@ class Constructor:
 
     @classmethod
     def of(cls, layer: keras.layers.Layer, *given: str) -> "Constructor":
-        """The constructor of `layer`; `given` names the arguments that each call gives, besides the layer's name."""
+        """Returns the constructor of `layer`. `given` names the arguments that each call passes, besides the layer's name."""
         saved = _alone(keras.saving.serialize_keras_object(layer))
         settings = {name: value for name, value in saved["config"].items() if name not in ("name", *given)}
-        # Without "build_config" and the like: what is made from it is a new layer, which its owner builds.
+        # "build_config" and similar keys are left out, because the result is a new layer, which its owner builds.
         return cls({key: saved[key] for key in ("module", "class_name", "registered_name")} | {"config": settings})
 
     def __call__(self, **given: Any) -> keras.layers.Layer:
@@ -35,12 +35,12 @@ class Constructor:
 
 
 def _alone(saved: Any) -> Any:
-    """A serialised form without Keras's numbers of objects that are shared within one file, which mean nothing outside."""
+    """Removes Keras's ids of shared objects from a serialised form, because they are only meaningful within one file."""
     if isinstance(saved, dict):
         return {key: _alone(value) for key, value in saved.items() if key != "shared_object_id"}
     return [_alone(value) for value in saved] if isinstance(saved, list | tuple) else saved
 
 
 def constructor(part: Part) -> Any:
-    """The callable of a part; None stays None."""
+    """Returns a part as a callable, or None if the part is None."""
     return Constructor(part) if isinstance(part, dict) else part

@@ -69,26 +69,26 @@ def depthwise_along(x: Tensor, length: Tensor, kernel: Tensor, dilation: int, ca
 
 
 def depthwise_initializer(taps: int, scale: float = 1.0) -> keras.initializers.Initializer:
-    """Uniform unit scaling, times `scale`, for a depthwise kernel, whose fan-in is its number of taps alone."""
+    """Returns uniform unit scaling, times `scale`, for a depthwise kernel, whose fan-in is its number of taps."""
     limit = scale * math.sqrt(3.0 / taps)
     return keras.initializers.RandomUniform(-limit, limit)
 
 
 def pointwise_initializer(scale: float = 1.0) -> keras.initializers.Initializer:
-    """Uniform unit scaling (the 2017 release's initialiser; the paper is silent); `scale` multiplies the variance."""
+    """Returns uniform unit scaling, as in the 2017 release (the paper is silent). `scale` multiplies the variance."""
     return keras.initializers.VarianceScaling(scale, "fan_in", "uniform")
 
 
 def mean_free_initializer(taps: Tensor | None = None, scale: float = 1.0) -> Callable:
-    """`pointwise_initializer` times `scale`, each column then made orthogonal to what a constant input becomes.
+    """Returns `pointwise_initializer` times `scale`, with each column made orthogonal to the image of a constant input.
 
-    ReLU's outputs have a positive mean, much the same for every channel and every input. A random kernel turns it into
-    an offset, the next ReLU and layer norm keep and amplify it, and after some ten steps all inputs are nearly equal.
-    Without its part along that constant a kernel passes on only what differs.
+    The outputs of a ReLU have a positive mean, which is similar for all channels and all inputs. A random kernel turns it
+    into an offset, which the next ReLU and layer norm keep and amplify, and after about ten steps all inputs are nearly
+    equal. A kernel without the component along the constant only passes on what differs between inputs.
 
     Args:
-      taps: the depthwise kernel before the pointwise one, [h, w, C, 1] or [k, C]; None for a full convolution or where
-        there is none.
+      taps: the depthwise kernel before the pointwise one, [h, w, C, 1] or [k, C]. None for a full convolution or a
+        pointwise convolution without a depthwise one.
     """
 
     def initial(shape, dtype=None):
@@ -112,7 +112,10 @@ class SeparableConv1D(keras.layers.Layer):
       kernel_size: number of taps k.
       dilation: distance d between taps.
       causal: whether only the left side is padded, so that no position sees a later one; otherwise the padding is SAME.
-      kernel_scale: what both initial kernels are multiplied with, see ConvBlock.
+      kernel_scale: factor for both initial kernels, see ConvBlock.
+
+    Raises:
+      ValueError: `filters`, `kernel_size` or `dilation` is less than 1.
     """
 
     def __init__(
@@ -284,12 +287,15 @@ class ConvBlock(keras.layers.Layer):
         applies it only to what the block adds, so that the stream passes through about thirty blocks without damage. A
         small model needs this.
       kernel_small, kernel_large, dilation: the paper's 3, 15 and 8.
-      branch_scale: what the scale of the last layer norm starts at, and with it all that the block adds to the stream.
-        At 1 some thirty blocks drown the attentions, whose averages of values are far smaller, and a model looks at
-        its source hundreds of updates later than it might. The paper is silent.
-      kernel_scale: what the initial kernels are multiplied with, depthwise and pointwise. Layer norm undoes it, so that
-        the function is the same; but Adam's steps are of one size whatever the gradient's, and turn a smaller kernel
-        further: 0.3 lets the convolutions alone learn some three times faster, until the kernels have grown.
+      branch_scale: initial scale of the last layer norm, and thereby of everything that the block adds to the stream. With
+        1, about thirty blocks drown out the attention, whose averages of values are much smaller, and a model learns to
+        attend to its source hundreds of updates later. The paper is silent on this.
+      kernel_scale: factor for the initial depthwise and pointwise kernels. Layer norm cancels it, so the function is the
+        same. But an Adam step has the same size whatever the size of the gradient, and rotates a smaller kernel further:
+        with 0.3, the convolutions alone learn about three times faster, until the kernels have grown.
+
+    Raises:
+      ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -366,7 +372,7 @@ def strided(padding: Tensor, strides: tuple[int, int]) -> Tensor | None:
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
 class ConvStep2D(keras.layers.Layer):
-    """`ConvStep_{s,f}(W^{h×w}, x)` on a picture or spectrogram (paper, 2.1 and 2.5).
+    """`ConvStep_{s,f}(W^{h×w}, x)` on an image or spectrogram (paper, 2.1 and 2.5).
 
     Each side is padded by `(k − 1)/2` regardless of the size, so that output (i, j) is centred on input (i·s, j·s). The
     framework's SAME would shift its windows depending on whether the padded length is even, so that the result of an
@@ -380,7 +386,10 @@ class ConvStep2D(keras.layers.Layer):
         negative values. (The 2017 code leaves it out there, too.)
       separable: False makes it a full convolution with equal strides. On three colours, a separable convolution has only
         three spatial filters, which are too few to detect edges in every direction.
-      kernel_scale: what the initial kernels are multiplied with, see ConvBlock.
+      kernel_scale: factor for the initial kernels, see ConvBlock.
+
+    Raises:
+      ValueError: an argument is out of range, the kernel size is even, or a full convolution has unequal strides.
     """
 
     def __init__(
@@ -430,7 +439,7 @@ class ConvStep2D(keras.layers.Layer):
             )
             self.norm.build((*input_shape[:-1], self.filters))
             return
-        if size > 1:  # a 1×1 depthwise kernel only rescales what the pointwise one weighs anyway
+        if size > 1:  # a 1×1 depthwise kernel would only rescale the pointwise kernel
             self.depthwise = self.add_weight(
                 name="depthwise",
                 shape=(size, size, depth, 1),
@@ -460,7 +469,8 @@ class ConvStep2D(keras.layers.Layer):
             kernel = ops.cast(centred(self.kernel), x.dtype)
             return self._normed(ops.conv(x, kernel, strides=rows, padding="valid", data_format="channels_last"))
         if self.kernel_size > 1:
-            # The native depthwise kernel knows equal strides only; of unequal ones the finer is computed.
+            # The native depthwise kernel only supports equal strides. For unequal ones, compute the smaller stride and
+            # then subsample.
             stride = min(rows, columns)
             x = depthwise_conv(x, self.depthwise, stride)
             rows, columns = rows // stride, columns // stride
@@ -492,11 +502,11 @@ class ConvRes(keras.layers.Layer):
 
     Args:
       filters: number of output channels F.
-      strides: strides along rows and columns: (2, 2) for pictures, and (2, 1) for spectrograms, which keep all
+      strides: strides along rows and columns: (2, 2) for images, and (2, 1) for spectrograms, which keep all
         frequencies.
       relu: False leaves out the ReLU in the first step and in the shortcut, for a block on raw input (see ConvStep2D).
       separable: False makes the first step a full convolution (see ConvStep2D).
-      kernel_scale: what the initial kernels are multiplied with, see ConvBlock.
+      kernel_scale: factor for the initial kernels, see ConvBlock.
     """
 
     def __init__(

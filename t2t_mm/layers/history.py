@@ -1,4 +1,4 @@
-"""The memory of step-by-step decoding, and how each hypothesis finds its own past in it."""
+"""The memory of step-by-step decoding, and how each hypothesis finds its own past there."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,9 @@ def scatter(
 ) -> Tensor:  # [N, ...], [n], [n, ...] -> [N, ...]
     """Returns `memory` with its `rows` replaced by `values`.
 
-    after: what must have been computed from `memory` before; only a writer in place has to heed it.
+    Args:
+      after: a tensor that must have been computed from `memory` before. Only an implementation that writes in place must
+        wait for it.
     """
     return ops.scatter_update(memory, rows[:, None], values)
 
@@ -22,12 +24,12 @@ def scatter(
 class History:
     """One position of step-by-step decoding, which all layers share.
 
-    At each position, hypothesis j of an example writes to slot j of each layer's memory, and what is written is never
+    At each position, hypothesis j of an example writes to slot j of each layer's memory, and nothing in the memory is ever
     moved. When a search continues the past of another hypothesis, only `ancestors` changes, through which all layers read.
 
-    The inputs of convolutions of k taps with dilation d are remembered as [d, k − 1, B·K, C]: position t lies in phase
-    t mod d, and within it at place (t // d) mod (k − 1), where it takes the place of the input (k − 1)·d positions before.
-    One phase holds all that the convolution reads.
+    The inputs of a convolution with k taps and dilation d are stored as [d, k − 1, B·K, C]. Position t is in phase t mod d,
+    at place (t // d) mod (k − 1), where it replaces the input (k − 1)·d positions earlier. One phase contains everything
+    that the convolution reads.
 
     Args:
       position: the current position, an int or a scalar tensor.
@@ -39,7 +41,7 @@ class History:
     def __init__(self, position: Tensor, ancestors: Tensor = None, write: Callable = scatter):
         self.position, self.ancestors, self._write = ops.cast(position, "int32"), ancestors, write
         self.width = 1 if ancestors is None else ancestors.shape[1]  # K
-        self._found: dict = {}  # what several layers need is computed once
+        self._found: dict = {}  # results that several layers need, each computed once
 
     def _once(self, key, make):
         if key not in self._found:
@@ -51,11 +53,11 @@ class History:
         return self._once(("timing", depth, scale), lambda: scale * timing_signal(1, depth, start=self.position))
 
     def past(self, inputs: Tensor, kernels: Tensor) -> Tensor:  # [d, k − 1, B·K, C], [2(k − 1), 1, C, 1] -> [B·K, C]
-        """Returns what the inputs before this position add to the convolutions at it.
+        """Returns the contribution of the inputs before this position to the convolution at this position.
 
         Args:
-          inputs: as they are remembered; zero before the first position.
-          kernels: all taps but the last, twice in succession, so that a slice of them begins with any tap.
+          inputs: the stored inputs, which are zero before the first position.
+          kernels: all taps except the last, twice in succession, so that a slice can begin with any tap.
         """
         dilation, taps = inputs.shape[:2]
         phase, place = self._where(dilation, taps)
@@ -64,11 +66,11 @@ class History:
             rows = self._once(("rows", dilation, taps), lambda: self._rows(dilation, taps))
             recent = ops.take(ops.reshape(recent, [-1, recent.shape[2]]), rows, axis=0)
         kernel = ops.slice(kernels, (taps - place, 0, 0, 0), (taps, *kernels.shape[1:]))
-        # The native convolution of a picture as high as the kernel; product and sum pass over the memory three times.
+        # A native convolution with a kernel as high as its input. A product and a sum would pass over the memory three times.
         return ops.reshape(depthwise_conv(ops.expand_dims(recent, 0), kernel), [-1, recent.shape[2]])
 
     def remember(self, inputs: Tensor, x: Tensor, past: Tensor) -> Tensor:
-        """Returns `inputs` with x [B·K, C], this position's, in them; `past` is what they gave at this position."""
+        """Returns `inputs` with the input x [B·K, C] of this position stored. `past` is the result of the method `past`."""
         dilation, taps, _, channels = inputs.shape
         phase, place = self._where(dilation, taps)
         flat = ops.reshape(inputs, [dilation * taps, -1, channels])
@@ -79,7 +81,7 @@ class History:
         make = lambda: (self.position % dilation, self.position // dilation % taps)  # noqa: E731
         return self._once(("where", dilation, taps), make)
 
-    def _rows(self, dilation, taps):  # -> [k − 1, B·K], where each hypothesis finds its ancestors' inputs
+    def _rows(self, dilation, taps):  # -> [k − 1, B·K], the rows of the inputs of each hypothesis' ancestors
         place = self._where(dilation, taps)[1]
         slots = ops.arange(taps, dtype="int32")
         times = self.position - dilation * (taps - (slots - place) % taps)
@@ -90,10 +92,10 @@ class History:
         return rows + slots[:, None] * (batch * self.width)
 
     def append(self, cache: Tensor, x: Tensor) -> Tensor:  # [2, N, L, K·C], [2·N, K·C] -> [2, N, L, K·C]
-        """Returns `cache` with the keys and values of this position, of the N heads of all examples."""
+        """Returns `cache` with the keys and values x of this position, for the N heads of all examples."""
         length, channels = ops.shape(cache)[2], cache.shape[3]
         rows = self._once("append", lambda: self._append_rows(cache))
-        # What is overwritten is the room of a later position, which nobody reads.
+        # This overwrites the slots of a position that nobody has read yet.
         flat = self._write(ops.reshape(cache, [-1, channels]), rows, x, x)
         return ops.reshape(flat, [2, -1, length, channels])
 
@@ -102,7 +104,7 @@ class History:
         return ops.arange(2 * heads, dtype="int32") * length + self.position
 
     def unseen(self, length: Tensor, heads: int) -> Tensor:  # -> float32, broadcasting to [B·G, K, length·K]
-        """Returns what is added to the logits of G heads: −1e9 for each slot that is not of a hypothesis' past, else 0."""
+        """Returns the mask for the logits of G heads: −1e9 for each slot outside the past of a hypothesis, otherwise 0."""
         return self._once("unseen", lambda: self._unseen(length, heads))
 
     def _unseen(self, length, heads):

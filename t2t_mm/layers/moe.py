@@ -46,11 +46,11 @@ def dispatch_to_blocks(experts: Tensor, valid: Tensor, num_experts: int, block_s
 
 
 def count_and_rank(experts: Tensor, valid: Tensor, num_experts: int) -> tuple[Tensor, Tensor]:
-    """Returns the number of valid assignments of each expert [E], and the rank of each among its expert's [A]."""
-    # Sorting by keys that combine expert and place brings the assignments of each expert together in their order. A table
-    # of all assignments and experts, which would not need sorting, would be E times as large.
+    """Returns the number of valid assignments of each expert [E], and the rank [A] of each assignment within its expert."""
+    # Sorting by keys that combine expert and place groups the assignments by expert and keeps their order. A table of all
+    # assignments and experts would not need sorting, but would be E times as large.
     size = ops.shape(experts)[0]
-    expert = ops.where(valid, experts, num_experts)  # padding after all experts
+    expert = ops.where(valid, experts, num_experts)  # padding comes after all experts
     counts = ops.segment_sum(ops.ones_like(expert), expert, num_segments=num_experts + 1)
     places = ops.arange(size, dtype="int32")
     keys = ops.sort(expert * size + places)
@@ -64,8 +64,8 @@ class MixtureOfExperts(keras.layers.Layer):
     """`y = Σ_i G(x)_i E_i(x)` over the K experts that noisy top-k gating chooses for each token (paper, 2.3).
 
     The gates G(x) are the softmax over the K largest of `H(x)_i = (x·W_g)_i + N(0,1)·softplus((x·W_noise)_i)`. Noise is
-    only added in training. Each expert is a ReLU network with one hidden layer and without biases, which the source does
-    not show either. Only the chosen experts are computed, in blocks of `block_size` tokens, and no token is dropped.
+    only added in training. Each expert is a ReLU network with one hidden layer and no biases (Shazeer et al. show none
+    either). Only the chosen experts are computed, in blocks of `block_size` tokens, and no token is dropped.
 
     Args:
       num_experts: E; the paper's 240 for eight problems and 60 for one problem.
@@ -97,7 +97,7 @@ class MixtureOfExperts(keras.layers.Layer):
         if chosen >= num_experts:
             raise ValueError(
                 f"MixtureOfExperts: chosen is {chosen}, num_experts {num_experts}; fewer must be chosen than there "
-                "are (the load estimator compares each choice with the best one left out)."
+                "are (the load estimator compares each chosen expert with the best one not chosen)."
             )
         self.dropout = Dropout(dropout, name="dropout")
         self.gate_noise = gate_noise
@@ -115,8 +115,8 @@ class MixtureOfExperts(keras.layers.Layer):
 
     def build(self, input_shape: Shape) -> None:
         depth = input_shape[-1]
-        # Gates start at zero: all experts equally likely, chosen by the noise alone (Shazeer et al., appendix A).
-        # In float32 whatever the compute type: rounding would choose other experts.
+        # The gates start at zero, so that all experts are equally likely and only the noise chooses (Shazeer et al.,
+        # appendix A). They are float32 regardless of the compute type, because rounding would change the choice.
         shape = (depth, self.num_experts)
         self.gate = self.add_weight(name="gate", shape=shape, initializer="zeros", autocast=False)
         self.noise = self.add_weight(name="noise", shape=shape, initializer="zeros", autocast=False)
@@ -156,10 +156,10 @@ class MixtureOfExperts(keras.layers.Layer):
         return self.dropout(y, training=training), balance
 
     def step_weights(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the weights as `step` takes them.
+        """Returns the weights of the gate and the experts in the form that `step` takes, in float32.
 
-        They are gate [D, E] and the experts' [D, E·H] and [E·H, D] where a token chooses a large part of all experts, so
-        that `step` computes all of them, else [E, D, H] and [E, H, D]. All are float32.
+        The gate is [D, E]. If a token chooses a large fraction of the experts, so that `step` computes all of them, the
+        experts are [D, E·H] and [E·H, D]; otherwise they are [E, D, H] and [E, H, D].
         """
         gate, expert_in, expert_out = (
             ops.cast(ops.convert_to_tensor(x.value), "float32") for x in (self.gate, self.expert_in, self.expert_out)
@@ -237,34 +237,38 @@ class MixtureOfExperts(keras.layers.Layer):
         experts, valid = ops.reshape(experts, [-1]), ops.repeat(valid, self.chosen)  # [A = N·K]
 
         def in_blocks():
-            """Blocks of one expert each, its weights copied for each block."""
+            """Uses blocks that each belong to one expert, and copies the weights of the expert for each block."""
             slots, of_block = dispatch_to_blocks(experts, valid, self.num_experts, self.block_size)
             expert_in, expert_out = (ops.take(w, of_block, axis=0) for w in (self.expert_in, self.expert_out))
             return self._weighed(tokens, weights, slots, self.block_size, expert_in, expert_out)
 
         assignments = ops.shape(experts)[0]
-        if isinstance(assignments, int):  # a compiler's shapes: sizes must not depend on what is chosen
+        if isinstance(assignments, int):  # static shapes for a compiler: sizes must not depend on the choice of experts
             return in_blocks()
         counts, rank = count_and_rank(experts, valid, self.num_experts)
         most = ops.max(counts)
 
         def by_expert():
-            """As many rows for every expert as the busiest needs, and no weight copied."""
+            """Gives every expert as many rows as the busiest one needs, and copies no weights."""
             slots = ops.where(valid, experts * most + rank, self.num_experts * most)
             return self._weighed(tokens, weights, slots, most, self.expert_in, self.expert_out)
 
-        # Few experts with most of the tokens would make mostly empty rows of it: then blocks, whose number is bounded.
+        # If a few experts have most of the tokens, most of these rows would be empty. Blocks are then better, because their
+        # number is bounded.
         return ops.cond(most * self.num_experts <= 3 * assignments + 8 * self.num_experts, by_expert, in_blocks)
 
     def _weighed(self, tokens, weights, slots, size, expert_in, expert_out):
-        """Sum of the chosen experts' answers, each times its gate.
+        """Returns the sum [N, D] of the outputs of the chosen experts, each multiplied by its gate.
 
-        tokens [N, D], weights [N, K], slots [N·K] rows among groups of `size`; expert_in [groups, D, H], expert_out
-        [groups, H, D] -> [N, D].
+        Args:
+          tokens: [N, D].
+          weights: [N, K], the gates.
+          slots: [N·K], the row of each assignment in groups of `size` rows.
+          expert_in, expert_out: [groups, D, H] and [groups, H, D].
         """
         count, depth = ops.shape(weights)[0] * self.chosen, tokens.shape[-1]
         rows = ops.shape(expert_in)[0] * size
-        # Row -> assignment, by counting: each row holds one at most; empty rows get the one after the last.
+        # The assignment of each row. A row has at most one; empty rows get the index after the last assignment.
         filled = ops.segment_sum(ops.arange(count, dtype="int32") + 1, slots, num_segments=rows + 1)[:rows]
         assignments = ops.where(filled > 0, filled - 1, count)
         groups = ops.reshape(_spread(tokens, assignments, slots), [-1, size, depth])
@@ -275,16 +279,16 @@ class MixtureOfExperts(keras.layers.Layer):
 
 
 def _rows(x, index):
-    """Rows `index` of x [N, D]; row N is zero."""
+    """Returns the rows `index` of x [N, D]; row N is zero."""
     return ops.take(ops.concatenate([x, ops.zeros([1, x.shape[-1]], x.dtype)], axis=0), index, axis=0)
 
 
 @ops.custom_gradient
 def _spread(tokens, assignments, slots):
-    """Each row's token: tokens [N, D], assignments [rows] (N·K where empty) -> [rows, D].
+    """Returns the token of each row [rows, D], given tokens [N, D] and assignments [rows] (N·K for an empty row).
 
-    The gradient is a gather by the other of the two indices. Differentiation would make it a sum over segments, which
-    may have any number of rows and takes many times longer.
+    The gradient is a gather with the other one of the two indices. Automatic differentiation would compute a sum over
+    segments, which may have any number of rows and takes many times longer.
     """
     count, depth = ops.shape(tokens)[0], tokens.shape[-1]
     chosen = ops.shape(slots)[0] // count
@@ -299,7 +303,10 @@ def _spread(tokens, assignments, slots):
 
 @ops.custom_gradient
 def _collected(out, slots, assignments):
-    """Each assignment's answer: out [rows, D], slots [N·K] (rows where padding) -> [N·K, D]. See `_spread`."""
+    """Returns the output of each assignment [N·K, D], given out [rows, D] and slots [N·K] (`rows` for padding).
+
+    For the gradient, see `_spread`.
+    """
 
     def gradient(*arguments, upstream=None):
         up = arguments[0] if upstream is None else upstream
@@ -309,6 +316,6 @@ def _collected(out, slots, assignments):
 
 
 def _expert_initializer(fan_in: int) -> keras.initializers.Initializer:
-    """Uniform unit scaling for a stack of matrices [E, fan_in, out], each with its own fan-in."""
+    """Returns uniform unit scaling for a stack of matrices [E, fan_in, out], each with its own fan-in."""
     limit = (3.0 / fan_in) ** 0.5
     return keras.initializers.RandomUniform(-limit, limit)

@@ -7,7 +7,7 @@ from keras import ops
 
 from t2t_mm.layers.tensors import Shape, Tensor
 
-# Layer norm's statistics are per position over the channels (paper, 2.1, and its silence on the axis).
+# The statistics of layer norm are those of each position over its channels (paper, 2.1; it does not state the axis).
 EPSILON = 1e-6
 
 
@@ -76,9 +76,10 @@ def normalise_flat(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:  # [N, D] 
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
 class LayerNorm(keras.layers.Layer):
-    """Normalises each position over its channels, in float32 whatever the compute type. [..., D] -> [..., D].
+    """Normalises each position over its channels [..., D], in float32 regardless of the compute type.
 
-    scale: what the learned scale starts at.
+    Args:
+      scale: initial value of the learned scale.
     """
 
     def __init__(self, scale: float = 1.0, **kwargs: Any):

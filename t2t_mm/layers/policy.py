@@ -1,4 +1,4 @@
-"""Keras's dtype policy of what is made."""
+"""The Keras dtype policy of new layers."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import keras
 
 @contextlib.contextmanager
 def made_with(policy: str | keras.DTypePolicy) -> Iterator[None]:
-    """Layers that are made inside, and their sublayers, have this dtype policy."""
+    """Gives this dtype policy to all layers, including sublayers, that are constructed in the context."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:

@@ -1,4 +1,4 @@
-"""What the sequences of a batch determine for all layers. It is computed once for each batch."""
+"""The properties of the sequences of a batch that all layers share. They are computed once for each batch."""
 
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -80,9 +80,9 @@ class Positions:
         return self.once(("timing", depth, keras.backend.standardize_dtype(dtype)), make)
 
     def unseen(self, causal: bool) -> Tensor:  # -> [B, 1, 1 or L, L] float32
-        """Returns what is added to the logits of attention.
+        """Returns the mask that is added to the logits of attention.
 
-        It is −1e9 where a query must not look: at padding and, if `causal`, at later positions.
+        It is −1e9 at the positions that a query must not attend to: padding and, if `causal`, later positions.
         """
 
         def make():

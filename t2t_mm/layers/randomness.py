@@ -17,7 +17,7 @@ _DRAWS: contextvars.ContextVar["Draws | None"] = contextvars.ContextVar("draws",
 
 @contextlib.contextmanager
 def of_replica(index: int | Tensor | None) -> Iterator[None]:
-    """Layers that are traced inside draw the numbers of this replica.
+    """Makes layers that are traced in this context draw the random numbers of this replica.
 
     Args:
       index: an int or a scalar tensor, 0 for the first replica.
@@ -39,7 +39,7 @@ def multiplier(index: int) -> int:
 
 
 class Draws:
-    """The seeds of what is traced inside. All of them are derived from one seed, without reading or writing a state.
+    """The seeds of the operations traced in this context, all derived from one seed without reading or writing a state.
 
     With a common state, problems whose gradients are computed at the same time would draw in an arbitrary order.
     """

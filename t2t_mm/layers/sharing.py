@@ -1,8 +1,8 @@
-"""One trace for equal blocks: of eighteen equal blocks, one is traced, and its trace is called eighteen times.
+"""Traces equal blocks only once: for eighteen equal blocks, one trace is called eighteen times.
 
-Layers do not know what traces them. They pass what they compute, as a plain function of tensors, to `shared`. The code
-that builds graphs determines how such a function is traced once (`t2t_mm.traces` does so for TensorFlow). Otherwise the
-function is simply called.
+Layers do not depend on the code that traces them. They pass their computation, as a plain function of tensors, to `shared`.
+The code that builds graphs determines how such a function is traced once (`t2t_mm.traces` does so for TensorFlow).
+Otherwise the function is simply called.
 """
 
 import contextlib
@@ -25,14 +25,14 @@ def shared(function: Callable, *arguments: Any, **settings: Any) -> Any:
 
 
 def share_by(share: Callable | None) -> None:
-    """Lets `share(function, arguments, settings)` call all shared functions from now on. None calls them directly."""
+    """Makes `share(function, arguments, settings)` call all shared functions from now on. With None, `shared` calls them."""
     global _share
     _share = share
 
 
 @contextlib.contextmanager
 def unshared() -> Iterator[None]:
-    """Within it, shared functions are called directly: a graph's own optimizer then sees through them."""
+    """Calls shared functions directly in this context, so that the graph optimizer can look inside them."""
     before = _share
     share_by(None)
     try:

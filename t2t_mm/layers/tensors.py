@@ -1,8 +1,8 @@
-"""The names that annotations of layers use. A legend of the shapes is in `t2t_mm.layers`."""
+"""Names for the type annotations of layers. `t2t_mm.layers` explains the letters of the shapes."""
 
 from typing import Any
 
-# A tensor of whichever backend Keras uses, or a weight; a plain number where a size is known when tracing. TensorFlow and
-# Keras come without types that a checker could hold it to.
+# A tensor of Keras's backend, a weight, or a plain number if a size is known when tracing. It is Any, because TensorFlow
+# and Keras have no types that a type checker could use.
 Tensor = Any
-Shape = tuple[Any, ...]  # of integers, and None where a size is not known
+Shape = tuple[Any, ...]  # of integers, and None for unknown sizes

@@ -9,17 +9,21 @@ from t2t_mm.layers.tensors import Tensor
 
 
 def timing_signal(length: Tensor, depth: int, start: int | Tensor = 0, dtype: Any = "float32") -> Tensor:
-    """Sine and cosine of one frequency side by side: `[sin(t·Δ(2i)), cos(t·Δ(2i))]`, `Δ(2i) = 1e4^(−2i/depth)`.
+    """Returns the timing signal, `[sin(t·Δ(2i)), cos(t·Δ(2i))]` for each frequency `Δ(2i) = 1e4^(−2i/depth)`.
 
     Args:
       length: number of positions, an int or a scalar tensor.
       depth: number of channels, even.
       start: the first position, an int or a scalar tensor.
 
-    Returns: [length, depth] of `dtype`, computed in float32: bfloat16 cannot tell position 257 from 256.
+    Returns:
+      [length, depth] of `dtype`. It is computed in float32, because bfloat16 cannot distinguish position 257 from 256.
+
+    Raises:
+      ValueError: the depth is odd.
     """
     if depth % 2:
-        raise ValueError(f"timing_signal: depth is {depth}; it must be even (a sine and a cosine each frequency).")
+        raise ValueError(f"timing_signal: depth is {depth}; it must be even (a sine and a cosine for each frequency).")
     delta = ops.convert_to_tensor(1e4 ** (-np.arange(0, depth, 2) / depth), "float32")
     positions = ops.cast(ops.arange(length) + start, "float32")
     angles = positions[:, None] * delta[None, :]  # [L, D/2]

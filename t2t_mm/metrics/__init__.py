@@ -1,1 +1,1 @@
-"""Metrics: functions of (answers, examples) -> {name: value}. Of a set in which nothing can be counted they give {}."""
+"""Metrics: functions from (answers, examples) to {name: value}. If a set has nothing to count, they return {}."""

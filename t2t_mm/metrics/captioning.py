@@ -12,24 +12,24 @@ from t2t_mm.corpora.example import Example
 
 _ORDERS = 4
 _SIGMA = 6.0
-# Penn Treebank tokens that matter without punctuation: words, numbers, times, and clitics as words of their own. A quote
-# before a word opens it, unless the word is one of those that begin with an apostrophe.
+# Penn Treebank tokens without punctuation: words, numbers, times, and clitics as separate words. A quote before a word is
+# an opening quote, unless the word is one of those that begin with an apostrophe.
 _CLITIC = re.compile(r"(?<=\w)('s|'re|'ve|'d|'m|'ll|n't)\b")
 _TOKEN = re.compile(r"n't|'n'|'(?:s|re|ve|d|m|ll|em|n|til|cause|tis|twas|\d\ds)\b|\d+(?::\d+)+|\w+(?:[-./,]\w+)*")
 
 
 def tokens(text: str) -> list[str]:
-    """Approximately the lower-case Penn Treebank tokens without punctuation that the COCO evaluation counts.
+    """Returns approximately the lower-case Penn Treebank tokens without punctuation that the COCO evaluation counts.
 
-    Its own tokenizer is the PTBTokenizer of Stanford CoreNLP 3.4.1, in Java. Of 255 captions of COCO, these are its tokens;
-    of the 22,007 different English captions of Multi30k's two samples 47 differ, in 71 of 257,360 tokens: abbreviations
-    keep their full stop there (`st.`), `&` and `#` are tokens, and so are brackets (`-lrb-`).
+    The COCO evaluation uses the PTBTokenizer of Stanford CoreNLP 3.4.1, in Java. For 255 captions of COCO, the tokens are
+    the same. Of the 22,007 different English captions in the two samples of Multi30k, 47 differ, in 71 of 257,360 tokens:
+    there, abbreviations keep their full stop (`st.`), and `&`, `#` and brackets (`-lrb-`) are tokens.
     """
     return _TOKEN.findall(_CLITIC.sub(r" \1", text.lower()))
 
 
 def captions(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
-    """CIDEr-D and BLEU-4 of one caption an image against all its references; images without any do not count."""
+    """Returns CIDEr-D and BLEU-4 of one caption per image. Images without references do not count."""
     pairs = [pair for pair in zip(predictions, examples, strict=True) if pair[1].references]
     if not pairs:
         return {}
@@ -39,7 +39,7 @@ def captions(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
 
 
 def captions_of_each(predictions: Sequence[str], examples: Sequence[Example]) -> list[dict]:
-    """CIDEr-D of each caption by itself, its n-grams weighed over the whole set; of an image without references nothing."""
+    """Returns the CIDEr-D of each caption, with n-gram weights of the whole set; {} for an image without references."""
     places = [place for place, example in enumerate(examples) if example.references]
     candidates = [tokens(predictions[place] or "") for place in places]
     references = [[tokens(reference) for reference in examples[place].references] for place in places]
@@ -50,9 +50,9 @@ def captions_of_each(predictions: Sequence[str], examples: Sequence[Example]) ->
 
 
 def bleu4(candidates: list[list[str]], references: list[list[list[str]]]) -> float:
-    """Corpus BLEU-4 (closest reference length) over tokens, in percent."""
+    """Returns the corpus BLEU-4 of tokens (with the closest reference length), in percent."""
     most = max(len(group) for group in references)
-    # sacrebleu takes None where an example has fewer references, though its annotations do not say so.
+    # sacrebleu accepts None for a missing reference, although its annotations do not include it.
     streams: list[list[Any]] = [
         [" ".join(group[i]) if i < len(group) else None for group in references] for i in range(most)
     ]
@@ -61,16 +61,16 @@ def bleu4(candidates: list[list[str]], references: list[list[list[str]]]) -> flo
 
 
 def cider_d(candidates: list[list[str]], references: list[list[list[str]]]) -> float:
-    """CIDEr-D (Vedantam et al. 2015, arXiv 1411.5726, 5 and its D variant): 0 to 10, ×1 of the paper's scale of ten.
+    """Returns CIDEr-D (Vedantam et al. 2015, arXiv 1411.5726, section 5, variant D) on the paper's scale from 0 to 10.
 
-    Document frequencies are counted over the references of this set: in how many images an n-gram occurs.
+    The document frequency of an n-gram is the number of images of this set in whose references it occurs.
     """
     scores = cider_d_of_each(candidates, references)
     return sum(scores) / len(scores)
 
 
 def cider_d_of_each(candidates: list[list[str]], references: list[list[list[str]]]) -> list[float]:
-    """The summands of `cider_d`, one an image."""
+    """Returns the CIDEr-D of each image, whose mean is `cider_d`."""
     if not references:
         return []
     documents = Counter(
@@ -93,7 +93,7 @@ def _grams(caption: list[str]) -> Counter:
 
 
 def _weights(caption: list[str], documents: Counter, log_images: float) -> list[dict]:
-    """Of each order n: n-gram -> count · log(images / images with it)."""
+    """Returns a dict of n-gram -> count · log(images / images with it) for each order n."""
     weights: list[dict] = [{} for _ in range(_ORDERS)]
     for gram, count in _grams(caption).items():
         weights[len(gram) - 1][gram] = count * (log_images - math.log(max(1, documents[gram])))
@@ -101,7 +101,7 @@ def _weights(caption: list[str], documents: Counter, log_images: float) -> list[
 
 
 def _similarity(candidate: list[dict], reference: list[dict], length_difference: int) -> float:
-    """Mean over n of the clipped cosine, times the Gaussian penalty of a different length."""
+    """Returns the mean over n of the clipped cosine, times the Gaussian penalty for a different length."""
     total = 0.0
     for mine, theirs in zip(candidate, reference):
         norms = math.sqrt(sum(w * w for w in mine.values())) * math.sqrt(sum(w * w for w in theirs.values()))

@@ -8,7 +8,12 @@ from t2t_mm.corpora.example import Example
 
 
 def top_k(predictions: Sequence[np.ndarray], examples: Sequence[Example]) -> dict:
-    """Top-1 and top-5 accuracy in percent. predictions: scores [classes] of each example; ties go to the lower index."""
+    """Returns the top-1 and top-5 accuracy in percent.
+
+    Args:
+      predictions: scores [classes] of each example. Among equal scores, the lower index ranks first.
+      examples: the examples, whose targets are class indices.
+    """
     if not examples:
         return {}
     ranks = np.array([

@@ -1,4 +1,4 @@
-"""Labelled bracket F1 as EVALB counts it (with COLLINS.prm)."""
+"""Labelled bracket F1, counted like EVALB with COLLINS.prm."""
 
 import dataclasses
 from collections import Counter
@@ -13,21 +13,23 @@ _EQUAL = {"PRT": "ADVP"}
 
 
 def bracket_f1(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
-    """Precision, recall and F1 of labelled brackets over the corpus, all in percent.
+    """Returns precision, recall and F1 of labelled brackets over the corpus, all in percent.
 
-    Brackets are multisets of (label, first word, end) over the words that are no punctuation (by the reference's
-    tags, so that both trees have the same positions); parts of speech are no brackets, nor is TOP; ADVP equals PRT.
-    Outputs that are no tree are repaired first (see `delinearise`).
+    The brackets of a tree are a multiset of (label, first word, end), counted in words that are not punctuation. The tags of
+    the reference determine punctuation, so that both trees have the same positions. Parts of speech and TOP are not
+    brackets, and ADVP equals PRT. Outputs that are not trees are repaired first (see `delinearise`).
 
     Args:
-      predictions: linearised trees. examples: inputs are the words, targets the linearised tree; references its form
-        with real tags, where the targets have none.
+      predictions: linearised trees.
+      examples: the inputs are the words, and the targets are linearised trees. If the targets have no actual tags, the
+        references are the trees with tags.
+
+    Returns:
+      "f1", "precision", "recall", "complete_match" (trees with all brackets correct), "tagging_accuracy", and "repaired"
+      (outputs that had to be repaired).
 
     Raises:
-      CorpusError: an example has several inputs, of which none is the words alone.
-
-    Returns: "f1", "precision", "recall", "complete_match" (trees with all brackets right), "tagging_accuracy", and
-      "repaired" (outputs that needed it).
+      CorpusError: an example has several inputs, so its words are unknown.
     """
     if not examples:
         return {}
@@ -62,7 +64,7 @@ def bracket_f1(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
 
 
 def bracket_f1_without_words(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
-    """`bracket_f1` where the input is no text (speech, say): the reference's tags stand for its words."""
+    """Returns `bracket_f1` for inputs that are not text, such as speech. The tags of the reference replace the words."""
     spelled = [
         dataclasses.replace(example, inputs=" ".join(s for s in example.target_text.split() if s[0] not in "()"))
         for example in examples
@@ -71,7 +73,7 @@ def bracket_f1_without_words(predictions: Sequence[str], examples: Sequence[Exam
 
 
 def brackets(tree: Tree, counted: Sequence[bool]) -> Counter:
-    """(label, start, end) of every constituent, in positions among the counted words."""
+    """Returns (label, start, end) of every constituent, as positions among the counted words."""
     found: Counter = Counter()
     starts, word, position = [], 0, 0
     for step, node in tree.walk():

@@ -7,16 +7,16 @@ import jiwer
 
 from t2t_mm.corpora.example import Example
 
-# What the usual scoring of WSJ takes out of both sides.
+# Marks that the usual scoring of WSJ removes from both sides.
 _NOISES = re.compile(r"<NOISE>|<SPOKEN_NOISE>|<UNK>", re.IGNORECASE)
 _LENGTHENING = re.compile(r"[:*]")  # marks inside a word: `lo:ng` is the word `long`
 
 
 def wer(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
-    """(Substitutions + deletions + insertions) / reference words over the corpus, in percent, and the three counts.
+    """Returns (substitutions + deletions + insertions) / reference words over the corpus, in percent, and the three counts.
 
-    Case is not looked at; a missing hypothesis counts as empty. Where a reference has no word, those of the hypothesis are
-    insertions, as sclite and jiwer count them; where no reference has one, there is no rate, and the counts stand alone.
+    Case is ignored, and a missing hypothesis counts as empty. If a reference has no words, the words of the hypothesis are
+    insertions, as in sclite and jiwer. If no reference has words, there is no rate, and only the counts are returned.
     """
     if not examples:
         return {}

@@ -8,7 +8,7 @@ from t2t_mm.corpora.example import Example
 
 
 def bleu(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
-    """Corpus BLEU-4 of detokenised, cased text as sacrebleu counts it (13a), with its signature (Post 2018)."""
+    """Returns the corpus BLEU-4 of detokenised, cased text from sacrebleu (13a), with its signature (Post 2018)."""
     if not examples:
         return {}
     metric = sacrebleu.BLEU()

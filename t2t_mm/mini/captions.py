@@ -21,7 +21,7 @@ from t2t_mm.mini.syntax import (
 
 MIN_WORDS, MAX_WORDS = 6, 17  # including the period
 _MAX_ATTEMPTS = 500
-_SHOW = dataclasses.replace(lexicon.SHOW, preposition="")  # a picture shows a ball, to nobody in particular
+_SHOW = dataclasses.replace(lexicon.SHOW, preposition="")  # "the picture shows a ball", without a recipient
 _RELATIONS = {
     "left_of": PREPOSITIONS["to the left of"], "right_of": PREPOSITIONS["to the right of"],
     "above": PREPOSITIONS["above"], "below": PREPOSITIONS["below"],

@@ -108,11 +108,11 @@ def _write_with(pool, part: str, seed: int, sizes: Sizes) -> None:
     _write_treebank(part, rng, seen, sizes)
     for language in ("de", "fr"):
         _write_pairs(part, "en", language, _held_out(sizes, "pairs"), rng, seen, sizes)
-    # What was added to the corpora later has numbers of its own, so that they stayed as they were.
+    # Later additions have their own random numbers, so that the other corpora did not change.
     rng = np.random.default_rng([seed, _MORE])
     _write_trees(part, _MORE_SECTIONS, sizes.more_trees, rng, seen, sizes)
     _write_pairs(part, "de", "fr", _held_out(sizes, "pairs") | {"train": sizes.few}, rng, seen, sizes)
-    workers.finish(futures, "Pictures and speech")
+    workers.finish(futures, "Images and speech")
 
 
 def _already_made(root: str, record: dict) -> bool:
@@ -201,7 +201,7 @@ def _rng_of(seed: int, image_id: int) -> np.random.Generator:
 
 
 def scene_of(seed: int, image_id: int) -> world.Scene:
-    """The scene that a picture of the mini COCO shows."""
+    """Returns the scene of an image of the mini COCO."""
     return images.random_scene(_rng_of(seed, image_id))
 
 
@@ -335,7 +335,7 @@ def _write_spoken(root: str, split: str, spoken: Sequence[tuple[str, Sentence]])
 
 
 def read_aloud(tasks: Sequence[tuple]) -> None:
-    """Writes recordings as WSJ has them, (path, words, voice, seed) each."""
+    """Writes recordings in the format of WSJ, one for each (path, words, voice, seed)."""
     for path, words, voice, seed in tasks:
         samples = speech.synthesize(words, voice, np.random.default_rng(seed))
         data = encode_sphere(np.round(samples * 32767).astype(np.int16), 16000)

@@ -24,8 +24,8 @@ from t2t_mm.mini.syntax import (
     VerbPhrase,
 )  # fmt: skip
 
-# The second is a list of trees or a word. Lists are extended in place and written as literals of pairs, which a type checker
-# takes for lists of something narrower, so it is told no more than that.
+# The second element is a list of trees or a word. Its type is not more specific, because lists are extended in place and
+# written as literals of pairs, for which a type checker infers narrower types.
 Tree = tuple[str, Any]
 
 _DETERMINER_TAGS = {"his": "PRP$", "her": "PRP$", "their": "PRP$", "many": "JJ"}
@@ -197,14 +197,14 @@ class _Realiser:
         if existential.front:
             children += [self.prepositional_phrase(existential.front), (",", ",")]
         theme = existential.theme
-        # "There is a cat and a dog": the verb goes by what is next to it.
+        # "There is a cat and a dog": the verb agrees with the noun next to it.
         plural = theme.parts[0].plural if isinstance(theme, Coordination) else theme.plural
         verb_phrase = [_be(plural, existential.past), self.noun_phrase(theme, "NP-PRD")]
         verb_phrase += [self.prepositional_phrase(place) for place in existential.places]
         return ("S", children + [("NP-SBJ", [("EX", "there")]), ("VP", verb_phrase)])
 
     def verb_phrase(self, phrase: VerbPhrase, plural: bool, index: int) -> Tree:
-        """`index` is that of the subject, for the empty elements that stand for it."""
+        """Returns the tree of a verb phrase. `index` is the index of the subject, for empty elements that refer to it."""
         verb, rest = phrase.verb, self._after_verb(phrase)
         negation = [("RB", "not")] if phrase.negated else []
         if phrase.agent is not None:  # passive
@@ -262,7 +262,7 @@ class _Realiser:
             return ("ADJP-PRD", very + [("JJ", predicate.english)])
         if isinstance(predicate, PrepositionalPhrase):
             return ("PP-LOC-PRD", self.prepositional_phrase(predicate)[1])
-        assert predicate is not None  # the caller has looked
+        assert predicate is not None  # the caller has checked this
         return self.noun_phrase(predicate, "NP-PRD")
 
 

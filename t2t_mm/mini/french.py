@@ -247,6 +247,6 @@ def _predicative(phrase: VerbPhrase, subject: NounPhrase) -> list[str]:
         return ["très"] * phrase.very + [predicate.french[subject.feminine + 2 * subject.plural]]
     if isinstance(predicate, PrepositionalPhrase):
         return _prepositional_phrase(predicate)
-    assert predicate is not None  # the caller has looked
+    assert predicate is not None  # the caller has checked this
     # Professions have no article: Il est professeur.
     return _noun_phrase(predicate) if predicate.adjectives else [predicate.noun.french]

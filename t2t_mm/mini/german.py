@@ -312,7 +312,7 @@ def _predicative(phrase: VerbPhrase) -> _Phrase:
         return (["sehr"] if phrase.very else []) + [predicate.german], []
     if isinstance(predicate, PrepositionalPhrase):
         return _prepositional_phrase(predicate)
-    assert predicate is not None  # the caller has looked
+    assert predicate is not None  # the caller has checked this
     if predicate.adjectives:
         return _noun_phrase(predicate, "nom")
     return [predicate.noun.german], []  # professions have no article: Er ist Lehrer.

@@ -1,7 +1,7 @@
-"""Questions about the pictures of the mini COCO, typed and spoken, with answers that are true of their scenes.
+"""Typed and spoken questions about the images of the mini COCO, with answers that are true of their scenes.
 
-Neither the picture nor the question alone has the answer. The scenes are those that the pictures were drawn from: the seed
-of the mini corpora and the number of a picture determine them, so that nothing is written to the other corpora.
+Neither the image nor the question alone determines the answer. The scenes are those from which the images were drawn. The
+seed of the mini corpora and the number of an image determine its scene, so nothing needs to be stored in the other corpora.
 """
 
 import dataclasses
@@ -19,15 +19,15 @@ from t2t_mm.mini.corpora import COCO_SPLITS, read_aloud, scene_of
 from t2t_mm.run.files import whole_folder, write_json, write_whole
 
 FOLDER, _RECORD = "questions", "questions.json"
-_STREAM, _VOICES = 100, 101  # streams of random numbers that no other corpus has
+_STREAM, _VOICES = 100, 101  # streams of random numbers that no other corpus uses
 _WHERE = {"left_of": "to the left of", "right_of": "to the right of", "above": "above", "below": "below"}
 _VOICES_OF = {"train": 40, "dev": 8, "test": 8}
-_CHUNK = 32  # recordings of one task
+_CHUNK = 32  # number of recordings in a task
 
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """A question about a picture and its one-word answer, both in lower case and without punctuation."""
+    """A question about an image and its one-word answer, both in lower case and without punctuation."""
 
     text: str
     answer: str
@@ -35,11 +35,11 @@ class Question:
 
 @dataclasses.dataclass(frozen=True)
 class PerScene:
-    """How many questions are asked about a picture.
+    """The numbers of questions about an image.
 
     Attributes:
-      typed: questions, or as many as there are.
-      spoken: of these, so many are read aloud.
+      typed: maximum number of questions.
+      spoken: maximum number of these questions that are read aloud.
     """
 
     typed: int = 6
@@ -47,10 +47,10 @@ class PerScene:
 
 
 def questions(scene: world.Scene, rng: np.random.Generator) -> list[Question]:
-    """The questions about a scene that have exactly one answer, in random order.
+    """Returns the questions about a scene that have exactly one answer, in random order.
 
-    What stands beside, above or below a thing; what colour a thing has; which thing has a colour. A thing is named by its
-    kind, which is unique in a scene, and often by its colour, size or pattern besides.
+    They ask what is beside, above or below a thing, which colour a thing has, and which thing has a colour. A thing is
+    identified by its kind, which is unique in a scene, and often also by its colour, size or pattern.
     """
     found = []
     for thing in scene.things:
@@ -73,28 +73,30 @@ def _name(thing: world.Thing, rng: np.random.Generator, colour: bool = True) -> 
 
 
 def make_questions(root: str, per_scene: PerScene = PerScene(), processes: int | None = None) -> None:
-    """Writes `root`/questions beside the mini corpora in `root`, or does nothing if the same questions are there.
+    """Writes `root`/questions to the mini corpora in `root`, or does nothing if the same questions already exist.
 
-    `<split>.tsv` has the columns picture, question and answer; `<split>.spoken.tsv` picture, recording, question and answer.
-    Pictures and recordings are named from `root`. The folder is complete or not there.
+    `<split>.tsv` has the columns picture, question and answer; `<split>.spoken.tsv` has picture, recording, question and
+    answer. The paths of images and recordings are relative to `root`. The folder is written atomically.
 
     Args:
+      root: the folder of the mini corpora.
+      per_scene: the numbers of questions.
       processes: number of worker processes. Default: one per core.
 
     Raises:
-      CorpusError: `root` holds no mini corpora, or other questions.
+      CorpusError: `root` does not contain mini corpora, or contains other questions.
     """
     folder = os.path.join(root, FOLDER)
     try:
         with open(os.path.join(root, MINI_RECORD), encoding="utf-8") as file:
             seed = json.load(file)["seed"]
     except OSError as error:
-        raise CorpusError(f"{root}: holds no mini corpora; write them first with bin/make_mini.py --root={root}.") from error
+        raise CorpusError(f"{root}: has no mini corpora; write them first with bin/make_mini.py --root={root}.") from error
     record = {"seed": seed, **dataclasses.asdict(per_scene)}
     if os.path.isdir(folder):
         with open(os.path.join(folder, _RECORD), encoding="utf-8") as file:
             if json.load(file) != record:
-                raise CorpusError(f"{folder}: holds other questions; delete the folder, or choose another root.")
+                raise CorpusError(f"{folder}: contains other questions; delete the folder, or choose another root.")
         return
     with whole_folder(folder) as part:
         tasks = [task for split in SPLITS for task in _write(root, part, split, seed, per_scene)]
@@ -104,7 +106,7 @@ def make_questions(root: str, per_scene: PerScene = PerScene(), processes: int |
 
 
 def _write(root: str, part: str, split: str, seed: int, per_scene: PerScene) -> Iterator[tuple]:
-    """Writes the tables of a split -> the recordings to make, (path, words, voice, seed) each."""
+    """Writes the tables of a split, and yields (path, words, voice, seed) of each recording to make."""
     name = COCO_SPLITS[split]
     with open(os.path.join(root, "coco", "annotations", f"captions_{name}.json"), encoding="utf-8") as file:
         pictures = json.load(file)["images"]

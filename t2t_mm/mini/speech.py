@@ -196,7 +196,7 @@ def _vowel(name: str, stress: int, lengthening: float) -> _Segment:
 
 
 def _start_of_vowel(name: str) -> Sequence[float] | None:
-    """The formants at the start of a vowel; None of any other phoneme."""
+    """Returns the formants at the start of a vowel, or None for any other phoneme."""
     if name not in _VOWELS:
         return None
     _, *targets = _VOWELS[name]

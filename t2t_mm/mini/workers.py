@@ -1,4 +1,4 @@
-"""Processes that draw pictures and read sentences aloud, and a Ctrl-C that ends them all."""
+"""Processes that draw images and read sentences aloud, all of which end after Ctrl-C."""
 
 import concurrent.futures
 import contextlib
@@ -11,8 +11,8 @@ from t2t_mm.run import progress
 
 @contextlib.contextmanager
 def pool(processes: int | None = None) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
-    """Worker processes, one per core by default; what is waiting is given up where the block ends by an exception."""
-    # Ctrl-C reaches every process of a terminal; the workers leave it to this one.
+    """Yields worker processes, one per core by default. If the block ends with an exception, waiting tasks are cancelled."""
+    # A terminal sends Ctrl-C to all processes; the workers ignore it and leave it to this process.
     with concurrent.futures.ProcessPoolExecutor(
         processes or os.cpu_count() or 1, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
     ) as made:
@@ -26,9 +26,9 @@ def pool(processes: int | None = None) -> Iterator[concurrent.futures.ProcessPoo
 def submitted(
     made: concurrent.futures.ProcessPoolExecutor, work: Mapping[Callable, Sequence], chunk: int
 ) -> list[concurrent.futures.Future]:
-    """Begins the work: function -> tasks, of which it gets a list of `chunk` at a time."""
-    # The workers start with the first task. A Ctrl-C that met one before it ignores them would end it, and the pool would
-    # wait for it for ever; blocked until all have started, it reaches this process alone.
+    """Starts the work, given function -> tasks. A function gets a list of `chunk` tasks at a time."""
+    # The workers start with the first task. If Ctrl-C reached a worker before it ignores the signal, the worker would end
+    # and the pool would wait forever. Therefore the signal is blocked until all workers have started.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return [
@@ -41,6 +41,6 @@ def submitted(
 
 
 def finish(futures: Sequence[concurrent.futures.Future], what: str) -> None:
-    """Waits for all, with a bar, and raises what one of them has raised."""
+    """Waits for all tasks with a progress bar, and raises the exception of a failed task."""
     for future in progress.shown(concurrent.futures.as_completed(futures), what, len(futures)):
         future.result()

@@ -1,5 +1,5 @@
-"""Modality nets: into and out of the unified representation (paper, 2.5). One each, shared by all problems.
+"""Modality nets, which map to and from the unified representation (paper, 2.5). All problems share them.
 
-Beside each net into it stands the declaration of its modality (`modality.py`), which also says how an example becomes an
-array (`features.py`) and how a batch is padded. `joining.py` makes one sequence of several inputs.
+Each input net comes with the declaration of its modality (`modality.py`), which also defines how an example becomes an
+array (`features.py`) and how a batch is padded. `joining.py` joins several inputs to one sequence.
 """

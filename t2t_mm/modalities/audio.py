@@ -1,4 +1,4 @@
-"""Audio in: a waveform over time or a spectrogram (paper, 2.5)."""
+"""The input net for audio, either a waveform or a spectrogram (paper, 2.5)."""
 
 from typing import Any
 
@@ -34,7 +34,10 @@ class AudioInput(InputNet):
       first_relu: True applies the ReLU of ConvStep also to the raw input, as the paper literally says (see ImageInput).
       full_stem: True makes the first step a full convolution (see ImageInput). Audio has one channel, of which a separable
         convolution computes a single number for each position. Regardless of the width, layer norm leaves only its sign.
-      kernel_scale: what the initial kernels are multiplied with, see ConvBlock.
+      kernel_scale: factor for the initial kernels, see ConvBlock.
+
+    Raises:
+      ValueError: an argument is out of range.
     """
 
     def __init__(

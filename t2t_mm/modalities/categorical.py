@@ -1,4 +1,4 @@
-"""Categorical out: Xception's exit flow (paper, 2.5)."""
+"""The categorical output net, Xception's exit flow (paper, 2.5)."""
 
 import functools
 from typing import Any
@@ -22,11 +22,14 @@ class CategoricalOutput(keras.layers.Layer):
     Args:
       num_classes: name of a label set -> its number of classes.
       widths: numbers of channels of h4 and h5; the paper's 1,536 and 2,048.
-      batch_norm: standardise h6 by the batch (in use, by the moving mean and variance). Layer norm, ReLU and the
-        command leave h6 of all pictures nearly equal, 99.9 % of it before training; the chance excess of a class in
-        a batch then outweighs what distinguishes the pictures, and learning stands still for a long time. False is
-        the paper's letter.
-      kernel_scale: what the initial kernels are multiplied with, see ConvBlock.
+      batch_norm: whether h6 is standardised with the statistics of the batch (in inference, with the moving mean and
+        variance). Layer norm, ReLU and the command make h6 nearly equal for all images: before training, they have 99.9 %
+        of it in common. A class that happens to be frequent in a batch then outweighs what distinguishes the images, and
+        learning stalls for a long time. False follows the paper literally.
+      kernel_scale: factor for the initial kernels, see ConvBlock.
+
+    Raises:
+      ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -40,7 +43,7 @@ class CategoricalOutput(keras.layers.Layer):
         super().__init__(**kwargs)
         self.batch_norm = None
         if batch_norm:
-            # Synchronised, so that the statistics are those of the whole batch, which several replicas may share.
+            # Synchronised, so that the statistics are those of the whole batch, even if several replicas share it.
             self.batch_norm = keras.layers.BatchNormalization(
                 momentum=0.95, center=False, scale=False, name="batch_norm",
                 synchronized=keras.backend.backend() == "tensorflow",
@@ -52,8 +55,8 @@ class CategoricalOutput(keras.layers.Layer):
         self.h4 = self.step(widths[0], name="h4")
         self.h5 = self.step(widths[1], name="h5")
         self.heads = {
-            # Logits of variance 0.1 from a standardised h6: the first loss is ln(classes) + 0.05, and the layers below
-            # still get a gradient.
+            # With a standardised h6, the logits have a variance of 0.1. The first loss is then ln(classes) + 0.05, and the
+            # layers below still get a gradient.
             labels: keras.layers.Dense(count, kernel_initializer=pointwise_initializer(0.1), name=labels)
             for labels, count in self.num_classes.items()
         }
@@ -90,6 +93,9 @@ class CategoricalOutput(keras.layers.Layer):
           padding: [B, L] boolean.
           grid: (H, W) with H·W = L. Default: the input has one dimension.
           labels: the name of the label set.
+
+        Raises:
+          ValueError: a tensor has the wrong shape or type, or the label set is unknown.
         """
         check_features(x, "x", "[B, L, D]", self.h1.filters)
         check_padding(padding, "padding", x, axes=2)
@@ -100,7 +106,8 @@ class CategoricalOutput(keras.layers.Layer):
         h2 = self.h2(self.h1(x, padding), padding)
         h3 = self.skip(x, padding) + max_pool(h2, padding, (2, 2))
         padding = strided(padding, (2, 2))
-        h5 = ops.cast(self.h5(self.h4(h3, padding), padding), "float32")  # the mean of hundreds of positions
+        # In float32, because the mean over hundreds of positions follows.
+        h5 = ops.cast(self.h5(self.h4(h3, padding), padding), "float32")
         kept = ops.cast(ops.logical_not(padding), h5.dtype)[..., None]
         h6 = ops.sum(ops.relu(h5) * kept, axis=(1, 2)) / ops.maximum(ops.sum(kept, axis=(1, 2)), 1.0)
         if self.batch_norm:

@@ -1,6 +1,6 @@
-"""How the inputs of examples become arrays: those of the three modalities, and of one's own.
+"""How the inputs of examples become arrays, for the three known modalities and for custom ones.
 
-TensorFlow is imported where a graph is made, because a model and the sizes of batches do without it.
+TensorFlow is only imported by functions that make a graph, because a model and the sizes of batches do not need it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Bounds:
-    """What bounds the examples and the batches of a modality.
+    """The limits of the examples and batches of a modality.
 
     Attributes:
-      longest: most positions of an example, along its first axis.
-      budget: positions of a batch, padding included; None where the number of examples alone counts.
-      count: most examples of a batch; None where the budget alone counts.
-      unit: what the positions are called.
-      is_text: whether target texts are measured by the same budget.
+      longest: maximum number of positions of an example, along its first axis.
+      budget: maximum number of positions of a batch, including padding; None if only the number of examples is limited.
+      count: maximum number of examples of a batch; None if only the positions are limited.
+      unit: the name of the positions in messages.
+      is_text: whether the budget also applies to target texts.
     """
 
     longest: int
@@ -43,13 +43,17 @@ class Bounds:
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """With what the examples of one problem and split are read.
+    """The settings for reading the examples of one problem and split.
 
     Attributes:
-      form: of the inputs, see `corpora.source.Examples.form`.
-      training: whether they may be augmented.
+      tokenizer: the tokenizer of the run.
+      audio: the settings of spectrograms.
+      batches: the settings of batches.
+      form: the form of the inputs, see `corpora.source.Examples.form`.
+      report: where unusable examples are reported.
+      training: whether the examples may be augmented.
       is_class: whether the target is a class.
-      alone: whether the problem has no other input. Where a second one asks about the first, a crop may lose the answer.
+      alone: whether the problem has only one input. If there is a question about an image, a crop may lose the answer.
     """
 
     tokenizer: Tokenizer
@@ -66,27 +70,30 @@ Reader = Callable[..., tuple[Any, Any]]
 
 
 class Features:
-    """How the inputs of a modality become arrays; the base of all."""
+    """Base class: how the inputs of a modality become arrays."""
 
     def bounds(self, batches: BatchSettings) -> Bounds:
-        """What bounds examples and batches."""
+        """Returns the limits of examples and batches."""
         raise NotImplementedError
 
     def is_random(self, reading: Reading) -> bool:
-        """Whether the reader augments, and so needs a seed for each example."""
+        """Returns whether the reader augments examples and therefore needs a seed for each."""
         return False
 
     def reader(self, reading: Reading, shape: tuple[int | None, ...]) -> Reader:
-        """A function of an example's input, its origin and its seed [2], tensors all -> its array, whether it is usable.
+        """Returns the function that reads an example.
+
+        The function takes three tensors, the input of the example, its origin and its seed [2], and returns its array and
+        whether it is usable.
 
         Args:
-          shape: the modality's.
+          shape: the shape of the modality.
         """
         raise NotImplementedError
 
 
 class Texts(Features):
-    """Token ids of text."""
+    """Text as token ids [L]."""
 
     def bounds(self, batches: BatchSettings) -> Bounds:
         return Bounds(batches.max_length, batches.positions, unit="length", is_text=True)
@@ -101,7 +108,7 @@ class Texts(Features):
 
 
 class Pictures(Features):
-    """Standardised pixels of pictures; those of classes are cropped in training where the settings say so."""
+    """Images as standardised pixels [H, W, 3]. In training, images of classes are cropped if the settings say so."""
 
     def bounds(self, batches: BatchSettings) -> Bounds:
         return Bounds(batches.image_size, count=batches.images, unit="pixels a side")
@@ -144,7 +151,7 @@ class Pictures(Features):
 
 
 class Sounds(Features):
-    """Spectrograms of sounds; in training they are masked where the settings say so."""
+    """Audio as spectrograms [frames, bins]. In training, they are masked if the settings say so."""
 
     def bounds(self, batches: BatchSettings) -> Bounds:
         return Bounds(batches.max_frames, batches.audio_frames, unit="frames")
@@ -171,14 +178,14 @@ class Sounds(Features):
 
 @dataclasses.dataclass(frozen=True)
 class Arrays(Features):
-    """Arrays that a function reads, for a modality of one's own.
+    """Arrays for a custom modality, which a function reads.
 
     Attributes:
-      read: a function of an example's input (a text, or the path of a file) that returns its array, as float32 of the
-        modality's shape. What it cannot read it refuses with a `MediaError`, an OSError or a ValueError; the example is
-        then reported and left out.
-      longest: most positions of an example; longer ones are left out.
-      budget: positions of a batch, padding included.
+      read: a function of the input of an example (a text or the path of a file) that returns an array with the shape of
+        the modality, which is converted to float32. If it raises a `MediaError`, an OSError or a ValueError, the example is
+        reported and left out.
+      longest: maximum number of positions of an example; longer examples are left out.
+      budget: maximum number of positions of a batch, including padding.
     """
 
     read: Callable[[str], np.ndarray]
@@ -192,7 +199,7 @@ class Arrays(Features):
         import tensorflow as tf
 
         if reading.form != "files":
-            raise CorpusError(f"{reading.report.name}: only text, pictures and sounds are read from {reading.form} records.")
+            raise CorpusError(f"{reading.report.name}: only text, images and audio are read from {reading.form} records.")
 
         def read(value, origin):
             try:
@@ -217,11 +224,18 @@ def guarded(
     read: Callable[[bytes, str], np.ndarray], kind: tf.DType, nothing: np.ndarray, value: tf.Tensor, origin: tf.Tensor,
     report: Report,
 ) -> tuple[tf.Tensor, tf.Tensor]:  # fmt: skip
-    """What `read` makes of a value outside the graph, and True; where it raises a MediaError, `nothing`, False and a note
-    in the report.
+    """Calls `read` with a value, outside the graph.
 
     Args:
-      kind: the dtype of the result. origin: the example's, a string.
+      read: a function of the value and the origin that returns an array.
+      kind: the dtype of the result.
+      nothing: the array to return if `read` raises a MediaError.
+      value: the input of an example.
+      origin: the origin of the example, a string.
+      report: where a MediaError is reported.
+
+    Returns:
+      The array and True; or, after a MediaError, `nothing` and False.
     """
     import tensorflow as tf
 

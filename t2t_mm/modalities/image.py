@@ -1,4 +1,4 @@
-"""Image in: Xception's entry flow (paper, 2.5)."""
+"""The input net for images, Xception's entry flow (paper, 2.5)."""
 
 import functools
 from typing import Any
@@ -16,18 +16,21 @@ from t2t_mm.modalities.net import InputNet
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
 class ImageInput(InputNet):
-    """Turns pictures into sequences of positions with D channels, one for each 16 × 16 pixels, row by row.
+    """Turns images into sequences of positions with D channels, one for each 16 × 16 pixels, row by row.
 
     `h1 = ConvStep_{s=2,f=32}(W^{3×3}, x)`, `h2 = ConvStep_{f=64}(W^{3×3}, h1)`, `ConvRes` to 128, 256 and D.
 
     Args:
       depth: D.
-      filters: numbers of channels of h1, h2 and all ConvRes blocks but the last; the paper's 32, 64, 128 and 256.
+      filters: numbers of channels of h1, h2 and all ConvRes blocks except the last; the paper's 32, 64, 128 and 256.
       first_relu: True applies the ReLU of ConvStep also to the raw pixels, as the paper literally says. A standardised
-        picture then loses everything below its mean, so that the default is False.
+        image then loses everything below its mean, so the default is False.
       full_stem: True makes h1 and h2 full convolutions, as in Xception. The ConvStep of the paper is separable, so that
         h1 has only three spatial filters.
-      kernel_scale: what the initial kernels are multiplied with, see ConvBlock.
+      kernel_scale: factor for the initial kernels, see ConvBlock.
+
+    Raises:
+      ValueError: `filters` has fewer than two elements, or a number of channels is out of range.
     """
 
     def __init__(
@@ -71,8 +74,8 @@ class ImageInput(InputNet):
         """Returns a sequence [B, H'·W', D], its padding [B, H'·W'] and its grid (H', W').
 
         Args:
-          x: [B, H, W, 3] standardised pixels. All pictures of a batch have the same size.
-          padding: None; pictures have no padding.
+          x: [B, H, W, 3] standardised pixels. All images of a batch have the same size.
+          padding: None; images have no padding.
         """
         check_features(x, "x", "[B, H, W, 3]", 3)
         x = self.h2(self.h1(x))
@@ -85,7 +88,11 @@ class ImageInput(InputNet):
 
 
 def flatten_grid(x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, tuple]:
-    """Joins the rows of [B, H, W, D] and of its padding, [B, H, W] or None -> [B, H·W, D], [B, H·W], (H, W)."""
+    """Joins the rows of x [B, H, W, D] and of its padding ([B, H, W] or None) to one sequence.
+
+    Returns:
+      The sequence [B, H·W, D], its padding [B, H·W], and the grid (H, W).
+    """
     rows, columns, depth = ops.shape(x)[1], ops.shape(x)[2], x.shape[-1]
     sequence = ops.reshape(x, [-1, rows * columns, depth])
     if padding is None:

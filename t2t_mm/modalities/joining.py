@@ -1,9 +1,10 @@
-"""Several inputs as one sequence of the unified representation.
+"""Joins several inputs to one sequence of the unified representation.
 
-They are joined before the encoder. The paper's representation has a variable size so that one body can take any input, and
-its encoder is the part that sees the inputs and nothing else: two inputs meet there first, by convolution, and again in the
-attentions of mixer and decoder. All that follows is given one sequence and its padding, as ever, and where classes are read
-from the encoder's output they can depend on both. Joined after it, they would meet in attention alone.
+The inputs are joined before the encoder. The paper's representation has a variable size so that one body can take any
+input, and its encoder is the part that only sees the inputs. There, two inputs first interact by convolution, and later by
+attention in the mixer and the decoder. All later parts take one sequence and its padding, as for a single input, and
+classes that are read from the encoder's output can depend on both inputs. If the inputs were joined after the encoder, they
+would only interact by attention.
 """
 
 from collections.abc import Sequence
@@ -13,22 +14,24 @@ from keras import ops
 from t2t_mm.layers.tensors import Tensor
 from t2t_mm.layers.timing import timing_signal
 
-PART = 1000  # the position from which the second part is counted; the third from twice that
+PART = 1000  # first position of the second part; the third part begins at twice this number
 
 
 def joined(parts: Sequence[Tensor], paddings: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Joins sequences along their length, without gaps: the padding of all stands at the end.
+    """Joins sequences along their length without gaps, with all padding at the end.
 
-    The convolutions and the timing signal of attention's keys count positions of the whole, so that a gap between two parts
-    would make the result depend on how far a batch is padded. Each part has a timing signal (paper, 2.2) of its own
-    besides, whatever the length of those before it, that counts from 0 in the first, from `PART` in the second: it tells
-    where a position lies in its part and, as parts may be of one modality, in which. It needs no weights, so that every
-    trained model can take several inputs.
+    The convolutions and the timing signal of the attention keys count positions of the whole sequence, so a gap between two
+    parts would make the result depend on the padding of the batch. In addition, each part gets its own timing signal
+    (paper, 2.2), which does not depend on the lengths of the parts before it: it counts from 0 in the first part, from
+    `PART` in the second, and so on. The signal shows the place of a position in its part, and which part it is, because
+    several parts may have the same modality. It needs no weights, so any trained model can take several inputs.
 
     Args:
-      parts: each [B, S_i, D]. paddings: each [B, S_i] boolean.
+      parts: [B, S_i, D] each.
+      paddings: [B, S_i] boolean each.
 
-    Returns: [B, S, D] and its padding [B, S], S the sum of all S_i.
+    Returns:
+      The sequence [B, S, D] and its padding [B, S], where S is the sum of all S_i.
     """
     timed = [
         part + timing_signal(ops.shape(part)[1], part.shape[-1], number * PART, part.dtype)[None]
@@ -38,7 +41,7 @@ def joined(parts: Sequence[Tensor], paddings: Sequence[Tensor]) -> tuple[Tensor,
 
 
 def packed(x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor]:  # [B, L, D], [B, L] -> [B, L, D], [B, L]
-    """Moves padded positions behind all others, which keep their order."""
+    """Moves the padded positions to the end. All other positions keep their order."""
     batch, length = ops.shape(x)[0], ops.shape(x)[1]
     order = ops.argsort(ops.cast(padding, "int32") * length + ops.arange(length)[None], axis=1)
     order = ops.reshape(order + ops.arange(batch)[:, None] * length, [-1])  # rows of the flat sequences

@@ -1,4 +1,4 @@
-"""The paper's three modalities by name, so that problems and .gin files can name them."""
+"""The paper's three input modalities by name, so that problems and .gin files can refer to them."""
 
 from collections.abc import Sequence
 
@@ -11,15 +11,18 @@ KNOWN = {modality.name: modality for modality in (LANGUAGE, IMAGE, AUDIO)}
 
 
 def modalities_of(inputs: str | Modality | Sequence[str | Modality]) -> tuple[Modality, ...]:
-    """The modalities of a problem's inputs, which may be named or declared, one or several.
+    """Returns the modalities of the inputs of a problem.
+
+    Args:
+      inputs: the name or the declaration of a modality, or a sequence of at least two of them.
 
     Raises:
-      ValueError: a name that is none of the three, or a sequence of fewer than two.
+      ValueError: a name is not one of the three known names, or a sequence has fewer than two elements.
     """
     if isinstance(inputs, str | Modality):
         inputs = [inputs]
     elif len(inputs) < 2:
-        raise ValueError(f"inputs is {inputs!r}; one modality is named alone, several in a tuple.")
+        raise ValueError(f"inputs is {inputs!r}; give a single modality by itself, and several in a tuple.")
     found = []
     for one in inputs:
         if not isinstance(one, Modality) and one not in KNOWN:
@@ -29,5 +32,5 @@ def modalities_of(inputs: str | Modality | Sequence[str | Modality]) -> tuple[Mo
 
 
 def spelled(modality: str | Sequence[str]) -> str:
-    """The name of a modality, or those of several: "image + language"."""
+    """Returns the name of a modality, or the names of several, such as "image + language"."""
     return modality if isinstance(modality, str) else " + ".join(modality)

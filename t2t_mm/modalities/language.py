@@ -1,4 +1,4 @@
-"""Language in and out (paper, 2.5)."""
+"""The input and output nets for language (paper, 2.5)."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from t2t_mm.modalities.net import InputNet
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
 class LanguageInput(InputNet):
-    """Learned embedding of subword ids. It is multiplied by √D, so that the variance of a position is about one.
+    """A learned embedding of subword ids, multiplied by √D, so that the variance of a position is about one.
 
     Args:
       depth: D.
@@ -34,7 +34,7 @@ class LanguageInput(InputNet):
             name="embedding",
             shape=(self.vocabulary_size, self.depth),
             initializer=keras.initializers.RandomNormal(stddev=self.depth**-0.5),
-            autocast=False,  # a frequent subword's gradient is a sum of many: in float32
+            autocast=False,  # float32, because the gradient of a frequent subword is a sum of many terms
         )
 
     def call(self, ids: Tensor) -> Tensor:  # [..., L] int -> [..., L, D]
@@ -47,9 +47,9 @@ class LanguageInput(InputNet):
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
 class LanguageOutput(keras.layers.Layer):
-    """Learned linear map to the logits of the vocabulary. The softmax is a part of the loss.
+    """A learned linear map to the logits of the vocabulary. The softmax is a part of the loss.
 
-    Weights start a tenth of unit scale, so that an untrained model's loss is close to ln(vocabulary).
+    The initial weights have a tenth of unit scale, so that the loss of an untrained model is close to ln(vocabulary).
     """
 
     def __init__(self, vocabulary_size: int, **kwargs: Any):

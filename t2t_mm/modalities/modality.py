@@ -1,7 +1,7 @@
-"""The declaration of a modality: its name, its net, how an example becomes an array, how a batch is padded.
+"""The declaration of a modality: its name, its net, how an example becomes an array, and how a batch is padded.
 
-The three of the paper stand beside their nets (`language.py`, `image.py`, `audio.py`); a further one is declared where it
-is needed and given to the problems that read it (docs/your_data.md).
+The paper's three modalities are declared next to their nets (`language.py`, `image.py`, `audio.py`). A custom modality can
+be declared anywhere and passed to the problems that use it (docs/your_data.md).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from t2t_mm.modalities.features import Features
 
-_TAKEN = ("command",)  # names of nets that are no modality's
+_TAKEN = ("command",)  # names of nets that do not belong to a modality
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,15 +21,16 @@ class Modality:
     """One kind of input.
 
     Attributes:
-      name: unique in a run. The model's net for it is the part `NAME_in`.
-      net: constructor of its net, an `InputNet` (`net.py`). Those of the paper's three are arguments of the MultiModel instead.
-      shape: of an example's array, None where examples differ: (None,) for ids, (None, 80) for frames. The last one is
-        the channels.
-      features: how an example becomes its array; None for a model by itself, which is given arrays.
-      padded: whether examples differ along the first axis, along which batches are then padded.
+      name: the name, unique in a run. The model's net for it is the part `NAME_in`.
+      net: constructor of its net, an `InputNet` (`net.py`). For the paper's three modalities, the constructors are arguments
+        of the MultiModel instead.
+      shape: the shape of the array of an example, with None for sizes that differ between examples: (None,) for ids,
+        (None, 80) for frames. The last axis contains the channels.
+      features: how an example becomes an array; None if the model is only used with arrays.
+      padded: whether the first axis differs between examples. Batches are then padded along it.
 
     Raises:
-      ValueError: the name is no identifier in lower case, or is that of another net, or the shape is empty.
+      ValueError: the name is not a lower-case identifier, is the name of another net, or the shape is empty.
     """
 
     name: str
@@ -49,14 +50,14 @@ class Modality:
 
     @property
     def axes(self) -> str:
-        """The shape of a batch, for messages: "[B, ?, 80]"."""
+        """The shape of a batch for messages, such as "[B, ?, 80]"."""
         return f"[B, {', '.join('?' if size is None else str(size) for size in self.shape)}]"
 
     def saved(self, net: dict[str, Any]) -> dict[str, Any]:
-        """What a model's configuration says of it; `net` is the saved constructor of its net."""
+        """Returns the modality as it is stored in the configuration of a model. `net` is the saved constructor of its net."""
         return {"name": self.name, "net": net, "shape": list(self.shape), "padded": self.padded}
 
     @staticmethod
     def loaded(saved: dict[str, Any]) -> Modality:
-        """The inverse of `saved`, for a model by itself."""
+        """Returns the modality from the result of `saved`, without features."""
         return Modality(**(saved | {"shape": tuple(saved["shape"])}))

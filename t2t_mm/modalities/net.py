@@ -1,4 +1,4 @@
-"""What the nets into the unified representation have in common (paper, 2.5)."""
+"""The base class of the nets that map inputs to the unified representation (paper, 2.5)."""
 
 import keras
 
@@ -6,20 +6,21 @@ from t2t_mm.layers.tensors import Tensor
 
 
 class InputNet(keras.layers.Layer):
-    """A net into the unified representation; the base of those of the three modalities, and of one's own.
+    """Base class of the nets of all modalities, including custom ones.
 
-    It is constructed with `depth` and `name`, built with the shape of a batch, `[None, *Modality.shape]`, and called with
-    a batch and its padding.
+    A net is constructed with `depth` and `name`, built with the shape of a batch, `[None, *Modality.shape]`, and called
+    with a batch and its padding.
     """
 
     def sequence(self, x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, tuple | None]:
-        """A batch as a sequence of the unified representation. Default: what calling the layer returns.
+        """Returns a batch as a sequence in the unified representation. By default, this is the result of calling the layer.
 
         Args:
-          x: a batch of the modality's arrays, `[B, *Modality.shape]`.
-          padding: boolean [B, L], True where a position of the first axis is padded; None where the modality is not padded.
+          x: a batch of arrays, `[B, *Modality.shape]`.
+          padding: boolean [B, L], True where a position of the first axis is padded; None if the modality is not padded.
 
-        Returns: the sequence [B, S, D], its padding [B, S], and its grid (rows, columns) with rows · columns = S where it
-          has two dimensions, else None.
+        Returns:
+          The sequence [B, S, D], its padding [B, S], and its grid (rows, columns) with rows · columns = S if it has two
+          dimensions, otherwise None.
         """
         return self(x, padding)

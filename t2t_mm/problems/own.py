@@ -1,4 +1,4 @@
-"""Problems on a user's own data, declared in a .gin file alone (docs/your_data.md shows each of them).
+"""Problems on a user's own data, which need only a .gin file (docs/your_data.md has an example of each).
 
     problems = [@reviews/own.table(), @en_it/own.translation()]
     reviews/own.table.name = 'reviews'
@@ -17,7 +17,7 @@ from t2t_mm.metrics.recognition import wer
 from t2t_mm.metrics.translation import bleu
 from t2t_mm.problem import Problem
 
-# What is reported where a declaration names no metric, by the input's modality and the kind of target.
+# The default metrics, by the modality of the input and the kind of target.
 _METRICS = {
     ("language", "text"): (bleu,),
     ("audio", "text"): (wer,),
@@ -41,21 +41,22 @@ def table(
     held_out: float = 0.1,
     metrics: tuple[Callable, ...] | None = None,
 ) -> Problem:
-    """A problem whose examples are the rows of CSV, TSV or JSON-lines files (see `Table`).
+    """Returns a problem whose examples are the rows of CSV, TSV or JSON-lines files (see `Table`).
 
     Args:
-      name: The problem's name, unique in a run.
-      root, folder, input, target, files, delimiter, held_out: As in `Table`.
-      inputs: The modality of the input column: "language" (text), or "image" or "audio" (paths of files). Where `input`
-        names several columns, as many in the same order: ["image", "language"] for questions about pictures.
-      targets: The kind of the target column: "text", "tree" (linearised) or "class".
-      command: The command token. Problems that write the same language may share one.
-      media: The folder of the pictures or recordings below `folder`. Default: `folder` itself.
-      metrics: Default: BLEU for text from text, WER for text from audio, CIDEr-D and BLEU-4 for text from pictures,
-        bracket F1 for trees from text, top-1 and top-5 accuracy for classes, the share of exact matches for others.
+      name: the name of the problem, unique in a run.
+      root, folder, input, target, files, delimiter, held_out: see `Table`.
+      inputs: the modality of the input column: "language" (text), "image" or "audio" (paths of files). If `input` names
+        several columns, a list in the same order, such as ["image", "language"] for questions about images.
+      targets: the kind of the target column: "text", "tree" (linearised) or "class".
+      command: the command token. Problems whose output is in the same language may share one.
+      media: the folder of the images or recordings below `folder`. Default: `folder` itself.
+      metrics: the metrics. Default: BLEU for text from text, WER for text from audio, CIDEr-D and BLEU-4 for text from
+        images, bracket F1 for trees from text, top-1 and top-5 accuracy for classes, and otherwise the share of exact
+        matches.
 
     Raises:
-      ValueError: `input` and `inputs` differ in number.
+      ValueError: the numbers of `input` columns and `inputs` differ.
     """
     names, columns = ([one] if isinstance(one, str) else list(one) for one in (inputs, input))
     if len(names) != len(columns):
@@ -72,16 +73,24 @@ def table(
 def translation(
     name: str, root: str, folder: str, source: str, target: str, command: str, names: dict | None = None
 ) -> Problem:
-    """Translation between any two languages, from `<split>.<source>` and `<split>.<target>` (see `ParallelText`).
+    """Returns a translation problem for any two languages, from `<split>.<source>` and `<split>.<target>`.
 
     Args:
-      source, target: The endings of the files to translate from and to, for instance "it" and "en".
-      command: The command token, for instance "To-Italian".
-      names: The file names of each split without their ending. Default: train, dev and test.
+      name: the name of the problem, unique in a run.
+      root, folder: see `ParallelText`.
+      source, target: the suffixes of the files in the source and the target language, for instance "it" and "en".
+      command: the command token, for instance "To-English".
+      names: the file names of each split without suffix. Default: train, dev and test.
     """
     return Problem(name, ParallelText(root, folder, source, target, names), "language", "text", command, (bleu,))
 
 
 def picture_classes(name: str, root: str, folder: str, command: str = "To-Class") -> Problem:
-    """Pictures in one folder for each class, below `train`, `val` and `test` (see `ImageFolders`)."""
+    """Returns a classification problem on images in one folder per class, below `train`, `val` and `test`.
+
+    Args:
+      name: the name of the problem, unique in a run.
+      root, folder: see `ImageFolders`.
+      command: the command token.
+    """
     return Problem(name, ImageFolders(root, folder), "image", "class", command, (top_k,))

@@ -1,6 +1,6 @@
-"""Questions about pictures, typed or spoken: problems with two inputs, on the mini corpora (`t2t_mm.mini.questions`).
+"""Typed and spoken questions about images: problems with two inputs, on the mini corpora (`t2t_mm.mini.questions`).
 
-Each can hide one of its inputs. What the same model then still answers is what can be guessed.
+Each problem can hide one of its inputs, which shows how much can be guessed from the other one.
 """
 
 from t2t_mm.corpora.corpus_files import SPLITS
@@ -9,13 +9,21 @@ from t2t_mm.problem import Problem
 
 
 def typed(root: str, hidden: str = "") -> Problem:
-    """Typed questions about pictures; `hidden` is "image", "language" or empty."""
+    """Returns the problem of typed questions about images. `hidden` is "image", "language" or empty.
+
+    Raises:
+      ValueError: `hidden` has another value.
+    """
     files = {split: (f"{split}.tsv",) for split in SPLITS}
     return _problem("questions", root, files, {"image": "picture", "language": "question"}, hidden)
 
 
 def spoken(root: str, hidden: str = "") -> Problem:
-    """Spoken questions about pictures; `hidden` is "image", "audio" or empty."""
+    """Returns the problem of spoken questions about images. `hidden` is "image", "audio" or empty.
+
+    Raises:
+      ValueError: `hidden` has another value.
+    """
     files = {split: (f"{split}.spoken.tsv",) for split in SPLITS}
     return _problem("spoken_questions", root, files, {"image": "picture", "audio": "recording"}, hidden)
 
@@ -24,7 +32,7 @@ def _problem(name: str, root: str, files: dict, columns: dict[str, str], hidden:
     if hidden and hidden not in columns:
         raise ValueError(f"{name}: hidden is {hidden!r}; it must be one of {', '.join(columns)}, or empty.")
     shown = [modality for modality in columns if modality != hidden]
-    # The tables name pictures and recordings from the root, one folder up.
+    # The paths of images and recordings in the tables are relative to the root, one folder up.
     media = [None if modality == "language" else ".." for modality in shown]
     source = Table(root, "questions", [columns[one] for one in shown], "answer", files, media)
     inputs = tuple(shown) if len(shown) > 1 else shown[0]

@@ -1,6 +1,6 @@
-"""The flags --best and --step, one definition for every command that loads a trained model.
+"""The flags --best and --step, which all commands that load a trained model share.
 
-A command defines them by `define()` and reads them by `chosen`.
+A command defines them with `define()` and reads them with `chosen`.
 """
 
 import dataclasses
@@ -15,22 +15,26 @@ if TYPE_CHECKING:
 
 
 def define() -> None:
-    """Makes them flags of the command that calls this."""
+    """Defines the flags for the command that calls this."""
     flags.DEFINE_bool(
         "best", None,
-        "Take the checkpoint of the best evaluation during training, not the newest. Default: as weights.Weights has it.",
+        "Use the checkpoint with the best evaluation during training instead of the newest. Default: weights.Weights.best.",
     )  # fmt: skip
-    flags.DEFINE_integer("step", None, "Take the checkpoint of this step, not the newest.", lower_bound=0)
+    flags.DEFINE_integer("step", None, "Use the checkpoint of this step instead of the newest.", lower_bound=0)
 
 
 def check() -> None:
-    """RunError where both are given; call it before anything slow is imported."""
+    """Checks the flags. Call this before importing anything slow.
+
+    Raises:
+      RunError: both flags are given.
+    """
     if flags.FLAGS.best and flags.FLAGS.step is not None:
-        raise RunError("Either --best or --step, not both.")
+        raise RunError("Give either --best or --step, not both.")
 
 
 def chosen(experiment: "Experiment") -> "Experiment":
-    """The experiment with the weights that the flags choose; without any flag, as it is configured."""
+    """Returns the experiment with the weights that the flags select; without flags, returns it as configured."""
     weights = experiment.weights
     if flags.FLAGS.best is not None:
         weights = dataclasses.replace(weights, best=flags.FLAGS.best, step=None)
@@ -39,4 +43,4 @@ def chosen(experiment: "Experiment") -> "Experiment":
     return experiment.with_weights(weights)
 
 
-flags.disclaim_key_flags()  # --help lists them among those of the command
+flags.disclaim_key_flags()  # so that --help lists them with the flags of the command

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: each written whole or not at all, the last few and the best kept, damaged ones passed over."""
+"""The checkpoints of a run. Writing is atomic, the newest and the best ones are kept, and damaged ones are skipped."""
 
 import contextlib
 import datetime
@@ -28,7 +28,7 @@ def best_folder(model_dir: str) -> str:
 
 
 def newest_first(folder: str) -> list[str]:
-    """Paths of the checkpoints in `folder`, without suffix. A checkpoint is there once its index file is."""
+    """Returns the paths of the checkpoints in `folder` without suffix. A checkpoint exists once its index file exists."""
     if not tf.io.gfile.isdir(folder):
         return []
     numbers = [int(found[1]) for name in tf.io.gfile.listdir(folder) if (found := _NAME.match(name))]
@@ -36,7 +36,10 @@ def newest_first(folder: str) -> list[str]:
 
 
 def damage(path: str) -> str | None:
-    """What is wrong with the files of a checkpoint, or None. Reads it all: TensorFlow checks each tensor's CRC-32C."""
+    """Returns what is wrong with the files of a checkpoint, or None.
+
+    Reads the whole checkpoint, because TensorFlow checks the CRC-32C of each tensor when it reads it.
+    """
     try:
         reader = tf.train.load_checkpoint(path)
         for name, kind in reader.get_variable_to_dtype_map().items():
@@ -46,18 +49,21 @@ def damage(path: str) -> str | None:
     return None
 
 
-def newest_sound(folder: str) -> str | None:
-    """The newest checkpoint that is whole; None where there is none at all. Damaged ones are named in the log.
+def newest_valid(folder: str) -> str | None:
+    """Returns the path of the newest valid checkpoint, or None if there are no checkpoints. Damaged ones are logged.
 
     Raises:
       RunError: there are checkpoints, and all are damaged.
     """
-    found = sound(newest_first(folder))
+    found = valid(newest_first(folder))
     return found[0] if found else None
 
 
-def sound(paths: Sequence[str], count: int = 1) -> list[str]:
-    """The first `count` of the checkpoints that are whole; fewer where there are fewer. Damaged ones are named in the log.
+def valid(paths: Sequence[str], count: int = 1) -> list[str]:
+    """Returns the first `count` valid checkpoints, or fewer if there are fewer. Damaged ones are logged.
+
+    Args:
+      paths: the paths of checkpoints, in order of preference.
 
     Raises:
       RunError: there are checkpoints, and all are damaged.
@@ -72,17 +78,17 @@ def sound(paths: Sequence[str], count: int = 1) -> list[str]:
             whole.append(path)
             continue
         damaged.append(f"{path} ({reason})")
-        logging.warning("%s is damaged (%s); taking the one before it.", path, reason)
+        logging.warning("%s is damaged (%s); using the one before it.", path, reason)
     if damaged and not whole:
         raise RunError(
             f"Every checkpoint is damaged: {'; '.join(damaged)}. Restore a copy, or move {os.path.dirname(paths[0])} away "
-            "to start again."
+            "to start from the beginning."
         )
     return whole
 
 
 def best_first(model_dir: str) -> list[str]:
-    """Paths of the checkpoints of the best evaluations, the best first."""
+    """Returns the paths of the checkpoints with the best evaluations, the best first."""
     there = newest_first(best_folder(model_dir))
     record = _read_best(best_folder(model_dir))
     if record is None:
@@ -92,45 +98,45 @@ def best_first(model_dir: str) -> list[str]:
 
 
 def _read_best(folder: str) -> dict | None:
-    """What best.json says of the best checkpoints; None where there is none."""
+    """Returns the content of best.json, or None if it does not exist."""
     try:
         with tf.io.gfile.GFile(os.path.join(folder, "best.json")) as file:
             record = json.load(file)
     except tf.errors.NotFoundError:
         return None
-    record.setdefault("kept", [{"step": record["step"], "value": record["value"]}])  # one was kept before
+    record.setdefault("kept", [{"step": record["step"], "value": record["value"]}])  # older runs only kept one
     return record
 
 
 def of_step(model_dir: str, step: int) -> str:
-    """The checkpoint of a step, among the last and the best of a run.
+    """Returns the path of the checkpoint of a step, among the newest and the best ones of a run.
 
     Raises:
-      RunError: there is none, or it is damaged.
+      RunError: there is no such checkpoint, or it is damaged.
     """
     found: dict[int, str] = {}
     for folder in (best_folder(model_dir), checkpoints_folder(model_dir)):
         found |= {int(path.rsplit("-", 1)[1]): path for path in newest_first(folder)}
     if step not in found:
         known = ", ".join(map(str, sorted(found))) or "none"
-        raise RunError(f"{model_dir}: no checkpoint of step {step}; those that are kept are of the steps {known}.")
+        raise RunError(f"{model_dir}: no checkpoint of step {step}; there are checkpoints of the steps {known}.")
     if reason := damage(found[step]):
-        raise RunError(f"{found[step]} is damaged ({reason}). Take another step.")
+        raise RunError(f"{found[step]} is damaged ({reason}). Choose another step.")
     return found[step]
 
 
 def key_of(name: str) -> str:
-    """What the tensor of a variable is called in a checkpoint, for instance of "done" or "variables/3"."""
+    """Returns the name of the tensor of a variable in a checkpoint, for a variable such as "done" or "variables/3"."""
     return f"{name}/{_VALUE}"
 
 
 def count_weights(names: Iterable[str]) -> int:
-    """How many of the tensors in a checkpoint are weights of its model."""
+    """Returns how many of the tensors in a checkpoint are weights of its model."""
     return sum(bool(_WEIGHT.fullmatch(name)) for name in names)
 
 
 def saved_text(path: str, name: str) -> str | None:
-    """The text of a variable in a checkpoint; None where the checkpoint has no variable of that name."""
+    """Returns the text of a string variable in a checkpoint, or None if the checkpoint has no variable of this name."""
     reader, key = tf.train.load_checkpoint(path), key_of(name)
     return reader.get_tensor(key).decode() if reader.has_tensor(key) else None
 
@@ -138,13 +144,19 @@ def saved_text(path: str, name: str) -> str | None:
 class Checkpoints:
     """Writes the checkpoints of one run.
 
-    A checkpoint is written into the folder `part` first, then its data is renamed into place, then its index, which
-    alone makes it one: a process killed at any moment leaves the checkpoints before as they were.
+    A checkpoint is first written to the folder `part`. Then its data files are renamed into place, and finally its index
+    file, without which it is not a checkpoint. Therefore a process that is killed at any moment leaves the earlier
+    checkpoints intact.
 
     Args:
-      keep: how many of the last are kept, besides the best.
-      metric: what "best" goes by; see `keep_best`.
-      best: how many of the best are kept.
+      checkpoint: the objects to save.
+      model_dir: the folder of the run.
+      keep: number of newest checkpoints to keep, besides the best ones.
+      metric: name of the metric that selects the best checkpoints; see `keep_best`.
+      best: number of best checkpoints to keep.
+
+    Raises:
+      RunError: `keep` or `best` is less than 1.
     """
 
     def __init__(
@@ -155,33 +167,36 @@ class Checkpoints:
         self._checkpoint, self._keep, self._metric, self._most = checkpoint, keep, metric, best
         self._folder, self._best_folder = checkpoints_folder(model_dir), best_folder(model_dir)
         for folder in (self._folder, self._best_folder):
-            _remove_tree(os.path.join(folder, "part"))  # of a process that was killed
+            _remove_tree(os.path.join(folder, "part"))  # left by a process that was killed
 
     def save(self, step: int) -> None:
-        """Writes the checkpoint of `step`, then removes those beyond `keep`.
+        """Writes the checkpoint of `step`, then removes old ones beyond `keep`.
 
         Raises:
-          RunError: it cannot be written (the disk is full, say); those before are untouched.
+          RunError: it cannot be written, for instance because the disk is full. Earlier checkpoints are not affected.
         """
         _write(self._checkpoint, self._folder, step)
         for path in newest_first(self._folder)[self._keep :]:
             _remove(path)
 
     def best(self) -> dict | None:
-        """{"metric", "value", "step"} of the best checkpoint, where there is one by this metric."""
+        """Returns {"metric", "value", "step"} of the best checkpoint, or None if there is none for this metric."""
         best = _read_best(self._best_folder)
         if best is None or best["metric"] != self._metric:
             return None
         return {name: best[name] for name in ("metric", "value", "step")}
 
     def keep_best(self, step: int, value: float, higher_is_better: bool) -> bool:
-        """Writes the checkpoint of `step` if it is among the best ones -> whether it is the very best.
+        """Writes the checkpoint of `step` if it is among the best ones, and returns whether it is the best of all.
 
-        Of equal values the earlier one is the better.
+        If two values are equal, the earlier checkpoint counts as better.
+
+        Raises:
+          RunError: the checkpoint cannot be written.
         """
         before = _read_best(self._best_folder)
         kept = before["kept"] if before and before["metric"] == self._metric else []
-        # The sort is stable, so that the new one comes after its equals.
+        # The sort is stable, so the new checkpoint comes after others with the same value.
         kept = [one for one in kept if one["step"] != step] + [{"step": step, "value": value}]
         kept = sorted(kept, key=lambda one: one["value"], reverse=higher_is_better)[: self._most]
         if step not in [one["step"] for one in kept]:
@@ -218,18 +233,18 @@ def _write_part(checkpoint: tf.train.Checkpoint, folder: str, part: str, name: s
 
 @contextlib.contextmanager
 def writing(path: str) -> Iterator[None]:
-    """Turns the failure to write something of a run (the disk is full, say) into a RunError that says what and why."""
+    """Turns an error while writing `path` (for instance because the disk is full) into a RunError."""
     try:
         yield
     except (tf.errors.OpError, OSError) as error:
         raise RunError(
-            f"{path}: cannot be written ({' '.join(str(error).split())[:200]}). The checkpoints before are whole; free "
+            f"{path}: cannot be written ({' '.join(str(error).split())[:200]}). Earlier checkpoints are intact; free "
             "some space and start the same command again."
         ) from error
 
 
 def _to_disk(path: str) -> None:
-    """Waits until a local file would survive a loss of power."""
+    """Flushes a local file to disk, so that it survives a power failure."""
     if "://" not in path:
         with open(path, "rb") as file:
             os.fsync(file.fileno())
@@ -247,9 +262,9 @@ def _remove_tree(folder: str) -> None:
 
 @contextlib.contextmanager
 def only_trainer(model_dir: str) -> Iterator[None]:
-    """Makes the folder and holds its lock: no other process may train there meanwhile.
+    """Creates the folder and holds its lock, so that no other process can train there in the meantime.
 
-    The system frees the lock when the process ends, however it ends. Object storage (`gs://…`) knows no locks.
+    The operating system releases the lock when the process ends for any reason. Object storage (`gs://…`) has no locks.
 
     Raises:
       RunError: the folder cannot be written to, or another process holds the lock.
@@ -263,7 +278,7 @@ def only_trainer(model_dir: str) -> Iterator[None]:
         file = open(path, "ab+", buffering=0)
     except OSError as error:
         raise RunError(
-            f"{model_dir}: cannot be written to ({error.strerror}). Mend its permissions, or give another model_dir."
+            f"{model_dir}: cannot be written to ({error.strerror}). Change its permissions, or use another model_dir."
         ) from error
     with file, _removed_if_empty(path, made):
         try:
@@ -272,7 +287,7 @@ def only_trainer(model_dir: str) -> Iterator[None]:
             file.seek(0)
             owner = file.read().decode().strip()
             raise RunError(
-                f"{model_dir}: another training is at work on it ({owner}). Wait for it or stop it, or give another "
+                f"{model_dir}: another training process is using it ({owner}). Wait for it, stop it, or use another "
                 "model_dir."
             ) from error
         with writing(path):
@@ -283,7 +298,7 @@ def only_trainer(model_dir: str) -> Iterator[None]:
 
 
 def _missing_folders(path: str) -> list[str]:
-    """The folders of a path that are not there yet, the innermost first."""
+    """Returns the folders of a path that do not exist yet, the innermost first."""
     missing, folder = [], os.path.abspath(path)
     while not os.path.isdir(folder):
         missing.append(folder)
@@ -293,12 +308,12 @@ def _missing_folders(path: str) -> list[str]:
 
 @contextlib.contextmanager
 def _removed_if_empty(lock: str, made: list[str]):
-    """Takes the lock and the folders made for it away again where nothing else was written: a refused start."""
+    """Removes the lock and the folders created for it if nothing else was written, because the start was rejected."""
     try:
         yield
     finally:
         if made and os.listdir(made[0]) == [os.path.basename(lock)]:
             os.remove(lock)
             for folder in made:
-                with contextlib.suppress(OSError):  # another process has written into it meanwhile
+                with contextlib.suppress(OSError):  # another process has written to it in the meantime
                     os.rmdir(folder)

@@ -1,6 +1,6 @@
-"""What every command of bin/ has in common: how it starts, what it is called, and how it says that it failed.
+"""What all commands in bin/ have in common: how they start, their names, and how they report errors.
 
-Nothing here imports TensorFlow, so that `--help`, a misspelt flag and a missing file are answered at once.
+Nothing here imports TensorFlow, so the response to `--help`, a misspelt flag or a missing file is immediate.
 """
 
 import contextlib
@@ -21,32 +21,32 @@ from t2t_mm.run.errors import RunError
 
 # The paper's problems (t2t_mm/problems/paper.py), for the help of --problem; a run may have others.
 PROBLEMS = ("wsj_speech", "imagenet", "coco", "wsj_parsing", "wmt_en_de", "wmt_de_en", "wmt_en_fr", "wmt_fr_en")
-PROBLEM_HELP = f"the paper's are {', '.join(PROBLEMS)}"
+PROBLEM_HELP = f"the paper's problems are {', '.join(PROBLEMS)}"
 
-# Errors of the system that the user can mend: a full disk, a folder that cannot be written to.
+# Errors of the operating system that the user can fix, such as a full disk or a folder without write permission.
 _MENDABLE = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR,
 )  # fmt: skip
-CONSOLE = "T2T_MM_CONSOLE_COMMAND"  # the name of the console command, where it started this process
+CONSOLE = "T2T_MM_CONSOLE_COMMAND"  # environment variable: the name of the console command that started this process
 
 
 def name() -> str:
-    """What this command is called in messages: "train.py", or "t2t-mm train"."""
+    """Returns the name of this command for messages, such as "train.py" or "t2t-mm train"."""
     script = os.path.basename(sys.argv[0])
     console = os.environ.get(CONSOLE)
     return f"{console} {script.removesuffix('.py')}" if console else script
 
 
 def line() -> str:
-    """The command line of this process, as someone would type it again."""
+    """Returns the command line of this process, as one would type it again."""
     start = [os.environ[CONSOLE], name().split()[-1]] if os.environ.get(CONSOLE) else ["python", sys.argv[0]]
     return shlex.join([*start, *sys.argv[1:]])
 
 
 def run(main: Callable) -> None:
-    """Parses the flags and calls `main`; errors that the user can mend become one line on standard error.
+    """Parses the flags and calls `main`. Prints errors that the user can fix as one line on standard error.
 
-    Any other error keeps its traceback, since it is a defect of the package.
+    All other errors keep their traceback, because they are bugs in the package.
     """
 
     def wrapped(arguments):
@@ -57,9 +57,9 @@ def run(main: Callable) -> None:
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow without what its native code says about itself; call it when flags and files are checked.
+    """Imports TensorFlow and suppresses the messages of its native code. Call this after checking flags and files.
 
-    The messages are shown where the import fails; TF_CPP_MIN_LOG_LEVEL=0 in the environment shows them always.
+    The messages are shown if the import fails. The environment variable TF_CPP_MIN_LOG_LEVEL=0 always shows them.
     """
     if "tensorflow" in sys.modules:
         return
@@ -68,10 +68,10 @@ def load_tensorflow() -> None:
     with _without_native_messages() if os.environ["TF_CPP_MIN_LOG_LEVEL"] != "0" else contextlib.nullcontext():
         import tensorflow as tf
 
-        # Looks for accelerators, which is where the rest of the messages comes from; no device is initialised yet.
+        # Searching for accelerators writes the remaining messages. This does not initialise a device yet.
         tf.config.list_physical_devices()
     tf.get_logger().setLevel("ERROR")
-    # TensorFlow's own Python modules report to the same log as this package, for instance how long each save took.
+    # TensorFlow's Python modules write to the same log as this package, for instance how long each save took.
     logging.get_absl_handler().addFilter(
         lambda record: record.levelname != "INFO" or "/tensorflow/" not in record.pathname
     )
@@ -79,9 +79,9 @@ def load_tensorflow() -> None:
 
 @contextlib.contextmanager
 def _without_native_messages() -> Iterator[None]:
-    """Holds back what is written to the file of standard error; native code does not go through `sys.stderr`.
+    """Holds back what is written to file descriptor 2, because native code does not write to `sys.stderr`.
 
-    Some of these messages are written before TensorFlow has read its own log level.
+    A log level is not enough: some of these messages are written before TensorFlow has read its log level.
     """
     sys.stderr.flush()
     screen = os.dup(2)
@@ -100,7 +100,11 @@ def _without_native_messages() -> Iterator[None]:
 
 @contextlib.contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Ends the process with one line and exit code 1 (130 after Ctrl-C) where the error is not a defect."""
+    """Exits with a one-line message and code 1 (130 after Ctrl-C) if the error is not a bug in the package.
+
+    Raises:
+      SystemExit: a ConfigError, CorpusError or RunError, Ctrl-C, or an OSError that the user can fix.
+    """
     try:
         yield
     except (config.ConfigError, CorpusError, RunError) as error:
@@ -116,22 +120,26 @@ def errors_in_one_line() -> Iterator[None]:
 
 
 def check_model_dir(model_dir: str) -> dict:
-    """The description of a trained run, before anything slow is imported.
+    """Returns the description of a trained run, without importing anything slow.
 
     Raises:
-      RunError: the folder holds no run.
+      RunError: the folder does not contain a run.
     """
     path = os.path.join(model_dir, "model.json")
     if not os.path.isfile(path):
-        raise RunError(f"{path}: not there, so {model_dir} holds no trained model. Train one with bin/train.py.")
+        raise RunError(f"{path}: no such file, so {model_dir} holds no trained model. Train one with bin/train.py.")
     if not os.path.isfile(os.path.join(model_dir, "config.gin")):
-        raise RunError(f"{model_dir}: holds no config.gin, the configuration that the model was trained with.")
+        raise RunError(f"{model_dir}: has no config.gin, the configuration that the model was trained with.")
     with open(path, encoding="utf-8") as file:
         return json.load(file)
 
 
 def check_problems(names: Sequence[str], description: dict) -> None:
-    """RunError where a run has none of these problems; runs made before 0.1 do not say, and are let through."""
+    """Checks that a run has all of these problems. Skips runs made before 0.1, which do not list their problems.
+
+    Raises:
+      RunError: the run does not have one of the problems.
+    """
     known = list(description.get("problems", ()))
     for wanted in names:
         if known and wanted not in known:
@@ -139,6 +147,6 @@ def check_problems(names: Sequence[str], description: dict) -> None:
 
 
 def near(wanted: str, known: Sequence[str]) -> str:
-    """The part of a message that names what a misspelt word may have been meant for."""
+    """Returns the part of a message that suggests known words similar to a misspelt one, or an empty string."""
     found = difflib.get_close_matches(wanted, known, n=3)
     return f" (did you mean {' or '.join(found)}?)" if found else ""

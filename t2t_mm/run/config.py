@@ -1,11 +1,11 @@
-"""Gin configuration, made strict. The only module that imports gin.
+"""Gin configuration with strict checks. This is the only module that imports gin.
 
-The .gin files register what they configure themselves (`from __gin__ import dynamic_registration`), so that layers,
-problems and training know nothing of gin.
+The .gin files themselves register the classes and functions that they configure (`from __gin__ import
+dynamic_registration`), so layers, problems and training do not depend on gin.
 
-Gin has no public way to ask what is bound and what was read, so this module looks into `gin.config._CONFIG`,
-`_OPERATIVE_CONFIG`, `_REGISTRY` and `_FILE_READERS`. setup.py bounds gin-config for that reason, and
-tests/run/test_private_parts.py names the one that a new release has changed.
+Gin has no public interface to list the bindings and those that were used, so this module reads `gin.config._CONFIG`,
+`_OPERATIVE_CONFIG`, `_REGISTRY` and `_FILE_READERS`. For this reason, setup.py restricts the version of gin-config, and
+tests/run/test_private_parts.py names the part that a new release has changed.
 """
 
 import difflib
@@ -26,17 +26,19 @@ from t2t_mm.run import shipped
 from t2t_mm.run.renamed import RENAMED
 
 _MACRO = "gin.macro"
-_MODULES_BESIDE = "# Modules beside: "  # a line of a saved configuration: a folder whose modules it imports
+_MODULES_BESIDE = "# Modules beside: "  # begins a line of a saved configuration that names a folder of imported modules
 _IMPORT = re.compile(r"^\s*(?:import|from)\s+(\w+)", re.MULTILINE)
-_KERAS_ARGUMENTS = ("name", "dtype", "trainable")  # what every layer takes through its **kwargs
+_KERAS_ARGUMENTS = ("name", "dtype", "trainable")  # arguments that every layer accepts through its **kwargs
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be meant; the message names the binding and what is near it."""
+    """An invalid configuration. The message names the binding, and suggests similar names."""
 
 
 def parse(gin_files: Sequence[str], bindings: Sequence[str] = (), last: str = "") -> None:
-    """Reads .gin files, then single bindings over them, then the text of a `last` file; forgets what was read before.
+    """Reads .gin files, then single bindings, then the text `last`; later bindings override earlier ones.
+
+    The previous configuration is discarded.
 
     Raises:
       ConfigError: a file is missing, or a line does not parse or names an unknown module, configurable or parameter.
@@ -64,7 +66,11 @@ def parse(gin_files: Sequence[str], bindings: Sequence[str] = (), last: str = ""
 
 
 def check_files(gin_files: Sequence[str]) -> None:
-    """ConfigError where one of the files is neither in the current folder nor among those of the package."""
+    """Checks that each file exists, relative to the current folder or in the package.
+
+    Raises:
+      ConfigError: a file does not exist.
+    """
     for path in gin_files:
         if not any(os.path.isfile(os.path.join(folder, path)) for folder in ("", shipped.folder())):
             raise ConfigError(f"No configuration file {path} (looked from {os.getcwd()}{_similar_file(path)}).")
@@ -78,7 +84,7 @@ def _similar_file(path: str) -> str:
 
 
 class _File(io.StringIO):
-    """The text of a .gin file; Gin's messages give its name."""
+    """The text of a .gin file, with the name that Gin shows in messages."""
 
     def __init__(self, text: str, name: str):
         super().__init__(text)
@@ -86,9 +92,9 @@ class _File(io.StringIO):
 
 
 def _open(path: str) -> _File:
-    """Reads a .gin file by the rule of all text that comes in, and makes the modules beside it importable.
+    """Reads a .gin file according to `plain_text`, and makes the modules in its folder importable.
 
-    Gin's own reader takes a byte order mark for a name.
+    Gin's own reader would treat a byte order mark as a part of a name.
     """
     with open(path, "rb") as file:
         try:
@@ -102,11 +108,11 @@ def _open(path: str) -> _File:
         if any(os.path.exists(os.path.join(folder, name)) for module in imported for name in (module, f"{module}.py")):
             _beside.add(folder)
             if folder not in sys.path:
-                sys.path.append(folder)  # last, so that no file of the user hides a module of the system
+                sys.path.append(folder)  # at the end, so that a file of the user cannot hide a system module
     return _File(text, path)
 
 
-_beside: set[str] = set()  # the folders whose modules the files of the last `parse` import
+_beside: set[str] = set()  # the folders of the modules imported by the files of the last `parse`
 
 
 def _check_references(what: str, value, macros: set[str]) -> None:
@@ -119,7 +125,7 @@ def _check_references(what: str, value, macros: set[str]) -> None:
 
 
 def _check_parameter(selector: str, name: str) -> None:
-    """Refuses what only a layer's **kwargs would take: Gin cannot know that Keras will not."""
+    """Raises a ConfigError if only the **kwargs of a layer would accept the name. Gin cannot know that Keras rejects it."""
     parameters = inspect.signature(gin_config._REGISTRY.get_match(selector).wrapped).parameters
     known = [p.name for p in parameters.values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     if name not in known and name not in _KERAS_ARGUMENTS:
@@ -127,7 +133,7 @@ def _check_parameter(selector: str, name: str) -> None:
 
 
 def _called_now(message: str) -> str:
-    """What a binding that Gin refuses may have been meant for: the name that it has now, or one that is near it."""
+    """Returns the new name of a binding that Gin rejects, or suggests similar names."""
     if found := re.search(r"Configurable '([\w.]+)' doesn't have a parameter named '(\w+)'", message):
         selector, name = found.groups()
         for before, now in RENAMED.items():
@@ -142,7 +148,7 @@ def _called_now(message: str) -> str:
 
 
 def _check_type(what: str, selector: str, name: str, value) -> None:
-    """Refuses a value that the parameter's annotation excludes; references stand for what is only known later."""
+    """Raises a ConfigError if the annotation of the parameter excludes the value. References cannot be checked yet."""
     if isinstance(value, gin_config.ConfigurableReference):
         reference, selector_of = value.config_key
         if selector_of != _MACRO:
@@ -181,7 +187,11 @@ def _spelled(hint) -> str:
 
 
 def configured(function: Callable) -> Callable:
-    """`function`, or the class, with the bindings that were parsed for it."""
+    """Returns a function or class with the bindings that were parsed for it.
+
+    Raises:
+      ConfigError: no .gin file imports its module.
+    """
     try:
         return gin.get_configurable(function)
     except ValueError as error:
@@ -192,25 +202,25 @@ def configured(function: Callable) -> Callable:
 
 
 def value_of(name: str) -> Any:
-    """What is bound to a parameter ("loop.train.steps") or macro ("%steps"), macros within it followed.
+    """Returns the value of a parameter ("loop.train.steps") or a macro ("%steps"), and resolves macros.
 
     Raises:
-      ConfigError: nothing is.
+      ConfigError: no .gin file binds it.
     """
     try:
         value = gin.query_parameter(name)
     except ValueError as error:
-        raise ConfigError(f"{name} is bound by no .gin file: {error}") from error
+        raise ConfigError(f"No .gin file binds {name}: {error}") from error
     if isinstance(value, gin_config.ConfigurableReference) and value.config_key[1] == _MACRO:
         return value_of(f"%{value.config_key[0]}")
     return value
 
 
 def check_macros() -> None:
-    """Call after `parse`, before anything is built: a macro that no binding refers to is a mistake.
+    """Checks that every macro is used by a binding. Call this after `parse`, before anything is built.
 
     Raises:
-      ConfigError: lists every such macro, each with the name it may have been meant for.
+      ConfigError: some macros are unused. The message lists them with similar names.
     """
     macros: set[str] = set()
     referenced: set[str] = set()
@@ -226,13 +236,13 @@ def check_macros() -> None:
 
 
 def check_all_used() -> None:
-    """Call when everything configured has been built: a binding that nobody read is a mistake.
+    """Checks that every binding was used. Call this when everything configured has been built.
 
-    Plain Gin stays silent about a macro that nothing refers to, a binding of something never called, a scope that
-    never occurs.
+    Gin itself does not report macros that are never used, bindings of functions that are never called, or scopes that
+    never occur.
 
     Raises:
-      ConfigError: lists every such binding, each with the name it may have been meant for.
+      ConfigError: some bindings are unused. The message lists them with similar names.
     """
     used = gin_config._OPERATIVE_CONFIG
     names = {name for (scope, selector) in used for name in ((scope,) if selector == _MACRO else ())}
@@ -256,26 +266,26 @@ def check_all_used() -> None:
 
 
 def _applies(scope: str, called: str) -> bool:
-    """Whether a binding in `scope` reaches a call made in scope `called` (macros add a scope of their own name)."""
+    """Returns whether a binding in `scope` applies to a call in scope `called` (a macro adds a scope with its own name)."""
     return not scope or called == scope or called.startswith(scope + "/")
 
 
 def _near(name: str, names) -> str:
     near = difflib.get_close_matches(name, list(names), n=3)
-    return f"; near it: {', '.join(near)}" if near else ""
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def without_calls(text: str) -> str:
-    """A message without the lines that Gin appends to it: in which calls of what it configured the error came up."""
+    """Returns a message without the lines that Gin appends, which list the calls in which the error occurred."""
     return re.sub(r"\n\s*In call to configurable .*", "", text)
 
 
 def without_addresses(text: str) -> str:
-    """A message without what Python adds to a function's name: `<function f at 0x7f…>` becomes `f`."""
+    """Returns a message with only the names of functions: `<function f at 0x7f…>` becomes `f`."""
     what = r"(?:bound )?(?:function|method|class)"
     return re.sub(rf"<{what} '?((?:[\w.]|<\w+>)+)'?(?: of .*?)?(?: at 0x[0-9a-f]+)?>", r"\1", text)
 
 
 def resolved() -> str:
-    """The whole configuration as text that parses to the same again; saved beside checkpoints."""
+    """Returns the whole configuration as text. Parsing the text gives the same configuration; runs save it."""
     return "".join(f"{_MODULES_BESIDE}{folder}\n" for folder in sorted(_beside)) + gin.config_str()

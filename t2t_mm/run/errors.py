@@ -1,5 +1,5 @@
-"""The error of a run."""
+"""The error that runs raise."""
 
 
 class RunError(Exception):
-    """A run's folder, checkpoint or settings do not allow what was asked; the message says what to do."""
+    """The folder, checkpoint or settings of a run do not allow the requested action. The message says what to do."""

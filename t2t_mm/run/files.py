@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all."""
+"""Writes files and folders atomically: they exist completely or not at all."""
 
 import contextlib
 import json
@@ -10,10 +10,10 @@ from typing import Any
 
 
 def write_whole(path: str, content: str | bytes) -> None:
-    """Writes aside, then renames: a reader, or a process that is killed, never sees a part. Text is UTF-8.
+    """Writes to a temporary file and renames it, so that a partly written file is never visible. Text is UTF-8.
 
     Raises:
-      OSError: the folder is not there, not writable, or full.
+      OSError: the folder does not exist or is not writable, or the disk is full.
     """
     with open(path + ".part", "wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
@@ -22,10 +22,10 @@ def write_whole(path: str, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def whole_folder(folder: str) -> Iterator[str]:
-    """A folder aside to write into, which becomes `folder` at the end; whatever ends it before leaves nothing behind.
+    """Yields a temporary folder, which is renamed to `folder` at the end. After an error, nothing is left behind.
 
     Args:
-      folder: it must be absent or empty.
+      folder: a folder that does not exist or is empty.
     """
     part = folder.rstrip("/") + ".part"
     shutil.rmtree(part, ignore_errors=True)
@@ -35,20 +35,24 @@ def whole_folder(folder: str) -> Iterator[str]:
         if os.path.isdir(folder):
             os.rmdir(folder)
         os.replace(part, folder)
-    except BaseException:  # Ctrl-C, a full disk
+    except BaseException:  # including Ctrl-C
         shutil.rmtree(part, ignore_errors=True)
         raise
 
 
 def size_on_disk(folder: str) -> int:
-    """Bytes of all files in a folder and those below it."""
+    """Returns the size in bytes of all files in a folder and its subfolders."""
     return sum(os.path.getsize(os.path.join(at, name)) for at, _, names in os.walk(folder) for name in names)
 
 
 def write_json(path: str, content: Any, indent: int | None = None) -> None:
-    """`content` as JSON and a line break, likewise; with `indent`, an array of numbers stays on one line."""
+    """Writes `content` as JSON with a final line break, like `write_whole`. With `indent`, arrays of numbers stay on one line.
+
+    Raises:
+      OSError: see `write_whole`.
+    """
     text = json.dumps(content, indent=indent, ensure_ascii=False)
-    # No string holds the line breaks that this looks for: JSON escapes them.
+    # This cannot match inside a string, because JSON escapes line breaks.
     write_whole(path, re.sub(r"\[\n\s+([-\d][^][{}\"]*)\n\s+\]", _on_one_line, text) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""The folder of a run: what lies in it beside the checkpoints, and how a trained model is loaded from it."""
+"""The folder of a run: its files besides the checkpoints, and how a trained model is loaded from it."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ from t2t_mm.run.checkpoints import (  # fmt: skip
     key_of,
     newest_first,
     of_step,
-    sound,
+    valid,
 )
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.files import write_json, write_whole
 from t2t_mm.run.weights import Weights
 
-if TYPE_CHECKING:  # an experiment knows nothing of the folder that its run is kept in
+if TYPE_CHECKING:  # not at run time, because `experiment` must not depend on the folders of runs
     from t2t_mm.experiment import Experiment
     from t2t_mm.model import MultiModel
 
-PACKED = "packed"  # in model.json: the type in which a packed model keeps its matrices, see t2t_mm/run/pack.py
-MOVING_AVERAGES = "averages"  # in a checkpoint: place among all variables -> the weight's moving average
+PACKED = "packed"  # key in model.json: the data type of the matrices of a packed model, see t2t_mm/run/pack.py
+MOVING_AVERAGES = "averages"  # key in a checkpoint: place among all variables -> moving average of the weight
 _PACKAGES = ("tensorflow", "keras", "tensorflow-text", "numpy", "sentencepiece", "sacrebleu", "jiwer")
 
 
 def check_folder(model_dir: str, description: dict) -> None:
-    """Checks that a folder, where there is one, is of a run with this model that can go on; changes nothing.
+    """Checks that a folder, if it exists, belongs to a run with this model that can be resumed. Changes nothing.
 
     Raises:
-      RunError: the folder's model was made with another vocabulary, other problems or other classes, or it is packed.
+      RunError: the model in the folder has another vocabulary, other problems or other classes, or it is packed.
     """
     if os.path.exists(os.path.join(model_dir, "model.json")):
         old = load_description(model_dir)
         if old.get(PACKED):
             raise RunError(
-                f"{model_dir}: holds a packed model, which is without the optimizer's state and cannot be trained on. "
+                f"{model_dir}: holds a packed model, which has no optimizer state, so its training cannot be resumed. "
                 f"Start a new run from it: --init_from={model_dir} and another --model_dir."
             )
         _check_same(old, description, model_dir)
@@ -57,14 +57,14 @@ def check_folder(model_dir: str, description: dict) -> None:
 def prepare_folder(
     model_dir: str, experiment: Experiment, description: dict, configuration: str, seed: int, step: int = 0
 ) -> None:
-    """Makes the folder of a run, or brings that of a resumed run up to date; call it when everything has been checked.
+    """Creates the folder of a run, or updates the folder of a resumed run. Call this after all checks.
 
-    It holds `model.json` (the model's description, its problems, seed and package versions), `vocabulary.model` and
-    `config.gin`, so that later commands need neither the corpora nor the flags of the training. A configuration that
-    differs from the one before keeps that one as `config_until_step_<step>.gin`.
+    The folder contains `model.json` (the description of the model, its problems, the seed and the package versions),
+    `vocabulary.model` and `config.gin`, so that later commands need neither the corpora nor the flags of the training. If
+    the configuration has changed, the previous one is kept as `config_until_step_<step>.gin`.
 
     Raises:
-      RunError: as `check_folder`.
+      RunError: see `check_folder`.
     """
     check_folder(model_dir, description)
     os.makedirs(model_dir, exist_ok=True)
@@ -86,23 +86,27 @@ def prepare_folder(
 
 
 def seed_of(model_dir: str, seed: int) -> int:
-    """The seed that the run in the folder was begun with; `seed` for a new one."""
+    """Returns the seed with which the run in the folder was started, or `seed` for a new run."""
     if not os.path.exists(os.path.join(model_dir, "model.json")):
         return seed
     begun = load_description(model_dir).get("seed", seed)
     if begun != seed:
         logging.warning(
-            "%s was begun with seed %d, and goes on with it; seed %d is ignored. Another folder takes another seed.",
+            "%s was started with seed %d and keeps it; seed %d is ignored. To use another seed, use another folder.",
             model_dir, begun, seed,
         )  # fmt: skip
     return begun
 
 
 def load_description(model_dir: str) -> dict:
-    """The description in a run's folder; RunError where there is none."""
+    """Returns the description in the folder of a run.
+
+    Raises:
+      RunError: the folder does not contain a run.
+    """
     path = os.path.join(model_dir, "model.json")
     if not os.path.isfile(path):
-        raise RunError(f"{path}: not there, so {model_dir} holds no trained model. Train one with bin/train.py.")
+        raise RunError(f"{path}: no such file, so {model_dir} holds no trained model. Train one with bin/train.py.")
     with open(path) as file:
         return json.load(file)
 
@@ -110,47 +114,48 @@ def load_description(model_dir: str) -> dict:
 def _check_same(old: dict, new: dict, model_dir: str) -> None:
     if old["vocabulary"] != new["vocabulary"]:
         raise RunError(
-            f"{model_dir}: its checkpoints were trained with another vocabulary (SHA-256 {old['vocabulary'][:12]}, this "
-            f"one's is {new['vocabulary'][:12]}). Use {os.path.join(model_dir, 'vocabulary.model')}, or another folder."
+            f"{model_dir}: its checkpoints were trained with another vocabulary (SHA-256 {old['vocabulary'][:12]} instead "
+            f"of {new['vocabulary'][:12]}). Use {os.path.join(model_dir, 'vocabulary.model')}, or another folder."
         )
     for name in ("commands", "inputs", "class_names", "frequency_bins"):
         if old[name] != new[name]:
             raise RunError(
-                f"{model_dir}: its checkpoints have {name} {old[name]}, this configuration has {new[name]}. Start a run "
-                "with other problems in another folder."
+                f"{model_dir}: its checkpoints have {name} {old[name]}, this configuration has {new[name]}. Use another "
+                "folder for a run with other problems."
             )
 
 
 def all_variables(network: MultiModel) -> list[tf.Variable]:
-    """Every weight and every state of random numbers, in the model's own order, to be saved and restored.
+    """Returns all weights and all states of random numbers to save and restore, in the order of the model.
 
-    TensorFlow does not find them all by walking the model: Keras tracks its layers' lists and seeds in its own way.
+    TensorFlow would not find all of them by itself, because Keras tracks lists of layers and seeds in its own way.
     """
     return [variable.value for variable in network.variables]
 
 
 def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
-    """Restores everything in `checkpoint`; what else the file holds is left alone.
+    """Restores everything in `checkpoint` from the file `path`, and ignores the rest of the file.
 
     Raises:
-      RunError: the file is damaged, or lacks a part, or has parts of another shape.
+      RunError: the file is damaged, or a part of it is missing or has another shape.
     """
     try:
         checkpoint.read(path).assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         reason = " ".join(str(error).split())[:300]
         raise RunError(
-            f"{path}: does not fit this configuration ({reason}). Use the config.gin beside it, or another folder."
+            f"{path}: does not fit this configuration ({reason}). Use the config.gin of the run, or another folder."
         ) from error
 
 
 def load_trained(experiment: Experiment, model_dir: str) -> tuple[MultiModel, dict, dict]:
-    """The model of the checkpoint that `experiment.weights` chooses.
+    """Loads the model from the checkpoint that `experiment.weights` selects.
 
-    Returns: the model, its description, and {"step", "seconds"} of its training.
+    Returns:
+      The model, its description, and {"step", "seconds"} of its training.
 
     Raises:
-      RunError: no checkpoint, or one that does not fit the experiment's vocabulary or model.
+      RunError: there is no such checkpoint, or it does not fit the vocabulary or the model of the experiment.
     """
     description = load_description(model_dir)
     fingerprint = Tokenizer(experiment.vocabulary).fingerprint
@@ -166,42 +171,44 @@ def load_trained(experiment: Experiment, model_dir: str) -> tuple[MultiModel, di
 
 
 def chosen_checkpoints(model_dir: str, weights: Weights) -> list[str]:
-    """The paths of the sound checkpoints that are chosen, `weights.average` of them; damaged ones are passed over.
+    """Returns the paths of the `weights.average` valid checkpoints that `weights` selects. Damaged ones are skipped.
 
     Raises:
-      RunError: there is none, or there are fewer.
+      RunError: there are not enough valid checkpoints.
     """
     if weights.step is not None:
         return [of_step(model_dir, weights.step)]
     folder = best_folder(model_dir) if weights.best else checkpoints_folder(model_dir)
-    paths = sound(best_first(model_dir) if weights.best else newest_first(folder), weights.average)
+    paths = valid(best_first(model_dir) if weights.best else newest_first(folder), weights.average)
     if not paths:
         how = " with settings.Evaluation.every_steps above 0" if weights.best else ""
         raise RunError(f"{folder}: no checkpoint yet. Train first with bin/train.py{how}.")
     if len(paths) < weights.average:
         how = "keep_best" if weights.best else "keep"
         raise RunError(
-            f"{folder}: {weights.average} checkpoints are to be averaged (weights.Weights.average), and {len(paths)} are "
-            f"there. Average fewer, or train with settings.Checkpointing.{how} = {weights.average}."
+            f"{folder}: weights.Weights.average is {weights.average}, but there are only {len(paths)} checkpoints. "
+            f"Average fewer, or train with settings.Checkpointing.{how} = {weights.average}."
         )
     return paths
 
 
 def _assign_means(network: MultiModel, readers: dict[str, tf.train.CheckpointReader], moving_average: bool) -> None:
-    """Gives each weight its mean over checkpoints, or the mean of its moving averages; what is no float is the newest's.
+    """Assigns to each weight its mean over checkpoints, or the mean of its moving averages.
+
+    Variables that are not floating-point numbers get the value in the newest checkpoint.
 
     Args:
       readers: path of each checkpoint -> its reader, the newest first.
 
     Raises:
-      RunError: a checkpoint holds other weights, or moving averages are wanted of one that has none.
+      RunError: a checkpoint has other weights, or has no moving averages although they are requested.
     """
     variables = all_variables(network)
     for path, reader in readers.items():
         _check_fit(variables, reader.get_variable_to_shape_map(), path)
         if moving_average and not any(name.startswith(f"{MOVING_AVERAGES}/") for name in reader.get_variable_to_shape_map()):
             raise RunError(
-                f"{path}: holds no moving averages (weights.Weights.moving_average). Train with settings.Optimizer.ema, "
+                f"{path}: has no moving averages (weights.Weights.moving_average). Train with settings.Optimizer.ema, "
                 "for instance 0.999."
             )
     newest = next(iter(readers.values()))
@@ -212,29 +219,37 @@ def _assign_means(network: MultiModel, readers: dict[str, tf.train.CheckpointRea
         total = np.zeros(variable.shape, np.float64)
         for reader in readers.values():
             averaged = key_of(f"{MOVING_AVERAGES}/{place}")
-            # What is not trained, the moving statistics of batch norm say, has no moving average.
+            # Variables that are not trained, such as the moving statistics of batch norm, have no moving average.
             use = averaged if moving_average and reader.has_tensor(averaged) else key_of(f"variables/{place}")
-            total += reader.get_tensor(use).astype(np.float64)  # a packed model has bfloat16
+            total += reader.get_tensor(use).astype(np.float64)  # a packed model contains bfloat16
         variable.assign((total / len(readers)).astype(variable.dtype.as_numpy_dtype))
 
 
 def _check_fit(variables: Sequence[tf.Variable], shapes: dict[str, list[int]], path: str) -> None:
-    """RunError unless a checkpoint with tensors of these shapes holds a value for each variable, and no other weights."""
+    """Checks that a checkpoint with tensors of these shapes has a value for each variable, and no other weights.
+
+    Raises:
+      RunError: it does not.
+    """
     held = count_weights(shapes)
-    wrong = None if held == len(variables) else f"it holds {held} weights and the model has {len(variables)}"
+    wrong = None if held == len(variables) else f"it has {held} weights, but the model has {len(variables)}"
     for place, variable in enumerate(variables):
         shape = shapes.get(key_of(f"variables/{place}"), [])
         if wrong is None and tuple(shape) != tuple(variable.shape):
             wrong = f"{variable.name} has the shape {tuple(shape)} there and {tuple(variable.shape)} here"
     if wrong:
         raise RunError(
-            f"{path}: does not fit this configuration ({wrong}). Use the config.gin beside it, or another folder."
+            f"{path}: does not fit this configuration ({wrong}). Use the config.gin of the run, or another folder."
         )
 
 
 def use_folder(experiment: Experiment, model_dir: str) -> Experiment:
-    """The experiment with the vocabulary that lies in the run's folder."""
+    """Returns the experiment with the vocabulary in the folder of the run.
+
+    Raises:
+      CorpusError: the folder has no vocabulary.
+    """
     path = os.path.join(model_dir, "vocabulary.model")
     if not os.path.isfile(path):
-        raise CorpusError(f"{path}: not there, so {model_dir} holds no trained model. Train one with bin/train.py.")
+        raise CorpusError(f"{path}: no such file, so {model_dir} holds no trained model. Train one with bin/train.py.")
     return experiment.with_vocabulary(path)

@@ -1,4 +1,4 @@
-"""Packing a trained model: a small folder to give away, which every command but a resumed training takes as a run's."""
+"""Packs a trained model into a small folder for sharing. All commands accept it as a run, except that it cannot be resumed."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ _COPIED = ("config.gin", "vocabulary.model")
 
 
 def pack(experiment: Experiment, model_dir: str, output: str, dtype: str = "bfloat16") -> int:
-    """Writes the model that `experiment.weights` chooses, without the state of its training.
+    """Writes the model that `experiment.weights` selects, without the state of training.
 
-    Matrices and kernels are rounded to `dtype`; vectors (norms, biases, moving statistics), which are a hundredth of the
-    weights and sensitive to rounding, stay as they are. The folder is written aside and then renamed.
+    Matrices and kernels are rounded to `dtype`. Vectors (norms, biases, moving statistics) stay unchanged, because they are
+    only a hundredth of the weights and sensitive to rounding. The folder is written under another name and then renamed.
 
     Args:
-      model_dir: the folder of a run. output: the folder to make; an empty one may be there.
-      dtype: "bfloat16" halves the size and keeps three significant digits; "float32" keeps all.
+      model_dir: the folder of a run.
+      output: the folder to create; it must not exist or must be empty.
+      dtype: "bfloat16" halves the size and keeps three significant digits; "float32" keeps all digits.
 
-    Returns: the size of the folder in bytes.
+    Returns:
+      The size of the folder in bytes.
 
     Raises:
-      RunError: `output` is not empty, or no checkpoint fits.
+      RunError: `output` is not empty, or there is no matching checkpoint.
     """
     if os.path.exists(output) and (not os.path.isdir(output) or os.listdir(output)):
-        raise RunError(f"{output}: is there already and is not empty. Move it away, or name another --output.")
+        raise RunError(f"{output}: already exists and is not empty. Move it away, or use another --output.")
     network, description, trained = load_trained(experiment, model_dir)
     kept = tf.as_dtype(dtype)
     variables = [

@@ -1,4 +1,4 @@
-"""The type that matrices are multiplied in."""
+"""The precision of matrix products."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from t2t_mm.layers.policy import made_with
 from t2t_mm.run.errors import RunError
 
-PRECISIONS = ("float32", "mixed_bfloat16")  # Keras's names; weights are float32 in either
+PRECISIONS = ("float32", "mixed_bfloat16")  # Keras's names; weights are float32 in both cases
 
 
 @contextlib.contextmanager
 def layers_of(precision: str) -> Iterator[None]:
-    """Layers that are made within compute in this precision.
+    """Makes layers that are constructed in this context compute in this precision.
 
     Raises:
-      RunError: no such precision.
+      RunError: the precision is unknown.
     """
     if precision not in PRECISIONS:
         raise RunError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}.")

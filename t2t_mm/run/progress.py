@@ -1,4 +1,4 @@
-"""How far a long stage of a command is, on a terminal and in a log."""
+"""Shows the progress of a long stage of a command, on a terminal or in a log."""
 
 import sys
 import time
@@ -11,7 +11,13 @@ _EVERY_SECONDS = 20.0  # between two lines in a log
 
 
 def shown(items: Iterable, what: str, total: int) -> Iterator:
-    """The items one by one: on a terminal under a bar with the time left, elsewhere with a line now and then."""
+    """Yields the items and shows the progress: a bar with the time left on a terminal, otherwise occasional log lines.
+
+    Args:
+      items: the items of the stage.
+      what: the name of the stage.
+      total: the number of items.
+    """
     if sys.stderr.isatty():
         yield from tqdm.tqdm(items, desc=what, total=total, dynamic_ncols=True)
         return

@@ -1,4 +1,4 @@
-"""What settings of earlier releases are called now, for the message that a binding of theirs gets."""
+"""The new names of renamed settings, for the error message about a binding with an old name."""
 
 RENAMED = {
     "loop.train.loss_weights": "settings.Objective.loss_weights",

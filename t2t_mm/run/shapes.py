@@ -8,7 +8,7 @@ import keras
 
 
 def without_values(build: Callable) -> Any:
-    """What `build` makes, a model or layer with its weights, without memory for the weights' values."""
+    """Returns the result of `build`, a model or layer with its weights, without allocating memory for their values."""
 
     def stateless():
         with keras.StatelessScope(initialize_variables=False):

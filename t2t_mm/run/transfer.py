@@ -1,4 +1,4 @@
-"""Starting a run from the weights of another one whose problems, vocabulary or number of experts may differ."""
+"""Starts a run from the weights of another one, whose problems, vocabulary or number of experts may differ."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import tensorflow as tf
 
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.model import path_below
-from t2t_mm.run.checkpoints import checkpoints_folder, count_weights, key_of, newest_sound
+from t2t_mm.run.checkpoints import checkpoints_folder, count_weights, key_of, newest_valid
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import load_description, use_folder
 from t2t_mm.run.shapes import without_values
 
-if TYPE_CHECKING:  # an experiment knows nothing of the runs it starts from
+if TYPE_CHECKING:  # not at run time, because `experiment` must not depend on the folders of runs
     from t2t_mm.experiment import Experiment
     from t2t_mm.model import MultiModel
 
-_FEW = 6  # so many names are spelled out; of more their number is given
+_FEW = 6  # up to this many names are listed; otherwise only their number is shown
 
 
 def joined_description(experiment: Experiment, model_dir: str) -> dict:
-    """The description of a model that starts from the one in `model_dir` and learns the problems of `experiment`.
+    """Returns the description of a model that starts from the one in `model_dir` and learns the problems of `experiment`.
 
-    It has the commands, inputs and label sets of both, so that what the other run has learned is not lost, and the
-    vocabulary of `experiment`. A label set that both have by one name has the classes of `experiment`.
+    It has the commands, inputs and label sets of both, so that nothing the other run has learned is lost, and the
+    vocabulary of `experiment`. A label set with the same name in both has the classes of `experiment`.
 
     Raises:
-      RunError: `model_dir` holds no run.
+      RunError: `model_dir` does not contain a run.
     """
     old, new = load_description(model_dir), experiment.describe()
     return {
@@ -45,11 +45,11 @@ def joined_description(experiment: Experiment, model_dir: str) -> dict:
 
 @dataclasses.dataclass(frozen=True)
 class Transfer:
-    """What became of the weights of another run.
+    """Which weights of another run were kept, are new or were dropped.
 
     Attributes:
-      path: the checkpoint that they come from.
-      kept, new, dropped: names of parts of the model, and of rows within them (commands, pieces, classes, experts).
+      path: the checkpoint of the weights.
+      kept, new, dropped: names of parts of the model, and of rows in them (commands, pieces, classes, experts).
     """
 
     path: str
@@ -58,7 +58,7 @@ class Transfer:
     dropped: list[str]
 
     def lines(self) -> list[str]:
-        """The report that is printed before the first step."""
+        """Returns the lines of the report that is printed before the first step."""
         found = [f"Starting from the weights of {self.path}"]
         for what in ("kept", "new", "dropped"):
             found.append(f"  {what + ':':8} {'; '.join(getattr(self, what)) or 'nothing'}")
@@ -66,20 +66,22 @@ class Transfer:
 
 
 def transfer(network: MultiModel, description: dict, experiment: Experiment, model_dir: str) -> Transfer:
-    """Gives `network` the weights of the newest sound checkpoint of another run, as far as there are any.
+    """Assigns the weights of the newest valid checkpoint of another run to `network`, as far as they match.
 
-    Rows of the embeddings and of the output net of language are matched by their pieces, those of the commands and of
-    the classes by their names, experts by their number; rows that the other run lacks keep their initial values. All
-    other weights are matched by their path.
+    The rows of the language embedding and of the language output net are matched by piece, the rows of commands and classes
+    by name, and experts by number. Rows that the other run does not have keep their initial values. All other weights are
+    matched by path.
 
     Args:
-      description: of `network`, see `joined_description`.
-      model_dir: folder of the other run; its layers are taken to be built as the layers of `network` are.
+      network: the model that gets the weights.
+      description: the description of `network`, see `joined_description`.
+      experiment: the experiment of `network`.
+      model_dir: the folder of the other run. Its layers are assumed to have the settings of the layers of `network`.
 
     Raises:
-      RunError: there is no checkpoint, or its weights have other shapes; nothing has been changed then.
+      RunError: there is no checkpoint, or its weights have other shapes. Nothing has been changed in this case.
     """
-    path = newest_sound(checkpoints_folder(model_dir))
+    path = newest_valid(checkpoints_folder(model_dir))
     if path is None:
         raise RunError(f"{model_dir}: no checkpoint to start from. Train that run first.")
     before, old = use_folder(experiment, model_dir), load_description(model_dir)
@@ -89,8 +91,8 @@ def transfer(network: MultiModel, description: dict, experiment: Experiment, mod
     shapes = reader.get_variable_to_shape_map()
     if len(theirs) != count_weights(shapes):
         raise RunError(
-            f"{model_dir}: its model has other layers than this configuration (the number of blocks, or a part left "
-            f"out), so this run cannot start from it. Take the model's settings from {model_dir}/config.gin."
+            f"{model_dir}: its model has other layers than this configuration (another number of blocks, or a part that "
+            f"is left out), so this run cannot start from it. Use the model settings in {model_dir}/config.gin."
         )
     old_names = _Names(old, _pieces(before.vocabulary))
     new_names = _Names(description, _pieces(experiment.vocabulary))
@@ -98,7 +100,7 @@ def transfer(network: MultiModel, description: dict, experiment: Experiment, mod
     assigned: list[tuple[Any, str, tuple[int, list[tuple[int, int]]] | None]] = []
     for variable in network.variables:
         name, shape = path_below(variable), tuple(variable.shape)
-        if _is_random_state(variable):  # the new run draws its own numbers
+        if _is_random_state(variable):  # the new run draws its own random numbers
             continue
         if name not in places:
             untouched.append(name)
@@ -111,7 +113,7 @@ def transfer(network: MultiModel, description: dict, experiment: Experiment, mod
             continue
         axis, what, names = found
         before_of_name = old_names.of(name, tuple(shapes[key]))
-        assert before_of_name is not None  # a weight has named rows in every model or in none
+        assert before_of_name is not None  # whether a weight has named rows does not depend on the model
         names_before = before_of_name[2]
         rest, rest_before = (tuple(np.delete(sizes, axis)) for sizes in (shape, shapes[key]))
         _check(rest == rest_before and len(names_before) == shapes[key][axis], name, shapes[key], shape, model_dir)
@@ -120,7 +122,7 @@ def transfer(network: MultiModel, description: dict, experiment: Experiment, mod
         changes.note(what, names_before, names)
         assigned.append((variable, key, (axis, pairs)))
     for variable, key, rows in assigned:
-        value = reader.get_tensor(key).astype(variable.dtype)  # a packed model has bfloat16
+        value = reader.get_tensor(key).astype(variable.dtype)  # a packed model contains bfloat16
         if rows is not None:
             axis, pairs = rows
             whole = np.moveaxis(np.array(variable.numpy()), axis, 0)
@@ -138,8 +140,8 @@ def _check(fits: bool, name: str, before, now, model_dir: str) -> None:
     if not fits:
         raise RunError(
             f"{model_dir}: {name} has the shape {tuple(map(int, before))} there and {tuple(map(int, now))} here, so this "
-            "run cannot start from it. Problems, vocabulary and the number of experts may differ; take the other "
-            f"settings of the model from {model_dir}/config.gin."
+            "run cannot start from it. Problems, vocabulary and the number of experts may differ; use the other model "
+            f"settings in {model_dir}/config.gin."
         )
 
 
@@ -149,7 +151,7 @@ def _pieces(vocabulary: str) -> list[str]:
 
 
 class _Names:
-    """What the rows of a model's weights stand for."""
+    """The meaning of the rows of a model's weights."""
 
     def __init__(self, description: dict, pieces: Sequence[str]):
         self._known = {
@@ -162,7 +164,7 @@ class _Names:
             self._known[f"categorical_out/{labels}/bias"] = (0, f"classes of {labels}", classes)
 
     def of(self, path: str, shape: Sequence[int]) -> tuple[int, str, Sequence[str]] | None:
-        """(axis, what its rows are, their names) of a weight that has named rows, else None."""
+        """Returns (axis, kind of rows, names of rows) of a weight that has named rows, otherwise None."""
         if found := re.fullmatch(r"(\w+)/middle/mixture/(gate|noise|expert_in|expert_out)", path):
             axis = 1 if found[2] in ("gate", "noise") else 0
             return axis, f"experts of the {found[1]}", [f"number {index}" for index in range(1, shape[axis] + 1)]
@@ -170,10 +172,10 @@ class _Names:
 
 
 class _Changes:
-    """Which named rows stayed, came and went."""
+    """Which named rows were kept, added and dropped."""
 
     def __init__(self):
-        self.kept: dict[str, tuple[int, int]] = {}  # what -> how many of how many that there were
+        self.kept: dict[str, tuple[int, int]] = {}  # kind of rows -> number kept, number before
         self.new: dict[str, list[str]] = {}
         self.dropped: dict[str, list[str]] = {}
 
@@ -197,7 +199,7 @@ def _report(
 
     kept = [part for part in network.parts() if below(part, assigned)]
     new = [part for part in network.parts() if not below(part, assigned)]
-    if "categorical_out" in kept and network.categorical_out:  # the exit flow is there; label sets may still be new
+    if "categorical_out" in kept and network.categorical_out:  # the exit flow is kept, but label sets may be new
         heads = [labels for labels in network.categorical_out.num_classes if f"categorical_out/{labels}/kernel" in untouched]
         new += [f"label set {labels}" for labels in heads]
     kept += [f"{count:,} of {total:,} {what}" for what, (count, total) in changes.kept.items() if count < total]

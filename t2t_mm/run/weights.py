@@ -1,4 +1,4 @@
-"""Which weights of a run are evaluated, decoded with and exported."""
+"""Selects the weights of a run that are evaluated, decoded with and exported."""
 
 import dataclasses
 
@@ -7,18 +7,18 @@ from t2t_mm.run.errors import RunError
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """A choice among the checkpoints of a run, the newest without one; an experiment holds it for all commands.
+    """A choice of checkpoints of a run, which an experiment contains for all commands. Default: the newest checkpoint.
 
     Attributes:
-      best: the checkpoint of the best evaluation during training (`settings.Evaluation.best_metric`).
-      step: the checkpoint of this step.
-      average: how many checkpoints are averaged, weight by weight: the last ones, or with `best` the best ones. As many
-        must be kept (`settings.Checkpointing.keep`, `keep_best`).
-      moving_average: take the exponential moving averages of the weights, which a training with `settings.Optimizer.ema`
-        keeps beside them. The evaluation during such a training then takes them, too.
+      best: use the checkpoint with the best evaluation during training (`settings.Evaluation.best_metric`).
+      step: use the checkpoint of this step.
+      average: number of checkpoints whose weights are averaged: the newest ones, or the best ones with `best`. At least as
+        many must be kept (`settings.Checkpointing.keep` and `keep_best`).
+      moving_average: use the exponential moving averages of the weights, which training with `settings.Optimizer.ema` saves
+        with them. The evaluation during training then uses them, too.
 
     Raises:
-      RunError: both `best` and `step` are given, or `average` is below 1, or above it with `step`.
+      RunError: both `best` and `step` are given, `average` is less than 1, or it is more than 1 with `step`.
     """
 
     best: bool = False
@@ -28,7 +28,7 @@ class Weights:
 
     def __post_init__(self):
         if self.best and self.step is not None:
-            raise RunError(f"Either the best checkpoint or that of step {self.step}, not both: drop --best or --step.")
+            raise RunError(f"Both the best checkpoint and step {self.step} are requested; drop --best or --step.")
         if self.average < 1:
             raise RunError(f"Weights.average is {self.average}; it must be at least 1.")
         if self.average > 1 and self.step is not None:

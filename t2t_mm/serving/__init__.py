@@ -1,7 +1,7 @@
 """A local server for exports, and a client for it or for TensorFlow Serving.
 
-For trying an export where no container runs; production is TensorFlow Serving's job (docs/serving.md). Knows exports
-only by TensorFlow Serving's own conventions: nothing here imports the model, the problems or training.
+The server is for trying an export without a container; in production, use TensorFlow Serving (docs/serving.md). It only
+relies on the conventions of TensorFlow Serving: nothing here imports the model, the problems or training.
 """
 
 import importlib.util

@@ -1,6 +1,6 @@
-"""Requests that arrive together run as one batch; a long one runs in several.
+"""Runs requests that arrive at the same time as one batch, and splits long requests into several batches.
 
-An export's answer to an example does not depend on the batch it landed in, and its score only by rounding, to 1e-6.
+The answer of an export to an example does not depend on its batch, and its score differs by at most 1e-6 due to rounding.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from t2t_mm.serving.servable import Servable, batch_size
 
 @dataclasses.dataclass(frozen=True)
 class BatchingSettings:
-    """How requests are joined.
+    """The settings of batching.
 
     Args:
-      enabled: whether requests are joined; one longer than max_batch_size is split either way.
-      max_batch_size: most examples run at once.
-      timeout_seconds: a batch that is not full waits so long for more, and no longer.
-      max_enqueued: most examples waiting or running; beyond, requests are refused.
-      threads: batches run at once.
+      enabled: whether requests are joined. A request longer than max_batch_size is split in any case.
+      max_batch_size: maximum number of examples in a batch.
+      timeout_seconds: maximum time that an incomplete batch waits for more examples.
+      max_enqueued: maximum number of waiting or running examples; beyond it, requests are rejected.
+      threads: number of batches that run at the same time.
     """
 
     enabled: bool = True
@@ -39,13 +39,13 @@ class BatchingSettings:
 class _Task:
     inputs: dict[str, np.ndarray]
     size: int
-    deadline: float  # of time.monotonic
+    deadline: float  # a value of time.monotonic
     arrival: float
     answer: asyncio.Future
 
 
 class Batcher:
-    """Queues of requests that may run together, and the threads that run them; used from one event loop."""
+    """Queues of requests that may run together, and the threads that run them. It must be used from one event loop."""
 
     def __init__(self, settings: BatchingSettings):
         self._settings = settings
@@ -59,13 +59,14 @@ class Batcher:
     async def run(
         self, servable: Servable, signature_name: str, inputs: dict, output_names: tuple[str, ...], deadline: float
     ) -> dict[str, np.ndarray]:
-        """The outputs for `inputs`, in the order of their examples.
+        """Returns the outputs for `inputs`, in the order of their examples.
 
         Args:
-          inputs: name -> array that the signature admits. deadline: of time.monotonic; the caller stops waiting then.
+          inputs: name -> array that the signature accepts.
+          deadline: the value of time.monotonic at which the caller stops waiting.
 
         Raises:
-          ServingError: the graph's error; RESOURCE_EXHAUSTED where too much is waiting.
+          ServingError: the error of the graph; RESOURCE_EXHAUSTED if too many examples are waiting.
         """
         size = batch_size(inputs)
         counted = size or 1
@@ -80,13 +81,13 @@ class Batcher:
             self._enqueued -= counted
 
     async def close(self) -> None:
-        """Waits for what is running."""
+        """Waits for the running batches."""
         await asyncio.gather(*self._running, return_exceptions=True)
         self._threads.shutdown()
 
     async def _run(self, servable, signature_name, inputs, output_names, size: int | None, deadline) -> dict:
         key = (servable, signature_name, output_names)
-        if size is None:  # nothing tells where one example ends
+        if size is None:  # the inputs cannot be split into examples
             return await self._enqueue((*key, object()), inputs, 1, deadline)
         parts = []
         for start in range(0, size, self._settings.max_batch_size):
@@ -108,10 +109,10 @@ class Batcher:
         return await answer
 
     def _dispatch(self) -> None:
-        """Starts every batch that is full or has waited long enough, the oldest first, while a thread is free."""
+        """Starts all batches that are full or have waited long enough, the oldest first, while a thread is free."""
         while self._free and self._queues:
             for key in [key for key, queue in self._queues.items() if all(task.answer.done() for task in queue)]:
-                del self._queues[key]  # everybody gave up
+                del self._queues[key]  # all callers have stopped waiting
             if not self._queues:
                 return
             key = min(self._queues, key=lambda key: self._ready_at(self._queues[key]))
@@ -146,16 +147,16 @@ class Batcher:
 
     async def _execute(self, key: tuple, tasks: list[_Task]) -> None:
         servable, signature_name, output_names = key[:3]
-        servable.leases += 1  # of its own: whoever asked may stop waiting before the run ends
+        servable.leases += 1  # a separate lease, because the caller may stop waiting before the run ends
         try:
             try:
                 await self._run_together(servable, signature_name, output_names, tasks)
             except ServingError as error:
                 if len(tasks) == 1:
                     _settle(tasks[0], error)
-                else:  # one bad example must not cost its neighbours their answers
+                else:  # run them separately, because an invalid example must not affect the others
                     await self._run_each(servable, signature_name, output_names, tasks)
-            except Exception as error:  # a defect of ours: those who wait must hear of it, and the server live on
+            except Exception as error:  # a bug: report it to the callers and keep the server running
                 for task in tasks:
                     _settle(task, error)
         finally:
@@ -213,7 +214,7 @@ def _settle(task: _Task, answer) -> None:
 
 
 async def _all_or_none(parts: list) -> list[dict]:
-    """Every answer in order; the first error cancels the rest."""
+    """Returns all answers in order. The first error cancels the rest."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(part) for part in parts]

@@ -1,4 +1,4 @@
-"""A client for TensorFlow Serving's REST interface, and many inputs through any client; needs no TensorFlow."""
+"""A client for TensorFlow Serving's REST interface, and a function to send many inputs. It does not need TensorFlow."""
 
 import asyncio
 import base64
@@ -11,13 +11,13 @@ from typing import Any
 
 import aiohttp
 
-_RETRIES = 6  # of a request the server was too busy for
-_FIRST_WAIT_SECONDS = 0.1  # doubled each time
-_WINDOW = 4  # batches read ahead of the oldest unanswered one, times the concurrency
+_RETRIES = 6  # number of retries if the server is too busy
+_FIRST_WAIT_SECONDS = 0.1  # doubled with each retry
+_WINDOW = 4  # number of batches to read ahead of the oldest unanswered one, as a multiple of the concurrency
 
 
 class PredictError(Exception):
-    """The server's refusal, with its code as its protocol names it; or the server cannot be reached."""
+    """The server rejects a request (with the error code of the protocol), or it cannot be reached."""
 
     def __init__(self, code: str, message: str, busy: bool = False, unreachable: bool = False):
         super().__init__(f"{code}: {message}")
@@ -29,7 +29,7 @@ class PredictError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One input: what to call it in the answer, and its bytes, or why there are none."""
+    """One input: its name for the answer, and its bytes or the reason why there are none."""
 
     name: str
     data: bytes = b""
@@ -47,9 +47,9 @@ class Answer:
 
 
 class RestClient:
-    """Asks `base_url`, as in http://127.0.0.1:8501, for answers of one model. Close it when done.
+    """Sends requests for one model to `base_url`, such as http://127.0.0.1:8501. Close it when done.
 
-    command: goes with every input where a signature takes one (serving_default, n_best).
+    command: the command that is sent with every input, for signatures that take one (serving_default, n_best).
     """
 
     def __init__(
@@ -63,16 +63,16 @@ class RestClient:
         which = "" if version is None else f"/versions/{version}"
         self._url = f"{base_url.rstrip('/')}/v1/models/{model_name}{which}:predict"
         self._command = command
-        # The caller bounds how many requests are under way.
+        # No limit here, because the caller limits the number of simultaneous requests.
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(timeout_seconds), connector=aiohttp.TCPConnector(limit=0)
         )
 
     async def predict(self, signature_name: str, inputs: list[bytes]) -> list[dict]:
-        """One dict of outputs for each input.
+        """Returns a dict of outputs for each input.
 
         Raises:
-          PredictError: the server refuses, answers what is no answer, or cannot be reached.
+          PredictError: the server rejects the request, sends an invalid answer, or cannot be reached.
         """
         body = {"signature_name": signature_name, "instances": [self._instance(data) for data in inputs]}
         try:
@@ -107,18 +107,19 @@ def _json_value(data: bytes):
 
 
 def _named(row) -> dict:
-    """By name; the name of a single output is left out."""
+    """Returns the outputs by name. (The server leaves out the name of a single output.)"""
     return row if isinstance(row, dict) and "b64" not in row else {"outputs": row}
 
 
 async def answers(
     client: Any, signature_name: str, items: Iterable[Item], concurrency: int, batch_size: int = 1
 ) -> AsyncIterator[Answer]:
-    """The answers in the order of the items, asked for in parallel.
+    """Yields the answers in the order of the items, with parallel requests.
 
     Args:
-      client: its `predict(signature_name, inputs)` answers. concurrency: requests under way at once.
-      batch_size: inputs in one request; where one is refused, each is asked alone.
+      client: an object with the method `predict(signature_name, inputs)`.
+      concurrency: maximum number of simultaneous requests.
+      batch_size: number of inputs in a request. If a request is rejected, its inputs are sent separately.
 
     Raises:
       PredictError: the server cannot be reached.
@@ -154,7 +155,7 @@ async def _answer(client, signature_name: str, batch: list[Item], slots: asyncio
                     raise
                 if len(readable) == 1:
                     found = {id(readable[0]): Answer(readable[0], {}, error.code, error.message)}
-    if readable and not found:  # one wrong input must not cost the others their answers
+    if readable and not found:  # send them separately, because an invalid input must not affect the others
         alone = [await _answer(client, signature_name, [item], slots) for item in readable]
         found = {id(answer.item): answer for (answer,) in alone}
     return [found.get(id(item)) or Answer(item, {}, "unreadable", item.error) for item in batch]

@@ -1,4 +1,4 @@
-"""Errors of a request: one code for gRPC, and the HTTP status TensorFlow Serving answers in its place."""
+"""Errors of requests, with their gRPC code and the corresponding HTTP status of TensorFlow Serving."""
 
 import re
 
@@ -26,7 +26,7 @@ _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class ServingError(Exception):
-    """A request that gets an error for an answer; the message is for the client."""
+    """The error answer to a request. The message is for the client."""
 
     def __init__(self, code: StatusCode, message: str):
         super().__init__(message)
@@ -42,13 +42,13 @@ def invalid(message: str) -> ServingError:
     return ServingError(StatusCode.INVALID_ARGUMENT, message)
 
 
-# What TensorFlow puts around the words of an assertion: the node's name after them, which tells a client nothing.
+# The text that TensorFlow adds to the message of an assertion, such as the name of the node, which does not help a client.
 _ASSERTION = re.compile(r"^assertion failed: \[(.*)\]$", re.DOTALL)
 _NODES = re.compile(r"(\s*\[\[[^\n]*\]\])+\s*(\d+ (root error|successful operation|derived error).*)?$", re.DOTALL)
 
 
 def from_tensorflow(error: tf.errors.OpError) -> ServingError:
-    """The error of a run of the graph, without the Python stack of whoever built the graph and the names of its nodes."""
+    """Returns the error of a run of the graph, without the Python stack trace of its construction and the names of nodes."""
     message = (error.message or type(error).__name__).split("\n\nOriginal stack trace")[0]
     message = re.sub(r"^(\d+ root error\(s\) found\.\s*|\(\d+\) [A-Z_ ]+: |Graph execution error:\s*)+", "", message)
     message = re.sub(r"\{\{function_node [^}]*\}\}\s*", "", message)
@@ -59,7 +59,7 @@ def from_tensorflow(error: tf.errors.OpError) -> ServingError:
 
 
 def _unescaped(text: str) -> str:
-    """An assertion's text without the backslashes that TensorFlow writes for quotes and all that is not ASCII."""
+    """Returns the text of an assertion without the escapes that TensorFlow writes for quotes and non-ASCII characters."""
     try:
         return text.encode("ascii").decode("unicode_escape").encode("latin-1").decode("utf-8", "replace")
     except UnicodeError:

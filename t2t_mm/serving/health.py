@@ -1,6 +1,6 @@
-"""grpc.health.v1, by which load balancers and orchestrators ask whether a server answers yet.
+"""The service grpc.health.v1, with which load balancers and orchestrators check whether a server is ready.
 
-Its messages have one field each; they are declared here, so that no further package is needed.
+Its messages have one field each and are declared here, so that no other package is needed.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ _LOOK_SECONDS = 0.2
 
 
 def _messages():
-    """HealthCheckRequest, HealthCheckResponse: the wire format of github.com/grpc/grpc-proto, health.proto."""
+    """Returns HealthCheckRequest and HealthCheckResponse, in the format of health.proto in github.com/grpc/grpc-proto."""
     file = descriptor_pb2.FileDescriptorProto(name="t2t_mm/health.proto", package="t2t_mm.health", syntax="proto3")
     field = descriptor_pb2.FieldDescriptorProto
     for message, name, kind in (
@@ -37,7 +37,7 @@ Request, Response = _messages()
 
 
 def add_service(server: grpc.aio.Server, versions: Versions) -> None:
-    """Registers Check and Watch; a service is the server as a whole (""), the model, or one of TensorFlow Serving's."""
+    """Registers Check and Watch for the server (""), the model, and the services of TensorFlow Serving."""
     known = {"", versions.model_name, "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"}
 
     def status(service: str) -> int:

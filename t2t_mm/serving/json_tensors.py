@@ -1,4 +1,4 @@
-"""TensorFlow Serving's JSON form of requests and answers (its g3doc/api_rest.md and util/json_tensor.cc)."""
+"""The JSON format of TensorFlow Serving's requests and answers (see its g3doc/api_rest.md and util/json_tensor.cc)."""
 
 import base64
 import binascii
@@ -14,15 +14,15 @@ from tensorflow_serving.apis import classification_pb2
 
 from t2t_mm.serving.errors import ServingError, invalid
 
-_SHOWN = 200  # characters of a wrong value quoted in an error
-_MOST_LEVELS = 16  # of lists in lists; NumPy has at most 32 dimensions
+_SHOWN = 200  # maximum number of characters of an invalid value in an error
+_MOST_LEVELS = 16  # maximum depth of nested lists; NumPy has at most 32 dimensions
 _INTEGERS = (tf.int8, tf.uint8, tf.int16, tf.int32, tf.uint32, tf.int64, tf.uint64)
 _FLOATS = (tf.float32, tf.float64)
 _BYTES_SUFFIX = "_bytes"
 
 
 def parse(body: bytes) -> dict:
-    """The JSON object of a request's body; NaN and Infinity are numbers, as TensorFlow Serving takes them.
+    """Returns the JSON object in the body of a request. NaN and Infinity are numbers, as in TensorFlow Serving.
 
     Raises:
       ServingError: INVALID_ARGUMENT, not UTF-8, not JSON or not an object.
@@ -30,7 +30,7 @@ def parse(body: bytes) -> dict:
     if not body:
         raise invalid("JSON Parse error: The document is empty")
     collecting = gc.isenabled()
-    gc.disable()  # millions of lists would be gone through again and again for cycles, of which JSON has none
+    gc.disable()  # the collector would search millions of lists for cycles, but JSON has none
     try:
         found = json.loads(body.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -39,7 +39,7 @@ def parse(body: bytes) -> dict:
         raise invalid(f"JSON Parse error: {error.msg} at offset: {error.pos}") from error
     except RecursionError as error:
         raise invalid("JSON Parse error: nested too deeply") from error
-    except ValueError as error:  # a number of thousands of digits
+    except ValueError as error:  # a number with thousands of digits
         raise invalid(f"JSON Parse error: {error}") from error
     finally:
         if collecting:
@@ -50,7 +50,7 @@ def parse(body: bytes) -> dict:
 
 
 def signature_name(request: dict) -> str:
-    """The signature a request names, or "".
+    """Returns the name of the signature in a request, or "".
 
     Raises:
       ServingError: INVALID_ARGUMENT, it is not a string.
@@ -63,15 +63,17 @@ def signature_name(request: dict) -> str:
 
 
 def predict_inputs(request: dict, signature: Any) -> tuple[dict[str, np.ndarray], bool]:
-    """The inputs of a predict request.
+    """Returns the inputs of a predict request.
 
     Args:
-      request: in row form, {"instances": [...]}, or in column form, {"inputs": ...}. signature: its SignatureDef.
+      request: in row format, {"instances": [...]}, or in column format, {"inputs": ...}.
+      signature: the SignatureDef.
 
-    Returns: (name -> array, whether in row form).
+    Returns:
+      A dict of name -> array, and whether the request is in row format.
 
     Raises:
-      ServingError: INVALID_ARGUMENT, says which element is wrong and what is expected.
+      ServingError: INVALID_ARGUMENT. The message names the invalid element and what is expected.
     """
     if "instances" in request and "inputs" in request:
         raise invalid("Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist")
@@ -106,7 +108,7 @@ def _rows(instances, signature) -> dict[str, np.ndarray]:
             )
         for name, value in row.items():
             columns[name].append(value)
-    # Elements of different shapes are found by the array they would make, which is ragged.
+    # Elements with different shapes are detected later, because their array would be ragged.
     return {name: _tensor(name, values, signature, "'instances' list") for name, values in columns.items()}
 
 
@@ -121,7 +123,7 @@ def _columns(inputs, signature) -> dict[str, np.ndarray]:
         return {name: _tensor(name, inputs, signature, "'inputs'")}
     if missing := _missing(inputs, signature):
         raise invalid(f"Missing named input: {missing[0]} in 'inputs' object.")
-    # Names the signature lacks are passed over, as there.
+    # Unknown names are ignored, as in TensorFlow Serving.
     known = [name for name in inputs if name in signature.inputs]
     return {name: _tensor(name, inputs[name], signature, "'inputs' object") for name in known}
 
@@ -175,7 +177,11 @@ def _fill(value, shape: tuple[int, ...], level: int, dtype, flat: list) -> None:
 
 
 def _scalar(value, dtype):
-    """One element; no conversion that loses anything."""
+    """Converts one element without loss.
+
+    Raises:
+      ServingError: INVALID_ARGUMENT, it has another type or would lose precision.
+    """
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if dtype == tf.string and isinstance(value, str):
         return _utf8(value)
@@ -189,7 +195,7 @@ def _scalar(value, dtype):
         _check_lossless(value, dtype)
         return value
     if dtype not in (tf.string, tf.bool, *_INTEGERS, *_FLOATS):
-        raise invalid(f"Conversion of JSON values to {dtype.name} is not there; use gRPC.")
+        raise invalid(f"Conversion of JSON values to {dtype.name} is not supported; use gRPC.")
     raise invalid(f"JSON Value: {_shown(value)} is not of expected type: {dtype.name}")
 
 
@@ -210,7 +216,7 @@ def _utf8(value: str) -> bytes:
 def _from_base64(value: dict) -> bytes:
     if not _is_base64(value):
         raise invalid(f"JSON Value: {_shown(value)} not formatted correctly for base64 data")
-    # The padding may be left out, and white space is passed over, as there.
+    # The padding is optional and whitespace is ignored, as in TensorFlow Serving.
     text = re.sub(r"[ \t\r\n]", "", value["b64"]).rstrip("=")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
@@ -222,7 +228,7 @@ def classify_input(request: dict, into: Any) -> None:
     """Fills an Input message from {"examples": [...]} and the optional "context".
 
     Raises:
-      ServingError: INVALID_ARGUMENT, says which feature is wrong.
+      ServingError: INVALID_ARGUMENT. The message names the invalid feature.
     """
     if "examples" not in request:
         raise invalid("When method is classify, key 'examples' is expected and was not found")
@@ -274,10 +280,11 @@ def _feature_bytes(value) -> bytes:
 
 
 def predict_answer(outputs: dict[str, np.ndarray], row_form: bool) -> str:
-    """{"predictions": [...]} for a request in row form, {"outputs": ...} for one in column form.
+    """Returns {"predictions": [...]} for a request in row format, or {"outputs": ...} for one in column format.
 
     Raises:
-      ServingError: INVALID_ARGUMENT, row form where the outputs differ in their first dimension, or a type JSON lacks.
+      ServingError: INVALID_ARGUMENT, the outputs differ in their first dimension (in row format), or JSON does not support
+        their type.
     """
     columns = {name: _values(name, array) for name, array in sorted(outputs.items())}
     single = len(columns) == 1
@@ -293,7 +300,7 @@ def predict_answer(outputs: dict[str, np.ndarray], row_form: bool) -> str:
 
 
 def _values(name: str, array: np.ndarray):
-    """Nested lists of what JSON can say."""
+    """Returns an array as nested lists of JSON values."""
     if array.dtype == object:
         convert = _to_base64 if name.endswith(_BYTES_SUFFIX) else lambda value: value.decode("utf-8", "replace")
         flat = np.empty(array.size, object)
@@ -308,7 +315,7 @@ def _values(name: str, array: np.ndarray):
 
 
 def _short_floats(array: np.ndarray):
-    """The shortest decimals that read back as the same float32: 0.2, not 0.20000000298023224."""
+    """Returns the shortest decimals that represent the same float32: 0.2, not 0.20000000298023224."""
     if not array.ndim:
         return float(str(array[()]))
     return [_short_floats(inner) for inner in array]
@@ -319,7 +326,7 @@ def _to_base64(value: bytes) -> dict:
 
 
 def classify_answer(result: classification_pb2.ClassificationResult) -> str:
-    """{"results": [[[label, score], ...], ...]}"""
+    """Returns {"results": [[[label, score], ...], ...]} as JSON."""
     results = [
         [[found.label, float(str(np.float32(found.score)))] for found in one.classes] for one in result.classifications
     ]

@@ -1,8 +1,8 @@
-"""Gives memory back: the C library keeps what was freed, and keeps an arena of it for each of many threads."""
+"""Returns memory to the system. Otherwise, the C library keeps freed memory, in separate arenas for many threads."""
 
 import ctypes
 
-_ARENA_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -8, -3, -1  # mallopt's names for them, in glibc's malloc.h
+_ARENA_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -8, -3, -1  # parameters of mallopt, from glibc's malloc.h
 _MEBIBYTE = 2**20
 
 
@@ -15,20 +15,23 @@ def _glibc():
 
 
 def bound() -> bool:
-    """Few arenas, and large pieces straight from the system, to which they return when freed -> whether it worked.
+    """Limits the number of arenas, and makes large blocks return to the system when they are freed.
 
-    Call it before threads start. Elsewhere MALLOC_ARENA_MAX=2 and MALLOC_MMAP_THRESHOLD_=1048576 do the same.
+    Call it before threads start. For other programs, MALLOC_ARENA_MAX=2 and MALLOC_MMAP_THRESHOLD_=1048576 do the same.
+
+    Returns:
+      Whether it succeeded.
     """
     library = _glibc()
     if library is None:
         return False
     wishes = ((_ARENA_MAX, 2), (_MMAP_THRESHOLD, _MEBIBYTE), (_TRIM_THRESHOLD, 16 * _MEBIBYTE))
-    done = [library.mallopt(name, value) for name, value in wishes]  # all of them, also after one that is refused
+    done = [library.mallopt(name, value) for name, value in wishes]  # a list, so that all are tried even if one fails
     return all(done)
 
 
 def give_back() -> None:
-    """Returns to the system what has been freed."""
+    """Returns freed memory to the system."""
     library = _glibc()
     if library is not None:
         library.malloc_trim(0)

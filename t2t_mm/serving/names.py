@@ -1,7 +1,7 @@
-"""Who may be asked under which name: keeps the pages of other sites from asking a server on the reader's own machine.
+"""Checks host names, so that web pages of other sites cannot send requests to a server on the user's own machine.
 
-A site can point its own name at 127.0.0.1 (DNS rebinding); its requests then carry that name as Host. Or its page sends
-requests to localhost straight away; those carry the site as Origin.
+A site can make its own name point to 127.0.0.1 (DNS rebinding); its requests then have this name as Host. Or a page of the
+site sends requests to localhost directly; these have the site as Origin.
 """
 
 import dataclasses
@@ -16,18 +16,26 @@ from t2t_mm.serving.errors import ServingError
 
 @dataclasses.dataclass(frozen=True)
 class Names:
-    """host: the address listened on. allowed: further names, or origins such as https://demo.example."""
+    """The host names and origins that are allowed.
+
+    Args:
+      host: the address on which the server listens.
+      allowed: additional names, or origins such as https://demo.example.
+    """
 
     host: str = "127.0.0.1"
     allowed: tuple[str, ...] = ()
 
     def check(self, host: str | None, origin: str | None) -> None:
-        """host, origin: the headers of a request, None where it has none.
+        """Checks the headers of a request.
+
+        Args:
+          host, origin: the headers, or None if they are missing.
 
         Raises:
-          ServingError: PERMISSION_DENIED, says which is refused, and what allows it.
+          ServingError: PERMISSION_DENIED. The message names the rejected header and the flag that allows it.
         """
-        # Every browser sends a Host. Its port does not matter: who listens there is decided before a header is read.
+        # Every browser sends a Host. Its port does not matter, because the connection already has the right port.
         if host is not None and not self._is_own(_name(f"//{host}")):
             raise _refused("Host", host)
         if origin is None or origin in self.allowed:
@@ -39,7 +47,7 @@ class Names:
         if name in ("localhost", self.host.lower(), socket.gethostname().lower(), *map(str.lower, self.allowed)):
             return True
         try:
-            ipaddress.ip_address(name)  # an address cannot be pointed elsewhere, as a name can
+            ipaddress.ip_address(name)  # an address is safe, because unlike a name it cannot be redirected
         except ValueError:
             return False
         return True
@@ -48,7 +56,7 @@ class Names:
 def _name(url: str) -> str:
     try:
         return (urlsplit(url).hostname or "").rstrip(".")
-    except ValueError:  # a bracket that is never closed, say
+    except ValueError:  # for instance an unclosed bracket
         return ""
 
 

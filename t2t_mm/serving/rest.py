@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST paths and the page at the root, on aiohttp."""
+"""The REST interface of TensorFlow Serving and the web page at the root, with aiohttp."""
 
 import asyncio
 import html
@@ -20,12 +20,12 @@ from t2t_mm.serving.errors import ServingError, invalid
 from t2t_mm.serving.names import Names
 from t2t_mm.serving.service import Service, signature_or_default
 
-# As in model_servers/http_rest_api_util.cc, there without regard to case too.
+# As in model_servers/http_rest_api_util.cc, which ignores case, too.
 _MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _POST_PATH = re.compile(_MODEL + r":(?P<method>classify|regress|predict)", re.IGNORECASE)
 _GET_PATH = re.compile(_MODEL + r"(?P<metadata>/metadata)?", re.IGNORECASE)
 _MAX_VERSION = 2**63 - 1
-# TensorFlow Serving writes fields that have their default value too. protobuf 5 gave the option another name.
+# TensorFlow Serving also writes fields with default values. protobuf 5 renamed this option.
 _WITH_DEFAULTS = {
     name: True
     for name in ("always_print_fields_with_no_presence", "including_default_value_fields")
@@ -34,7 +34,7 @@ _WITH_DEFAULTS = {
 
 
 def application(service: Service, names: Names) -> web.Application:
-    """The HTTP application; the server calls it, tests may too."""
+    """Returns the HTTP application, for the server and for tests."""
     page = importlib.resources.files("t2t_mm.serving").joinpath("page.html").read_text("utf-8")
     page = page.replace("{{model_name}}", html.escape(service.versions.model_name, quote=True))
 
@@ -65,9 +65,9 @@ def _errors_as_json(max_body_bytes: int, names: Names):
             return _error(error.status, f"{error.reason}: {request.method} {request.path}")
         except web.RequestPayloadError as error:
             return _error(400, f"The body cannot be read: {error}")
-        except Exception:  # a defect of ours: this request fails, the others must not
+        except Exception:  # a bug: only this request may fail
             logging.exception("%s %s", request.method, request.path)
-            return _error(500, "Internal error; the server's log has it.")
+            return _error(500, "Internal error; see the server's log.")
 
     return answer
 
@@ -95,7 +95,7 @@ async def _answer(service: Service, request: web.Request) -> str:
 
 
 async def _body(service: Service, request: web.Request, count) -> bytes:
-    """The whole body; only then does the request take one of the places at once."""
+    """Returns the whole body. The request only counts as active after this."""
     limits, body = service.limits, bytearray()
     if (request.content_length or 0) > limits.max_body_bytes:
         raise web.HTTPRequestEntityTooLarge(limits.max_body_bytes, request.content_length or 0)
@@ -138,7 +138,7 @@ async def _post(service: Service, spec: model_pb2.ModelSpec, method: str, body: 
         signature = servable.signature(name, StatusCode.INVALID_ARGUMENT)
         if method == "predict":
             inputs, row_form = json_tensors.predict_inputs(request, signature)
-            del request, body  # what was made of them may be many times as large, and the answer may take long
+            del request, body  # to save memory, because the answer may take long
             outputs = await service.predict(servable, name, inputs, [], deadline)
             return json_tensors.predict_answer(outputs, row_form)
         if method == "regress":

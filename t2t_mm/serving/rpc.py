@@ -1,4 +1,4 @@
-"""TensorFlow Serving's gRPC services: PredictionService and the status half of ModelService."""
+"""The gRPC services of TensorFlow Serving: PredictionService, and the status part of ModelService."""
 
 import contextlib
 from typing import Any
@@ -19,7 +19,7 @@ from t2t_mm.serving.service import Service, answered_by, signature_or_default
 
 
 def add_services(server: grpc.aio.Server, service: Service) -> None:
-    """Registers both services with a server that is not started yet."""
+    """Registers both services with a server that has not been started yet."""
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(service), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(service), server)
 
@@ -32,9 +32,9 @@ async def _errors_as_status(context: grpc.aio.ServicerContext):
         await context.abort(error.code, error.message)
     except grpc.aio.AbortError:
         raise
-    except Exception:  # a defect of ours: this request fails, the others must not
+    except Exception:  # a bug: only this request may fail
         logging.exception("gRPC request")
-        await context.abort(StatusCode.INTERNAL, "Internal error; the server's log has it.")
+        await context.abort(StatusCode.INTERNAL, "Internal error; see the server's log.")
 
 
 def _spec_of(request):
@@ -44,7 +44,7 @@ def _spec_of(request):
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Predict, Classify and GetModelMetadata; no export has a signature for the others."""
+    """Predict, Classify and GetModelMetadata. No export has signatures for the other methods."""
 
     def __init__(self, service: Service):
         self._service = service
@@ -54,7 +54,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             spec = _spec_of(request)
             with self._service.versions.lease(spec) as servable:
                 name = signature_or_default(spec)
-                limit = self._service.limits.max_body_bytes  # an honest message spends a byte on an element
+                limit = self._service.limits.max_body_bytes  # a valid message needs at least one byte per element
                 inputs = {key: tensors.from_proto(key, value, limit) for key, value in request.inputs.items()}
                 outputs = await self._service.predict(servable, name, inputs, list(request.output_filter), deadline)
                 response = predict_pb2.PredictResponse(model_spec=answered_by(spec.name, servable, name))
@@ -83,7 +83,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """GetModelStatus; which versions are served is set when the server starts."""
+    """GetModelStatus. The configuration of versions cannot change while the server is running."""
 
     def __init__(self, service: Service):
         self._service = service

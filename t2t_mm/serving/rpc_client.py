@@ -7,13 +7,13 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from t2t_mm.serving.client import PredictError
 
-_MAX_MESSAGE = 64 * 2**20  # gRPC's own 4 MiB is less than a minute of sound in some formats
+_MAX_MESSAGE = 64 * 2**20  # gRPC's default of 4 MiB is less than a minute of audio in some formats
 
 
 class RpcClient:
-    """Asks `address`, as in 127.0.0.1:8500, for answers of one model. Close it when done.
+    """Sends requests for one model to `address`, such as 127.0.0.1:8500. Close it when done.
 
-    command: goes with every input where a signature takes one (serving_default, n_best).
+    command: the command that is sent with every input, for signatures that take one (serving_default, n_best).
     """
 
     def __init__(
@@ -35,10 +35,10 @@ class RpcClient:
         self._answered = False
 
     async def predict(self, signature_name: str, inputs: list[bytes]) -> list[dict]:
-        """One dict of outputs for each input.
+        """Returns a dict of outputs for each input.
 
         Raises:
-          PredictError: the server refuses or cannot be reached.
+          PredictError: the server rejects the request or cannot be reached.
         """
         request = predict_pb2.PredictRequest()
         request.model_spec.name = self._model_name
@@ -70,7 +70,7 @@ class RpcClient:
 
 
 def _plain(array: np.ndarray) -> list:
-    """Lists of text and numbers; float32 as the shortest decimal that reads back the same."""
+    """Returns an array as lists of text and numbers, with the shortest decimals that represent the same float32."""
     if array.dtype == object:
         return np.vectorize(lambda value: value.decode("utf-8", "replace"), otypes=[object])(array).tolist()
     if array.dtype == np.float32:

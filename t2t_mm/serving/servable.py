@@ -1,4 +1,4 @@
-"""One version of an export, loaded and run as TensorFlow Serving does: the graph of its MetaGraphDef in a session."""
+"""One version of an export, loaded and run like in TensorFlow Serving: the graph of its MetaGraphDef in a session."""
 
 import contextlib
 import gc
@@ -19,38 +19,39 @@ from t2t_mm.serving import tensors
 from t2t_mm.serving.errors import ServingError, from_tensorflow, invalid
 
 _WARM_UP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
-_MAX_WARM_UP_RECORDS = 1000  # as TensorFlow Serving
-_NICENESS = 10  # of the thread that warms up: requests come first, which have a deadline
+_MAX_WARM_UP_RECORDS = 1000  # as in TensorFlow Serving
+_NICENESS = 10  # of the thread that warms up, so that requests, which have a deadline, come first
 CLASSIFY_METHOD = "tensorflow/serving/classify"
 
 
 class Servable:
-    """A loaded version. `run` is called from any thread, everything else from one.
+    """A loaded version. `run` may be called from any thread, all other methods only from one.
 
-    Whoever uses it holds a lease, so that a retired version is closed only after the last request.
+    Every user holds a lease, so that an old version is only closed after its last request.
 
     Args:
-      path: folder with saved_model.pb. version: the folder's number.
+      path: the folder with saved_model.pb.
+      version: the number of the folder.
 
     Raises:
-      ServingError: FAILED_PRECONDITION, it does not load; the message names the folder and the reason.
+      ServingError: FAILED_PRECONDITION, it cannot be loaded. The message names the folder and the reason.
     """
 
     def __init__(self, path: str, version: int):
         self.path = path
         self.version = version
         self.leases = 0
-        # A session cannot feed or fetch while another thread builds on its graph; nothing builds after this.
+        # A session cannot feed or fetch while another thread modifies its graph, so nothing modifies it after this.
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=_settings())
         try:
             with self._session.graph.as_default():
                 meta = tf.compat.v1.saved_model.loader.load(self._session, [tf.saved_model.SERVING], path)
-        except Exception as error:  # whatever a damaged folder makes the loader raise, the server must outlive it
+        except Exception as error:  # the loader may raise anything, but the server must keep running
             self._session.close()
             text = from_tensorflow(error).message if isinstance(error, tf.errors.OpError) else str(error)
             raise _unfit(f"{path} does not load: {' '.join(text.split())}") from error
         self._session.graph.finalize()
-        # The loader adds what it initialises with under names like this; TensorFlow Serving hides it too.
+        # Hide the loader's initialisation signatures, which have names like this, as TensorFlow Serving does.
         self.signatures = {name: found for name, found in meta.signature_def.items() if not name.startswith("__")}
         if not self.signatures:
             self._session.close()
@@ -67,14 +68,15 @@ class Servable:
         """Runs one signature.
 
         Args:
-          inputs: name -> array of the dtype and of a shape that the signature asks for; absent ones have a default.
-          output_names: the outputs wanted.
-          in_this_thread: not in TensorFlow's pool, so that the priority is this thread's.
+          inputs: name -> array with the dtype and a shape of the signature; missing inputs have a default.
+          output_names: the requested outputs.
+          in_this_thread: whether to run in this thread instead of TensorFlow's pool, to use the priority of the thread.
 
-        Returns: output name -> array.
+        Returns:
+          A dict of output name -> array.
 
         Raises:
-          ServingError: with the code of the graph's own error; DEADLINE_EXCEEDED after `timeout_seconds`.
+          ServingError: with the code of the graph's error; DEADLINE_EXCEEDED after `timeout_seconds`.
         """
         signature = self.signatures[signature_name]
         feeds = {signature.inputs[name].name: value for name, value in inputs.items()}
@@ -89,21 +91,22 @@ class Servable:
         except tf.errors.OpError as error:
             raise from_tensorflow(error) from error
         except UnicodeDecodeError as error:
-            # TensorFlow's message quotes bytes of the input, and Python cannot make text, nor the error, of it.
+            # TensorFlow's message quotes bytes of the input that Python cannot decode, so there is no error to convert.
             raise invalid(error.object.decode("utf-8", "replace")) from error
 
     def warm_up(self, timeout_seconds: float, report: Callable[[int, str], bool] = lambda count, name: True) -> int:
-        """Runs the export's warm-up requests; as in TensorFlow Serving, one that fails fails the version.
+        """Runs the warm-up requests of the export. If a request fails, the version fails, as in TensorFlow Serving.
 
         Args:
-          timeout_seconds: for one record.
-          report: called before each record with how many have been run and the name of the next one's signature; the
-            warming up ends where it returns False.
+          timeout_seconds: time limit for each record.
+          report: a function that is called before each record with the number of finished records and the name of the next
+            signature. If it returns False, the warm-up ends.
 
-        Returns: how many there were.
+        Returns:
+          The number of records.
 
         Raises:
-          ServingError: FAILED_PRECONDITION, names the file, the record and the reason.
+          ServingError: FAILED_PRECONDITION. The message names the file, the record and the reason.
         """
         path = os.path.join(self.path, _WARM_UP_FILE)
         if not os.path.exists(path):
@@ -138,14 +141,14 @@ class Servable:
             raise invalid(f"{kind or 'empty'} record; predict_log and classify_log are served.")
         signature = self.signature(name)
         tensors.check_inputs(signature, inputs)
-        # The same outputs as every later request asks for: another set would be set up anew.
+        # Request the same outputs as all later requests, because TensorFlow prepares each set of outputs separately.
         self.run(name, inputs, tuple(sorted(signature.outputs)), timeout_seconds, in_this_thread=True)
 
     def signature(self, name: str, code: StatusCode = StatusCode.FAILED_PRECONDITION) -> Any:
-        """The SignatureDef of that name.
+        """Returns the SignatureDef with this name.
 
         Raises:
-          ServingError: there is none; the message lists those there are.
+          ServingError: there is none; the message lists all signatures.
         """
         if name not in self.signatures:
             known = ", ".join(sorted(self.signatures))
@@ -153,17 +156,17 @@ class Servable:
         return self.signatures[name]
 
     def close(self) -> None:
-        """Frees session and graph; no run may be under way, nor come."""
+        """Frees the session and the graph. There must be no current or later runs."""
         self._session.close()
         del self._session
-        # A graph is a web of cycles: without this, 100 MB and more a version wait for Python's collector to pass by.
+        # A graph has many reference cycles. Without this, 100 MB or more per version would wait for Python's collector.
         gc.collect()
 
 
 def _settings() -> tf.compat.v1.ConfigProto:
-    """A session that leaves the optimising to the functions, each of which does it for itself when it is first called.
+    """Returns settings of a session in which only the functions are optimised, each at its first call.
 
-    Done for the whole graph too, the first request of every signature takes twice as long, and none is faster for it.
+    Optimising the whole graph too would double the time of the first request of every signature, and make none faster.
     """
     settings = tf.compat.v1.ConfigProto()
     settings.graph_options.rewrite_options.disable_meta_optimizer = True
@@ -171,7 +174,7 @@ def _settings() -> tf.compat.v1.ConfigProto:
 
 
 def give_way() -> None:
-    """Lowers this thread's priority for good, where the system lets it."""
+    """Lowers the priority of this thread permanently, if the system supports it."""
     with contextlib.suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
@@ -187,6 +190,6 @@ def _unfit(message: str) -> ServingError:
 
 
 def batch_size(inputs: dict[str, np.ndarray]) -> int | None:
-    """The common first dimension of all inputs, or None where there is none, so that they cannot be split or joined."""
+    """Returns the common first dimension of all inputs, or None if they have none and cannot be split or joined."""
     sizes = {array.shape[0] if array.ndim else None for array in inputs.values()}
     return sizes.pop() if len(sizes) == 1 else None

@@ -1,4 +1,4 @@
-"""The local server: both transports over one service, started, watched and drained together."""
+"""The local server, which starts, monitors and drains both transports with one service."""
 
 import asyncio
 import dataclasses
@@ -17,21 +17,22 @@ from t2t_mm.serving.names import Names
 from t2t_mm.serving.service import Limits, Service
 from t2t_mm.serving.versions import Versions
 
-_MOST_IDLE_RPCS = 1000  # whose message has not come; those that have theirs are counted by Service
-_MOST_STREAMS = 256  # of one gRPC connection
-_GIVE_BACK_SECONDS = 10.0  # between returns of memory
-_GRPC_FRAMING_BYTES = 64 * 1024  # names, shapes and tags around the values
+_MOST_IDLE_RPCS = 1000  # maximum number of calls whose message has not arrived; Service counts the others
+_MOST_STREAMS = 256  # maximum number of streams of a gRPC connection
+_GIVE_BACK_SECONDS = 10.0  # interval for returning memory to the system
+_GRPC_FRAMING_BYTES = 64 * 1024  # for names, shapes and tags around the values
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Where the server listens.
+    """The settings of the server.
 
     Args:
-      host: address; loopback keeps it to this machine. rest_port, grpc_port: 0 takes a free one, None leaves it out.
-      poll_seconds: between looks for new versions.
-      drain_seconds: what is being answered at the end may take so long.
-      allowed_hosts: further names of this server, and origins of pages that may ask it (`names.Names`).
+      host: the address; loopback only accepts connections from this machine.
+      rest_port, grpc_port: 0 uses any free port, None disables the protocol.
+      poll_seconds: interval of checks for new versions.
+      drain_seconds: time limit for active requests when the server stops.
+      allowed_hosts: additional names of this server, and origins of pages that may send requests (`names.Names`).
     """
 
     host: str = "127.0.0.1"
@@ -62,7 +63,7 @@ class Server:
 
     @property
     def loading(self) -> bool:
-        """Whether a version is being loaded; its thread may outlast `stop`, and the process should then end itself."""
+        """Whether a version is being loaded. Its thread may outlast `stop`, and the process should then exit by itself."""
         return self._versions.loading
 
     async def start(self) -> None:
@@ -70,7 +71,7 @@ class Server:
         await self.load()
 
     async def listen(self) -> None:
-        """Opens the ports: until `load` is done, requests are told what it does (UNAVAILABLE, 503)."""
+        """Opens the ports. Until `load` has finished, requests get a status message (UNAVAILABLE, 503)."""
         self._versions.check()
         if self._settings.rest_port is not None:
             await self._start_rest()
@@ -86,8 +87,8 @@ class Server:
         self._runner = web.AppRunner(
             rest.application(self._service, Names(self._settings.host, self._settings.allowed_hosts)),
             access_log=None,
-            handler_cancellation=True,  # a client that has gone frees its place in the queue
-            keepalive_timeout=self._service.limits.timeout_seconds,  # also the time for a head to come whole
+            handler_cancellation=True,  # a disconnected client frees its place in the queue
+            keepalive_timeout=self._service.limits.timeout_seconds,  # also the time limit for receiving headers
             shutdown_timeout=self._settings.drain_seconds,
         )
         await self._runner.setup()
@@ -103,10 +104,10 @@ class Server:
         options = [
             ("grpc.max_receive_message_length", limit),
             ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),  # a second server on the port is a mistake to be told of
+            ("grpc.so_reuseport", 0),  # report an error if another server uses the port
             ("grpc.max_concurrent_streams", _MOST_STREAMS),
         ]
-        # A call counts here before its message has come; Service counts, for both transports together, those that have it.
+        # A call counts here before its message has arrived. Service counts the others, for both transports together.
         self._rpc = grpc.aio.server(options=options, maximum_concurrent_rpcs=_MOST_IDLE_RPCS)
         rpc.add_services(self._rpc, self._service)
         health.add_service(self._rpc, self._versions)
@@ -117,7 +118,7 @@ class Server:
         await self._rpc.start()
 
     async def stop(self) -> None:
-        """Takes no new request, answers those under way, then unloads."""
+        """Rejects new requests, finishes the active ones, then unloads."""
         for task in self._tasks:
             task.cancel()
         stopping = []
@@ -132,10 +133,10 @@ class Server:
     async def serve_until_signalled(
         self, announce: Callable[["Server"], None], listening: Callable[["Server"], None] = lambda server: None
     ) -> None:
-        """Listens, calls `listening(self)`, loads, calls `announce(self)`; stops at SIGTERM or SIGINT whatever it does.
+        """Listens, calls `listening(self)`, loads, and calls `announce(self)`. Stops at SIGTERM or SIGINT at any time.
 
         Raises:
-          ServingError: as `start`.
+          ServingError: see `start`.
         """
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,4 +1,4 @@
-"""What the server does for a request, whether it came by REST or by gRPC."""
+"""Processes requests, independently of REST or gRPC."""
 
 import asyncio
 import contextlib
@@ -23,14 +23,15 @@ _METADATA_FIELD = "signature_def"
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a request may cost.
+    """The limits of requests.
 
     Args:
-      max_body_bytes: of a request; also bounds the elements an input may declare.
-      max_concurrent: requests waiting or answered at once; beyond, they are refused. One that is still being read does
-        not count: a client that sends nothing keeps nobody out.
-      timeout_seconds: for a request from its headers to its answer; and for its headers, after which HTTP hangs up.
-      max_received_bytes: of all bodies being read or answered at once; beyond, requests are refused.
+      max_body_bytes: maximum size of a request; it also limits the number of elements that an input may declare.
+      max_concurrent: maximum number of requests that are waiting or being answered; beyond it, requests are rejected. A
+        request that is still being received does not count, so a client that sends nothing cannot block others.
+      timeout_seconds: time limit for a request from its headers to its answer, and for receiving its headers.
+      max_received_bytes: maximum total size of all bodies that are being received or answered; beyond it, requests are
+        rejected.
     """
 
     max_body_bytes: int = 16 * 2**20
@@ -40,7 +41,7 @@ class Limits:
 
 
 class Service:
-    """Predict, Classify, GetModelMetadata and GetModelStatus over `versions`; used from one event loop."""
+    """Predict, Classify, GetModelMetadata and GetModelStatus for `versions`. It must be used from one event loop."""
 
     def __init__(self, versions: Versions, batcher: Batcher, limits: Limits):
         self.versions = versions
@@ -51,13 +52,14 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def admitted(self, seconds: float | None = None, since: float | None = None) -> AsyncIterator[float]:
-        """Counts a request in, bounds its time, and gives its deadline (of time.monotonic).
+        """Counts a request, limits its time, and yields its deadline (a value of time.monotonic).
 
         Args:
-          seconds: the client's own limit, where it has one. since: when its time began, where not just now.
+          seconds: the client's own time limit, if any.
+          since: the time at which the request began. Default: now.
 
         Raises:
-          ServingError: RESOURCE_EXHAUSTED, too many at once; DEADLINE_EXCEEDED, it took too long.
+          ServingError: RESOURCE_EXHAUSTED, there are too many requests; DEADLINE_EXCEEDED, it took too long.
         """
         if self._concurrent >= self.limits.max_concurrent:
             message = f"{self._concurrent} requests are being answered already; try again later."
@@ -75,10 +77,9 @@ class Service:
 
     @contextlib.contextmanager
     def receiving(self) -> Iterator[Callable[[int], None]]:
-        """Gives a function to be called with the size of what has come of a body; all is forgotten at the end.
+        """Yields a function to call with the size of each received part of a body. The sizes are subtracted at the end.
 
-        Raises (the function):
-          ServingError: RESOURCE_EXHAUSTED, the bodies of all requests together are too large.
+        The function raises a ServingError (RESOURCE_EXHAUSTED) if the bodies of all requests together are too large.
         """
         mine = 0
 
@@ -97,14 +98,16 @@ class Service:
     async def predict(
         self, servable: Servable, signature_name: str, inputs: dict, output_filter: list[str], deadline: float
     ) -> dict[str, np.ndarray]:
-        """The outputs of one signature.
+        """Returns the outputs of one signature.
 
         Args:
-          servable: leased by the caller. inputs: name -> array [batch, ...].
-          output_filter: outputs wanted; all where empty. deadline: as `admitted` gives it.
+          servable: the version, for which the caller has a lease.
+          inputs: name -> array [batch, ...].
+          output_filter: the requested outputs. Default: all outputs.
+          deadline: the value that `admitted` yields.
 
         Raises:
-          ServingError: no such signature or output, inputs that do not fit, or the graph's own error.
+          ServingError: there is no such signature or output, the inputs do not fit, or the graph fails.
         """
         signature = servable.signature(signature_name)
         tensors.check_inputs(signature, inputs)
@@ -116,17 +119,17 @@ class Service:
             )
         if len(set(output_filter)) != len(output_filter):
             raise invalid(f"duplicate output tensor alias in {', '.join(output_filter)}")
-        # Always all of them: TensorFlow sets the graph up anew for every set of outputs that it has not seen before.
+        # Always compute all outputs, because TensorFlow prepares the graph again for every new set of outputs.
         found = await self._batcher.run(servable, signature_name, inputs, tuple(sorted(signature.outputs)), deadline)
         return {name: found[name] for name in sorted(output_filter or found)}
 
     async def classify(
         self, servable: Servable, signature_name: str, request_input: Any, deadline: float
     ) -> classification_pb2.ClassificationResult:
-        """The classes of every example of a Classify request.
+        """Returns the classes of every example of a Classify request.
 
         Raises:
-          ServingError: as `predict`; INVALID_ARGUMENT where the signature is not one for Classify.
+          ServingError: see `predict`; INVALID_ARGUMENT if the signature is not for Classify.
         """
         signature = servable.signature(signature_name, StatusCode.INVALID_ARGUMENT)
         if signature.method_name != CLASSIFY_METHOD:
@@ -147,13 +150,14 @@ class Service:
         return result
 
     def metadata(self, spec: model_pb2.ModelSpec, fields: list[str]) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        """The signatures of the version asked for.
+        """Returns the signatures of the requested version.
 
         Args:
-          fields: TensorFlow Serving knows one, "signature_def".
+          spec: the requested model and version.
+          fields: the requested fields; TensorFlow Serving only has "signature_def".
 
         Raises:
-          ServingError: no or an unknown field, no such version.
+          ServingError: there is no field or an unknown one, or no such version.
         """
         if not fields:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
@@ -168,7 +172,7 @@ class Service:
 
 
 def answered_by(model_name: str, servable: Servable, signature_name: str) -> model_pb2.ModelSpec:
-    """The model_spec of a response: who answered."""
+    """Returns the model_spec of a response, which names the model and version that answered."""
     spec = model_pb2.ModelSpec(name=model_name, signature_name=signature_name)
     spec.version.value = servable.version
     return spec

@@ -1,4 +1,4 @@
-"""Arrays to and from TensorFlow's protos, and the check of a request's inputs against its signature."""
+"""Converts arrays to and from TensorFlow's protos, and checks the inputs of a request against the signature."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ from tensorflow_serving.apis import input_pb2
 
 from t2t_mm.serving.errors import invalid
 
-# Where TensorFlow Serving's AsProtoField puts the values; clients read these fields directly.
+# The fields that TensorFlow Serving's AsProtoField uses for the values. Clients read them directly.
 _VALUE_FIELD = {
     tf.float32: "float_val",
     tf.float64: "double_val",
@@ -27,14 +27,16 @@ _VALUE_FIELD = {
 
 
 def from_proto(name: str, proto: tensor_pb2.TensorProto, max_elements: int) -> np.ndarray:
-    """The array of an input.
+    """Returns the array of an input.
 
     Args:
-      max_elements: a few bytes can declare any shape, since the last value stands for all that follow; larger ones
-        are refused.
+      name: the name of the input, for errors.
+      proto: the input.
+      max_elements: maximum number of elements. A limit is necessary because a few bytes can declare any shape: the last
+        value is repeated for all following elements.
 
     Raises:
-      ServingError: INVALID_ARGUMENT, names the input.
+      ServingError: INVALID_ARGUMENT. The message names the input.
     """
     if proto.dtype not in types_pb2.DataType.values() or proto.dtype == types_pb2.DT_INVALID:
         raise invalid(f"Input {name} has no valid dtype.")
@@ -50,7 +52,7 @@ def from_proto(name: str, proto: tensor_pb2.TensorProto, max_elements: int) -> n
 
 
 def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
-    """The array with its values in the field of its type, as TensorFlow Serving answers."""
+    """Returns a proto with the values in the field of their type, as TensorFlow Serving does."""
     dtype = tf.string if array.dtype == object else tf.dtypes.as_dtype(array.dtype)
     if dtype not in _VALUE_FIELD:
         return tf.make_tensor_proto(array, dtype)
@@ -62,10 +64,10 @@ def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
 
 
 def serialised_examples(request_input: input_pb2.Input) -> np.ndarray:
-    """The examples of a Classify request as one vector of serialised tf.train.Example, each with the common context.
+    """Returns the examples of a Classify request as a vector of serialised tf.train.Example, each with the common context.
 
     Raises:
-      ServingError: INVALID_ARGUMENT, there is no example.
+      ServingError: INVALID_ARGUMENT, there are no examples.
     """
     kind = request_input.WhichOneof("kind")
     context = tf.train.Example()
@@ -88,10 +90,10 @@ def serialised_examples(request_input: input_pb2.Input) -> np.ndarray:
 
 
 def check_inputs(signature: Any, inputs: dict[str, np.ndarray]) -> None:
-    """Refuses a set of inputs, a dtype or a shape that the signature excludes.
+    """Checks the names, dtypes and shapes of the inputs against the signature.
 
     Raises:
-      ServingError: INVALID_ARGUMENT, says what was sent and what is expected.
+      ServingError: INVALID_ARGUMENT. The message describes what was sent and what is expected.
     """
     extra = sorted(set(inputs) - set(signature.inputs))
     missing = sorted(set(signature.inputs) - set(inputs) - set(signature.defaults))

@@ -1,4 +1,4 @@
-"""The versions of an export: found by polling, loaded and warmed up aside, switched, closed after the last request."""
+"""The versions of an export: finds them by polling, loads and warms them up, switches to them, and closes old ones."""
 
 import asyncio
 import contextlib
@@ -15,32 +15,32 @@ from t2t_mm.serving.errors import ServingError, invalid
 from t2t_mm.serving.servable import Servable, give_way
 
 State = get_model_status_pb2.ModelVersionStatus.State
-_WARM_UP_SECONDS = 600.0  # for one record
+_WARM_UP_SECONDS = 600.0  # time limit for each record
 _CLOSE_POLL_SECONDS = 0.02
 
 
 @dataclasses.dataclass
 class _Entry:
-    """What is known of one version; `stamp` tells whether its folder has changed since."""
+    """The state of one version. `stamp` shows whether its folder has changed."""
 
     stamp: tuple
     state: int = State.START
     servable: Servable | None = None
     error: ServingError | None = None
-    progress: str = ""  # of the loading
+    progress: str = ""  # of loading
 
 
 class Versions:
-    """The served versions of one model; used from one event loop.
+    """The served versions of one model. It must be used from one event loop.
 
-    A version that fails to load or to warm up is reported by `status` and left out until its folder changes; the one
-    before it keeps serving.
+    If a version cannot be loaded or warmed up, `status` reports this, and the version is left out until its folder changes.
+    The version before it stays in use.
 
     Args:
-      export_dir: holds a folder for each version, named by an integer; other names are skipped.
+      export_dir: the folder that contains a folder for each version, whose name is an integer. Other names are ignored.
       model_name: the name in requests.
-      count: how many of the newest versions to serve; a request that names none gets the newest.
-      labels: label -> version; labelled versions are served besides.
+      count: number of newest versions to serve. A request without a version gets the newest one.
+      labels: label -> version. These versions are served in addition.
     """
 
     def __init__(self, export_dir: str, model_name: str, count: int = 1, labels: dict[str, int] | None = None):
@@ -53,10 +53,10 @@ class Versions:
         self._stopping = threading.Event()
 
     def check(self) -> None:
-        """That there is something to load.
+        """Checks that there is a version to load.
 
         Raises:
-          ServingError: NOT_FOUND; says where it looked and what should be there.
+          ServingError: NOT_FOUND. The message describes what was expected and where.
         """
         if not os.path.isdir(self.export_dir):
             raise ServingError(StatusCode.NOT_FOUND, f"No folder {self.export_dir} (looked from {os.getcwd()}).")
@@ -65,10 +65,10 @@ class Versions:
             raise ServingError(StatusCode.NOT_FOUND, message)
 
     async def start(self) -> None:
-        """Loads what is there.
+        """Loads the existing versions.
 
         Raises:
-          ServingError: nothing can be served; says where it looked and what should be there.
+          ServingError: nothing can be served. The message describes what was expected and where.
         """
         self.check()
         await self.poll()
@@ -77,21 +77,21 @@ class Versions:
             raise ServingError(StatusCode.FAILED_PRECONDITION, f"No version can be served: {reasons}")
 
     async def watch(self, seconds: float) -> None:
-        """Polls for ever."""
+        """Polls forever."""
         while True:
             await asyncio.sleep(seconds)
             try:
                 await self.poll()
             except OSError as error:
-                message = "%s: %s; the versions loaded go on serving."
+                message = "%s: %s; the loaded versions stay in use."
                 logging.log_every_n_seconds(logging.WARNING, message, 60, self.export_dir, error.strerror)
 
     async def poll(self) -> None:
-        """Loads what has come, and retires what is no longer among the newest or has gone."""
+        """Loads new versions, and retires those that have been removed or are no longer among the newest."""
         found = _find(self.export_dir)
         if not found:
             if self._available():
-                message = "%s holds no version any more; those loaded go on serving."
+                message = "%s no longer contains a version; the loaded versions stay in use."
                 logging.log_every_n_seconds(logging.WARNING, message, 60, self.export_dir)
             return
         for version, entry in list(self._entries.items()):
@@ -108,14 +108,14 @@ class Versions:
 
     @contextlib.contextmanager
     def lease(self, spec: model_pb2.ModelSpec) -> Iterator[Servable]:
-        """The version a request asks for, which stays loaded until the lease ends.
+        """Yields the requested version, which stays loaded until the lease ends.
 
         Raises:
-          ServingError: NOT_FOUND, another model or no such version; INVALID_ARGUMENT, an unknown label.
+          ServingError: NOT_FOUND, there is no such model or version; INVALID_ARGUMENT, the label is unknown.
         """
         version = self._resolve(spec)
         servable = self._entries[version].servable
-        assert servable is not None  # a version that is available has one
+        assert servable is not None  # every available version has one
         servable.leases += 1
         try:
             yield servable
@@ -123,10 +123,10 @@ class Versions:
             servable.leases -= 1
 
     def status(self, spec: model_pb2.ModelSpec) -> get_model_status_pb2.GetModelStatusResponse:
-        """The state of the version asked for, or of all that are known, the newest first.
+        """Returns the state of the requested version, or of all versions, the newest first.
 
         Raises:
-          ServingError: NOT_FOUND, another model or no such version; INVALID_ARGUMENT, an unknown label.
+          ServingError: NOT_FOUND, there is no such model or version; INVALID_ARGUMENT, the label is unknown.
         """
         version = self._version_of(spec)
         if spec.name != self.model_name:
@@ -148,11 +148,11 @@ class Versions:
 
     @property
     def loading(self) -> bool:
-        """Whether a version is being loaded, in a thread that nothing can end but the end of the process."""
+        """Whether a version is being loaded, in a thread that only ends with its work or the process."""
         return any(entry.state == State.LOADING for entry in self._entries.values())
 
     async def close(self) -> None:
-        """Closes every version after its last request; one that is being loaded is left to the end of the process."""
+        """Closes every version after its last request. A version that is being loaded ends with the process."""
         self._stopping.set()
         for version in self._available():
             self._retire(version)
@@ -165,7 +165,7 @@ class Versions:
         return version in self._entries and self._entries[version].state == State.AVAILABLE
 
     def _wanted(self, found: dict) -> list[int]:
-        """The versions to serve, the newest first, without those known to fail."""
+        """Returns the versions to serve, the newest first, without those known to fail."""
         good = sorted((v for v in found if not (v in self._entries and self._entries[v].error)), reverse=True)
         labelled = [version for version in good if version in self._labels.values()]
         return sorted({*good[: self._count], *labelled}, reverse=True)
@@ -227,7 +227,7 @@ class Versions:
 
 
     def _being_loaded(self, version: int | None) -> str:
-        """What to tell who asks for a version that is being loaded, or for any while the first is; else ""."""
+        """Returns the message for a request for a version that is being loaded (or any while the first is), otherwise ""."""
         for number, entry in self._entries.items():
             if entry.state == State.LOADING and version in (None, number):
                 return f"Version {number} of {self.model_name} is being loaded: {entry.progress}. Try again soon."
@@ -235,7 +235,7 @@ class Versions:
 
 
 def _find(export_dir: str) -> dict[int, tuple[str, tuple]]:
-    """version -> (folder, stamp of its files) of every folder named by an integer."""
+    """Returns a dict of version -> (folder, stamp of its files) for the folders whose names are integers."""
     found: dict[int, tuple[str, tuple]] = {}
     with os.scandir(export_dir) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
@@ -246,11 +246,11 @@ def _find(export_dir: str) -> dict[int, tuple[str, tuple]]:
 
 
 def _stamp(path: str) -> tuple:
-    """Changes whenever a file below `path` does."""
+    """Returns a value that changes whenever a file below `path` changes."""
     found = []
     for folder, _, names in os.walk(path):
         for name in names:
-            with contextlib.suppress(FileNotFoundError):  # being replaced; the next poll sees it whole
+            with contextlib.suppress(FileNotFoundError):  # it is being replaced; the next poll will find the complete file
                 stat = os.stat(os.path.join(folder, name))
                 found.append((folder, name, stat.st_size, stat.st_ctime_ns))
     return tuple(sorted(found))
@@ -259,7 +259,7 @@ def _stamp(path: str) -> tuple:
 def _load_and_warm_up(path: str, version: int, report: Callable[[int, str], bool]) -> tuple[Servable, int]:
     servable = Servable(path, version)
     try:
-        give_way()  # not before: reading the graph holds Python's lock, for which requests would have to wait longer
+        give_way()  # not earlier, because reading the graph holds Python's lock, and requests would wait longer for it
         return servable, servable.warm_up(_WARM_UP_SECONDS, report)
     except ServingError:
         servable.close()
@@ -267,7 +267,7 @@ def _load_and_warm_up(path: str, version: int, report: Callable[[int, str], bool
 
 
 def _in_a_thread(function: Callable) -> asyncio.Future:
-    """`function()` in a thread of its own, which does not keep the process from ending."""
+    """Runs `function()` in a separate thread, which does not prevent the process from exiting."""
     loop = asyncio.get_running_loop()
     answer = loop.create_future()
 
@@ -284,7 +284,7 @@ def _in_a_thread(function: Callable) -> asyncio.Future:
             result, error = function(), None
         except Exception as caught:  # handed on
             result, error = None, caught
-        with contextlib.suppress(RuntimeError):  # the loop has ended, and with it who waited
+        with contextlib.suppress(RuntimeError):  # the event loop has ended, so nobody is waiting
             loop.call_soon_threadsafe(settle, result, error)
 
     threading.Thread(target=run, name="load", daemon=True).start()

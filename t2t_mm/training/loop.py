@@ -1,4 +1,4 @@
-"""The joint training loop, read downwards: data, model, optimizer, restore; then step, log, evaluate, save."""
+"""The joint training loop. It prepares data, model and optimizer, restores, and then steps, logs, evaluates and saves."""
 
 import contextlib
 import dataclasses
@@ -21,7 +21,7 @@ from t2t_mm.experiment import Experiment
 from t2t_mm.input.pipeline import load_examples, make_batches, next_batch
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.model import MultiModel, path_below
-from t2t_mm.run.checkpoints import Checkpoints, checkpoints_folder, newest_sound, only_trainer, saved_text, writing
+from t2t_mm.run.checkpoints import Checkpoints, checkpoints_folder, newest_valid, only_trainer, saved_text, writing
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import (  # fmt: skip
     MOVING_AVERAGES,
@@ -43,7 +43,7 @@ from t2t_mm.training.step import TrainStep, split_batch
 
 
 class Preempted(Exception):
-    """SIGTERM arrived; the run is saved and goes on with the same command."""
+    """SIGTERM arrived. The state of the run is saved, and the same command resumes it."""
 
 
 def train(
@@ -66,46 +66,52 @@ def train(
 ) -> MultiModel:
     """Trains one model on all problems of `experiment` until `steps`, and returns it.
 
-    Goes on from the newest sound checkpoint of `model_dir`; data order, random state and optimizer are part of it, so
-    that the losses are those of a run that was never stopped. Ctrl-C and SIGTERM end the run after the step at work,
-    saved. Of several workers the first ("chief") writes and all read, from a `model_dir` that they share.
+    Training resumes from the newest valid checkpoint in `model_dir`. A checkpoint contains the data order, the random state
+    and the state of the optimizer, so that the losses equal those of an uninterrupted run. On Ctrl-C or SIGTERM, the run
+    finishes the current step, saves and exits. If there are several workers, they share `model_dir`; all of them read it,
+    and only the first one (the "chief") writes to it.
 
     Args:
-      schedule: makes the learning rate's schedule.
+      experiment: the problems, the vocabulary, the model and the batches.
+      model_dir: the folder of the run.
+      steps: total number of steps, including those before a resume.
+      schedule: constructor of the learning rate schedule.
       optimizer, objective, evaluation, checkpointing, numerics: groups of settings, see `t2t_mm.training.settings`.
-      mixing: which problems a step takes, see `problems_of_step`; `BySize` takes rates from the number of examples.
-      strategy: makes the tf.distribute strategy; one of `t2t_mm.training.strategy`.
-      seed: of data order, weights and all that is drawn. A run goes on with the seed it was begun with.
-      log_steps: steps between two lines of progress.
-      max_bad_examples: how many unusable examples of one problem are left out; one more ends the run.
-      init_from: the folder of another run, whose newest sound checkpoint gives a new run its weights, as far as there
-        are any (see `t2t_mm.run.transfer`); the optimizer starts anew. The model then has the commands, inputs and label
-        sets of both runs.
-      configuration: called once all is built; its text is saved as `config.gin`. An error it raises stops the run.
+      mixing: which problems a step takes, see `problems_of_step`. `BySize` computes the rates from the numbers of examples.
+      strategy: constructor of the tf.distribute strategy, one of those in `t2t_mm.training.strategy`.
+      seed: the seed of the data order, the initial weights and all random numbers. A resumed run keeps its first seed.
+      log_steps: number of steps between two lines of progress.
+      max_bad_examples: maximum number of unusable examples of a problem, which are left out. With more, the run ends.
+      init_from: the folder of another run. A new run starts from the weights of its newest valid checkpoint, as far as they
+        fit (see `t2t_mm.run.transfer`), with a new optimizer state. The model then has the commands, inputs and label sets
+        of both runs.
+      configuration: a function that returns the text of `config.gin`. It is called when everything has been built, and an
+        error that it raises stops the run.
 
     Raises:
-      RunError: a loss or gradient is not finite, the batches cannot be shared out over the replicas, `model_dir` is
-        another run's, in use or not writable, a checkpoint cannot be written, or another worker is gone, or the
-        model of `init_from` does not fit.
+      RunError: a loss or gradient is not finite; the batches cannot be divided among the replicas; `model_dir` belongs to
+        another run, is in use or not writable; a checkpoint cannot be written; another worker is gone; or the model of
+        `init_from` does not fit.
       CorpusError: a corpus is missing or has too many unusable examples.
       Preempted: SIGTERM arrived.
+      KeyboardInterrupt: Ctrl-C arrived before the first step.
     """
     seed = seed_of(model_dir, seed)
     keras.utils.set_random_seed(seed)
-    strategy = strategy()
-    replicas, batches = strategy.num_replicas_in_sync, experiment.batches
+    distribution: tf.distribute.Strategy = strategy()
+    replicas, batches = distribution.num_replicas_in_sync, experiment.batches
     if batches.images < replicas:
         raise RunError(
-            f"batches.images is {batches.images}, less than the {replicas} replicas; each needs an example. Raise it."
+            f"batches.images is {batches.images}, less than the {replicas} replicas; each needs an example. Increase it."
         )
     if numerics.jit_compile and replicas > 1:
-        raise RunError("jit_compile is for one device: XLA cannot compile what replicas exchange inside a step.")
+        raise RunError("jit_compile requires a single device, because XLA cannot compile the exchange between replicas.")
     names = [problem.name for problem in experiment.problems]
     if not isinstance(mixing, BySize):
-        problems_of_step(names, mixing, 1, seed)  # a bad mixing stops here
+        problems_of_step(names, mixing, 1, seed)  # raises an error for an invalid mixing before the data is read
     weights = objective.weights(names)
     metric = periodic.Metric(evaluation.best_metric, names, evaluation.lower_is_better)
-    chief = strategies.is_chief(strategy)
+    chief = strategies.is_chief(distribution)
     try:
         learning_rate = schedule()
     except ValueError as error:
@@ -115,7 +121,7 @@ def train(
             "weights.Weights.moving_average is True, but no moving average is kept; set settings.Optimizer.ema, for "
             "instance to 0.999."
         )
-    for line in strategies.describe(strategy, experiment.problems, batches):
+    for line in strategies.describe(distribution, experiment.problems, batches):
         logging.info("%s", line)
 
     with contextlib.ExitStack() as stack:
@@ -142,25 +148,25 @@ def train(
         drawn_by = mixing.rates(sizes) if isinstance(mixing, BySize) else mixing
 
         # Model and optimizer.
-        with strategy.scope():
+        with distribution.scope():
             network = experiment.build_model(description, numerics.precision)
             factors = parts.rate_factors(network, optimizer.rates)
-            # What is frozen gets no gradient, no part in the norm that is clipped, and no moments.
+            # Before the optimizer is built, so that frozen weights have no gradient, no moments and no part in the norm.
             frozen_parts = parts.freeze(network, factors)
             trained = network.trainable_variables
             adam = optimizer.adam(learning_rate, [factors[path_below(v)] for v in trained])
             adam.build(trained)
         done = tf.Variable(0, dtype=tf.int64, trainable=False)
         seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
-        # Texts stay outside the strategy's scope: workers cannot send them to each other.
+        # Strings must be outside the scope of the strategy, because workers cannot send them to each other.
         frozen = tf.Variable(json.dumps(frozen_parts), trainable=False)
-        # The state of the data is that of batches of these sizes.
+        # The state of the data is only valid for batches of these sizes.
         layout = tf.Variable(json.dumps(dataclasses.asdict(batches), default=str), trainable=False)
         logging.info("%d problems, %d parameters", len(names), network.count_params())
         for line in parts.describe(network, factors):
             logging.info("%s", line)
         train_step = TrainStep(
-            strategy, network, adam, experiment.problems, weights,
+            distribution, network, adam, experiment.problems, weights,
             optimizer.clip_norm, objective.label_smoothing, objective.balance_weight,
             {name: stream.element_spec for name, stream in streams.items()},
             batches.static_shapes, numerics.jit_compile, seed, accumulate=optimizer.accumulate,
@@ -177,42 +183,42 @@ def train(
         places = {id(variable.value): str(place) for place, variable in enumerate(network.variables)}
         averages = {places[id(v.value)]: average.value for v, average in zip(trained, adam.averages())}
         state |= {MOVING_AVERAGES: averages} if averages else {}
-        if newest := newest_sound(checkpoints_folder(model_dir)):
+        if newest := newest_valid(checkpoints_folder(model_dir)):
             check_optimizer(newest, frozen, averages)
             restore_run(newest, state, iterators, layout)
         elif init_from:
             for line in transfer(network, description, experiment, init_from).lines():
                 logging.info("%s", line)
 
-        # Write, now that nothing can be refused any more.
+        # Write only now that all checks have passed, so that a rejected start leaves the folder unchanged.
         if chief:
             text = configuration()
             with writing(model_dir):
                 prepare_folder(model_dir, experiment, description, text, seed, int(done))
         checkpoint = tf.train.Checkpoint(**state, iterators=iterators, layout=layout, frozen=frozen)
-        checkpoints = None
+        checkpoints: Checkpoints | None = None
         if chief:
             keep, keep_best = checkpointing.keep, checkpointing.keep_best
             checkpoints = Checkpoints(checkpoint, model_dir, keep, metric.name, keep_best)
         writer = tf.summary.create_file_writer(os.path.join(model_dir, "events")) if chief else None
         progress = Progress(steps, int(done), float(seconds), writer, adam)
-        workers = strategies.Workers(strategy)
+        workers = strategies.Workers(distribution)
         workers.check_same(int(done), "the step of the newest checkpoint (they must share model_dir)")
 
         def exhausted() -> bool:
-            """Whether the last `patience` evaluations brought nothing better; all workers say the same."""
-            best = checkpoints.best() if chief and evaluation.patience else None
+            """Returns whether the last `patience` evaluations brought no improvement. All workers return the same."""
+            best = checkpoints.best() if checkpoints and evaluation.patience else None
             too_long = best is not None and int(done) - best["step"] >= evaluation.patience * evaluation.every_steps
             return bool(evaluation.patience) and bool(workers.any(int(too_long)))
 
-        def save():
+        def save() -> None:
             seconds.assign(progress.seconds())
-            if chief:
+            if checkpoints:
                 checkpoints.save(int(done))
 
         # Step, log, evaluate, save.
         stop = stack.enter_context(StopSignals())
-        ended = exhausted()  # an earlier start of this run ended so
+        ended = exhausted()  # the run may have ended early before it was started again
         if not progress.finished() and not ended:
             trace(train_step, stop)
         while not progress.finished() and not ended:
@@ -225,7 +231,7 @@ def train(
                 for number in range(1, optimizer.accumulate + 1)
             ]
             with workers.named_if_gone():
-                shares = [split_batch(strategy, batch) for batch in micro_batches]
+                shares = [split_batch(distribution, batch) for batch in micro_batches]
                 figures, norm = train_step(shares if optimizer.accumulate > 1 else shares[0])
                 progress.check(step, figures, norm, numerics.not_finite)
                 stopped = workers.any(stop.requested)
@@ -237,7 +243,7 @@ def train(
                 with averaged(trained, adam) if experiment.weights.moving_average else contextlib.nullcontext():
                     found = dev_set.evaluate(step)
                 value = metric(found["results"])
-                if chief:
+                if checkpoints:
                     with writing("the events for TensorBoard"):
                         periodic.report(found, model_dir)
                     seconds.assign(progress.seconds())
@@ -247,13 +253,13 @@ def train(
             if step % checkpointing.every_steps == 0 or progress.finished() or stopped or ended:
                 save()
             if stopped and not progress.finished():
-                logging.info("Stopped and saved at step %d; the same command goes on from here.", step)
+                logging.info("Stopped and saved at step %d; the same command resumes the run.", step)
                 if stop.requested != signal.SIGINT:
-                    raise Preempted(f"stopped by SIGTERM and saved at step {step}; the same command goes on from here.")
+                    raise Preempted(f"stopped by SIGTERM and saved at step {step}; the same command resumes the run.")
                 break
         if ended and not progress.finished():
             logging.info(
-                "Ended at step %d of %d: nothing better by %s in the last %d evaluations. The best checkpoint is kept "
+                "Ended at step %d of %d, because %s did not improve in the last %d evaluations. The best checkpoint is kept "
                 "(--best).", int(done), steps, metric.name, evaluation.patience,
             )  # fmt: skip
     return network
@@ -261,7 +267,7 @@ def train(
 
 @contextlib.contextmanager
 def averaged(trained: Sequence[keras.Variable], adam: FusedAdam) -> Iterator[None]:
-    """The weights are their moving averages within."""
+    """Replaces the weights by their moving averages in this context."""
     before = [variable.numpy() for variable in trained]
     for variable, average in zip(trained, adam.averages()):
         variable.assign(average.numpy())
@@ -273,37 +279,43 @@ def averaged(trained: Sequence[keras.Variable], adam: FusedAdam) -> Iterator[Non
 
 
 def check_optimizer(path: str, frozen: tf.Variable, averages: dict) -> None:
-    """Checks that a run goes on with what Adam has kept of each weight.
+    """Checks that a checkpoint contains the optimizer state that the resumed run needs.
+
+    Args:
+      path: the checkpoint.
+      frozen: the paths of the frozen weights, as JSON.
+      averages: the moving averages of the weights; empty if the run keeps none.
 
     Raises:
-      RunError: other parts are frozen now, whose moments Adam lacks, or the moving averages came or went.
+      RunError: the frozen parts have changed, so that moments would be missing, or moving averages have been switched on
+        or off.
     """
     had = any(name.startswith(f"{MOVING_AVERAGES}/") for name, _ in tf.train.list_variables(path))
     if had != bool(averages):
         raise RunError(
-            f"{path}: was written {'with' if had else 'without'} moving averages of the weights. Set Optimizer.ema as it "
-            "was, or start a new run from it with --init_from."
+            f"{path}: was written {'with' if had else 'without'} moving averages of the weights. Restore the value of "
+            "Optimizer.ema, or start a new run from it with --init_from."
         )
     saved, now = json.loads(saved_text(path, "frozen") or "[]"), json.loads(frozen.numpy().decode())
     if saved != now:
         count = len(set(saved) ^ set(now))
         raise RunError(
-            f"{path}: {count} weights were frozen and are not now, or the other way round. A run keeps what it froze; "
-            "start a new one from it with --init_from, or set Optimizer.rates back."
+            f"{path}: {count} weights were frozen and are not now, or the other way round. The frozen parts cannot change "
+            "during a run; start a new run from it with --init_from, or restore Optimizer.rates."
         )
 
 
 def restore_run(path: str, state: dict, iterators: dict, layout: tf.Variable) -> None:
-    """Restores the state of a run, and that of its data where its batches are still of the same sizes.
+    """Restores the state of a run, and the state of its data if the sizes of the batches are unchanged.
 
-    A batch's size is usually changed because the memory ran out, so it must not cost the run: the data then begins a
-    new pass, and everything else is as it was.
+    A batch size is usually changed because memory ran out, which must not end the run. The data then begins a new pass,
+    and everything else is restored.
 
     Raises:
       RunError: the checkpoint does not fit.
     """
     saved, now = saved_text(path, "layout"), layout.numpy().decode()
-    if saved in (None, now):  # None: written before checkpoints held it
+    if saved in (None, now):  # None: an older checkpoint, written without the sizes
         restore(tf.train.Checkpoint(**state, iterators=iterators), path)
         logging.info("Continuing from %s", path)
         return
@@ -315,12 +327,12 @@ def restore_run(path: str, state: dict, iterators: dict, layout: tf.Variable) ->
 
 
 def trace(train_step: TrainStep, stop: "StopSignals") -> None:
-    """Traces the graphs of a step one by one, since the first step would take minutes without a word.
+    """Traces the graphs of a step one by one and reports each, because the first step would otherwise be silent for minutes.
 
-    On several replicas and with static shapes the graphs depend on the batches, and only their number is said.
+    With several replicas or with static shapes, the graphs depend on the batches, so only their number is reported.
 
     Raises:
-      KeyboardInterrupt, Preempted: a signal arrived; there is no step to be saved yet.
+      KeyboardInterrupt, Preempted: a signal arrived. Nothing is saved, because there has been no step yet.
     """
     functions = list(dict.fromkeys(train_step.functions.values()))
     if tf.config.functions_run_eagerly():
@@ -334,14 +346,15 @@ def trace(train_step: TrainStep, stop: "StopSignals") -> None:
         if stop.requested == signal.SIGINT:
             raise KeyboardInterrupt
         if stop.requested:
-            raise Preempted("stopped by SIGTERM before the first step; the same command begins again.")
+            raise Preempted("stopped by SIGTERM before the first step; start the same command again.")
     logging.info("Tracing graph %d of %d with the first step", len(functions) + 1, len(functions) + 1)
 
 
 class StopSignals:
-    """Turns the first Ctrl-C or SIGTERM into a request, met between two steps; a second one ends at once.
+    """Turns the first Ctrl-C or SIGTERM into a request to stop between two steps. A second one exits immediately.
 
-    Between two steps alone are weights, data and random state of one step. Only the main thread gets signals.
+    Only between two steps do the weights, the data and the random state belong to the same step. Only the main thread
+    receives signals.
     """
 
     def __init__(self):
@@ -359,11 +372,11 @@ class StopSignals:
     def _request(self, number, _):
         self.requested = number
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-        logging.info("%s: stopping after this step; send it once more to stop at once", signal.Signals(number).name)
+        logging.info("%s: stopping after this step; send it again to exit immediately", signal.Signals(number).name)
 
 
 class Progress:
-    """Counts what a run has done, and writes it to the screen and to TensorBoard."""
+    """Counts the steps and examples of a run, and reports its progress on the screen and in TensorBoard."""
 
     def __init__(self, steps: int, first: int, seconds: float, writer: Any, optimizer: FusedAdam):
         self._steps, self._writer, self._optimizer = steps, writer, optimizer
@@ -372,10 +385,10 @@ class Progress:
         self._skipped: dict[str, int] = {}
 
     def check(self, step: int, figures: dict, norm: tf.Tensor, not_finite: str) -> None:
-        """Meets a loss or gradient that is not finite; the step has not updated anything then.
+        """Reports a loss or gradient that is not finite. The step has not updated anything in this case.
 
         Raises:
-          RunError: there is one and `not_finite` is "stop".
+          RunError: there is one, and `not_finite` is "stop".
         """
         finite = {name: float(values["finite"]) == 1.0 for name, values in figures.items()}
         if all(finite.values()) and math.isfinite(float(norm)):
@@ -384,19 +397,19 @@ class Progress:
         losses = ", ".join(f"{name} (loss {float(figures[name]['loss']):.3g})" for name in broken)
         if not_finite == "stop":
             raise RunError(
-                f"{losses}: the loss or its gradient is not finite at step {step}. The last checkpoint is from before; "
-                "lower the schedule's peak learning rate or clip_norm and start the same command again, or set "
-                'settings.Numerics.not_finite = "skip".'
+                f"{losses}: the loss or its gradient is not finite at step {step}. The last checkpoint was written before "
+                "this step. Reduce the peak learning rate of the schedule or clip_norm and start the same command again, or "
+                'set settings.Numerics.not_finite = "skip".'
             )
         for name in broken:
             self._skipped[name] = self._skipped.get(name, 0) + 1
         counts = ", ".join(f"{name} {count}" for name, count in self._skipped.items())
         logging.warning(
-            "step %d updates nothing: the loss or its gradient is not finite for %s. So far: %s", step, losses, counts
+            "step %d is skipped: the loss or its gradient is not finite for %s. Skipped so far: %s", step, losses, counts
         )
 
     def seconds(self) -> float:
-        """Of training in all, the parts before a resume included."""
+        """Returns the seconds of training in total, including those before a resume."""
         return self._before + time.monotonic() - self._start
 
     def finished(self) -> bool:
@@ -404,17 +417,17 @@ class Progress:
 
     def count(self, step: int, micro_batches: Sequence[dict]) -> None:
         self.step = step
-        if step == self._first + 1:  # it traced graphs, and says nothing about the steps to come
+        if step == self._first + 1:  # not typical for later steps, because it included tracing
             self._since = time.monotonic()
             return
         self._steps_since += 1
         self._examples += sum(int(part["targets"].shape[0]) for batch in micro_batches for part in batch.values())
 
     def log(self, figures: dict, norm: tf.Tensor) -> None:
-        """One line on the screen and, where there is a writer, the figures for TensorBoard."""
+        """Prints one line of progress and, if there is a writer, writes the metrics for TensorBoard."""
         now = time.monotonic()
         losses = "  ".join(f"{name} {float(values['loss']):.3f}" for name, values in figures.items())
-        speed = f"{now - self._start:.0f} s until here, most of it for tracing"
+        speed = f"{now - self._start:.0f} s so far, mostly for tracing"
         if self._steps_since:
             per_step = (now - self._since) / self._steps_since
             left = (self._steps - self.step) * per_step / 60
@@ -431,7 +444,7 @@ class Progress:
         with self._writer.as_default(step=self.step):
             for name, values in figures.items():
                 for key, value in values.items():
-                    if key == "finite":  # what is not is counted as a skipped step
+                    if key == "finite":  # reported as skipped steps below
                         continue
                     if value.shape.rank:  # importance and load of the experts
                         tf.summary.histogram(f"{name}/{key}", value)

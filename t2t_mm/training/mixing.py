@@ -14,14 +14,14 @@ class MixingError(RunError):
 
 @dataclasses.dataclass(frozen=True)
 class BySize:
-    """Rates that follow the number of training examples n: proportional to min(n, limit)^(1/temperature).
+    """Rates that are proportional to min(n, limit)^(1/temperature), where n is the number of training examples.
 
     (Raffel et al. 2019, arXiv 1910.10683, 3.5.2; Arivazhagan et al. 2019, arXiv 1907.05019.)
 
     Attributes:
-      temperature: 1 draws every example equally often; a higher one favours small problems, until all problems have one
-        rate. Between 0 and 1 it favours large ones.
-      limit: what a problem counts for at most; None for no limit.
+      temperature: 1 draws every example equally often. Higher values favour small problems, until all problems have the
+        same rate. Values between 0 and 1 favour large problems.
+      limit: maximum number of examples that count for a problem; None for no limit.
 
     Raises:
       MixingError: a value is not positive.
@@ -37,22 +37,27 @@ class BySize:
             raise MixingError(f"BySize.limit is {self.limit!r}; it must be at least 1.")
 
     def rates(self, sizes: Mapping[str, int]) -> dict[str, float]:
-        """Problem -> rate, which sum to 1. sizes: problem -> number of its training examples."""
+        """Returns a dict of problem -> rate. The rates sum to 1.
+
+        Args:
+          sizes: problem -> number of its training examples.
+        """
         counts = {name: size if self.limit is None else min(size, self.limit) for name, size in sizes.items()}
-        # By their logarithms: a low temperature would raise thousands to a power beyond all floats.
+        # Uses logarithms, because with a low temperature the powers would overflow.
         logs = np.log(np.array(list(counts.values()), float)) / self.temperature
         shares = np.exp(logs - logs.max())
         return dict(zip(counts, (shares / shares.sum()).tolist()))
 
 
 def describe(mixing: "str | Mapping[str, float] | BySize", sizes: Mapping[str, int], steps: int) -> list[str]:
-    """A line for each problem: its examples, its rate, and how many of the batches of a run are its own.
+    """Returns one line for each problem with its examples, its rate, and its expected number of batches in a run.
 
-    Where every step takes all problems there are no rates, and no lines.
+    If every step takes all problems, there are no rates, and the result is empty.
 
     Args:
+      mixing: as in `problems_of_step`, or a `BySize`.
       sizes: problem -> number of its training examples.
-      steps: batches of the run, those of all problems together.
+      steps: total number of batches in the run.
     """
     if mixing == "joint":
         return []

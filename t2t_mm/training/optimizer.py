@@ -26,13 +26,13 @@ class FusedAdam(OfWholeBatch, keras.optimizers.Adam):
     the uncorrected second moment (Kingma and Ba 2015, end of section 2).
 
     Args:
-      factors: what the learning rate is multiplied with for each of the variables that the optimizer is built for; 1
-        without.
-      decay: the share of each matrix, times its learning rate, that an update takes away first (decoupled weight decay);
-        vectors are left out. Keras's own `weight_decay` knows nothing of the factors.
-      ema: decay rate of an exponential moving average of each variable, 0 for none; after t updates it is at most
-        t / (t + 9). Keras's own `use_ema` has no such beginning: with 0.999, two thirds of the average would be the weights
-        after the first update still after 400.
+      learning_rate: a number or a schedule.
+      factors: factor of the learning rate for each variable of the optimizer. Default: 1.
+      decay: decoupled weight decay: before each update, this fraction of each matrix, times its learning rate, is
+        subtracted. Vectors are not decayed. Keras's own `weight_decay` does not take the factors into account.
+      ema: decay rate of an exponential moving average of each variable; 0 for none. After t updates, the rate is at most
+        t / (t + 9). Keras's own `use_ema` has no such start: with 0.999, two thirds of the average would still be the
+        weights after the first update when 400 updates have been made.
     """
 
     def __init__(
@@ -56,13 +56,13 @@ class FusedAdam(OfWholeBatch, keras.optimizers.Adam):
             self._averages = self.add_optimizer_variables(variables, "average")
 
     def averages(self) -> list[keras.Variable]:
-        """The moving averages of the variables, in their order; none without `ema`."""
+        """Returns the moving averages of the variables, in the same order; an empty list without `ema`."""
         return list(self._averages) if self._ema else []
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         step = tf.cast(self.iterations.value + 1, tf.float32)
         corrected = learning_rate * tf.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step)
-        # How far the averages move: all the way at the first update.
+        # The fraction by which the averages move towards the weights; it is 1 in the first update.
         moved = tf.maximum(1.0 - self._ema, 9.0 / (step + 8.0))
         super()._backend_update_step(grads, trainable_variables, (corrected, learning_rate * self._decay, moved))
 
@@ -70,8 +70,8 @@ class FusedAdam(OfWholeBatch, keras.optimizers.Adam):
         """Updates one variable.
 
         Args:
-          learning_rate: the rate with the bias correction of the moments, the rate times the weight decay, and how far
-            the moving average moves towards the variable.
+          learning_rate: the rate with the bias correction of the moments, the rate times the weight decay, and the
+            fraction by which the moving average moves towards the variable.
         """
         rate, decay, moved = learning_rate
         index = self._get_variable_index(variable)

@@ -1,4 +1,4 @@
-"""Parts of the model by name: which are frozen, and which learn at another rate."""
+"""Selects parts of the model by name to freeze them or to give them another learning rate."""
 
 from collections.abc import Mapping
 
@@ -10,15 +10,15 @@ GROUPS = ("modality nets", "body", "all")
 
 
 def rate_factors(network: MultiModel, rates: Mapping[str, float] | None) -> dict[str, float]:
-    """Path of each trainable weight, below the model -> what the learning rate is multiplied with there.
+    """Returns a dict of the path of each trainable weight (below the model) -> factor of its learning rate.
 
     Args:
-      rates: name -> factor; of several that fit a weight the last one counts. A name is that of a part
-        (`MultiModel.parts`), of a group of them ("modality nets", "body", "all"), or the beginning of weights' paths, up
-        to a slash: "encoder/block1", "categorical_out/imagenet".
+      rates: name -> factor. If several names match a weight, the last one applies. A name is the name of a part
+        (`MultiModel.parts`), of a group of parts ("modality nets", "body", "all"), or a prefix of weight paths that ends
+        before a slash, such as "encoder/block1" or "categorical_out/imagenet".
 
     Raises:
-      RunError: a factor is negative, or a name fits no weight.
+      RunError: a factor is negative, or a name matches no weight.
     """
     nets = tuple(part for part in network.parts() if part not in (*_BODY, "command_in"))
     groups = dict(zip(GROUPS, (nets, _BODY, ("",))))
@@ -38,12 +38,12 @@ def rate_factors(network: MultiModel, rates: Mapping[str, float] | None) -> dict
 
 
 def freeze(network: MultiModel, factors: Mapping[str, float]) -> list[str]:
-    """Makes the weights whose factor is 0 untrainable -> their paths.
+    """Makes the weights whose factor is 0 untrainable, and returns their paths.
 
-    A part that is frozen as a whole is so with its moving statistics, too.
+    If a part is frozen as a whole, its moving statistics are frozen, too.
 
     Raises:
-      RunError: nothing is left to be trained.
+      RunError: all weights would be frozen.
     """
     frozen = [path for path, factor in factors.items() if factor == 0]
     if len(frozen) == len(factors):
@@ -59,7 +59,7 @@ def freeze(network: MultiModel, factors: Mapping[str, float]) -> list[str]:
 
 
 def describe(network: MultiModel, factors: Mapping[str, float]) -> list[str]:
-    """A line for each other rate, with the parts or weights that it holds for."""
+    """Returns one line for each factor other than 1, with the parts or weights to which it applies."""
     lines = []
     for factor in sorted({factor for factor in factors.values() if factor != 1}):
         names = []

@@ -1,4 +1,4 @@
-"""The learning rate over the steps."""
+"""The learning rate schedule."""
 
 from typing import Any
 
@@ -9,16 +9,19 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("t2t_mm")
 class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly to `peak` during the warm-up, then falls as 1/√step, and ends linearly at zero.
+    """Rises linearly to `peak` during the warm-up, then falls as 1/√step, and finally decays linearly to zero.
 
     Args:
-      peak: the rate at the end of the warm-up.
-      warmup_steps: length of the warm-up. Default: `warmup_share` of the run, or the 4,000 steps of the 2017 release where
-        the length of the run is not known.
-      total_steps: length of the run; 0 says that it is not known.
-      decay_steps: how many of the last steps take the rate down to zero from wherever the curve then is; 0 for none.
-        Default: `decay_share` of the run. A run that is shorter than its decay falls from its first step on.
-      warmup_share, decay_share: parts of the run, so that a run of any length needs no further setting.
+      peak: the learning rate at the end of the warm-up.
+      warmup_steps: number of steps of the warm-up. Default: `warmup_share` of the run, or the 4,000 steps of the 2017
+        release if the length of the run is unknown.
+      total_steps: number of steps of the run; 0 if it is unknown.
+      decay_steps: number of final steps in which the rate decays to zero from its value at that point; 0 for no decay.
+        Default: `decay_share` of the run. If the run is shorter than the decay, the rate decays from the first step on.
+      warmup_share, decay_share: fractions of the run, so that runs of any length need no other setting.
+
+    Raises:
+      ValueError: an argument is out of range.
     """
 
     def __init__(

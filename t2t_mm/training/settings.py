@@ -1,4 +1,4 @@
-"""The settings of a training run, in groups that belong together; each is bound in Gin by its own name.
+"""The settings of a training run, in groups. Each group is bound in Gin by its own name.
 
     loop.train.evaluation = @settings.Evaluation()     # once, as gin/runs/joint.gin does for every group
     settings.Evaluation.every_steps = 250
@@ -13,7 +13,7 @@ from t2t_mm.training.optimizer import FusedAdam
 
 
 def _at_least(least: float, settings, *names: str) -> None:
-    """RunError where one of the named fields is below `least`."""
+    """Raises a RunError if one of the named fields is less than `least`."""
     for name in names:
         value = getattr(settings, name)
         if value < least:
@@ -22,28 +22,28 @@ def _at_least(least: float, settings, *names: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-    """How the gradients of a step change the weights. The paper names no constants; these are the 2017 release's.
+    """The optimizer, Adam. The paper gives no constants; the defaults are those of the 2017 release.
 
     Attributes:
-      beta_1, beta_2, epsilon: Adam's decay rates of the two moments, and what is added to the root of the second
-        (Kingma and Ba 2015).
-      clip_norm: the gradients of all weights together are scaled down to this norm where theirs is greater.
-      clip_each: clip the gradient of each problem by itself, before they are summed, as a worker of its own for each
-        problem would (paper, 3). Otherwise one problem with large gradients makes those of all others smaller. On
-        several replicas every problem's gradients are then exchanged, instead of their sum.
-      rates: part of the model -> what the learning rate is multiplied with there, for instance
-        {"all": 0.1, "encoder": 0, "categorical_out": 1}. 0 freezes a part: its weights, moving statistics and Adam's
-        moments stay as they are. `t2t_mm.training.parts.rate_factors` lists the names.
-      weight_decay: the share of each matrix, times the learning rate, that an update takes away (Loshchilov and Hutter
-        2019); vectors (gains, biases) are left out. 0 for none.
-      accumulate: how many micro-batches make an update: their gradients are averaged. A step is then so many batches of
-        its problems one after the other, in the memory of one.
-      ema: decay rate of an exponential moving average of the weights, kept in the checkpoints beside them, for instance
-        0.999; 0 for none. After t updates it is at most t / (t + 9), so that the beginning is soon forgotten.
-        `weights.Weights.moving_average` evaluates and exports it.
+      beta_1, beta_2, epsilon: the decay rates of Adam's two moments, and the term added to the square root of the second
+        moment (Kingma and Ba 2015).
+      clip_norm: maximum norm of the gradient of all weights together; a larger gradient is scaled down to it.
+      clip_each: whether the gradient of each problem is clipped separately before they are summed, as if each problem had
+        its own worker (paper, 3). Otherwise, one problem with large gradients reduces those of all others. With several
+        replicas, the gradients of every problem are then exchanged instead of their sum.
+      rates: part of the model -> factor of the learning rate, for instance {"all": 0.1, "encoder": 0,
+        "categorical_out": 1}. 0 freezes a part: its weights, moving statistics and Adam moments do not change.
+        `t2t_mm.training.parts.rate_factors` describes the names.
+      weight_decay: decoupled weight decay: an update subtracts this fraction of each matrix, times the learning rate
+        (Loshchilov and Hutter 2019). Vectors (gains, biases) are not decayed. 0 for none.
+      accumulate: number of micro-batches of an update, whose gradients are averaged. A step then takes this many batches of
+        its problems in succession, and needs the memory of one.
+      ema: decay rate of an exponential moving average of the weights, for instance 0.999; 0 for none. Checkpoints contain
+        the average. After t updates, the rate is at most t / (t + 9), so that the first weights are soon forgotten.
+        `weights.Weights.moving_average` evaluates and exports the average.
 
     Raises:
-      RunError: a rate is not from 0 to below 1, or another value is not positive.
+      RunError: a decay rate is not in [0, 1), or another value is out of range.
     """
 
     beta_1: float = 0.85
@@ -67,11 +67,11 @@ class Optimizer:
                 raise RunError(f"Optimizer.{name} is {getattr(self, name)!r}; it must be above 0.")
 
     def adam(self, learning_rate: float | Callable, factors: Sequence[float] | None = None) -> FusedAdam:
-        """The optimizer.
+        """Returns the optimizer.
 
         Args:
           learning_rate: a number or a schedule.
-          factors: what it is multiplied with for each variable; 1 without.
+          factors: factor of the learning rate for each variable. Default: 1.
         """
         return FusedAdam(
             learning_rate, beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon, factors=factors,
@@ -81,16 +81,16 @@ class Optimizer:
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """What a step minimises: the weighted sum of the problems' losses.
+    """The objective of a step: the weighted sum of the losses of the problems.
 
     Attributes:
-      loss_weights: problem -> the weight of its loss; 1 for those that are not named.
-      label_smoothing: the share of the target's probability that is spread over all tokens or classes. It is left out
-        of every reported figure.
-      balance_weight: what the two losses that balance the experts' load are multiplied with (paper, 2.3).
+      loss_weights: problem -> weight of its loss. Default: 1.
+      label_smoothing: the part of the target's probability that is spread over all tokens or classes. Reported losses do
+        not include it.
+      balance_weight: weight of the two losses that balance the load of the experts (paper, 2.3).
 
     Raises:
-      RunError: a weight is negative, or `label_smoothing` is not from 0 to below 1.
+      RunError: a weight is negative, or `label_smoothing` is not in [0, 1).
     """
 
     loss_weights: dict[str, float] | None = None
@@ -106,7 +106,7 @@ class Objective:
                 raise RunError(f"Objective.loss_weights of {name} is {weight!r}; it must not be negative.")
 
     def weights(self, names: Sequence[str]) -> dict[str, float]:
-        """Problem -> the weight of its loss, for the problems of a run.
+        """Returns a dict of problem -> weight of its loss, for the problems of a run.
 
         Raises:
           RunError: `loss_weights` names a problem that the run does not have.
@@ -124,19 +124,20 @@ class Evaluation:
     """Evaluation on the dev sets during training.
 
     Attributes:
-      every_steps: steps between two evaluations; 0 for none.
-      examples: how many examples of each problem are evaluated, the first of its dev set.
-      samples: how many of these are decoded too and shown in TensorBoard.
-      best_metric: what the best checkpoint goes by: a teacher-forced figure ("log_perplexity", "token_accuracy",
-        "sequence_accuracy") as the mean of all problems, one of a problem ("coco/log_perplexity"), or a metric of decoded
-        answers of a problem ("wmt_en_de/bleu"), of which then all `examples` are decoded greedily.
-      lower_is_better: of `best_metric`; None knows the package's own metrics, and takes any other for one whose higher
-        values are better.
-      patience: how many evaluations in a row may bring nothing better before the run ends; 0 for any number. The
-        schedule of the learning rate knows nothing of it: what ends early does not come to its decay.
+      every_steps: number of steps between two evaluations; 0 for no evaluation.
+      examples: number of examples of each problem to evaluate, taken from the beginning of its dev set.
+      samples: number of these examples that are also decoded and shown in TensorBoard.
+      best_metric: the metric that selects the best checkpoint: the mean of a teacher-forced metric over all problems
+        ("log_perplexity", "token_accuracy" or "sequence_accuracy"), the same for a single problem ("coco/log_perplexity"),
+        or a metric of the decoded answers of a problem ("wmt_en_de/bleu"), in which case all `examples` of this problem
+        are decoded greedily.
+      lower_is_better: whether lower values of `best_metric` are better. Default: correct for the metrics of the package;
+        for any other metric, higher values are better.
+      patience: number of successive evaluations without improvement after which the run ends; 0 for no limit. The learning
+        rate schedule does not take this into account, so a run that ends early does not reach its decay.
 
     Raises:
-      RunError: a number is negative, or `patience` is without evaluations.
+      RunError: a number is out of range, or `patience` is set without evaluations.
     """
 
     every_steps: int = 0
@@ -155,15 +156,15 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Checkpointing:
-    """What is saved of a run and kept, see `t2t_mm.run.checkpoints.Checkpoints`.
+    """Which checkpoints are written and kept, see `t2t_mm.run.checkpoints.Checkpoints`.
 
     Attributes:
-      every_steps: steps between two checkpoints; there is one at the end of the run besides.
-      keep: how many of the last checkpoints are kept, besides the best.
-      keep_best: how many of the best are kept.
+      every_steps: number of steps between two checkpoints. The end of the run writes one, too.
+      keep: number of newest checkpoints to keep, besides the best ones.
+      keep_best: number of best checkpoints to keep.
 
     Raises:
-      RunError: a number is below 1.
+      RunError: a number is less than 1.
     """
 
     every_steps: int = 500
@@ -179,15 +180,17 @@ class Numerics:
     """How a step is computed.
 
     Attributes:
-      precision: "mixed_bfloat16" multiplies matrices in bfloat16, Keras's mixed precision; gates, softmax, norms,
-        depthwise convolutions, embeddings' gradients and the loss stay float32. So do weights and checkpoints: evaluation
-        and export compute in float32 after either, only the evaluation during training as the training does.
-      jit_compile: compile the step with XLA (on one device; a TPU does always). Set `static_shapes` of the batches too.
-      not_finite: what a loss or gradient that is not finite does: "stop" ends the run, "skip" leaves the step's update
-        out, which is counted and logged with the problem's name.
+      precision: "float32" or "mixed_bfloat16". The latter is Keras's mixed precision, which multiplies matrices in
+        bfloat16; gates, softmax, norms, depthwise convolutions, the gradients of embeddings and the loss stay in float32.
+        Weights and checkpoints are float32 in both cases. Evaluation and export always compute in float32, except that the
+        evaluation during training uses the precision of the training.
+      jit_compile: whether to compile the step with XLA (on one device; a TPU always does). Also set `static_shapes` of the
+        batches.
+      not_finite: the response to a loss or gradient that is not finite: "stop" ends the run; "skip" omits the update of
+        the step, counts it and logs the name of the problem.
 
     Raises:
-      RunError: another precision, or another word for `not_finite`.
+      RunError: the precision or `not_finite` has another value.
     """
 
     precision: str = "float32"

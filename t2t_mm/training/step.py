@@ -1,4 +1,4 @@
-"""One training step: a batch of every problem in it, one update (paper, 3, in its synchronous form)."""
+"""One training step: a batch of each of its problems, and one update (paper, 3, in synchronous form)."""
 
 import concurrent.futures
 import functools
@@ -17,27 +17,32 @@ from t2t_mm.training.strategy import problems_at_once
 
 
 class TrainStep:
-    """A batch of every problem in the step (per replica) in, figures out, after one Adam update.
+    """A callable that takes a batch of each problem in the step, makes one Adam update and returns losses and metrics.
 
-    The gradients of the weighted losses of the problems in the step (all, or any of them) are summed, averaged over
-    the replicas and clipped to `clip_norm`, together or, with `clip_each`, each problem's by itself. Each replica takes
-    its share of every global batch. Where a loss or a gradient is not finite nothing is updated, whatever the others are.
+    The gradients of the weighted losses of the problems in the step (all or some of the problems) are summed, averaged over
+    the replicas and clipped to `clip_norm`, either together or, with `clip_each`, for each problem separately. Each replica
+    processes its share of every global batch. If any loss or gradient is not finite, nothing is updated.
 
     Args:
-      optimizer: on several replicas one that takes gradients as they are, see `optimizer.OfWholeBatch`.
+      strategy: the tf.distribute strategy.
+      model: a built model.
+      optimizer: with several replicas, it must not sum the gradients over the replicas (see `optimizer.OfWholeBatch`).
+      problems: all problems of the run.
       weights: problem name -> weight of its loss.
+      clip_norm, clip_each: see `settings.Optimizer`.
+      label_smoothing, balance_weight: see `settings.Objective`.
       signatures: problem name -> element spec of its batches.
-      static_shapes: trace each problem kind once for each shape of batch, instead of once for all.
-      jit_compile: compile with XLA, on one replica; a TPU compiles always.
-      seed: of all that a step draws; with the number of the update it says what is drawn.
-      at_once: number of problems whose gradients are computed at the same time, on one replica. Each is a chain of
-        small operations, which leaves one of two cores waiting half of the time. None: `strategy.problems_at_once`.
-      accumulate: how many micro-batches make an update. Above 1 the step takes a list of so many dicts of batches, one
-        after the other; their gradients and figures are averaged.
-      clip_each: see `settings.Optimizer`.
+      static_shapes: whether each kind of problem is traced for each batch shape separately, instead of once for all.
+      jit_compile: whether to compile with XLA, with one replica. On a TPU, XLA is always used.
+      seed: the seed of all random numbers of a step, together with the number of the update.
+      at_once: number of problems whose gradients are computed at the same time, with one replica. Because the gradient of a
+        problem is a chain of small operations, one of two cores would otherwise wait half of the time. Default:
+        `strategy.problems_at_once`.
+      accumulate: number of micro-batches of an update. If it is more than 1, the step takes a list of this many dicts of
+        batches, and averages their gradients and metrics.
 
     Attributes:
-      functions: problem name -> its compiled function of gradients. Their traces can be counted, and each part measured.
+      functions: problem name -> its compiled gradient function, for counting traces and for measurements.
       update: the compiled function of one update.
     """
 
@@ -60,7 +65,7 @@ class TrainStep:
         clip_each: bool = False,
     ):
         share_traces()
-        # TensorFlow's graph optimizers find next to nothing in these graphs, and take longer over them than tracing does.
+        # TensorFlow's graph optimizers improve almost nothing in these graphs, and take longer than tracing.
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
         self._strategy, self._model, self._optimizer = strategy, model, optimizer
         self._problems = {problem.name: problem for problem in problems}
@@ -68,8 +73,8 @@ class TrainStep:
         self._weights, self._clip_norm, self._seed = weights, clip_norm, seed
         self._accumulate, self._clip_each = accumulate, clip_each
         self._variables, self._replicas = model.trainable_variables, strategy.num_replicas_in_sync
-        # Without replicas and micro-batches one call computes a problem's whole gradient, and can clip it beside the other
-        # problems; after them all that would be a tenth of the step.
+        # With one replica and no micro-batches, one call computes the whole gradient of a problem. It can clip the gradient
+        # while the other problems are computed. Clipping after all of them would take a tenth of the step.
         at_source = clip_each and self._replicas == 1 and accumulate == 1
         self._clip_summed = clip_each and not at_source
         self.functions = _gradient_functions(
@@ -77,7 +82,7 @@ class TrainStep:
             clip_norm if at_source else None,
         )  # fmt: skip
         at_once = problems_at_once() if at_once is None else at_once
-        # On several replicas all must exchange in the same order.
+        # Several replicas must exchange their gradients in the same order.
         parallel = at_once > 1 and self._replicas == 1
         self._workers = concurrent.futures.ThreadPoolExecutor(at_once) if parallel else None
         self._traced: set[str] = set()
@@ -85,10 +90,14 @@ class TrainStep:
         self._add = tf.function(self._added, jit_compile=jit_compile or None, autograph=False)
 
     def __call__(self, batches: Any) -> tuple[dict[str, dict], tf.Tensor]:
-        """Problem name -> batch to problem name -> {"loss", "accuracy", …, "finite"}, and the gradients' global norm.
+        """Makes one update.
 
-        With micro-batches `batches` is a list of as many such dicts. "finite" is 1 where the problem's loss and gradients
-        are.
+        Args:
+          batches: problem name -> batch, or with micro-batches a list of such dicts.
+
+        Returns:
+          A dict of problem name -> {"loss", "accuracy", …, "finite"}, where "finite" is 1 if the loss and the gradients of
+          the problem are finite; and the global norm of the gradient.
         """
         if self._accumulate == 1:
             found, figures = self._gradients(batches)
@@ -104,7 +113,7 @@ class TrainStep:
         return figures, self.update(found, tf.stack([values["finite"] for values in figures.values()]))
 
     def arguments(self, name: str, batch: Any, micro: int = 0) -> tuple:
-        """What the problem's function of gradients takes, for a micro-batch of the next update."""
+        """Returns the arguments of a problem's gradient function for a micro-batch of the next update."""
         update = int(self._optimizer.iterations.numpy())
         draw = (update * self._accumulate + micro) * len(self._problems) + self._numbers[name]
         command = self._model.command_id(self._problems[name].command)
@@ -117,7 +126,7 @@ class TrainStep:
         }
         chains = _chains([self._problems[name] for name in calls])
         in_order = lambda chain: {name: calls[name]() for name in chain}  # noqa: E731
-        # Two threads cannot trace any faster than one, so the first call of each function waits for the one before.
+        # Two threads cannot trace faster than one, so the first calls of the functions run one after the other.
         parallel = self._workers is not None and self._traced.issuperset(calls)
         results = self._workers.map(in_order, chains) if parallel else map(in_order, chains)
         results = {name: result for chain in results for name, result in chain.items()}
@@ -125,16 +134,16 @@ class TrainStep:
         return [results[name][0] for name in batches], {name: results[name][1] for name in batches}
 
     def _update(self, found, finite):
-        """One update by the problems' gradients, where all are finite -> the gradients' global norm."""
+        """Makes one update with the gradients of the problems if all are finite, and returns their global norm."""
         totals, norms = self._strategy.run(self._total, args=(found,))
         norm = self._strategy.reduce(tf.distribute.ReduceOp.MEAN, norms, axis=None) if self._replicas > 1 else norms
-        sound = tf.logical_and(tf.math.is_finite(norm), tf.reduce_all(tf.equal(finite, 1.0)))
+        all_finite = tf.logical_and(tf.math.is_finite(norm), tf.reduce_all(tf.equal(finite, 1.0)))
 
         def applied():
             self._strategy.run(self._apply, args=(totals,))
             return True
 
-        tf.cond(sound, applied, lambda: False)
+        tf.cond(all_finite, applied, lambda: False)
         return norm
 
     def _added(self, found):
@@ -154,7 +163,7 @@ class TrainStep:
         return dict(zip(of_problem, tf.clip_by_global_norm(gradients, self._clip_norm)[0]))
 
     def _averaged(self, gradients):
-        """Tensors -> their means over the micro-batches and the replicas."""
+        """Returns the means of tensors over the micro-batches and the replicas."""
         if self._accumulate > 1:
             gradients = [gradient / self._accumulate for gradient in gradients]
         if self._replicas > 1:
@@ -167,17 +176,18 @@ class TrainStep:
 
 
 def _summed(found: Sequence[dict]) -> dict:
-    """Variable index -> the sum of its gradients, of dicts that lack those of unused variables."""
+    """Returns a dict of variable index -> sum of its gradients. The given dicts do not contain unused variables."""
     parts: dict[int, list] = {}
     for of_problem in found:
         for index, gradient in of_problem.items():
             parts.setdefault(index, []).append(gradient)
-    # Arguments of a graph lie on no device: what is exchanged must be computed here, were it a sum of one.
+    # The arguments of a graph are not placed on a device, but tensors to exchange must be. So even a single gradient is
+    # passed through an operation.
     return {index: tf.add_n(some) if len(some) > 1 else tf.identity(some[0]) for index, some in parts.items()}
 
 
 def _means(parts: Sequence[dict]) -> dict:
-    """Problem -> its figures, averaged over the micro-batches that it is in; "finite" only where all were."""
+    """Returns a dict of problem -> metrics, averaged over its micro-batches. "finite" is 1 only if it is 1 in all."""
     figures: dict = {}
     for name in dict.fromkeys(name for part in parts for name in part):
         found = [part[name] for part in parts if name in part]
@@ -187,9 +197,9 @@ def _means(parts: Sequence[dict]) -> dict:
 
 
 def _chains(problems: Sequence[Problem]) -> list[list[str]]:
-    """Names of problems, those together that must be computed one after the other.
+    """Groups the names of problems so that the problems of a group are computed one after the other.
 
-    All classification shares batch norm's moving statistics, and what moves them must come in the same order always.
+    All classification problems share the moving statistics of batch norm, which must always be updated in the same order.
     """
     classes = [problem.name for problem in problems if problem.targets == "class"]
     return [chain for chain in (classes, *([p.name] for p in problems if p.targets != "class")) if chain]
@@ -198,12 +208,14 @@ def _chains(problems: Sequence[Problem]) -> list[list[str]]:
 def _gradient_functions(
     strategy, model, problems, label_smoothing, balance_weight, signatures, static_shapes, jit_compile, clip_norm
 ) -> dict:
-    """Problem name -> function of (batch, command id, loss weight, seed [2]) to (variable index -> gradient, figures).
+    """Returns a dict of problem name -> gradient function.
 
-    The gradients are clipped to `clip_norm`, unless it is None.
+    A gradient function takes a batch, the id of the command, the weight of the loss and a seed [2], and returns a dict of
+    variable index -> gradient, without variables that the problem does not use, and the metrics. The gradients are clipped
+    to `clip_norm`, unless it is None.
 
-    Problems of the same modalities are the same computation with another command, so they share one traced function:
-    eight problems cost four traces. The gradients of variables that a problem does not use are left out.
+    Problems with the same modalities only differ in their command, so they share one traced function: eight problems need
+    four traces.
     """
     variables, replicas = model.trainable_variables, strategy.num_replicas_in_sync
 
@@ -237,7 +249,7 @@ def _gradient_functions(
     for problem in problems:
         kind = problem.kind
         if kind not in by_kind:
-            if replicas > 1:  # their shares of a batch have no signature; the second shape generalises the trace
+            if replicas > 1:  # the shares of a batch have no signature, so tracing generalises at the second shape
                 function = functools.partial(on_replicas, problem)
                 by_kind[kind] = tf.function(function, reduce_retracing=not static_shapes, autograph=False)
             else:
@@ -253,7 +265,7 @@ def _gradient_functions(
 
 
 def split_batch(strategy: tf.distribute.Strategy, batches: Any) -> Any:
-    """A dict of global batches -> the same with every tensor cut into the replicas' equal shares."""
+    """Splits every tensor of a dict of global batches into equal shares for the replicas."""
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:
         return batches

@@ -16,7 +16,7 @@ NAMES = ("one", "mirrored", "multi_worker", "tpu")  # functions of this module, 
 
 
 def problems_at_once() -> int:
-    """Returns how many problems' gradients are computed at the same time: on a CPU as many as there are cores, at most 4.
+    """Returns the number of problems whose gradients are computed at the same time: on a CPU one per core, at most 4.
 
     With an accelerator it is 2, because each problem keeps its activations in the accelerator's memory.
     """
@@ -28,9 +28,9 @@ def problems_at_once() -> int:
 def divide_cores() -> None:
     """Gives each of the problems that are computed at the same time its share of the cores, for runs on one device.
 
-    By default TensorFlow splits every operation over all cores. The operations of a small model are too short for that:
-    on two cores, a joint step of the mini size takes 1.8 s so, and 1.1 s with one core for each of two problems. It
-    must be called before TensorFlow computes anything. The environment variable TF_NUM_INTRAOP_THREADS overrides it.
+    By default, TensorFlow splits every operation over all cores. The operations of a small model are too short for that: on
+    two cores, a joint step of the mini size takes 1.8 s with this default, and 1.1 s with one core for each of two problems.
+    Call this before TensorFlow computes anything. The environment variable TF_NUM_INTRAOP_THREADS overrides it.
     """
     share = max(len(os.sched_getaffinity(0)) // problems_at_once(), 1)
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(share))
@@ -122,7 +122,7 @@ def describe(strategy: tf.distribute.Strategy, problems: list[Problem], settings
         shapes = bucket_shapes(problem, settings, replicas)
         what = unit(problem, settings)
         sizes = [
-            f"{batch} examples ({batch // replicas} a replica) of {what} {length}"
+            f"{batch} examples ({batch // replicas} per replica) of {what} {length}"
             for length, batch in dict.fromkeys((shapes[0], shapes[-1]))
         ]
         lines.append(f"{problem.name}: global batch {' to '.join(sizes)}")

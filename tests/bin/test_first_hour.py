@@ -62,7 +62,7 @@ def test_help_is_quick():
 @pytest.mark.parametrize(
     "name, flags, message",
     [
-        ("train.py", ["--gin_file=gin/runs/joint_mimi.gin", "--model_dir=x"], "near it: gin/runs/joint_mini.gin"),
+        ("train.py", ["--gin_file=gin/runs/joint_mimi.gin", "--model_dir=x"], "did you mean gin/runs/joint_mini.gin"),
         ("evaluate.py", ["--model_dir=nowhere"], "nowhere holds no trained model"),
         ("decode.py", ["--model_dir=nowhere", "--problem=coco", "--input=x"], "nowhere holds no trained model"),
         ("export.py", ["--model_dir=nowhere", "--export_dir=x"], "nowhere holds no trained model"),
@@ -114,13 +114,13 @@ LOADING = {
 @pytest.mark.parametrize("name, flags", LOADING.items())
 def test_every_command_that_loads_a_model_takes_best_and_step(name, flags, run):
     text = command(name, "--help").stdout
-    assert "--[no]best: Take the checkpoint of the best evaluation" in text and "--step: Take the checkpoint of" in text
+    assert "--[no]best: Use the checkpoint with the best evaluation" in text and "--step: Use the checkpoint of" in text
     text = " ".join(text.split())
     assert re.search(r"--step: .*?\(a non-negative integer\)", text)
     done = command(name, f"--model_dir={run}", *flags, "--best", "--step=3")
     assert done.returncode == 1 and done.stderr.startswith(f"{name}: ") and "Traceback" not in done.stderr
     if name != "decode.py":  # which looks for its input first
-        assert "Either --best or --step, not both." in done.stderr
+        assert "Give either --best or --step, not both." in done.stderr
 
 
 def test_another_systems_answers_are_scored_without_a_run_and_without_tensorflow(tmp_path):
@@ -132,7 +132,7 @@ def test_another_systems_answers_are_scored_without_a_run_and_without_tensorflow
     assert "wer\t20.00" in done.stdout and "exact_match\t50.00" in done.stdout and "examples\t2" in done.stdout
     assert json.loads((tmp_path / "scores.json").read_text())["substitutions"] == 1
     done = command("score.py", f"--answers={path}")
-    assert done.returncode == 1 and "lies in no run and names no problem" in done.stderr and "--metric=bleu" in done.stderr
+    assert done.returncode == 1 and "is not in the folder of a run" in done.stderr and "--metric=bleu" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["decode.py", "evaluate.py", "export.py", "predict.py", "prepare_data.py"])

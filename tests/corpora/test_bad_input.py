@@ -69,8 +69,8 @@ def test_sounds(data, where, junk, end):
         (b"sample_count -i 100", b"sample_count -i " + b"9" * 500, "no number sample_count"),
         (b"channel_count -i 1", "channel_count -i \xb2".encode("latin-1"), "no number channel_count"),
         (b"channel_count -i 1", b"channel_count -i 0", "channel_count 0"),
-        (b"sample_rate -i 16000", b"sample_rate -i 4000000000", "4000000000 samples a second"),
-        (b"sample_rate -i 16000", b"sample_rate -i 0", "0 samples a second"),
+        (b"sample_rate -i 16000", b"sample_rate -i 4000000000", "4000000000 samples per second"),
+        (b"sample_rate -i 16000", b"sample_rate -i 0", "0 samples per second"),
         (b"   1024\n", b"9999999\n", "no SPHERE header"),
         (b"sample_checksum -i ", b"sample_checksum -i x", "checksum"),
     ],
@@ -211,7 +211,7 @@ def test_xx_keeps_the_real_tags_for_scoring(tmp_path):
     report = Report("x")
     (found,) = Treebank(str(tmp_path), splits={"dev": ["*.mrg"]}, tags=False).examples("dev", report)
     assert found.targets == "(S (NP XX XX )NP XX )S" and found.references == ("(S (NP DT NN )NP . )S",)
-    assert "one of the signs <>" in next(iter(report.skipped.values()))
+    assert "one of the characters <>" in next(iter(report.skipped.values()))
 
 
 def test_lines_and_archives_beyond_any_text(tmp_path):
@@ -257,7 +257,7 @@ def test_sgm(tmp_path, ending):
     assert [e.inputs for e in found] == ["A cat & a dog.", "Two lines"]
     (tmp_path / "dev.en.sgm").write_text(text[:-20])
     (tmp_path / "dev.de.sgm").write_text(text)
-    with pytest.raises(CorpusError, match="2 segments begin and 1 end"):
+    with pytest.raises(CorpusError, match="2 segments begin, but 1 end"):
         ParallelText(str(tmp_path), "", "en", "de").examples("dev", Report("x"))
 
 
@@ -443,5 +443,5 @@ def test_wav_of_no_rate_is_refused(tmp_path):
         sound.setsampwidth(2)
         sound.setframerate(1)
         sound.writeframes(bytes(20))
-    with pytest.raises(MediaError, match="1 samples a second"):
+    with pytest.raises(MediaError, match="1 samples per second"):
         sounds.load_audio(str(tmp_path / "a.wav"), 16000)

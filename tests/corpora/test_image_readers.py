@@ -85,7 +85,7 @@ def test_every_picture_is_read_and_what_is_none_is_reported(tmp_path):
     assert [os.path.basename(e.inputs) for e in found] == ["a.JPEG", "b.webp", "c.bmp", "d.gif", "e.jpe", "f.jfif", "g.png"]
     one, two = report.skipped.values()
     assert one.startswith("2 files with .tiff are not") or two.startswith("2 files with .tiff are not")
-    assert any(".txt is not named like a picture" in reason for reason in (one, two))
+    assert any(".txt is not named like an image" in reason for reason in (one, two))
 
 
 def image(number, name="one.jpg"):

@@ -84,10 +84,10 @@ def test_exif_that_is_damaged_turns_nothing():
         (b"<!DOCTYPE html><html>404</html>", "it is a web page in HTML"),
         (b"\n <HTML>", "it is a web page in HTML"),
         (b"II*\0\x08\0\0\0", "it is a TIFF picture"),
-        (b"\0\0\0\x1cftypheic\0\0\0\0", "in a format that is not read"),
+        (b"\0\0\0\x1cftypheic\0\0\0\0", "in an unsupported format"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
-        (encoded("RGB", "JPEG")[:3], "its header is damaged or cut off"),
-        (b"abcdefgh", "none of JPEG, PNG, GIF, BMP, WebP"),
+        (encoded("RGB", "JPEG")[:3], "its header is damaged or truncated"),
+        (b"abcdefgh", "it is not JPEG, PNG, GIF, BMP or WebP"),
     ],
 )
 def test_the_reason_says_what_the_file_is(data, reason):

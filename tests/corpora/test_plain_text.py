@@ -26,7 +26,7 @@ REFUSED = {
     "A cat sleeps.\nA dog.\n".encode("utf-16-le"): "UTF-16",
     "A cat sleeps.\nA dog.\n".encode("utf-16-be"): "UTF-16",
     "A cat sleeps.\nA dog.\n".encode("utf-16"): "UTF-16",
-    b"A cat.\rA dog.\rA bird.\r": "carriage returns alone",
+    b"A cat.\rA dog.\rA bird.\r": "carriage returns only",
 }
 
 

@@ -37,7 +37,7 @@ def test_wsj(tmp_path, disc, upper):
     assert example.inputs.lower().endswith("wsj0/si_tr_s/011/011c0201.wv1")
     reasons = " ".join(report.skipped.values())
     assert len(report.skipped) == 3
-    assert "no sound wsj0/si_tr_s/011/011c0202.wv1" in reasons and "no transcript of 011c0203" in reasons
+    assert "no recording wsj0/si_tr_s/011/011c0202.wv1" in reasons and "no transcript of 011c0203" in reasons
     assert "'nonsense' is not `disc_id:path`" in reasons
 
 
@@ -79,7 +79,7 @@ def test_open_layouts(tmp_path, name, content):
     )
     assert (example.targets, os.path.basename(example.inputs)) == ("hello there", "a-1.wav")
     ((origin, reason),) = report.skipped.items()
-    assert origin.endswith(":2") and "no sound b-1" in reason
+    assert origin.endswith(":2") and "no recording b-1" in reason
 
 
 def test_a_line_of_another_format_is_named(tmp_path):
@@ -103,8 +103,8 @@ def test_the_path_of_a_table_is_taken_as_it_is_written(tmp_path):
         ("c/yes/0a7c.wav", "yes"), ("c/no/0a7c.wav", "no"), ("c/up/0a7c.wav", "up"),
     ]  # fmt: skip
     several, absent = report.skipped.values()
-    assert "3 sounds have the name 0a7c.wav (no/0a7c.wav, up/0a7c.wav, yes/0a7c.wav)" in several
-    assert "no sound" in absent and "go/0a7c.wav" in absent
+    assert "3 recordings have the name 0a7c.wav (no/0a7c.wav, up/0a7c.wav, yes/0a7c.wav)" in several
+    assert "no recording" in absent and "go/0a7c.wav" in absent
 
 
 def test_of_several_codings_of_a_name_the_first_is_read_and_one_beside_the_table_before_all(tmp_path):

@@ -34,7 +34,7 @@ def test_dev_and_test_stay_whole():
 
 
 def test_a_part_larger_than_the_corpus_or_of_a_stream_is_refused():
-    with pytest.raises(CorpusError, match="numbers: 51 training examples are asked for, there are 50"):
+    with pytest.raises(CorpusError, match="numbers: 51 training examples are requested, but there are only 50"):
         part(51)
     with pytest.raises(ValueError, match="size is 0"):
         part(0)

@@ -60,8 +60,8 @@ def test_another_delimiter(tmp_path):
 @pytest.mark.parametrize(
     "row,reason",
     [
-        (b"only one field\n", "1 fields; the header names 2"),
-        (b",good\n", "the column 'text' holds ''"),
+        (b"only one field\n", "1 fields, but the header has 2"),
+        (b",good\n", "the column 'text' contains ''"),
         (b"caf\xe9,good\n", "not UTF-8"),
         (b'"a"b,good\n', "not a row of a CSV file"),
     ],
@@ -90,7 +90,7 @@ def test_a_quotation_mark_that_is_never_closed_loses_no_row_in_silence(tmp_path)
     assert any("quotation mark" in reason for reason in report.skipped.values())
 
 
-@pytest.mark.parametrize("line,reason", [("{", "not JSON"), ("[1]", "a JSON list"), ('{"text": {}, "label": "x"}', "no text")])
+@pytest.mark.parametrize("line,reason", [("{", "not JSON"), ("[1]", "a JSON list"), ('{"text": {}, "label": "x"}', "not text")])
 def test_a_json_line_that_cannot_be_used_is_reported(tmp_path, line, reason):
     write(tmp_path, train__jsonl=line + '\n{"text": "a", "label": "b"}\n')
     found, report = read(table(tmp_path, files=ALL))
@@ -109,7 +109,7 @@ def test_files_are_below_the_media_folder_and_a_missing_one_is_reported(tmp_path
     write(tmp_path / "clips", a__mp3=b"sound")
     found, report = read(table(tmp_path, files=ALL, media="clips"))
     assert found == [(str(tmp_path / "clips" / "a.mp3"), "hello")]
-    assert "b.mp3 is not there" in next(iter(report.skipped.values()))
+    assert "b.mp3 does not exist" in next(iter(report.skipped.values()))
 
 
 def test_classes_are_those_of_the_training_table_in_sorted_order(tmp_path):
@@ -141,5 +141,5 @@ def test_settings_that_cannot_be_meant(tmp_path):
     with pytest.raises(CorpusError, match="a table train"):
         read(table(tmp_path, files={"train": ("train.csv",)}))
     write(tmp_path, train__txt="text\n")
-    with pytest.raises(CorpusError, match="the ending of a table"):
+    with pytest.raises(CorpusError, match="a table must have the extension"):
         read(table(tmp_path, files={"train": ("train.txt",)}))

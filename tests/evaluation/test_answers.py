@@ -112,7 +112,7 @@ def test_another_systems_answers_need_reference_and_answer_alone(tmp_path):
         ('{"reference": "a", "answer": "b"}\n["a"]', r"f.jsonl:2: not an object but list"),
         ('{"reference": "a", "output": "b"}', r'f.jsonl:1: lacks "answer"; it has reference, output'),
         ('{"reference": 3, "answer": "b"}', r'f.jsonl:1: "reference" is 3; it must be a text'),
-        ("\n", "f.jsonl: holds no answer"),
+        ("\n", "f.jsonl: contains no answers"),
     ],
 )
 def test_a_file_that_cannot_be_scored_names_the_line(tmp_path, text, message):

@@ -27,4 +27,4 @@ def test_export_needs_no_server(tmp_path):
         env=os.environ | {"PYTHONPATH": TOP}, capture_output=True, text=True,
     )  # fmt: skip
     assert run.returncode == 1
-    assert run.stderr.strip().splitlines()[-1].startswith("export.py: ") and "No problem to work on" in run.stderr
+    assert run.stderr.strip().splitlines()[-1].startswith("export.py: ") and "There are no problems" in run.stderr

@@ -200,7 +200,7 @@ def test_the_page_holds_the_picture(problem):
 def test_a_page_needs_answers_that_looked():
     with pytest.raises(ValueError, match="at least one answer"):
         attention_page.page(GERMAN, [], AUDIO)
-    with pytest.raises(ValueError, match="'a dog' does not say what it looked at"):
+    with pytest.raises(ValueError, match="'a dog' has no attention weights"):
         attention_page.page(GERMAN, [("a dog", Hypothesis("ein", -1.0, ["▁ein"], []))], AUDIO)
 
 

@@ -227,7 +227,7 @@ def test_damaged_records_are_found(corpora, declared, tmp_path):
     assert verify(str(tmp_path), "translation")["splits"]["dev"]["examples"] == 4
     path = tmp_path / "translation" / "1.0.0" / "translation-dev.tfrecord-00000-of-00002"
     path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(CorpusError, match="dev.tfrecord-00000-of-00002: absent, or not what was prepared"):
+    with pytest.raises(CorpusError, match="dev.tfrecord-00000-of-00002: missing or changed"):
         verify(str(tmp_path), "translation")
     report = Report("translation")
     iterator = iter(batches(problems(declared, str(tmp_path))[0], "dev", corpora, report=report))

@@ -64,7 +64,7 @@ def test_too_large_a_vocabulary_is_one_clear_error(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("content,message", [(None, "no vocabulary here"), (b"junk", "not a SentencePiece model")])
+@pytest.mark.parametrize("content,message", [(None, "there is no vocabulary"), (b"junk", "not a SentencePiece model")])
 def test_bad_vocabulary_files_are_named(tmp_path, content, message):
     path = tmp_path / "x.model"
     if content is not None:

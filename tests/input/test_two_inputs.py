@@ -160,7 +160,7 @@ def test_rows_of_a_table_that_lack_one_input_are_reported(folder, tmp_path):
     path = tmp_path / "qa" / "train.csv"
     assert found.inputs == (str(tmp_path / "qa" / "0.png"), "what") and found.targets == "a"
     assert [origin.removeprefix(f"{path}:") for origin in report.skipped] == ["3", "4", "5"]
-    assert "'question'" in report.skipped[f"{path}:3"] and "absent.png is not there" in report.skipped[f"{path}:5"]
+    assert "'question'" in report.skipped[f"{path}:3"] and "absent.png does not exist" in report.skipped[f"{path}:5"]
     with pytest.raises(ValueError, match="qa: 1 input columns, .*2 modalities"):
         declared(tmp_path, columns="picture")
 

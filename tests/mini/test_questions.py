@@ -102,7 +102,7 @@ def test_the_same_seed_writes_the_same_files_and_other_questions_are_refused(roo
         other = folder.replace(root, str(tmp_path))
         assert filecmp.cmpfiles(folder, other, names, shallow=False)[0] == names
     make_questions(str(tmp_path), PerScene(typed=4, spoken=2))  # they are there
-    with pytest.raises(CorpusError, match="holds other questions"):
+    with pytest.raises(CorpusError, match="contains other questions"):
         make_questions(str(tmp_path), PerScene(typed=5))
-    with pytest.raises(CorpusError, match="holds no mini corpora"):
+    with pytest.raises(CorpusError, match="has no mini corpora"):
         make_questions(str(tmp_path / "nowhere"))

@@ -146,7 +146,7 @@ def test_what_cannot_be_read_is_reported(made, tmp_path):
     assert "shape [1, 4]; it must be [None, 3]" in report.skipped["wide"] and "absent.csv" in report.skipped["absent"]
     with pytest.raises((TooManyBadExamples, tf.errors.OpError)):
         list(batches(asked, pairs, tools, Report("x", 2)))
-    with pytest.raises(CorpusError, match="the modality sensors reads its corpus itself"):
+    with pytest.raises(CorpusError, match="train the problem with the modality sensors on its corpus"):
         make_plan(asked, tools[0], 8, 16000)
 
 
@@ -177,7 +177,7 @@ def test_declarations_that_cannot_be_meant_are_refused(made):
         Modality("sensors", SensorInput, ())
     with pytest.raises(ValueError, match="p: the modality sensors has no features"):
         Problem("p", None, Modality("sensors", SensorInput, (None, 3)), "class", "c")
-    with pytest.raises(ValueError, match=r"p: inputs is \('image',\); one modality is named alone"):
+    with pytest.raises(ValueError, match=r"p: inputs is \('image',\); give a single modality by itself"):
         Problem("p", None, ("image",), "class", "c")
     with pytest.raises(ValueError, match="p: inputs is 'smell'; choose one of language, image, audio"):
         Problem("p", None, ("image", "smell"), "class", "c")

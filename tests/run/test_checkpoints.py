@@ -12,9 +12,9 @@ from t2t_mm.run.checkpoints import (
     checkpoints_folder,
     damage,
     newest_first,
-    newest_sound,
+    newest_valid,
     only_trainer,
-    sound,
+    valid,
 )  # fmt: skip
 from t2t_mm.run.errors import RunError
 from tests.training import tiny_run
@@ -47,8 +47,8 @@ def test_the_last_few_are_kept(checkpoints, weight, tmp_path):
     saved(checkpoints, weight, 5, 10, 20)
     folder = checkpoints_folder(tmp_path)
     assert newest_first(folder) == [os.path.join(folder, "ckpt-20"), os.path.join(folder, "ckpt-10")]
-    assert value(newest_sound(folder)) == 20
-    assert newest_sound(str(tmp_path / "nowhere")) is None
+    assert value(newest_valid(folder)) == 20
+    assert newest_valid(str(tmp_path / "nowhere")) is None
 
 
 def test_a_process_killed_at_any_moment_leaves_a_whole_checkpoint(checkpoints, weight, tmp_path, monkeypatch):
@@ -73,10 +73,10 @@ def test_a_process_killed_at_any_moment_leaves_a_whole_checkpoint(checkpoints, w
         with pytest.raises(Killed):
             saved(checkpoints, weight, 2)
         (path,) = newest_first(folder)
-        assert path.endswith("ckpt-1") and damage(path) is None and value(newest_sound(folder)) == 1
+        assert path.endswith("ckpt-1") and damage(path) is None and value(newest_valid(folder)) == 1
     killed_at.clear()
     saved(checkpoints, weight, 2)
-    assert value(newest_sound(folder)) == 2
+    assert value(newest_valid(folder)) == 2
 
 
 def cut(path):
@@ -97,7 +97,7 @@ def test_a_damaged_one_is_named_and_passed_over(checkpoints, weight, tmp_path, h
     saved(checkpoints, weight, 1, 2)
     folder = checkpoints_folder(tmp_path)
     harm(os.path.join(folder, f"ckpt-2{suffix}"))
-    assert value(newest_sound(folder)) == 1
+    assert value(newest_valid(folder)) == 1
     if (harm, suffix) != (os.remove, ".index"):  # without an index it is none
         assert "ckpt-2 is damaged" in caplog.text
 
@@ -107,19 +107,19 @@ def test_with_all_damaged_nothing_starts_anew(checkpoints, weight, tmp_path):
     for path in newest_first(checkpoints_folder(tmp_path)):
         cut(path + ".data-00000-of-00001")
     with pytest.raises(RunError, match="Every checkpoint is damaged: .*ckpt-2 .*ckpt-1 "):
-        newest_sound(checkpoints_folder(tmp_path))
+        newest_valid(checkpoints_folder(tmp_path))
 
 
 def test_a_full_disk_leaves_the_checkpoints_before(checkpoints, weight, tmp_path):
     """A limit of the size of files stands for the full disk: the write fails half-way just so."""
     saved(checkpoints, weight, 1)
-    with tiny_run.full_disk(8000), pytest.raises(RunError, match="ckpt-2: cannot be written .*before are whole"):
+    with tiny_run.full_disk(8000), pytest.raises(RunError, match="ckpt-2: cannot be written .*Earlier checkpoints are intact"):
         saved(checkpoints, weight, 2)
     folder = checkpoints_folder(tmp_path)
-    assert [damage(path) for path in newest_first(folder)] == [None] and value(newest_sound(folder)) == 1
+    assert [damage(path) for path in newest_first(folder)] == [None] and value(newest_valid(folder)) == 1
     assert not os.path.exists(os.path.join(folder, "part"))
     saved(checkpoints, weight, 3)
-    assert value(newest_sound(folder)) == 3
+    assert value(newest_valid(folder)) == 3
 
 
 def test_the_best_outlives_the_last(checkpoints, weight, tmp_path):
@@ -128,7 +128,7 @@ def test_the_best_outlives_the_last(checkpoints, weight, tmp_path):
         assert checkpoints.keep_best(step, loss, higher_is_better=False) == (step < 3)
     saved(checkpoints, weight, 4, 5)
     best = os.path.join(checkpoints_folder(tmp_path), "best")
-    assert value(newest_sound(best)) == 2 and len(newest_first(best)) == 1
+    assert value(newest_valid(best)) == 2 and len(newest_first(best)) == 1
     again = Checkpoints(tf.train.Checkpoint(weight=weight), str(tmp_path), 2, "log_perplexity")
     assert again.best() == {"metric": "log_perplexity", "value": 3.0, "step": 2}
     other = Checkpoints(tf.train.Checkpoint(weight=weight), str(tmp_path), 2, "token_accuracy")
@@ -145,12 +145,12 @@ def test_the_best_few_are_kept_in_their_order(weight, tmp_path):
     assert [value(path) for path in best_first(str(tmp_path))] == [2, 4]
     assert checkpoints.best() == {"metric": "bleu", "value": 30.0, "step": 2}
     cut(os.path.join(best_folder(str(tmp_path)), "ckpt-2.data-00000-of-00001"))
-    assert [value(path) for path in sound(best_first(str(tmp_path)), 2)] == [4]
+    assert [value(path) for path in valid(best_first(str(tmp_path)), 2)] == [4]
 
 
 def test_two_trainers_on_one_folder(tmp_path):
     with only_trainer(str(tmp_path / "run")):
-        with pytest.raises(RunError, match=rf"another training is at work on it \(process {os.getpid()} on .*since"):
+        with pytest.raises(RunError, match=rf"another training process is using it \(process {os.getpid()} on .*since"):
             with only_trainer(str(tmp_path / "run")):
                 pass
     with only_trainer(str(tmp_path / "run")):

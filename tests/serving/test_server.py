@@ -68,7 +68,7 @@ def test_the_command_serves_says_what_it_is_and_drains(publish, tmp_path):
     process, first, second = start(tmp_path, "--version_label=stable:1", "--model_name=small")
     try:
         url = re.search(r"http://127\.0\.0\.1:\d+/", first)[0]
-        assert "in production serve this folder with TensorFlow Serving" in second
+        assert "In production, use TensorFlow Serving" in second
         assert process.stdout.readline() == "Serving small.\n"
 
         def ask(times):

@@ -108,7 +108,7 @@ def test_a_step_that_is_not_finite_is_skipped_counted_and_named(corpora, caplog)
     once = weights(train(corpora, "once", 1, schedule=huge))
     thrice = weights(train(corpora, "thrice", 3, schedule=huge, numerics=Numerics(not_finite="skip")))
     np.testing.assert_array_equal(thrice, once)
-    assert re.search(r"step 3 updates nothing: .*So far: (wmt_en_de|reversal) 2", caplog.text)
+    assert re.search(r"step 3 is skipped: .*Skipped so far: (wmt_en_de|reversal) 2", caplog.text)
     with pytest.raises(RunError, match="not_finite is 'go on'"):
         train(corpora, "other", 1, numerics=Numerics(not_finite="go on"))
 
@@ -181,7 +181,7 @@ def test_a_run_ends_early_when_nothing_gets_better(corpora, caplog):
     evaluation = Evaluation(every_steps=1, examples=2, samples=0, best_metric="reversal/exact_match", patience=2)
     settings = {"evaluation": evaluation, "checkpointing": Checkpointing(every_steps=100)}
     train(corpora, "run", 9, **settings)
-    assert "Ended at step 3 of 9: nothing better by reversal/exact_match in the last 2 evaluations" in caplog.text
+    assert "Ended at step 3 of 9, because reversal/exact_match did not improve in the last 2 evaluations" in caplog.text
     _, _, state = load_trained(experiment_of(corpora), str(corpora / "run"))
     assert state["step"] == 3
     caplog.clear()
@@ -197,11 +197,11 @@ def test_the_checkpoint_of_a_step_is_loaded_or_those_that_are_there_are_named(co
     train(corpora, "run", 4)
     for step in (2, 4):
         assert load_trained(experiment_of(corpora, step=step), str(corpora / "run"))[2]["step"] == step
-    with pytest.raises(RunError, match="run: no checkpoint of step 3; those that are kept are of the steps 2, 4."):
+    with pytest.raises(RunError, match="run: no checkpoint of step 3; there are checkpoints of the steps 2, 4."):
         load_trained(experiment_of(corpora, step=3), str(corpora / "run"))
     with pytest.raises(RunError, match="best: no checkpoint yet.*settings.Evaluation.every_steps above 0"):
         load_trained(experiment_of(corpora, best=True), str(corpora / "run"))
-    with pytest.raises(RunError, match="Either the best checkpoint or that of step 2"):
+    with pytest.raises(RunError, match="Both the best checkpoint and step 2"):
         Weights(best=True, step=2)
 
 
@@ -218,9 +218,9 @@ def test_the_mean_of_checkpoints_and_of_the_best(corpora):
     assert len(kept) == 2
     np.testing.assert_allclose(load(best=True, average=2), (load(step=kept[0]) + load(step=kept[1])) / 2, atol=1e-7)
     np.testing.assert_array_equal(load(best=True), load(step=kept[0]))
-    with pytest.raises(RunError, match="3 checkpoints are to be averaged .* and 2 are there.*Checkpointing.keep = 3"):
+    with pytest.raises(RunError, match="Weights.average is 3, but there are only 2 checkpoints.*Checkpointing.keep = 3"):
         load(average=3)
-    with pytest.raises(RunError, match="holds no moving averages .*settings.Optimizer.ema"):
+    with pytest.raises(RunError, match="has no moving averages .*settings.Optimizer.ema"):
         load(moving_average=True)
     with pytest.raises(RunError, match="Weights.average is 2, but step 4 is one checkpoint"):
         Weights(average=2, step=4)
@@ -374,7 +374,7 @@ def test_a_run_goes_on_with_the_seed_it_was_begun_with(corpora, caplog):
     whole = train(corpora, "whole", 4, seed=1, mixing=mixing)
     train(corpora, "stopped", 2, seed=1, mixing=mixing)
     resumed = train(corpora, "stopped", 4, seed=2, mixing=mixing)
-    assert "was begun with seed 1, and goes on with it; seed 2 is ignored" in caplog.text
+    assert "was started with seed 1 and keeps it; seed 2 is ignored" in caplog.text
     assert load_description(str(corpora / "stopped"))["seed"] == 1
     np.testing.assert_array_equal(weights(resumed), weights(whole))
 

@@ -23,9 +23,9 @@ def test_the_start_says_how_batches_are_shared_out():
     lines = strategy.describe(Two(["CPU:0"]), PROBLEMS, BatchSettings(positions=1000, images=30, max_length=100))
     assert lines[0] == "Two, 2 replica(s)"
     assert lines[1] == (
-        "wmt_en_de: global batch 124 examples (62 a replica) of length 8 to 10 examples (5 a replica) of length 100"
+        "wmt_en_de: global batch 124 examples (62 per replica) of length 8 to 10 examples (5 per replica) of length 100"
     )
-    assert lines[2] == "imagenet: global batch 30 examples (15 a replica) of pixels a side 299"
+    assert lines[2] == "imagenet: global batch 30 examples (15 per replica) of pixels a side 299"
 
 
 @pytest.mark.parametrize(

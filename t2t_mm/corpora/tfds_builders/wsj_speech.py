@@ -1,4 +1,4 @@
-"""WSJ0 and WSJ1 as a TFDS data set: si284 (or the part that is there), dev93, eval92."""
+"""WSJ0 and WSJ1 as a TFDS data set: si284 (or the available part), dev93 and eval92."""
 
 import os
 

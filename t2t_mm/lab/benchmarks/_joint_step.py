@@ -1,10 +1,10 @@
-"""The process that `step_before_after` starts in each checkout: it times joint steps of the code it finds there.
+"""The process that `step_before_after` starts in each checkout. It times joint steps with the code of the checkout.
 
     python -P _joint_step.py CORPORA VOCABULARY BATCHES
 
-It answers every line it reads with a line of JSON: first what starting cost, then what a round of steps did. It uses
-what both checkouts have, and nothing else of this one: a checkout from before the package was divided into rooms has
-the same modules in other places, and trains with TensorFlow's own division of the cores.
+It answers every input line with a line of JSON: first the cost of starting, then that of each round of steps. It only uses
+code that both checkouts have. In an older checkout, the same modules may be in other places, and training divides the cores
+as TensorFlow does.
 """
 
 import importlib
@@ -25,9 +25,9 @@ TRANSLATION = "wmt_en_de"
 
 
 def module(*names: str) -> Any:
-    """The first of these modules that the checkout, the current folder, has.
+    """Returns the first of these modules that exists in the checkout, which is the current folder.
 
-    To try the import would not do: where this package is installed in place, Python finds there what a checkout lacks.
+    Trying the import would not work: if this package is installed in editable mode, Python would find a missing module there.
     """
     here = (name for name in names if os.path.isfile(f"{name.replace('.', os.sep)}.py"))
     return importlib.import_module(next(here))
@@ -51,13 +51,13 @@ def timed(call: Callable) -> dict[str, float]:
 
 
 def graph_nodes(function: Any) -> dict[str, float]:
-    """How many nodes a traced function has, and how many are in the functions that it calls."""
+    """Returns the number of nodes of a traced function, and of the functions that it calls."""
     graph = function.get_concrete_function().graph.as_graph_def()
     return {"nodes": len(graph.node), "nodes_in_functions": sum(len(part.node_def) for part in graph.library.function)}
 
 
 def main(corpora: str, vocabulary: str, count: int) -> None:
-    answers, sys.stdout = sys.stdout, sys.stderr  # whatever prints must not come between
+    answers, sys.stdout = sys.stdout, sys.stderr  # so that other output does not mix with the answers
 
     def answer(found):
         print(json.dumps(found), file=answers, flush=True)
@@ -82,7 +82,7 @@ def main(corpora: str, vocabulary: str, count: int) -> None:
     }
     if hasattr(step, "functions"):
         started |= graph_nodes(step.functions[TRANSLATION])
-    for batch in batches:  # sizes of buffers, threads
+    for batch in batches:  # warm up buffers and threads
         timing.wait(step(batch))
     sys.stdin.readline()
     answer(started)

@@ -87,7 +87,7 @@ def run(
         found |= _first_answers(os.path.join(export_dir, str(max(versions))), session_config)
     with tempfile.TemporaryDirectory() as folder:
 
-        def publish(version):  # renamed when complete: the server must never see half a version
+        def publish(version):  # renamed when complete, so that the server never sees an incomplete version
             aside = os.path.join(folder, f"writing-{version}")
             shutil.copytree(os.path.join(export_dir, str(max(versions))), aside)
             os.rename(aside, os.path.join(folder, str(version)))
@@ -114,9 +114,9 @@ def run(
 
 
 def _first_answers(folder: str, session_config: str) -> dict:
-    """What loading a version and the first answer to each of its warm-up requests cost.
+    """Returns the cost of loading a version and of the first answer to each warm-up request.
 
-    Measured with TensorFlow's defaults, and as docs/serving.md starts TensorFlow Serving.
+    It is measured with TensorFlow's defaults, and with the settings that docs/serving.md gives to TensorFlow Serving.
     """
     saved = saved_model_pb2.SavedModel()
     with open(os.path.join(folder, "saved_model.pb"), "rb") as file:

@@ -1,4 +1,4 @@
-"""A joint step of this checkout beside that of another one, in turn on one machine."""
+"""Compares a joint step of this checkout with that of another one, taking turns on the same machine."""
 
 import json
 import os
@@ -16,20 +16,22 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.ab
 def run(
     before: str, corpora: str, vocabulary: str, rounds: int = 5, batches: int = 4, after: str = TOP
 ) -> dict[str, dict[str, float]]:
-    """Starts a process in each checkout, one after the other, then lets them do rounds of steps in turn.
+    """Starts a process in each checkout, one after the other, and then lets them run rounds of steps in turn.
 
-    Both train the mini size on all problems of gin/runs/joint_mini.gin, each as its own checkout has it.
+    Both train the mini size on all problems of gin/runs/joint_mini.gin in their own checkout.
 
     Args:
       before, after: folders of the two checkouts.
-      corpora, vocabulary: the mini corpora and their vocabulary; both processes read the same.
-      rounds: of `batches` joint steps and as many translation steps; the figures are medians over the rounds.
+      corpora, vocabulary: the mini corpora and their vocabulary, which both processes read.
+      rounds: number of rounds, each of `batches` joint steps and as many translation steps. The results are medians over the
+        rounds.
 
-    Returns: for either checkout what starting cost (CPU-seconds, graph nodes of a translation batch's loss and gradients)
-      and what a step takes; and the ratios, before over after.
+    Returns:
+      The cost of starting (CPU-seconds, graph nodes of the loss and gradients of a translation batch) and of a step for each
+      checkout, and the ratios, before over after.
 
     Raises:
-      RunError: a folder is no checkout, or a process ended.
+      RunError: a folder is not a checkout, or a process ended.
     """
     sides = {"before": _Side(before, corpora, vocabulary, batches), "after": _Side(after, corpora, vocabulary, batches)}
     try:
@@ -45,7 +47,12 @@ def run(
 
 
 def summary(started: dict, found: dict) -> dict[str, dict[str, float]]:
-    """started: side -> figures. found: side -> round -> kind of step -> figures."""
+    """Summarises the measurements of both sides.
+
+    Args:
+      started: side -> measurements.
+      found: side -> round -> kind of step -> measurements.
+    """
     cases = {f"start, {name}": figures for name, figures in started.items()}
     for kind in found["after"][0]:
         medians = {
@@ -64,19 +71,19 @@ def summary(started: dict, found: dict) -> dict[str, dict[str, float]]:
 
 
 class _Side:
-    """A process in a checkout, that works only while it is asked."""
+    """A process in a checkout, which only works while it answers a request."""
 
     def __init__(self, folder: str, corpora: str, vocabulary: str, batches: int):
         self._folder = os.path.abspath(os.path.expanduser(folder))
         if not os.path.isfile(os.path.join(self._folder, "gin", "runs", "joint_mini.gin")):
-            raise RunError(f"{folder} is no checkout of this package: it has no gin/runs/joint_mini.gin.")
+            raise RunError(f"{folder} is not a checkout of this package: it has no gin/runs/joint_mini.gin.")
         self._arguments = [os.path.abspath(corpora), os.path.abspath(vocabulary), str(batches)]
         self._process: subprocess.Popen[str] | None = None
 
     def ask(self) -> dict:
-        """The process' next answer; the first question starts it."""
+        """Returns the next answer of the process, which the first call starts."""
         if self._process is None:
-            # -P: the folder of the program must not stand before the checkout's own modules.
+            # -P, so that the folder of the program does not hide the modules of the checkout.
             self._process = subprocess.Popen(
                 [sys.executable, "-P", _joint_step.__file__, *self._arguments],
                 cwd=self._folder, env={**os.environ, "PYTHONPATH": self._folder},

@@ -1,4 +1,4 @@
-"""Time, arithmetic and memory of training steps, beside this machine's own peak."""
+"""Measures the time, arithmetic and memory of training steps, compared with the peak of the machine."""
 
 import dataclasses
 import functools
@@ -26,7 +26,7 @@ from t2t_mm.training.step import TrainStep
 
 @dataclasses.dataclass(frozen=True)
 class Translation:
-    """A batch of made-up sentence pairs, for comparing with other code: `tokens` in and out, none of them padding."""
+    """A batch of artificial sentence pairs for comparison with other code: `tokens` in and out, without padding."""
 
     tokens: int = 32
     batch_sizes: Sequence[int] = (16, 32)
@@ -40,15 +40,15 @@ def run(
     sized: type[MultiModel] = MultiModel,
     steps: int = 5,
 ) -> dict[str, dict[str, float]]:
-    """Training steps of the experiment's problems one by one and jointly, on their own corpora; then `translation`.
+    """Measures training steps of each problem and of all problems jointly, on their own corpora, and of `translation`.
 
-    FLOPs are counted from the layers' shapes as `t2t_mm.lab.inspection` says (forward, times three), padding included: it is
-    multiplied too. "share_of_peak" is of what a large product of matrices reaches on this machine, "share_of_shape_peak"
-    of what a product of the shape that most of the body's products have reaches, positions times D times D.
+    FLOPs are computed from the shapes of the layers as in `t2t_mm.lab.inspection` (three times the forward pass), including
+    padding, because it is multiplied, too. "share_of_peak" is relative to a large matrix product on this machine, and
+    "share_of_shape_peak" to a product with the most frequent shape in the body, positions times D times D.
 
     Args:
-      sized: constructor of the model that `translation` is measured with, at each of `depths`.
-      steps: how many are timed; the figures are medians.
+      sized: constructor of the model for `translation`, at each of `depths`.
+      steps: number of timed steps; the results are medians.
     """
     peaks = {dtype: matmul_peak(dtype) for dtype in ("float32", "bfloat16")}
     found = {"machine": {f"{dtype}_matmul_gflops": peak / 1e9 for dtype, peak in peaks.items()}}
@@ -66,9 +66,10 @@ def _peak_memory_mib() -> float:
 
 
 def open_streams(problems: Sequence[Problem], experiment: Experiment) -> tuple[dict, dict]:
-    """Problem name -> its training batches, and -> the report of its examples.
+    """Returns dicts of problem name -> its training batches, and problem name -> the report of its examples.
 
-    problems: those of `experiment`, or what was prepared from them.
+    Args:
+      problems: the problems of `experiment`, or problems that read their prepared records.
     """
     tokenizer, streams, reports = Tokenizer(experiment.vocabulary), {}, {}
     for problem in problems:
@@ -81,7 +82,7 @@ def open_streams(problems: Sequence[Problem], experiment: Experiment) -> tuple[d
 
 
 def train_step(network: MultiModel, problems: Sequence[Problem], signatures: dict, **compilation: Any) -> TrainStep:
-    """A step as `loop.train` makes it, with its optimizer, on one device. compilation: see `TrainStep`."""
+    """Returns a step like that of `loop.train`, with its optimizer, on one device. For `compilation`, see `TrainStep`."""
     settings, objective = Optimizer(), Objective()
     optimizer = settings.adam(1e-3)
     optimizer.build(network.trainable_variables)
@@ -129,7 +130,7 @@ def _experiment(experiment: Experiment, steps: int, peak: float) -> dict[str, di
         "first_step_seconds": first,
         "peak_memory_mib": _peak_memory_mib(),
     }
-    # The parts are those of one joint batch, each run alone; "whole" is the step on the same batch.
+    # The parts are those of one joint batch, each run by itself; "whole" is the step on the same batch.
     whole, parts = _parts_of_step(network, step, experiment, batch)
     shares = {f"{part}_share": part_seconds / whole for part, part_seconds in parts.items()}
     found["joint step by part"] = shares | {"input_wait_share": float(np.median(waits)) / joint}
@@ -138,7 +139,7 @@ def _experiment(experiment: Experiment, steps: int, peak: float) -> dict[str, di
 
 
 def _times(calls) -> list[float]:
-    """Seconds of each call but the first, which may have to trace."""
+    """Returns the seconds of each call except the first, which may include tracing."""
     found = []
     for call in calls:
         start = time.perf_counter()
@@ -152,7 +153,7 @@ def _target_tokens(batch) -> int:
 
 
 def _cost(network, problem, batches, batch) -> dict[str, float]:
-    """Part -> FLOPs of one training step on a batch, three forward passes."""
+    """Returns a dict of part -> FLOPs of one training step on a batch (three forward passes)."""
     texts = [batch[name] for name in ("inputs", "targets") if batch[name].dtype == tf.int32 and batch[name].shape.rank == 2]
     lengths = [text.shape[1] for text in texts]
     tokens = sum(lengths) / len(lengths) if lengths else 1
@@ -166,7 +167,7 @@ def _flops(network, problem, batches, batch) -> float:
 
 
 def _parts_of_step(network, step, experiment, batch) -> tuple[float, dict[str, float]]:
-    """Seconds of a joint step on one batch, and of its parts, each run alone."""
+    """Returns the seconds of a joint step on one batch, and of its parts, each run by itself."""
     calls: dict[tuple[str, str], Callable] = {
         ("whole", ""): lambda: step(batch), ("optimizer", ""): _update(network, step, experiment, batch)
     }  # fmt: skip
@@ -181,7 +182,7 @@ def _parts_of_step(network, step, experiment, batch) -> tuple[float, dict[str, f
 
 
 def _update(network, step, experiment, batch):
-    """The optimizer's part of a joint step: sum of the problems' gradients, clipping, Adam."""
+    """Returns the optimizer's part of a joint step: summing the gradients of the problems, clipping and Adam."""
     gradients = []
     for problem in experiment.problems:
         gradients.append(step.functions[problem.name](*step.arguments(problem.name, batch[problem.name]))[0])
@@ -194,13 +195,13 @@ def _mixed(mixture, x, padding):
 
 
 class _Passes:
-    """Forward and backward passes of a model's parts, compiled once for inputs of any length."""
+    """The forward and backward passes of the parts of a model, compiled once for inputs of any length."""
 
     def __init__(self, network):
         self._network, self._compiled = network, {}
 
     def of(self, problem, batch) -> dict:
-        """Part -> a call of it at the shapes that a batch of the problem has there."""
+        """Returns a dict of part -> a call with the shapes of a batch of the problem in this part."""
         network, classes = self._network, problem.targets == "class"
         padding = None if problem.inputs == "image" else batch["input_padding"]
         encoded, source_padding, grid, _ = network.encode(problem.inputs, batch["inputs"], padding)
@@ -255,7 +256,7 @@ class _Passes:
 
 
 def _body(network, experiment, batch, parts, peak: float) -> dict[str, float]:
-    """Encoder, mixer and decoder of a joint step beside the peak, and beside that of their products' shape."""
+    """Compares encoder, mixer and decoder of a joint step with the peak, and with that of the shape of their products."""
     flops, positions = 0.0, []
     for problem in experiment.problems:
         cost = _cost(network, problem, experiment.batches, batch[problem.name])
@@ -282,7 +283,7 @@ def translation_batch(translation: Translation, batch_size: int) -> dict[str, tf
 def translation_step(
     sized: Callable[..., MultiModel], translation: Translation, depth: int
 ) -> tuple[MultiModel, Problem, TrainStep]:
-    """The model of one translation problem, the problem, and a training step."""
+    """Returns a model for one translation problem, the problem, and a training step."""
     keras.utils.set_random_seed(0)
     problem = Problem("translation", NoExamples(), inputs="language", targets="text", command="To-German")
     network = sized(

@@ -17,7 +17,7 @@ SAMPLES = 3
 
 
 def score(experiment: Experiment, model_dir: str, decoding: Decoding | None = Decoding(), baselines: bool = False) -> dict:
-    """Scores what `experiment.weights` chooses of `model_dir` on the dev and test sets of the experiment's problems.
+    """Scores the weights of `model_dir` that `experiment.weights` selects on the dev and test sets of all problems.
 
     Args:
       decoding: settings for decoding answers; None skips all decoded metrics.

@@ -42,10 +42,10 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def student_t(freedom: int, share: float = 0.95) -> float:
-    """The t that holds the middle `share` of Student's distribution of so many degrees of freedom.
+    """Returns t such that ±t contains the central `share` of Student's distribution with `freedom` degrees of freedom.
 
-    The share inside of ±t is a finite sum of cosines (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4), solved for t by
-    halving.
+    The share between ±t is a finite sum of cosines (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4), which is solved for t by
+    bisection.
     """
     low, high = 0.0, 1e9
     while high - low > 1e-9 * max(high, 1e-3):
@@ -55,7 +55,7 @@ def student_t(freedom: int, share: float = 0.95) -> float:
 
 
 def _inside(t: float, freedom: int) -> float:
-    """The share of Student's distribution between −t and t."""
+    """Returns the share of Student's distribution between −t and t."""
     angle = math.atan(t / math.sqrt(freedom))
     is_odd, square = freedom % 2, math.cos(angle) ** 2
     term = total = math.cos(angle) if is_odd else 1.0
