@@ -2,6 +2,10 @@
 
     python bin/evaluate.py --model_dir=runs/joint_mini --split=test
 
+The model can also be evaluated on your own files, with one input and one reference per line:
+
+    python bin/evaluate.py --model_dir=runs/joint_mini --problem=wmt_en_de --inputs=news.en --references=news.de
+
 Every answer is written with its input and reference to answers/PROBLEM.jsonl; bin/score.py --answers scores such a file.
 """
 
@@ -11,12 +15,22 @@ import time
 from absl import flags, logging
 
 from t2t_mm.run import checkpoint_flags, command, config
+from t2t_mm.run.errors import RunError
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "dev", ["dev", "test"], "Split to evaluate on.")
 _PROBLEM = flags.DEFINE_multi_string(
     "problem", [], f"Problem to evaluate; may be repeated. Default: all problems of the run; {command.PROBLEM_HELP}."
 )
+_INPUTS = flags.DEFINE_string(
+    "inputs", None,
+    "File with one input per line (a text, or the path of an image or a recording) to evaluate on instead of a split; needs "
+    "one --problem.",
+)  # fmt: skip
+_REFERENCES = flags.DEFINE_multi_string(
+    "references", [], "File with one reference per line for --inputs: a text, a bracketed tree or a class; may be repeated "
+    "if there are several references.",
+)  # fmt: skip
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration file. Default: the config.gin of the run.")
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the configuration; may be repeated.")
 checkpoint_flags.define()
@@ -28,15 +42,35 @@ _CONSTRAIN_TREES = flags.DEFINE_bool(
 )
 _BASELINES = flags.DEFINE_bool("baselines", True, "Whether to score the trivial baselines too.")
 _COMMAND = flags.DEFINE_string("command", None, "Command to record in the results. Default: this command line.")
-_OUTPUT = flags.DEFINE_string("output", None, "JSON file for the results. Default: MODEL_DIR/evaluation_SPLIT.json.")
-_ANSWERS = flags.DEFINE_string(
-    "answers", None, 'Folder for the answers, in files PROBLEM.jsonl; "" writes none. Default: MODEL_DIR/answers.'
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "JSON file for the results. Default: MODEL_DIR/evaluation_SPLIT.json; with --inputs, evaluation_own.json."
 )
+_ANSWERS = flags.DEFINE_string(
+    "answers", None,
+    'Folder for the answers, in files PROBLEM.jsonl; "" writes none. Default: MODEL_DIR/answers; with --inputs, answers_own.',
+)
+
+
+def check_own_files() -> None:
+    """Checks the flags for evaluation on one's own files.
+
+    Raises:
+      RunError: --inputs is given without --references or one --problem, --references without --inputs, or a file is missing.
+    """
+    if not _INPUTS.value and not _REFERENCES.value:
+        return
+    if not _INPUTS.value or not _REFERENCES.value or len(_PROBLEM.value) != 1:
+        raise RunError("Evaluation on your own files takes --inputs, --references and one --problem.")
+    for path in (_INPUTS.value, *_REFERENCES.value):
+        if not os.path.isfile(path):
+            raise RunError(f"{path}: no such file.")
 
 
 def main(_):
     start = time.monotonic()
-    model_dir, split, names = _MODEL_DIR.value, _SPLIT.value, _PROBLEM.value
+    check_own_files()
+    own = bool(_INPUTS.value)
+    model_dir, split, names = _MODEL_DIR.value, "own" if own else _SPLIT.value, _PROBLEM.value
     command.check_problems(names, command.check_model_dir(model_dir))
     checkpoint_flags.check()
     gin_files = _GIN_FILE.value or [os.path.join(model_dir, "config.gin")]
@@ -45,22 +79,25 @@ def main(_):
     config.parse(gin_files, _GIN_PARAM.value)
     from t2t_mm import experiment
     from t2t_mm.corpora.example import CorpusError
-    from t2t_mm.evaluation import curves, evaluate
+    from t2t_mm.evaluation import curves, evaluate, tensorboard
     from t2t_mm.lab import results, summary
     from t2t_mm.run.files import write_whole
     from t2t_mm.run.folder import use_folder
 
     run = checkpoint_flags.chosen(use_folder(config.configured(experiment.Experiment)(), model_dir))
+    if own:
+        run = evaluate.on_own_files(run, model_dir, names[0], _INPUTS.value, _REFERENCES.value)
     decoding = evaluate.Decoding(_BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value)
     path = _OUTPUT.value or os.path.join(model_dir, f"evaluation_{split}.json")
-    answers = os.path.join(model_dir, "answers") if _ANSWERS.value is None else _ANSWERS.value or None
+    answers = os.path.join(model_dir, "answers_own" if own else "answers") if _ANSWERS.value is None else _ANSWERS.value or None
     baselines: dict = {}
     written: dict = {}
+    cosines = curves.cosines(model_dir)
     training_loss = {name: curves.thinned(steps) for name, steps in curves.curves(model_dir)["train"].items()}
 
     def write(found: dict) -> None:
         """Writes the results so far, so that they are not lost if a later problem ends the process."""
-        if _BASELINES.value:
+        if _BASELINES.value and not own:
             for name in found["results"].keys() - baselines.keys():
                 try:
                     baselines.update(evaluate.evaluate_baselines(run, split, [name]))
@@ -79,6 +116,7 @@ def main(_):
             training_loss=training_loss,
             split=split,
             render=summary.page,
+            **({"gradient_cosines": cosines} if cosines else {}),
             **{key: found[key] for key in ("step", "samples", "skipped", "failed")},
         )
         written.update(record)
@@ -87,7 +125,7 @@ def main(_):
         run, model_dir, split, names, decoding, finished=write, answers_folder=answers,
         constrain_trees=_CONSTRAIN_TREES.value,
     )  # fmt: skip
-    evaluate.to_tensorboard(found, model_dir, split)
+    tensorboard.write(found, model_dir, split, run.problems, run.audio)
     text = summary.summary(written)
     write_whole(os.path.join(model_dir, f"evaluation_{split}.txt"), text)
     print(f"{text}\nAll metrics and samples: {path.removesuffix('.json')}.md")

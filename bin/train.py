@@ -19,6 +19,13 @@ _GIN_FILE = flags.DEFINE_multi_string(
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the files; may be repeated.")
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder for checkpoints and logs.", required=True)
 _INIT_FROM = flags.DEFINE_string("init_from", None, "Folder of another run; a new run starts from its weights.")
+_PROFILE_STEPS = flags.DEFINE_integer(
+    "profile_steps", 0, "Number of steps to profile for TensorBoard, after the first steps.", lower_bound=0
+)
+_DRY_RUN = flags.DEFINE_boolean(
+    "dry_run", False,
+    "Only read some of every corpus and make a few steps; print counts, lengths, what would be left out, time and memory.",
+)  # fmt: skip
 _STRATEGY = flags.DEFINE_enum(
     "strategy", None, ["one", "mirrored", "multi_worker", "tpu"],
     "How to distribute the run over devices. Default: loop.train.strategy.",
@@ -52,7 +59,11 @@ def main(_):
     if _STRATEGY.value in (None, "one"):
         strategy.divide_cores()
     try:
-        config.configured(loop.train)(model_dir=_MODEL_DIR.value, configuration=checked_configuration)
+        # Not a binding, because config.gin must not make a resumed run profile again.
+        more = {"profile_steps": _PROFILE_STEPS.value} if _PROFILE_STEPS.value else {}
+        if _DRY_RUN.value:
+            more["only_try"] = True
+        config.configured(loop.train)(model_dir=_MODEL_DIR.value, configuration=checked_configuration, **more)
     except loop.Preempted as error:
         print(f"{command.name()}: {error}", file=sys.stderr)
         sys.exit(os.EX_TEMPFAIL)

@@ -86,6 +86,12 @@ class Experiment:
         other.vocabulary = path
         return other
 
+    def with_problems(self, problems: Sequence[Problem]) -> "Experiment":
+        """Returns the same experiment with other problems."""
+        other = copy.copy(self)
+        other.problems = list(problems)
+        return other
+
     def with_weights(self, weights: Weights) -> "Experiment":
         """Returns the same experiment with another choice of checkpoints."""
         other = copy.copy(self)

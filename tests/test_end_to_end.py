@@ -124,6 +124,30 @@ def test_evaluation_of_all_eight(root):
         assert expected[problem] in found
 
 
+def test_evaluation_on_own_files(root, tmp_path):
+    pictures = sorted((root / "mini" / "imagenet" / "val").rglob("*.JPEG"))[:2]
+    names = json.loads((root / "run" / "model.json").read_text())["class_names"]["imagenet"]
+    (tmp_path / "pictures.txt").write_text("".join(f"{path}\n" for path in (*pictures, pictures[0])))
+    (tmp_path / "classes.txt").write_text(f"{names[0]}\n{names[1]}\nno such class\n")
+    evaluate = ["evaluate.py", f"--model_dir={root}/run", "--max_length=6", "--problem=imagenet"]
+    own = [f"--inputs={tmp_path}/pictures.txt", f"--references={tmp_path}/classes.txt"]
+    done = command(*evaluate, *own, f"--answers={tmp_path}/answers")
+    assert done.returncode == 0, done.stderr[-3000:]
+    record = json.loads((root / "run" / "evaluation_own.json").read_text())
+    assert record["results"]["imagenet"]["examples"] == 2 and "top1" in record["results"]["imagenet"]
+    assert record["skipped"]["imagenet"] == {
+        f"{tmp_path}/pictures.txt:3": f"{tmp_path}/classes.txt:3: the model has no class 'no such class'."
+    }
+    lines = [json.loads(line) for line in (tmp_path / "answers" / "imagenet.jsonl").read_text().splitlines()]
+    assert [(line["input"], line["reference"]) for line in lines] == [(str(p), n) for p, n in zip(pictures, names)]
+    for flags, message in (
+        (own[:1], "takes --inputs, --references and one --problem"),
+        ([own[0], "--references=nowhere.txt"], "nowhere.txt: no such file"),
+    ):
+        done = command(*evaluate, *flags)
+        assert done.returncode == 1 and message in done.stderr and len(done.stderr.splitlines()) == 1
+
+
 def test_a_problem_without_usable_examples_costs_the_others_nothing(root, tmp_path):
     folder = root / "mini" / "bad"
     folder.mkdir()

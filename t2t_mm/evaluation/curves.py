@@ -12,6 +12,8 @@ _SOURCES = {  # split -> path of the events, and the name of the value in nats p
     "dev": (("events", "dev_in_training", "events.*"), "log_perplexity"),
 }
 
+COSINE = "gradient_cosine/"  # prefix of the tags of the cosines between gradients: PREFIX + problem/problem
+
 Curves = dict[str, dict[str, dict[int, float]]]
 
 
@@ -26,9 +28,28 @@ def curves(model_dir: str) -> Curves:
         for path in sorted(glob.glob(os.path.join(glob.escape(model_dir), *pattern))):
             for step, tag, value in _scalars(path):
                 problem, _, what = tag.rpartition("/")
-                if what == figure:
+                if what == figure and not tag.startswith(COSINE):
                     points.setdefault(problem, {})[step] = value  # a resumed run repeats steps, and the last value is used
         found[split] = {problem: dict(sorted(steps.items())) for problem, steps in points.items()}
+    return found
+
+
+def cosines(model_dir: str) -> dict[str, dict[str, float]]:
+    """Returns {problem: {other problem: cosine}}, symmetric: the means of the measured cosines between their gradients.
+
+    The dict is empty if the run did not measure them (`loop.train.cosine_steps`).
+    """
+    measured: dict[tuple[str, str], dict[int, float]] = {}
+    for path in sorted(glob.glob(os.path.join(glob.escape(model_dir), "events", "events.*"))):
+        for step, tag, value in _scalars(path):
+            if tag.startswith(COSINE):
+                one, _, other = tag.removeprefix(COSINE).partition("/")
+                measured.setdefault((one, other), {})[step] = value
+    found: dict[str, dict[str, float]] = {}
+    for (one, other), steps in measured.items():
+        mean = sum(steps.values()) / len(steps)
+        found.setdefault(one, {})[other] = mean
+        found.setdefault(other, {})[one] = mean
     return found
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from absl import logging
 
 from t2t_mm.corpora.example import CorpusError, Example, Report
+from t2t_mm.corpora.line_files import LineFiles
 from t2t_mm.corpora.source import Examples
 from t2t_mm.evaluation import answers as answers_files
 from t2t_mm.evaluation.baselines import baseline
@@ -23,7 +24,7 @@ from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 from t2t_mm.run import progress
 from t2t_mm.run.errors import RunError
-from t2t_mm.run.folder import load_trained
+from t2t_mm.run.folder import load_description, load_trained
 
 # Evaluation does not leave out long examples; these numbers only limit the largest bucket.
 _LONGEST_TEXT, _LONGEST_SOUND = 4096, 65536  # tokens, frames
@@ -210,18 +211,18 @@ class Evaluator:
         return Evaluated(figures, shown, report.skipped, measured, lines)
 
 
-def to_tensorboard(found: dict, model_dir: str, split: str) -> None:
-    """Writes the metrics and the decoded examples of an evaluation to the TensorBoard events of the run."""
-    writer = tf.summary.create_file_writer(os.path.join(model_dir, "events", split))
-    with writer.as_default(step=found["step"]):
-        for problem, metrics in found["results"].items():
-            for metric, value in metrics.items():
-                if isinstance(value, float):
-                    tf.summary.scalar(f"{problem}/{metric}", value)
-            for number, sample in enumerate(found["samples"][problem], start=1):
-                lines = "\n\n".join(f"{key}: {value}" for key, value in sample.items())
-                tf.summary.text(f"{problem}/sample_{number}", lines)
-    writer.flush()
+def on_own_files(
+    experiment: Experiment, model_dir: str, name: str, inputs: str, references: Sequence[str]
+) -> Experiment:
+    """Returns the experiment with one problem only, whose examples are the lines of files (see `LineFiles`).
+
+    Raises:
+      RunError: the problem is unknown, or the folder is not that of a run.
+    """
+    problem = experiment.problem(name)
+    classes = load_description(model_dir)["class_names"].get(name, ())
+    source = LineFiles(inputs, references, problem.targets, len(problem.modalities), classes)
+    return experiment.with_problems([dataclasses.replace(problem, source=source)])
 
 
 def evaluate_baselines(experiment: Experiment, split: str = "dev", names: Sequence[str] = ()) -> dict:

@@ -7,7 +7,8 @@ import numpy as np
 from absl import logging
 
 from t2t_mm.corpora.example import Report
-from t2t_mm.evaluation.evaluate import TeacherForced, sample_of, score, to_tensorboard
+from t2t_mm.evaluation import tensorboard
+from t2t_mm.evaluation.evaluate import TeacherForced, sample_of, score
 from t2t_mm.experiment import Experiment
 from t2t_mm.inference.predictor import Answer, Predictor
 from t2t_mm.input.pipeline import batches_of, load_examples, make_batches
@@ -165,4 +166,4 @@ def report(found: dict, model_dir: str) -> None:
         for name, values in found["results"].items()
     )
     logging.info("step %d, log-perplexity on dev:  %s", found["step"], "  ".join(figures))
-    to_tensorboard(found, model_dir, "dev_in_training")
+    tensorboard.write(found, model_dir, "dev_in_training")

@@ -83,6 +83,8 @@ def page(record: dict) -> str:
     parts += [f"**{problem}** was not evaluated: {reason}.\n" for problem, reason in record.get("failed", {}).items()]
     if record.get("training_loss"):
         parts.append(_losses(record["training_loss"]))
+    if record.get("gradient_cosines"):
+        parts.append(_cosines(record["gradient_cosines"]))
     for problem, samples in record.get("samples", {}).items():
         parts.append(f"**{problem}**\n")
         parts += ["\n".join(f"- {key}: {value}" for key, value in sample.items()) + "\n" for sample in samples]
@@ -126,4 +128,17 @@ def _losses(losses: dict) -> str:
     lines = [_row(["training loss at step", *map(str, steps)]), "| --- |" + " ---: |" * len(steps)]
     for problem, found in losses.items():
         lines.append(_row([problem, *(shown(found[step]) if step in found else "" for step in steps)]))
+    return "\n".join(lines) + "\n"
+
+
+def _cosines(cosines: dict) -> str:
+    """Returns {problem: {other problem: cosine}} as a matrix."""
+    names = list(cosines)
+    lines = [
+        "Mean cosine between the gradients of two problems on the weights that both use. Above 0, a step for one problem also "
+        "reduces the loss of the other; below 0, it increases it.\n",
+        _row(["", *names]), "| --- |" + " ---: |" * len(names),
+    ]  # fmt: skip
+    for name in names:
+        lines.append(_row([name, *(f"{cosines[name][other]:.2f}" if other in cosines[name] else "" for other in names)]))
     return "\n".join(lines) + "\n"

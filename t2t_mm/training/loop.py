@@ -17,6 +17,7 @@ from absl import logging
 
 from t2t_mm.corpora.example import Report
 from t2t_mm.evaluation import periodic
+from t2t_mm.evaluation.curves import COSINE
 from t2t_mm.experiment import Experiment
 from t2t_mm.input.pipeline import load_examples, make_batches, next_batch
 from t2t_mm.input.tokenizer import Tokenizer
@@ -32,7 +33,7 @@ from t2t_mm.run.folder import (  # fmt: skip
     seed_of,
 )
 from t2t_mm.run.transfer import joined_description, transfer
-from t2t_mm.training import parts
+from t2t_mm.training import dry_run, parts, profile
 from t2t_mm.training import strategy as strategies
 from t2t_mm.training.mixing import BySize, problems_of_step
 from t2t_mm.training.mixing import describe as describe_mixing
@@ -60,6 +61,9 @@ def train(
     strategy: Callable = strategies.one,
     seed: int = 0,
     log_steps: int = 20,
+    cosine_steps: int = 0,
+    profile_steps: int = 0,
+    only_try: bool = False,
     max_bad_examples: int = 100,
     init_from: str | None = None,
     configuration: Callable[[], str] = lambda: "",
@@ -81,6 +85,11 @@ def train(
       strategy: constructor of the tf.distribute strategy, one of those in `t2t_mm.training.strategy`.
       seed: the seed of the data order, the initial weights and all random numbers. A resumed run keeps its first seed.
       log_steps: number of steps between two lines of progress.
+      cosine_steps: number of steps between two measurements of the cosines between the problems' gradients, which show which
+        problems help and which hinder each other; 0 measures none. Only with one replica.
+      profile_steps: number of steps to profile for TensorBoard, after the first steps of the process (see `profile.Steps`).
+      only_try: whether to end after a dry run (`t2t_mm.training.dry_run`), which reports the data, the time and the memory of
+        the run and writes nothing.
       max_bad_examples: maximum number of unusable examples of a problem, which are left out. With more, the run ends.
       init_from: the folder of another run. A new run starts from the weights of its newest valid checkpoint, as far as they
         fit (see `t2t_mm.run.transfer`), with a new optimizer state. The model then has the commands, inputs and label sets
@@ -106,6 +115,8 @@ def train(
         )
     if numerics.jit_compile and replicas > 1:
         raise RunError("jit_compile requires a single device, because XLA cannot compile the exchange between replicas.")
+    if cosine_steps and replicas > 1:
+        raise RunError("cosine_steps requires a single device, because each replica only has its share of a gradient.")
     names = [problem.name for problem in experiment.problems]
     if not isinstance(mixing, BySize):
         problems_of_step(names, mixing, 1, seed)  # raises an error for an invalid mixing before the data is read
@@ -125,7 +136,7 @@ def train(
         logging.info("%s", line)
 
     with contextlib.ExitStack() as stack:
-        if chief:
+        if chief and not only_try:
             stack.enter_context(only_trainer(model_dir))
         description = joined_description(experiment, init_from) if init_from else experiment.describe()
         check_folder(model_dir, description)
@@ -136,7 +147,9 @@ def train(
         for problem in experiment.problems:
             report = reports[problem.name] = Report(problem.name, max_bad_examples)
             examples = load_examples(problem, "train", report)
-            logging.info("%s: %d training examples", problem.name, len(examples))
+            about = dry_run.describe_data(problem, examples, experiment, tokenizer) if only_try else None
+            for line in about or [f"{problem.name}: {len(examples)} training examples"]:
+                logging.info("%s", line)
             sizes[problem.name] = len(examples)
             streams[problem.name] = make_batches(
                 problem, examples, tokenizer, experiment.audio, batches, report,
@@ -190,6 +203,26 @@ def train(
             for line in transfer(network, description, experiment, init_from).lines():
                 logging.info("%s", line)
 
+        def batches_of_step(step: int) -> list[dict]:
+            """Returns the micro-batches of a step, each a dict of problem -> batch."""
+            return [
+                {
+                    name: next_batch(iterators[name], reports[name])
+                    for name in problems_of_step(names, drawn_by, (step - 1) * optimizer.accumulate + number, seed)
+                }
+                for number in range(1, optimizer.accumulate + 1)
+            ]
+
+        def make_step(micro_batches: list[dict], compared: bool = False) -> tuple[dict[str, dict], tf.Tensor]:
+            shares = [split_batch(distribution, batch) for batch in micro_batches]
+            return train_step(shares if optimizer.accumulate > 1 else shares[0], compared)
+
+        if only_try:
+            configuration()  # for the errors that it raises
+            for line in dry_run.describe_cost(lambda number: make_step(batches_of_step(number))[1].numpy(), steps):
+                logging.info("%s", line)
+            return network
+
         # Write only now that all checks have passed, so that a rejected start leaves the folder unchanged.
         if chief:
             text = configuration()
@@ -201,7 +234,11 @@ def train(
             keep, keep_best = checkpointing.keep, checkpointing.keep_best
             checkpoints = Checkpoints(checkpoint, model_dir, keep, metric.name, keep_best)
         writer = tf.summary.create_file_writer(os.path.join(model_dir, "events")) if chief else None
+        if writer is not None:
+            with writing("the events for TensorBoard"), writer.as_default(step=int(done)):
+                tf.summary.text("config.gin", "".join(f"    {line}\n" for line in text.splitlines()))  # as code in Markdown
         progress = Progress(steps, int(done), float(seconds), writer, adam)
+        profiled = stack.enter_context(profile.Steps(model_dir, int(done), profile_steps if chief else 0))
         workers = strategies.Workers(distribution)
         workers.check_same(int(done), "the step of the newest checkpoint (they must share model_dir)")
 
@@ -223,22 +260,19 @@ def train(
             trace(train_step, stop)
         while not progress.finished() and not ended:
             step = int(done) + 1
-            micro_batches = [
-                {
-                    name: next_batch(iterators[name], reports[name])
-                    for name in problems_of_step(names, drawn_by, (step - 1) * optimizer.accumulate + number, seed)
-                }
-                for number in range(1, optimizer.accumulate + 1)
-            ]
+            micro_batches = batches_of_step(step)
+            profiled.before(step)
+            compared = bool(cosine_steps) and step % cosine_steps == 0
             with workers.named_if_gone():
-                shares = [split_batch(distribution, batch) for batch in micro_batches]
-                figures, norm = train_step(shares if optimizer.accumulate > 1 else shares[0])
+                figures, norm = make_step(micro_batches, compared)
                 progress.check(step, figures, norm, numerics.not_finite)
                 stopped = workers.any(stop.requested)
             done.assign(step)
             progress.count(step, micro_batches)
             if step % log_steps == 0 or step == 1 or progress.finished():
                 progress.log(figures, norm)
+            if compared:
+                progress.write_cosines(train_step.cosines)
             if dev_set and step % evaluation.every_steps == 0:
                 with averaged(trained, adam) if experiment.weights.moving_average else contextlib.nullcontext():
                     found = dev_set.evaluate(step)
@@ -439,6 +473,14 @@ class Progress:
             return
         with writing("the events for TensorBoard"):
             self._write(figures, norm)
+
+    def write_cosines(self, cosines: dict[tuple[str, str], float]) -> None:
+        """Writes the cosines between the gradients of pairs of problems for TensorBoard and for `curves.cosines`."""
+        if self._writer is None:
+            return
+        with writing("the events for TensorBoard"), self._writer.as_default(step=self.step):
+            for (one, other), value in cosines.items():
+                tf.summary.scalar(f"{COSINE}{one}/{other}", value)
 
     def _write(self, figures: dict, norm) -> None:
         with self._writer.as_default(step=self.step):

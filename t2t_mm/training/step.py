@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,6 +45,7 @@ class TrainStep:
     Attributes:
       functions: problem name -> its compiled gradient function, for counting traces and for measurements.
       update: the compiled function of one update.
+      cosines: (problem, problem) -> cosine between their gradients, of the last step that measured them.
     """
 
     def __init__(
@@ -88,12 +90,15 @@ class TrainStep:
         self._traced: set[str] = set()
         self.update = tf.function(self._update, jit_compile=jit_compile or None, autograph=False)
         self._add = tf.function(self._added, jit_compile=jit_compile or None, autograph=False)
+        self._compare = tf.function(_cosines, autograph=False)
+        self.cosines: dict[tuple[str, str], float] = {}
 
-    def __call__(self, batches: Any) -> tuple[dict[str, dict], tf.Tensor]:
+    def __call__(self, batches: Any, cosines: bool = False) -> tuple[dict[str, dict], tf.Tensor]:
         """Makes one update.
 
         Args:
           batches: problem name -> batch, or with micro-batches a list of such dicts.
+          cosines: whether to measure the cosines between the gradients of the problems, with one replica.
 
         Returns:
           A dict of problem name -> {"loss", "accuracy", …, "finite"}, where "finite" is 1 if the loss and the gradients of
@@ -110,6 +115,9 @@ class TrainStep:
                     sums[name] = self._add([sums[name], of_problem]) if name in sums else of_problem
                 parts.append(shown)
             found, figures = list(sums.values()), _means(parts)
+        if cosines:
+            pairs = itertools.combinations(figures, 2)
+            self.cosines = dict(zip(pairs, self._compare(found).numpy().tolist()))
         return figures, self.update(found, tf.stack([values["finite"] for values in figures.values()]))
 
     def arguments(self, name: str, batch: Any, micro: int = 0) -> tuple:
@@ -184,6 +192,35 @@ def _summed(found: Sequence[dict]) -> dict:
     # The arguments of a graph are not placed on a device, but tensors to exchange must be. So even a single gradient is
     # passed through an operation.
     return {index: tf.add_n(some) if len(some) > 1 else tf.identity(some[0]) for index, some in parts.items()}
+
+
+def _cosines(found: Sequence[dict]) -> tf.Tensor:
+    """Returns the cosine between the gradients of every pair of problems on the variables that both use: [pairs].
+
+    The pairs are in the order of `itertools.combinations`. A pair without common variables has the cosine 0.
+    """
+    users: dict[int, tuple[int, ...]] = {}
+    for number, of_problem in enumerate(found):
+        for index in of_problem:
+            users[index] = (*users.get(index, ()), number)
+    # Variables with the same users form one vector, because an operation for each variable and pair would be too many.
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, who in users.items():
+        groups.setdefault(who, []).append(index)
+    vectors = {
+        (who, number): tf.concat([tf.reshape(found[number][index], [-1]) for index in indices], axis=0)
+        for who, indices in groups.items()
+        for number in who
+    }
+    cosines = []
+    for a, b in itertools.combinations(range(len(found)), 2):
+        common = [who for who in groups if a in who and b in who]
+        dot, left, right = (
+            tf.add_n([tf.tensordot(vectors[who, x], vectors[who, y], 1) for who in common]) if common else tf.zeros([])
+            for x, y in ((a, b), (a, a), (b, b))
+        )
+        cosines.append(tf.math.divide_no_nan(dot, tf.sqrt(left * right)))
+    return tf.stack(cosines) if cosines else tf.zeros([0])
 
 
 def _means(parts: Sequence[dict]) -> dict:

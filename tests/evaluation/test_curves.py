@@ -33,6 +33,23 @@ def test_resumed_run_counts_once(tmp_path):
     assert list(curves.curves(str(tmp_path))["train"]["wmt_en_de"]) == [1, 2, 3, 4]
 
 
+def test_cosines_are_means_and_symmetric(tmp_path):
+    writer = tf.summary.create_file_writer(os.path.join(tmp_path, "events"))
+    for step, value in ((10, 0.5), (20, -0.1)):
+        with writer.as_default(step=step):
+            tf.summary.scalar(f"{curves.COSINE}coco/loss", value)  # whatever the problem is called
+            tf.summary.scalar(f"{curves.COSINE}coco/wsj_parsing", value + 0.1)
+    writer.close()
+    found = curves.cosines(str(tmp_path))
+    assert found["coco"] == pytest.approx({"loss": 0.2, "wsj_parsing": 0.3}) and found["loss"] == pytest.approx({"coco": 0.2})
+    assert curves.curves(str(tmp_path))["train"] == {}
+    page = summary._cosines(found)
+    assert page.splitlines()[2:] == [
+        "|  | coco | loss | wsj_parsing |", "| --- | ---: | ---: | ---: |", "| coco |  | 0.20 | 0.30 |",
+        "| loss | 0.20 |  |  |", "| wsj_parsing | 0.30 |  |  |",
+    ]  # fmt: skip
+
+
 def test_no_events_no_losses(tmp_path):
     assert curves.curves(str(tmp_path)) == {"train": {}, "dev": {}}
 

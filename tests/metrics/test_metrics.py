@@ -31,6 +31,15 @@ def test_the_sixth_is_not_among_the_five(rank):
     assert top_k([scores], examples(rank)) == {"top1": 100.0 * (rank < 1), "top5": 100.0 * (rank <= 4)}
 
 
+def test_bleu_counts_all_references():
+    several = [Example("", "the dog runs home now", "x", ("the dog runs home now", "a dog is running home now")),
+               Example("", "the cat sleeps here", "y")]  # fmt: skip
+    answers = ["a dog is running home now", "the cat sleeps here"]
+    assert bleu(answers, several)["bleu"] == pytest.approx(100) and "nrefs:var" in bleu(answers, several)["bleu_signature"]
+    assert bleu(answers[:1], several[:1])["bleu"] == pytest.approx(100)
+    assert bleu(answers, [Example("", example.targets, "x") for example in several])["bleu"] < 90
+
+
 def test_bleu_is_cased_and_signed():
     result = bleu(["The cat sat on the mat."], examples("The cat sat on the mat."))
     assert result["bleu"] == pytest.approx(100) and "tok:13a" in result["bleu_signature"]

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from t2t_mm.corpora.example import CorpusError, Example, TooManyBadExamples
-from t2t_mm.evaluation import answers, evaluate, periodic
+from t2t_mm.evaluation import answers, curves, evaluate, periodic
 from t2t_mm.evaluation.periodic import Metric
 from t2t_mm.experiment import Experiment
 from t2t_mm.input.buckets import BatchSettings
@@ -349,6 +349,42 @@ def test_mixing_by_size_tells_the_counts_and_is_drawn(corpora, caplog):
     train(corpora, "sized", 3, mixing=BySize(temperature=2.0), log_steps=1)
     assert "Mixing: reversal, 12 examples, rate 50.0%, about 2 of 3 batches" in caplog.text
     assert len(re.findall(r"step \d/3  (?:reversal|wmt_en_de) \d\.\d+  \|", caplog.text)) == 3
+
+
+def test_cosines_between_gradients_are_measured_every_so_many_steps(corpora):
+    train(corpora, "compared", 3, cosine_steps=2)
+    found = curves.cosines(str(corpora / "compared"))
+    assert found.keys() == {"reversal", "wmt_en_de"}
+    assert 0 < abs(found["reversal"]["wmt_en_de"]) < 1
+
+
+def test_some_steps_are_profiled_and_tensorboard_has_the_configuration(corpora, caplog):
+    caplog.set_level("INFO", logger="absl")
+    train(corpora, "profiled", 7, profile_steps=1, configuration=lambda: "loop.train.steps = 7\n")
+    assert "Profile of the steps 6 to 6 written to" in caplog.text
+    assert list((corpora / "profiled" / "events" / "plugins" / "profile").glob("*/*.xplane.pb"))
+    (events,) = (corpora / "profiled" / "events").glob("events.*")
+    values = [value for event in tf.compat.v1.train.summary_iterator(str(events)) for value in event.summary.value]
+    (text,) = [value for value in values if value.tag == "config.gin"]
+    assert text.tensor.string_val[0] == b"    loop.train.steps = 7\n"
+
+
+def test_a_dry_run_reports_the_data_and_the_cost_and_leaves_nothing(corpora, caplog):
+    caplog.set_level("INFO", logger="absl")
+    train(corpora, "first", 1)  # makes the vocabulary, which then lacks what follows
+    for language, lines in {"en": ["a cat" * 30, "東京"], "de": ["x", "東"]}.items():
+        with open(corpora / "wmt" / "en-de" / f"train.{language}", "a") as file:
+            file.writelines(f"{line}\n" for line in lines)
+    caplog.clear()
+    train(corpora, "dry", 1000, only_try=True)
+    assert "wmt_en_de: 14 training examples; of the first 14, 1 would be left out" in caplog.text
+    assert re.search(r"left out: .*train\.en:13: longer than max_length 32 tokens", caplog.text)
+    assert re.search(r"  target: median \d+ tokens, longest \d+ tokens", caplog.text)
+    found = [float(share) for share in re.findall(r"([\d.]+)% of the bytes of its texts are outside", caplog.text)]
+    size = sum(len(line.encode()) for line in (*ENGLISH, *ENGLISH, "a cat" * 30, "x"))  # capitals are as many bytes
+    assert found == [pytest.approx(100 * 9 / (size + 9), abs=0.01), 0]
+    assert re.search(r"1000 steps would take about \d+ minutes", caplog.text)
+    assert not (corpora / "dry").exists()
 
 
 def test_a_problem_named_twice_is_refused(corpora):

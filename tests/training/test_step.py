@@ -65,6 +65,21 @@ def step_of(strategy, model, optimizer, problems=PROBLEMS, weights=None, clip_no
     )  # fmt: skip
 
 
+def test_cosines_are_those_of_the_gradients_on_the_weights_that_both_use():
+    rng = np.random.default_rng(0)
+    found = [
+        {index: tf.constant(rng.normal(size=shape), tf.float32) for index, shape in shapes.items()}
+        for shapes in ({0: (3, 2), 1: (4,), 2: (2, 2)}, {0: (3, 2), 1: (4,)}, {0: (3, 2), 2: (2, 2), 3: (5,)}, {3: (5,)})
+    ]
+    expected = []
+    for a, b in ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)):
+        common = sorted(found[a].keys() & found[b].keys())
+        x, y = (np.concatenate([found[i][index].numpy().ravel() for index in common] or [[0.0]]) for i in (a, b))
+        expected.append(x @ y / max(np.linalg.norm(x) * np.linalg.norm(y), 1e-9))
+    np.testing.assert_allclose(step_module._cosines(found), expected, atol=1e-6)
+    assert expected[2] == 0 and abs(expected[0]) > 0.01
+
+
 def test_gradients_of_weighted_losses_are_summed_and_clipped():
     model, batches = small_model(mixtures=False), {"one": batch(1), "two": batch(2)}  # no mixture, no noise
     before = [v.numpy().copy() for v in model.trainable_variables]
