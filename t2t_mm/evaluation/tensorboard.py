@@ -64,4 +64,4 @@ def _picture(spectrogram: np.ndarray) -> np.ndarray:
     """Returns a spectrogram [time, bins] as a grey image [1, bins, time, 1] with low frequencies at the bottom."""
     low, high = spectrogram.min(), spectrogram.max()
     grey = 255 * (spectrogram - low) / max(high - low, 1e-6)
-    return grey.T[::-1][None, :, :, None].astype(np.uint8)
+    return np.rint(grey).T[::-1][None, :, :, None].astype(np.uint8)

@@ -3,6 +3,7 @@
 import datetime
 import functools
 import importlib.metadata
+import itertools
 import os
 import platform
 import subprocess
@@ -79,13 +80,25 @@ def _commit() -> str:
     return run.stdout.strip() or "unknown"
 
 
+_MOST_COLUMNS = 9
+
+
 def table(results: dict) -> str:
-    """Renders a Markdown table of case, metric and value."""
-    lines = ["| case | metric | value |", "| --- | --- | ---: |"]
-    lines += [
-        f"| {case} | {metric} | {shown(value)} |" for case, found in results.items() for metric, value in found.items()
-    ]
-    return "\n".join(lines) + "\n"
+    """Renders {case: {metric: value}} as Markdown tables.
+
+    Successive cases with the same metrics share a table with one row per case and one column per metric. A case with more
+    metrics than fit across a page has a table of its own, with one row per metric.
+    """
+    tables = []
+    for metrics, cases in itertools.groupby(results, lambda case: tuple(results[case])):
+        if len(metrics) > _MOST_COLUMNS:
+            for case in cases:
+                rows = [f"| {metric} | {shown(value)} |" for metric, value in results[case].items()]
+                tables.append([f"| {case} | value |", "| --- | ---: |", *rows])
+        else:
+            rows = [f"| {' | '.join([case, *map(shown, results[case].values())])} |" for case in cases]
+            tables.append([f"| {' | '.join(['case', *metrics])} |", "| --- |" + " ---: |" * len(metrics), *rows])
+    return "\n\n".join("\n".join(lines) for lines in tables) + "\n"
 
 
 def shown(value: Any) -> str:
