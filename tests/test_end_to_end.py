@@ -177,7 +177,7 @@ def test_decoding_of_a_users_sentences_and_pictures(root):
     assert done.returncode == 1
     named = [line.split("\t")[0] for line in done.stdout.splitlines() if "%" in line]
     assert len(named) == 5 and set(named) <= set(world.OBJECTS)
-    assert "broken.jpg: not a readable picture" in done.stderr and "Traceback" not in done.stderr
+    assert "broken.jpg: not a readable image" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_parses_that_must_be_trees_and_what_is_told_of_answers(root, tmp_path):
@@ -210,8 +210,8 @@ def test_parses_that_must_be_trees_and_what_is_told_of_answers(root, tmp_path):
     assert (tmp_path / "a.html").read_text().startswith("<!doctype html>")
     picture = str(next((root / "mini" / "imagenet" / "val").rglob("*.JPEG")))
     for problem, flag, message in (
-        ("imagenet", "--n_best=2", "--n_best is for texts and trees"),
-        ("imagenet", f"--attention={tmp_path}/b.html", "--attention is for texts and trees"),
+        ("imagenet", "--n_best=2", "--n_best supports only texts and trees"),
+        ("imagenet", f"--attention={tmp_path}/b.html", "--attention supports only texts and trees"),
         ("coco", "--constrain_trees", "--constrain_trees is for parses of sentences; coco has none"),
     ):
         done = command(*decode, f"--problem={problem}", f"--input={picture}", flag)

@@ -17,8 +17,8 @@ GUID = bytes.fromhex("00000000001000800000aa00389b71")  # GUID of the extensible
 UNPADDED = (b"data", b"fmt ", b"LIST", b"fact")  # chunks that are recognised if the chunk before lacks its padding byte
 CHUNKS_DO_NOT_FIT = "its chunks do not fit it"
 READ_CODINGS = (
-    "PCM of 8, 16, 24 or 32 bits, float of 32 or 64 bits, A-law and µ-law are read: convert it, with "
-    "ffmpeg -i in.wav -c:a pcm_s16le out.wav for instance"
+    "PCM of 8, 16, 24 or 32 bits, float of 32 or 64 bits, A-law and µ-law are supported: convert it, for "
+    "example with ffmpeg -i in.wav -c:a pcm_s16le out.wav"
 )
 
 
@@ -73,7 +73,7 @@ def plain_wav(data: bytes) -> bytes:
     if code == EXTENSIBLE and len(form) >= 40 and form[25:40] == GUID:
         code = form[24]
     if bits not in CODINGS.get(code, ()):
-        raise SoundFileError(f"a WAV of {bits} bits a sample in format {code}; {READ_CODINGS}")
+        raise SoundFileError(f"a WAV with {bits} bits per sample in format {code}; {READ_CODINGS}")
     if not channels or not rate or align != channels * bits // 8:
         raise SoundFileError(f"{channels} channels of {bits} bits in frames of {align} bytes at {rate} Hz")
     if size == 0xFFFFFFFF and wide is not None:

@@ -244,7 +244,7 @@ def test_sounds_beyond_any_use_are_refused_before_they_fill_the_memory(monkeypat
         (with_chunk(wav(SAMPLES), b"LIST\xff\xff\0\0"), "its chunks do not fit it"),
         (wav(SAMPLES).replace(b"data", b"dada"), "its chunks do not fit it"),
         (wav(SAMPLES).replace(b"fmt ", b"fmmt"), "no format chunk"),
-        (wav(SAMPLES)[:20] + b"\x02" + wav(SAMPLES)[21:], "16 bits a sample in format 2"),
+        (wav(SAMPLES)[:20] + b"\x02" + wav(SAMPLES)[21:], "16 bits per sample in format 2"),
         (sound_file("WAV", "FLOAT", np.array([0, np.nan])), "infinite or NaN"),
     ],
     ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",  # bytes hold the time they were made at

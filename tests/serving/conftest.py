@@ -81,7 +81,7 @@ class SmallModel(tf.Module):
 
     @tf.function(input_signature=[STRINGS, STRINGS])
     def serving_default(self, command, inputs):
-        message = "command[0]: unknown command; this export knows To-English (text, a picture; never trained from a sound)"
+        message = "command[0]: unknown command; this export knows To-English (text, images; never trained with audio)"
         tf.debugging.Assert(tf.reduce_all(command != "?"), [message])
         return self._answer(tf.strings.join([command, inputs], " "))
 

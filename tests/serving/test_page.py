@@ -164,17 +164,17 @@ def test_problems_stand_by_their_input_and_commands_without_training_are_marked(
         title: page.run(
             f"[...document.querySelectorAll('#group-{title} button')].map((one) => one.dataset.problem)"
         )
-        for title in ("text", "picture", "sound")
+        for title in ("text", "image", "audio")
     }
-    assert groups["picture"] == ["coco", "imagenet"] and "wmt_en_de" in groups["text"]
-    assert groups["sound"] == ["wsj_speech", "To-English/sound"]
-    assert page.find("[data-problem='To-English/sound'] small").text == "zero-shot"
+    assert groups["image"] == ["coco", "imagenet"] and "wmt_en_de" in groups["text"]
+    assert groups["audio"] == ["wsj_speech", "To-English/audio"]
+    assert page.find("[data-problem='To-English/audio'] small").text == "zero-shot"
     with wave.open(str(tmp_path / "a.wav"), "wb") as file:
         file.setparams((1, 2, 16000, 800, "NONE", ""))
         file.writeframes(bytes(1600))
     page.choose("wsj_speech")
     page.upload(tmp_path / "a.wav")
-    page.find("[data-problem='To-English/sound']").click()  # the sound stays chosen
+    page.find("[data-problem='To-English/audio']").click()  # the sound stays chosen
     assert page.ask().text.startswith("To-English RIFF")
 
 
@@ -262,7 +262,7 @@ def test_several_captions_and_answers_to_an_untrained_command(page, tmp_path):
     with wave.open(str(tmp_path / "a.wav"), "wb") as file:
         file.setparams((1, 2, 16000, 800, "NONE", ""))
         file.writeframes(bytes(1600))
-    page.find("[data-problem='To-English/sound']").click()
+    page.find("[data-problem='To-English/audio']").click()
     page.choose_answers(2)
     page.upload(tmp_path / "a.wav")
     items = page.ask().find_elements("css selector", "li")

@@ -156,7 +156,7 @@ def lying():
         (request("raw", inputs=huge()), StatusCode.INVALID_ARGUMENT, "declares 1000000000000 elements"),
         (request("tokens", command=["a"], ids=lying()), StatusCode.INVALID_ARGUMENT, "not a valid tensor"),
         (request("raw", inputs=type(proto(""))()), StatusCode.INVALID_ARGUMENT, "no valid dtype"),
-        (request("coco", inputs=["no picture"]), StatusCode.INVALID_ARGUMENT, "inputs[0]: a damaged JPEG"),
+        (request("coco", inputs=["no picture"]), StatusCode.INVALID_ARGUMENT, "inputs[0]: a damaged or unsupported JPEG"),
     ],
 )
 def test_what_is_wrong_gets_its_code_and_says_why(stubs, made, code, message):
