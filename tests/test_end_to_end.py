@@ -200,7 +200,7 @@ def test_parses_that_must_be_trees_and_what_is_told_of_answers(root, tmp_path):
     told = ["--n_best=2", f"--output={tmp_path}/a.jsonl", f"--attention={tmp_path}/a.html", *constrained]
     done = command(*decode, "--problem=wsj_parsing", "--input=-", *told, stdin=f"the cat sleeps .\n\na dog\n{'a ' * 20}\n")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert f"standard input:4: 20 words, and a tree of at most 14 tokens has room for {most}: answered without" in done.stderr
+    assert f"standard input:4: 20 words, but a tree of at most 14 tokens has room for {most}: answered without" in done.stderr
     shown = done.stdout.split("\n")[:-1]
     assert len(shown) == 8 and shown[2:4] == ["", ""] and "cat)" in shown[1] and "dog)" in shown[5]
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]

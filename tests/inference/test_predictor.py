@@ -133,7 +133,7 @@ def test_a_sentence_without_room_is_answered_as_without_the_constraint(tokenizer
     repaired = [delinearise(one[0].answer.split(), e.inputs.split())[1] for one, e in zip(found, SENTENCES)]
     assert repaired == [True, False, False]
     reasons = [predictor.unconstrained(PARSING, example.inputs) for example in SENTENCES]
-    assert reasons[0].startswith("5 words, and a tree of at most 8 tokens has room for 4: answered without the constraint")
+    assert reasons[0].startswith("5 words, but a tree of at most 8 tokens has room for 4: answered without the constraint")
     assert reasons[1:] == ["", ""] and predictor.unconstrained(GERMAN, "a " * 9) == ""
 
 
