@@ -66,7 +66,7 @@ def main(_):
             say=lambda line: print(line, flush=True), n_best=_N_BEST.value,
         )  # fmt: skip
     except KeyboardInterrupt as error:
-        raise SystemExit(f"{command.name()}: interrupted; the incomplete version was removed.") from error
+        raise SystemExit(f"{command.name()}: interrupted; no incomplete version remains.") from error
     print(f"Written to {folder} in {time.monotonic() - start:.0f} s")
     megabytes, seconds = size_on_disk(folder) / 1e6, save.load_seconds(folder)
     print(f"Size on disk: {megabytes:.1f} MB; load time, before warm-up: {seconds:.1f} s")
