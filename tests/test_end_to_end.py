@@ -1,4 +1,4 @@
-"""All eight problems from the commands a user types: corpora, vocabulary, training, evaluation, decoding."""
+"""Tests all eight problems with the commands of a user: corpora, vocabulary, training, evaluation and decoding."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Whatever bytes a file holds, a reader ends in examples, one clear error, or a counted report."""
+"""Tests that readers turn arbitrary bytes into examples, one clear error or a counted report."""
 
 import gzip
 import json

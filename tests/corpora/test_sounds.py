@@ -1,4 +1,4 @@
-"""Sounds of every container and coding: all their samples, or one error that names the file."""
+"""Tests audio files of every container and coding: all samples are read, or one error names the file."""
 
 import io
 import os

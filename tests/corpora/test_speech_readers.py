@@ -1,4 +1,4 @@
-"""WSJ in both its layouts, and the open layouts: exact examples out; what is missing is named."""
+"""Tests the readers of WSJ in both layouts and of the open layouts, and that missing files are named."""
 
 import os
 

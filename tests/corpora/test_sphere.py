@@ -1,4 +1,4 @@
-"""SPHERE files: what is written is read back, damaged ones are named, compressed ones are exact."""
+"""Tests that SPHERE files are read exactly, including compressed ones, and that damaged ones are named."""
 
 import numpy as np
 import pytest

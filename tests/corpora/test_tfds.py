@@ -1,4 +1,4 @@
-"""TFDS's data sets on their real feature specs, with TFDS's own mocking; and our builders for what TFDS lacks."""
+"""Tests the data sets of TFDS with their real features and TFDS's own mocking, and the builders that TFDS lacks."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Exports as a server meets them: loaded without t2t_mm, and compared with what bin/decode.py answers."""
+"""Tests exports as a server uses them: loaded without t2t_mm, and compared with the answers of bin/decode.py."""
 
 import dataclasses
 import errno

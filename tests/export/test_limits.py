@@ -1,4 +1,4 @@
-"""What is refused by header and length: the same as decoders see, and before they are asked."""
+"""Tests that inputs are rejected by header and length before they are decoded, and that decoders read the same values."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""Pictures and sounds in the graph against the files' readers."""
+"""Compares the images and audio that the graph reads with those of the readers of files."""
 
 import io
 import re

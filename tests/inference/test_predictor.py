@@ -1,4 +1,4 @@
-"""Hypotheses of a small model: their scores, log-probabilities and what they looked at; and the page that shows it."""
+"""Tests the hypotheses of a small model: scores, log-probabilities, attention weights and the page that shows them."""
 
 import base64
 import functools

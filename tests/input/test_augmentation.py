@@ -1,4 +1,4 @@
-"""Random crops and masks: the same for the same seed, place and input, in training alone, and after a stop too."""
+"""Tests that random crops and masks depend only on seed, place and input, apply only in training, and survive a restart."""
 
 import os
 import warnings

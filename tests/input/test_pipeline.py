@@ -1,4 +1,4 @@
-"""Batches: buckets under a budget, padding masks, order by seed, and what does not fit or decode."""
+"""Tests batches: buckets within a budget, padding masks, order by seed, and examples that do not fit or decode."""
 
 import numpy as np
 import pytest

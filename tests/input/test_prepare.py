@@ -1,4 +1,4 @@
-"""Prepared records: TFDS reads them, training on them is training on the corpus, and no half-done or foreign ones."""
+"""Tests prepared records: TFDS reads them, they train like the corpus, and incomplete or foreign ones are rejected."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Records made on Apache Beam's local runner are those that processes make."""
+"""Tests that Apache Beam's local runner writes the same records as processes do."""
 
 import json
 import os

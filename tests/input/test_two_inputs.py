@@ -1,4 +1,4 @@
-"""Problems with two inputs from a table to batches, records and files of answers; either input may be bad."""
+"""Tests problems with two inputs from a table to batches, records and files of answers, also with invalid inputs."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Questions about pictures: true of their scenes, the same for the same seed, and nothing that one input tells alone."""
+"""Tests that questions about images are correct and reproducible, and cannot be answered from one input alone."""
 
 import collections
 import filecmp

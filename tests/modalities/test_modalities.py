@@ -1,4 +1,4 @@
-"""The modality nets against the paper's flows, their ConvSteps being tested by themselves."""
+"""Compares the modality nets with the formulas of the paper; their ConvSteps are tested separately."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Batching changes how often the model runs, never an answer."""
+"""Tests that batching changes how often the model runs, but never an answer."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""bin/predict.py and the clients under it, against the server by both protocols."""
+"""Tests bin/predict.py and the clients that it uses with both protocols of the server."""
 
 import asyncio
 import io

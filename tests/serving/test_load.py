@@ -1,4 +1,4 @@
-"""The load test counts what it says it counts."""
+"""Tests that the load test counts correctly."""
 
 import asyncio
 import io

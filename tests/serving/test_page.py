@@ -1,4 +1,4 @@
-"""The page at the server's root, driven in headless Chromium."""
+"""Tests the page at the root of the server in headless Chromium."""
 
 import base64
 import contextlib

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST interface: every path, every form, every error."""
+"""Tests the REST interface of TensorFlow Serving: every path, format and error."""
 
 import base64
 import contextlib

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's gRPC interface, by its own stubs."""
+"""Tests the gRPC interface of TensorFlow Serving with its own stubs."""
 
 import threading
 import time

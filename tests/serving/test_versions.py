@@ -1,4 +1,4 @@
-"""Versions come and go; requests see only whole ones."""
+"""Tests that versions can be added and removed, and that requests only use complete ones."""
 
 import asyncio
 import os
