@@ -115,19 +115,19 @@ def check_ogg(data: bytes) -> None:
     at, expected, serial, ended = 0, 0, None, False
     while at < len(data):
         if data[at : at + 4] != b"OggS" or len(data) < at + 27:
-            raise SoundFileError(f"no Ogg page begins at byte {at} of {len(data)}: the file is damaged or cut off")
+            raise SoundFileError(f"no Ogg page begins at byte {at} of {len(data)}: the file is damaged or truncated")
         flags, _, stream, number, checksum, segments = struct.unpack_from("<BqIIIB", data, at + 5)
         end = at + 27 + segments + sum(data[at + 27 : at + 27 + segments])
         page = data[at : at + 22] + bytes(4) + data[at + 26 : end]
         if end > len(data) or _ogg_checksum(page) != checksum:
-            raise SoundFileError(f"the Ogg page at byte {at} of {len(data)} is damaged or cut off")
+            raise SoundFileError(f"the Ogg page at byte {at} of {len(data)} is damaged or truncated")
         if serial not in (None, stream):
             raise SoundFileError("several Ogg streams in one file; save each in a separate file")
         if number != expected:
             raise SoundFileError(f"Ogg page {expected} is missing")
         at, expected, serial, ended = end, number + 1, stream, bool(flags & 4)
     if not ended:
-        raise SoundFileError("cut off: the last Ogg page does not end the stream")
+        raise SoundFileError("truncated: the last Ogg page does not end the stream")
 
 
 def _ogg_checksum(page: bytes) -> int:
@@ -157,9 +157,9 @@ def check_mp3(data: bytes) -> None:
     while at < len(data):
         size = _frame_bytes(data[at : at + 4])
         if size is None:
-            raise SoundFileError(f"no MPEG frame begins at byte {at} of {len(data)}: the file is damaged or cut off")
+            raise SoundFileError(f"no MPEG frame begins at byte {at} of {len(data)}: the file is damaged or truncated")
         if at + size > len(data):
-            raise SoundFileError(f"the MPEG frame at byte {at} of {len(data)} is cut off")
+            raise SoundFileError(f"the MPEG frame at byte {at} of {len(data)} is truncated")
         if at == 0:
             declared = _declared_frames(data[:size])
         at, frames = at + size, frames + 1

@@ -1,6 +1,6 @@
-"""A small export with the signatures of a real one: the same names, types and shapes, answers that are easy to check.
+"""A small export with the names, types and shapes of real signatures and answers that are easy to check, and its server.
 
-And a server for it, in a thread of the tests' own process.
+The server runs in a thread of the process of the tests.
 """
 
 import asyncio
