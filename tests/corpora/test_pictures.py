@@ -49,7 +49,7 @@ def test_of_sixteen_bits_of_grey_the_higher_eight_count():
 
 
 def oriented(orientation, format="JPEG"):
-    """A picture of four colours, stored turned, with the tag that says how to turn it back. [24, 40] upright."""
+    """An image of four colours, [24, 40] when upright, which is stored rotated, with the EXIF tag that restores it."""
     upright = np.zeros((24, 40, 3), np.uint8)
     upright[:12, :20, 0] = upright[:12, 20:, 1] = upright[12:, :20, 2] = 255
     picture = Image.fromarray(upright)

@@ -30,7 +30,7 @@ CODINGS = {
     ("FLAC", "PCM_16"): 4e-5, ("FLAC", "PCM_24"): 2e-7,
     ("OGG", "VORBIS"): 0.02, ("OGG", "OPUS"): 0.06, ("MP3", "MPEG_LAYER_III"): 0.02,
 }  # fmt: skip
-CHECKED = [kind for kind in CODINGS if kind[0] != "MP3"]  # a wrong byte of an MP3 is only another sound
+CHECKED = [kind for kind in CODINGS if kind[0] != "MP3"]  # a wrong byte of an MP3 only changes the audio
 
 
 def sound_file(container, coding, samples=TONE, rate=RATE):

@@ -104,7 +104,7 @@ def test_a_header_that_promises_more_than_there_is():
 
 @pytest.mark.parametrize("bins", [10, 1])
 def test_the_limit_of_a_sound_is_that_of_its_features(bins):
-    """To the sample, at any rate: neither is a sound refused that has few enough frames, nor one taken that has more."""
+    """The limit is exact to the sample, at any rate: audio with few enough frames is accepted, and longer audio is rejected."""
     audio = AudioFeatures(bins=bins)
     most = 20 if bins > 1 else 3599
     for rate, longest in ((16000, 3599), (8000, 1799), (48000, 10797)):

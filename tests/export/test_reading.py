@@ -61,7 +61,7 @@ def test_sounds_are_those_of_the_reader(rate, channels):
 
 @pytest.fixture(scope="module")
 def read_one():
-    """One sound's samples and rate, in a graph."""
+    """Returns a graph that computes the samples and the rate of one recording."""
     spec = [tf.TensorSpec([], tf.string)]
     return tf.function(lambda data: decode_sound(data, tf.constant(0)), input_signature=spec)
 
@@ -183,7 +183,7 @@ REFUSED_SOUNDS = {
 
 @pytest.fixture(scope="module")
 def readers():
-    """The reading of two pictures, of two sounds, as graphs: there an assertion does not hold back what comes after."""
+    """Graphs that read two images and two recordings. In a graph, operations can run in spite of a failed assertion."""
     two = [tf.TensorSpec([2], tf.string)]
     rows = tf.constant([5, 8])
     audio = AudioFeatures(bins=8)

@@ -67,7 +67,7 @@ def ask(function, predictor, problem, tokenizer, examples=SENTENCES, **settings)
 
 
 def of_features(problem):
-    """A batch of two pictures, or of two sounds the second of which is shorter."""
+    """A batch of two images, or of two recordings, of which the second is shorter."""
     rng = np.random.default_rng(0)
     shape = (2, 32, 48, 3) if problem.inputs == "image" else (2, 30, BINS)
     lengths = np.array([[30], [17]])

@@ -38,7 +38,7 @@ def exit_flow():
 
 
 def test_exit_flow():
-    """skip + pool(ConvStep²), two wider ConvSteps, ReLU, mean over the picture, one pointwise map a label set."""
+    """skip + pool(ConvStep²), two wider ConvSteps, ReLU, mean over the image, one pointwise map for each label set."""
     net = exit_flow()
     x = np.random.default_rng(0).normal(size=(2, 5, 6, 4)).astype("float32")
     h3 = as_numpy(net.skip(x)) + pool(as_numpy(net.h2(net.h1(x))))

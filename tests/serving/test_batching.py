@@ -13,7 +13,7 @@ from t2t_mm.serving.errors import ServingError, invalid
 
 
 class Doubling:
-    """Stands in for a loaded version: doubles x; 13 is refused; remembers its runs."""
+    """Replaces a loaded version: doubles x, rejects 13, and records its runs."""
 
     def __init__(self):
         self.leases = 0

@@ -42,7 +42,7 @@ def page(browser, server):
     opened.wait("document.querySelectorAll('nav button').length")
     yield opened
     wrong = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
-    assert all(":predict" in entry["message"] for entry in wrong), wrong  # a refused request is logged by Chromium
+    assert all(":predict" in entry["message"] for entry in wrong), wrong  # Chromium logs rejected requests
 
 
 class Page:
@@ -174,7 +174,7 @@ def test_problems_stand_by_their_input_and_commands_without_training_are_marked(
         file.writeframes(bytes(1600))
     page.choose("wsj_speech")
     page.upload(tmp_path / "a.wav")
-    page.find("[data-problem='To-English/audio']").click()  # the sound stays chosen
+    page.find("[data-problem='To-English/audio']").click()  # the recording remains selected
     assert page.ask().text.startswith("To-English RIFF")
 
 
@@ -291,7 +291,7 @@ def test_a_caption_stands_under_its_picture_and_classes_are_bars(page, tmp_path)
     assert figure.find_element("css selector", "figcaption").text == "a picture of 0 255 0"
     assert page.run("document.querySelector('#answer img').naturalWidth") == 40
     assert page.run("[...document.images].filter((one) => one.offsetParent).length") == 1
-    page.choose("imagenet")  # the picture stays chosen
+    page.choose("imagenet")  # the image remains selected
     bars = page.ask().find_elements("css selector", ".bar")
     assert [bar.find_element("css selector", "span").text for bar in bars] == ["dog", "cat", "house"]
     widths = page.run("[...document.querySelectorAll('.bar i')].map((bar) => bar.getBoundingClientRect().width)")

@@ -69,7 +69,7 @@ def test_output_filter(stubs):
 
 
 def test_a_filter_of_outputs_asks_the_graph_for_no_other_set_than_all(server, stubs, monkeypatch):
-    """TensorFlow sets a graph up anew for each set it has not seen: that took the first filtered request half a minute."""
+    """TensorFlow sets up a graph again for each new set of outputs, which took half a minute for the first filtered request."""
     asked, run = [], Servable.run
 
     def watched(servable, name, inputs, output_names, *more):
