@@ -136,7 +136,7 @@ def check_problem(problem) -> None:
 
     if problem.targets == "class" and (_N_BEST.value > 1 or _ATTENTION.value):
         flag = "n_best" if _N_BEST.value > 1 else "attention"
-        raise RunError(f"--{flag} is for texts and trees; {problem.name} answers with its five most likely classes.")
+        raise RunError(f"--{flag} supports only texts and trees; {problem.name} answers with its five most likely classes.")
     if _CONSTRAIN_TREES.value and not is_parsing(problem):
         raise RunError(f"--constrain_trees is for parses of sentences; {problem.name} has none.")
 

@@ -1,10 +1,10 @@
-"""Writes a trained model as a SavedModel for TensorFlow Serving: the next numbered version below --export_dir.
+"""Exports a trained model as a SavedModel for TensorFlow Serving, with the next version number in --export_dir.
 
     python bin/export.py --model_dir=runs/quickstart --export_dir=runs/quickstart/export
     python bin/export.py --model_dir=runs/quickstart --export_dir=exports/parser --problems=wsj_parsing --beam_size=4
     python bin/export.py --model_dir=runs/quickstart --export_dir=exports/several --n_best=4
 
-docs/export.md says what clients send and get.
+docs/export.md describes the requests and answers.
 """
 
 import os
@@ -16,26 +16,30 @@ from absl import flags, logging
 from t2t_mm.run import checkpoint_flags, command, config
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
-_EXPORT_DIR = flags.DEFINE_string("export_dir", None, "Folder of the export's versions.", required=True)
+_EXPORT_DIR = flags.DEFINE_string("export_dir", None, "Folder for the versions of the export.", required=True)
 _PROBLEMS = flags.DEFINE_list(
-    "problems", [], f"Only these problems, and only the nets they use; {command.PROBLEM_HELP}."
+    "problems", [], f"Exports only these problems and the nets that they use; {command.PROBLEM_HELP}."
 )
-_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration. Default: the config.gin of the run.")
-_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Single bindings, which override it.")
+_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Gin configuration file. Default: the config.gin of the run.")
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding, which overrides the file.")
 checkpoint_flags.define()
-_BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Hypotheses kept; 1 is greedy.", lower_bound=1)
+_BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Number of hypotheses; 1: greedy search.", lower_bound=1)
 _ALPHA = flags.DEFINE_float("alpha", 0.6, "Strength of the length penalty.")
-_MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Most tokens of an answer.", lower_bound=1)
+_MAX_LENGTH = flags.DEFINE_integer(
+    "max_length", 128, "Maximum number of tokens of an answer, including the end token.", lower_bound=1
+)
 _N_BEST = flags.DEFINE_integer(
-    "n_best", 0, "Adds the signature n_best: so many answers to each input, with the log-probabilities of their tokens.",
+    "n_best", 0, "Number of answers to each input, with the log-probabilities of their tokens, in a signature n_best. 0: none.",
     lower_bound=0,
 )  # fmt: skip
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Type of the stored weights.")
-_RUN_WARMUP = flags.DEFINE_bool("run_warmup", True, "Answer every warm-up record before the version gets its number.")
+_RUN_WARMUP = flags.DEFINE_bool(
+    "run_warmup", True, "Loads the new version and answers its warm-up records before it gets its number."
+)
 
 
 def _end(number, _):
-    signal.signal(number, signal.SIG_IGN)  # the clearing up is not to be interrupted
+    signal.signal(number, signal.SIG_IGN)  # so that the removal of the files is not interrupted
     raise KeyboardInterrupt
 
 
@@ -52,8 +56,8 @@ def main(_):
     from t2t_mm.run.files import size_on_disk
     from t2t_mm.run.folder import use_folder
 
-    logging.set_verbosity(logging.WARNING)  # TensorFlow would name each of a thousand captured weights
-    signal.signal(signal.SIGTERM, _end)  # what is written aside is removed on the way out
+    logging.set_verbosity(logging.WARNING)  # otherwise TensorFlow lists a thousand captured weights
+    signal.signal(signal.SIGTERM, _end)  # raises an exception, so that the incomplete version is removed
     run = checkpoint_flags.chosen(use_folder(config.configured(experiment.Experiment)(), model_dir))
     decoding = answers.Decoding(_BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value)
     try:
@@ -62,7 +66,7 @@ def main(_):
             say=lambda line: print(line, flush=True), n_best=_N_BEST.value,
         )  # fmt: skip
     except KeyboardInterrupt as error:
-        raise SystemExit(f"{command.name()}: interrupted; nothing has been left behind.") from error
+        raise SystemExit(f"{command.name()}: interrupted; no incomplete version remains.") from error
     print(f"Written to {folder} in {time.monotonic() - start:.0f} s")
     megabytes, seconds = size_on_disk(folder) / 1e6, save.load_seconds(folder)
     print(f"Size on disk: {megabytes:.1f} MB; load time, before warm-up: {seconds:.1f} s")

@@ -3,7 +3,7 @@
     python bin/predict.py --problem=wmt_en_de --input="The cat sleeps."
     python bin/predict.py --problem=coco --input=photo.jpg --input=other.png --protocol=grpc
     python bin/predict.py --problem=wmt_en_de --input_file=sentences.txt --concurrency=8 > answers.jsonl
-    ls sounds/*.wav | python bin/predict.py --problem=wsj_speech --input=-
+    ls recordings/*.wav | python bin/predict.py --problem=wsj_speech --input=-
     python bin/predict.py --problem=n_best --command=wsj_parsing --input="the dog sings ."
 
 Each line contains the input and its outputs or error, in the order of the inputs. The exit code is 1 if any input failed.

@@ -1,7 +1,7 @@
 """The MultiModel's formulas in plain NumPy, one example at a time and without padding (paper, 2).
 
-Written from the formulas, not from the layers: a swapped norm, a missing ReLU or a lost mask in the package shows as
-another number. Weights are taken from a model by their paths; `Reference(model)` reads them anew at every call.
+This follows the formulas rather than the layers, so that a swapped norm, a missing ReLU or a lost mask in the package causes
+a different number. The weights come from a model, by their paths; `Reference(model)` reads them again at every call.
 """
 
 import math

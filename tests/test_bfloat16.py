@@ -1,4 +1,4 @@
-"""Training in mixed precision: close to float32, and float32 itself where rounding would hurt."""
+"""Tests that training in mixed precision is close to float32, and uses float32 where rounding would be harmful."""
 
 import functools
 

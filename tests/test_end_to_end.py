@@ -1,4 +1,4 @@
-"""All eight problems from the commands a user types: corpora, vocabulary, training, evaluation, decoding."""
+"""Tests all eight problems with the commands of a user: corpora, vocabulary, training, evaluation and decoding."""
 
 import json
 import os
@@ -201,7 +201,7 @@ def test_decoding_of_a_users_sentences_and_pictures(root):
     assert done.returncode == 1
     named = [line.split("\t")[0] for line in done.stdout.splitlines() if "%" in line]
     assert len(named) == 5 and set(named) <= set(world.OBJECTS)
-    assert "broken.jpg: not a readable picture" in done.stderr and "Traceback" not in done.stderr
+    assert "broken.jpg: not a readable image" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_parses_that_must_be_trees_and_what_is_told_of_answers(root, tmp_path):
@@ -224,7 +224,7 @@ def test_parses_that_must_be_trees_and_what_is_told_of_answers(root, tmp_path):
     told = ["--n_best=2", f"--output={tmp_path}/a.jsonl", f"--attention={tmp_path}/a.html", *constrained]
     done = command(*decode, "--problem=wsj_parsing", "--input=-", *told, stdin=f"the cat sleeps .\n\na dog\n{'a ' * 20}\n")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert f"standard input:4: 20 words, and a tree of at most 14 tokens has room for {most}: answered without" in done.stderr
+    assert f"standard input:4: 20 words, but a tree of at most 14 tokens has room for {most}: answered without" in done.stderr
     shown = done.stdout.split("\n")[:-1]
     assert len(shown) == 8 and shown[2:4] == ["", ""] and "cat)" in shown[1] and "dog)" in shown[5]
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
@@ -234,8 +234,8 @@ def test_parses_that_must_be_trees_and_what_is_told_of_answers(root, tmp_path):
     assert (tmp_path / "a.html").read_text().startswith("<!doctype html>")
     picture = str(next((root / "mini" / "imagenet" / "val").rglob("*.JPEG")))
     for problem, flag, message in (
-        ("imagenet", "--n_best=2", "--n_best is for texts and trees"),
-        ("imagenet", f"--attention={tmp_path}/b.html", "--attention is for texts and trees"),
+        ("imagenet", "--n_best=2", "--n_best supports only texts and trees"),
+        ("imagenet", f"--attention={tmp_path}/b.html", "--attention supports only texts and trees"),
         ("coco", "--constrain_trees", "--constrain_trees is for parses of sentences; coco has none"),
     ):
         done = command(*decode, f"--problem={problem}", f"--input={picture}", flag)

@@ -1,4 +1,4 @@
-"""docs/fine_tuning.md: its .gin file parses, and the parts that it names are those of the model."""
+"""Tests that the .gin file of docs/fine_tuning.md can be parsed, and that the parts that it names are those of the model."""
 
 import os
 import re

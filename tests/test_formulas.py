@@ -1,8 +1,8 @@
-"""The whole model beside its formulas in NumPy (tests/reference.py), for every pair of modalities.
+"""Compares the whole model with its formulas in NumPy (tests/reference.py), for every pair of modalities.
 
-Every weight is random, norms' scales and shifts and the gates included: their defaults of one and zero would hide a
-swapped norm or a forgotten bias. Batches hold examples of odd and even lengths with padding behind them, and the
-reference computes each example alone and unpadded.
+Every weight is random, including the scales and shifts of norms and the gates, because their defaults of one and zero would
+hide a swapped norm or a missing bias. The batches contain padded examples of odd and even lengths. The reference computes each
+example alone and without padding.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Rules of the house that no linter knows: one class of each name, and no object that rewrites itself."""
+"""Tests rules of this project that no linter checks: class names are unique, and no object rewrites itself."""
 
 import ast
 import collections

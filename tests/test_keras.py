@@ -1,4 +1,4 @@
-"""The model and its layers as Keras users expect them: called, saved, loaded, cloned and summarised."""
+"""Tests the model and its layers as Keras users use them: called, saved, loaded, cloned and summarised."""
 
 import functools
 import glob

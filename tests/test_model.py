@@ -1,4 +1,4 @@
-"""What must stay true of the whole model (paper, 2.4), at a tiny size."""
+"""Tests properties of the whole model at a tiny size (paper, 2.4)."""
 
 import functools
 import math

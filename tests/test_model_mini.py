@@ -1,4 +1,4 @@
-"""The trained model that comes with the package: it loads, answers as it did, and its card's figures are true of samples."""
+"""Tests that the included model loads and gives the same answers, and that the figures of its card hold for samples."""
 
 import json
 import os

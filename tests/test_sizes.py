@@ -1,4 +1,4 @@
-"""Exact numbers of parameters of every size, by part, counted without making a single weight."""
+"""Tests the exact numbers of parameters of every size, by part, without creating weights."""
 
 import glob
 import os

@@ -1,4 +1,4 @@
-"""How an untrained model starts: its inputs stay apart on the way, and no branch drowns the others (docs/learning.md)."""
+"""Tests an untrained model: its inputs remain distinguishable, and no branch dominates the others (docs/learning.md)."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""docs/your_data.md: its .gin file and its commands, on a folder of made data as the page describes it."""
+"""Tests the .gin file and the commands of docs/your_data.md on a folder of made-up data."""
 
 import os
 import re

@@ -27,8 +27,8 @@ _TURNS = {
 # The first bytes of files that have the name of an image, but are something else or have an unsupported format.
 _OTHERS = (
     (b"<!doctype", "a web page in HTML"), (b"<html", "a web page in HTML"), (b"<?xml", "XML"), (b"<svg", "an SVG drawing"),
-    (b"%PDF", "a PDF document"), (b"%!PS", "PostScript"), (b"II*\0", "a TIFF picture"), (b"MM\0*", "a TIFF picture"),
-    (b"\0\0\0\x0cJXL ", "a JPEG XL picture"), (b"\0\0\0\x0cjP  ", "a JPEG 2000 picture"), (b"\x1f\x8b", "gzip"),
+    (b"%PDF", "a PDF document"), (b"%!PS", "PostScript"), (b"II*\0", "a TIFF image"), (b"MM\0*", "a TIFF image"),
+    (b"\0\0\0\x0cJXL ", "a JPEG XL image"), (b"\0\0\0\x0cjP  ", "a JPEG 2000 image"), (b"\x1f\x8b", "gzip"),
     (b"PK\x03\x04", "a zip archive"), (b"version https://git-lfs", "a pointer of Git LFS"),
 )  # fmt: skip
 
@@ -55,12 +55,12 @@ def decode_image(data: bytes, origin: str, size: int | None) -> np.ndarray:
       MediaError: see `load_image`.
     """
     if not data:
-        raise MediaError(f"{origin}: not a readable picture: the file is empty.")
+        raise MediaError(f"{origin}: not a readable image: the file is empty.")
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
             if picture.width * picture.height > LARGEST_PICTURE:
                 raise MediaError(
-                    f"{origin}: {picture.width} × {picture.height} pixels; at most {LARGEST_PICTURE:,} are unpacked."
+                    f"{origin}: {picture.width} × {picture.height} pixels; at most {LARGEST_PICTURE:,} are allowed."
                 )
             picture.load()
             upright = _upright(_to_rgb(picture), picture.info.get("exif", b""))
@@ -68,9 +68,9 @@ def decode_image(data: bytes, origin: str, size: int | None) -> np.ndarray:
                 return np.asarray(upright)
             return np.asarray(upright.resize((size, size), Image.Resampling.BILINEAR), np.float32)
     except UnidentifiedImageError as error:
-        raise MediaError(f"{origin}: not a readable picture: {_what_else(data)}.") from error
+        raise MediaError(f"{origin}: not a readable image: {_what_else(data)}.") from error
     except _PILLOW_ERRORS as error:
-        raise MediaError(f"{origin}: not a readable picture: {type(error).__name__}: {error}") from error
+        raise MediaError(f"{origin}: not a readable image: {type(error).__name__}: {error}") from error
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:

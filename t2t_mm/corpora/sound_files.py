@@ -17,8 +17,8 @@ GUID = bytes.fromhex("00000000001000800000aa00389b71")  # GUID of the extensible
 UNPADDED = (b"data", b"fmt ", b"LIST", b"fact")  # chunks that are recognised if the chunk before lacks its padding byte
 CHUNKS_DO_NOT_FIT = "its chunks do not fit it"
 READ_CODINGS = (
-    "PCM of 8, 16, 24 or 32 bits, float of 32 or 64 bits, A-law and µ-law are read: convert it, with "
-    "ffmpeg -i in.wav -c:a pcm_s16le out.wav for instance"
+    "PCM of 8, 16, 24 or 32 bits, float of 32 or 64 bits, A-law and µ-law are supported: convert it, for "
+    "example with ffmpeg -i in.wav -c:a pcm_s16le out.wav"
 )
 
 
@@ -73,7 +73,7 @@ def plain_wav(data: bytes) -> bytes:
     if code == EXTENSIBLE and len(form) >= 40 and form[25:40] == GUID:
         code = form[24]
     if bits not in CODINGS.get(code, ()):
-        raise SoundFileError(f"a WAV of {bits} bits a sample in format {code}; {READ_CODINGS}")
+        raise SoundFileError(f"a WAV with {bits} bits per sample in format {code}; {READ_CODINGS}")
     if not channels or not rate or align != channels * bits // 8:
         raise SoundFileError(f"{channels} channels of {bits} bits in frames of {align} bytes at {rate} Hz")
     if size == 0xFFFFFFFF and wide is not None:
@@ -115,19 +115,19 @@ def check_ogg(data: bytes) -> None:
     at, expected, serial, ended = 0, 0, None, False
     while at < len(data):
         if data[at : at + 4] != b"OggS" or len(data) < at + 27:
-            raise SoundFileError(f"no Ogg page begins at byte {at} of {len(data)}: the file is damaged or cut off")
+            raise SoundFileError(f"no Ogg page begins at byte {at} of {len(data)}: the file is damaged or truncated")
         flags, _, stream, number, checksum, segments = struct.unpack_from("<BqIIIB", data, at + 5)
         end = at + 27 + segments + sum(data[at + 27 : at + 27 + segments])
         page = data[at : at + 22] + bytes(4) + data[at + 26 : end]
         if end > len(data) or _ogg_checksum(page) != checksum:
-            raise SoundFileError(f"the Ogg page at byte {at} of {len(data)} is damaged or cut off")
+            raise SoundFileError(f"the Ogg page at byte {at} of {len(data)} is damaged or truncated")
         if serial not in (None, stream):
             raise SoundFileError("several Ogg streams in one file; save each in a separate file")
         if number != expected:
             raise SoundFileError(f"Ogg page {expected} is missing")
         at, expected, serial, ended = end, number + 1, stream, bool(flags & 4)
     if not ended:
-        raise SoundFileError("cut off: the last Ogg page does not end the stream")
+        raise SoundFileError("truncated: the last Ogg page does not end the stream")
 
 
 def _ogg_checksum(page: bytes) -> int:
@@ -157,9 +157,9 @@ def check_mp3(data: bytes) -> None:
     while at < len(data):
         size = _frame_bytes(data[at : at + 4])
         if size is None:
-            raise SoundFileError(f"no MPEG frame begins at byte {at} of {len(data)}: the file is damaged or cut off")
+            raise SoundFileError(f"no MPEG frame begins at byte {at} of {len(data)}: the file is damaged or truncated")
         if at + size > len(data):
-            raise SoundFileError(f"the MPEG frame at byte {at} of {len(data)} is cut off")
+            raise SoundFileError(f"the MPEG frame at byte {at} of {len(data)} is truncated")
         if at == 0:
             declared = _declared_frames(data[:size])
         at, frames = at + size, frames + 1

@@ -56,7 +56,7 @@ def decode_audio(data: bytes, origin: str, sample_rate: int) -> np.ndarray:
 
 
 def _decode(data: bytes, origin: str) -> tuple[np.ndarray, int]:  # -> float32 [samples, channels], Hz
-    declared, kind = 0, "sound"
+    declared, kind = 0, "audio"
     try:
         if data[:4] in (b"RIFF", b"RF64", b"BW64") and data[8:12] == b"WAVE":
             kind, data = "WAV", plain_wav(data)

@@ -1,4 +1,4 @@
-"""What an export computes: for each problem and for mixed batches, from a client's strings to answers, in the graph."""
+"""The functions of an export, which compute answers from a client's strings in the graph, by problem or for mixed batches."""
 
 import contextlib
 import dataclasses
@@ -23,14 +23,21 @@ from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 
 _STRINGS, _NUMBERS = tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32)
-_CLASSES = 5  # named for each picture, at most
-# Where a tf.train.Example has what is to be classified.
+_CLASSES = 5  # maximum number of classes in an answer
+_TAKEN = ("text", "images", "audio")  # how errors name the modalities, in the order of reading.MODALITIES
+# The feature of a tf.train.Example that contains the input.
 EXAMPLE_FEATURES = {"image": "image/encoded", "audio": "audio/encoded", "language": "text"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Path:
-    """One way from one input through the model. labels: the class problem's name where kind is "class"."""
+    """A path of one input through the model.
+
+    Attributes:
+      modality: one of reading.MODALITIES.
+      kind: "text", "tree" or "class".
+      labels: the name of the class problem if `kind` is "class".
+    """
 
     modality: str
     kind: str
@@ -38,7 +45,7 @@ class Path:
 
 
 def _paired(command, inputs, what: str):
-    """command [B], inputs [B, ...] -> both when they go together, their count and the rows' numbers."""
+    """Returns command [B] and inputs [B, ...], after checking that they match, with their count and the numbers of the rows."""
     count = tf.shape(inputs)[0]
     alike = tf.debugging.Assert(tf.size(command) == count, [f"command and {what} differ in length"])
     command, inputs = held((command, inputs), alike, limits.require_rows(count, what))
@@ -50,18 +57,22 @@ def _widened(ids, length):  # [b, S] -> [b, length]
 
 
 def _named(function: Callable, specs: dict[str, tf.TensorSpec]) -> Callable:
-    """`function`, which takes inputs by these names, traced."""
+    """Traces `function`, which takes its inputs by the names of `specs`."""
     named = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in specs.items()}
     return tf.function(function, autograph=False).get_concrete_function(**named)
 
 
 def path_of(problem: Problem) -> Path:
+    """Returns the path of the inputs of a problem."""
     return Path(spelled(problem.modality), problem.targets, problem.name if problem.targets == "class" else "")
 
 
 def input_names(problem: Problem) -> list[str]:
-    """The names of the inputs of a problem's signature: "inputs" of a single one, else those of the modalities, of which a
-    second of the same has a number ("language", "language_2")."""
+    """Returns the names of the inputs of a problem's signature.
+
+    A single input is called "inputs"; several have the names of their modalities. The second input of the same modality
+    has a number ("language", "language_2").
+    """
     names = [modality.name for modality in problem.modalities]
     if len(names) == 1:
         return ["inputs"]
@@ -70,9 +81,10 @@ def input_names(problem: Problem) -> list[str]:
 
 
 class _Widened(keras.StatelessScope):
-    """Within it, a variable's value is that of the narrower one stored for it, where it is asked for.
+    """Within this scope, variables have the values of the narrower variables that are stored in place of them.
 
-    stored: id of the variable -> what is stored.
+    Args:
+      stored: the narrower variables by the id of the variable.
     """
 
     def __init__(self, stored: dict[int, tf.Variable]):
@@ -85,12 +97,16 @@ class _Widened(keras.StatelessScope):
 
 
 class Answers(tf.Module):
-    """The functions behind an export's signatures. Pipelines, model and search are traced once each and shared.
+    """The functions behind the signatures of an export. Pipelines, model and search are each traced once and shared.
 
     Args:
       network: a built MultiModel with the modality nets of `problems`.
-      class_names: class problem -> names of its classes, by index.
-      dtype: of the stored weights. "bfloat16" halves them; each request widens them to float32 again.
+      problems: the problems that the export answers.
+      class_names: the names of the classes by index, for each class problem.
+      audio: the settings of the spectrogram.
+      batches: the maximum lengths of inputs, and the size of images.
+      decoding: the settings of the search.
+      dtype: the type of the stored weights. "bfloat16" halves their size; each request converts them to float32.
     """
 
     def __init__(
@@ -106,7 +122,7 @@ class Answers(tf.Module):
     ):
         super().__init__()
         self._network, self._class_names = network, class_names
-        # What a request without names for its inputs can ask; the others have signatures of their own alone.
+        # Problems with several inputs have only their own signatures, because the shared signatures take one input per row.
         self._problems = tuple(problem for problem in problems if len(problem.modalities) == 1)
         self._audio, self._batches, self._decoding = audio, batches, decoding
         self._tokenizer = tokenizer
@@ -119,17 +135,20 @@ class Answers(tf.Module):
                 for variable in network.variables
                 if keras.backend.is_float_dtype(variable.dtype)
             }
-        # What the search multiplies with, as it does: made once, here.
+        # Weights in the form in which the search multiplies them. They are computed once, here, rather than in each request.
         self._decoder_weights = {
             name: tf.Variable(tf.cast(weight, dtype), trainable=False, name=f"decoder_{name}")
             for name, weight in decoder_weights(network).items()
         }
         self._functions: dict = {}
 
-    # Signatures.
+    # Functions that return signatures.
 
     def problem(self, problem: Problem) -> Callable:
-        """inputs [B] -> {"outputs" [B] text or tree, "scores" [B]}, or {"classes", "scores"} [B, k], best first."""
+        """Returns a function from inputs [B] to "outputs" [B] (text or trees) and "scores" [B] in nats.
+
+        For a class problem, it returns "classes" and "scores" (probabilities) [B, k], the best first.
+        """
 
         def answer(inputs):
             inputs = held(inputs, limits.require_rows(tf.size(inputs), "inputs"))
@@ -143,10 +162,10 @@ class Answers(tf.Module):
         return self._signature(answer, inputs=_STRINGS)
 
     def joint(self, problem: Problem) -> Callable:
-        """Each input [B] by its name (`input_names`) -> as `problem`, of a problem with several inputs.
+        """Does the same as `problem` for a problem with several inputs, which are passed by name (see `input_names`), each [B].
 
-        Raises:
-          InvalidArgumentError, when it is asked: the inputs differ in number.
+        Raises (the returned function):
+          InvalidArgumentError: the inputs differ in number.
         """
         names = input_names(problem)
 
@@ -171,7 +190,7 @@ class Answers(tf.Module):
         return _named(answer, dict.fromkeys(names, _STRINGS))
 
     def classify(self, problem: Problem) -> Callable:
-        """The same from serialised tf.train.Examples, for TensorFlow Serving's Classify."""
+        """Does the same as `problem` for serialised tf.train.Examples [B], for the Classify API of TensorFlow Serving."""
         feature = EXAMPLE_FEATURES[path_of(problem).modality]
 
         def answer(inputs):
@@ -184,7 +203,13 @@ class Answers(tf.Module):
         return self._signature(answer, inputs=_STRINGS)
 
     def any_problem(self) -> Callable:
-        """command [B] (a command token or a problem's name), inputs [B] -> {"outputs" [B], "scores" [B]}."""
+        """Returns a function from command [B] and inputs [B] to "outputs" [B] and "scores" [B].
+
+        A command is a command token or the name of a problem. The output of a class problem is the best class.
+
+        Raises (the returned function):
+          InvalidArgumentError: a command is unknown or does not take its input, or an input cannot be read.
+        """
         route = self._router()
 
         def answer(command, inputs):
@@ -206,16 +231,17 @@ class Answers(tf.Module):
         return self._signature(answer, command=_STRINGS, inputs=_STRINGS)
 
     def n_best(self, count: int) -> Callable:
-        """command [B], inputs [B], as `any_problem` takes them but for classes -> the `count` best answers of each row.
+        """Returns a function from command [B] and inputs [B], like `any_problem`, to the N = `count` best answers of each row.
 
-        They come from a beam search of `count` hypotheses, or of as many as the export's search keeps if these are more.
+        They come from a beam search with `count` hypotheses, or with the beam size of the export if that is larger.
 
-        Returns: a function -> {"outputs" [B, N], "scores" [B, N], the best first, "tokens" [B, N, max_length] their pieces,
-          the end token included, and "log_probs" [B, N, max_length] of these in nats}. After the end token the pieces are
-          "" and the log-probabilities 0. Where fewer answers are possible, the others are "", without tokens, of score -inf.
+        Returns: a function that returns "outputs" [B, N] and "scores" [B, N], the best first, "tokens" [B, N, max_length],
+          the pieces of the answers including the end token, and "log_probs" [B, N, max_length], the log-probabilities of
+          the pieces in nats. After the end token, the pieces are "" and the log-probabilities 0. If fewer answers are
+          possible, the others are "", have no tokens and a score of -inf.
 
-        Raises:
-          InvalidArgumentError, when it is asked: as `any_problem`, or a row is of a class problem.
+        Raises (the returned function):
+          InvalidArgumentError: see `any_problem`; or a row belongs to a class problem.
         """
         route = self._router()
         pieces = [self._tokenizer.processor.IdToPiece(i) for i in range(self._tokenizer.size)]
@@ -224,7 +250,7 @@ class Answers(tf.Module):
         def answer(command, inputs):
             _, inputs, rows, places, path, commands, quoted = route(command, inputs)
             kinds = self._kinds(path)
-            message = tf.strings.join([quoted, " answers with classes; n_best is for texts and trees"])
+            message = tf.strings.join([quoted, " answers with classes; n_best supports only texts and trees"])
             modalities = held(places[:, 1], require(kinds != "class", rows, "command", message))
             encoded, padding, order = self._encoded_together(modalities, inputs, rows)
             ids, scores, log_probs = self._search_best(count)(encoded, padding, tf.gather(commands, order))
@@ -245,18 +271,21 @@ class Answers(tf.Module):
         return self._signature(answer, command=_STRINGS, inputs=_STRINGS)
 
     def _paths(self) -> list[Path]:
-        """Those of `routes`, in a fixed order."""
+        """Returns the paths of `routes` in a fixed order."""
         return sorted({path for path, _ in self.routes().values()}, key=lambda path: (path.modality, path.kind, path.labels))
 
     def _router(self) -> Callable:
-        """command [B], inputs [B] -> their count; inputs [B] and rows [B]; places [B, 2], of which the second is the index in
-        reading.MODALITIES; path [B], the index in `_paths`; ids of the command tokens [B]; the commands as errors quote them.
+        """Returns a function that finds the path of each row from command [B] and inputs [B].
 
-        A row whose command is unknown, or does not take its input, is refused.
+        It rejects rows whose command is unknown or does not take their input.
+
+        Returns: a function that returns the number of rows; inputs [B] and rows [B]; places [B, 2], whose second column is the
+          index in reading.MODALITIES; path [B], the index in `_paths`; the ids of the command tokens [B]; and the commands
+          [B] as errors quote them.
         """
         routes, paths = self.routes(), self._paths()
         names = sorted({name for name, _ in routes})
-        # [names, modalities], -1 where a name does not take a modality.
+        # Tables [names, modalities]. -1: the name does not take the modality.
         places = [[(name, modality) for modality in reading.MODALITIES] for name in names]
         path_table = [[paths.index(routes[p][0]) if p in routes else -1 for p in row] for row in places]
         command_table = [[routes[p][1] if p in routes else 0 for p in row] for row in places]
@@ -270,7 +299,7 @@ class Answers(tf.Module):
             inputs = held(inputs, require(tf.reduce_any(named, axis=1), rows, "command", message))
             places = tf.stack([tf.argmax(named, axis=1, output_type=tf.int32), reading.modality(inputs)], axis=1)
             path, commands = (tf.gather_nd(tf.constant(table), places) for table in (path_table, command_table))
-            found = tf.gather(tf.constant(["text", "a picture", "a sound"]), places[:, 1])
+            found = tf.gather(tf.constant(_TAKEN), places[:, 1])
             fits = require(path >= 0, rows, "inputs", tf.strings.join([quoted, " does not take ", found]))
             inputs, path = held((inputs, path), fits)
             return count, inputs, rows, places, path, commands, quoted
@@ -280,7 +309,8 @@ class Answers(tf.Module):
     def _kinds(self, path):  # [b], index in `_paths` -> [b], "text", "tree" or "class"
         return tf.gather(tf.constant([one.kind for one in self._paths()]), path)
 
-    def _with_trees(self, outputs, kinds, inputs, rows):  # all [b] -> outputs [b], those of trees as trees of the inputs' words
+    def _with_trees(self, outputs, kinds, inputs, rows):
+        """Returns outputs [b], after converting the linearised trees among them to bracketed trees over the inputs' words."""
         if all(one.kind != "tree" for one in self._paths()):
             return outputs
         here = tf.where(kinds == "tree")
@@ -290,8 +320,10 @@ class Answers(tf.Module):
         return tf.tensor_scatter_nd_update(outputs, here, trees)
 
     def groups(self) -> dict[str, Group]:
-        """Signatures that share a part of the graph (`sharing`): those of text and `tokens`, and those of each class problem
-        with its Classify."""
+        """Returns groups of signatures that share a part of the graph (see `sharing`).
+
+        The signatures of text problems share it with `tokens`; each class problem shares it with its Classify signature.
+        """
         found = {}
         texts = [one for one in self._problems if one.modality == "language" and one.targets != "class"]
         if texts:
@@ -315,7 +347,10 @@ class Answers(tf.Module):
         return found
 
     def _text_group(self, problems: Sequence[Problem]) -> Callable:
-        """Each problem's inputs, tokens_command, tokens_ids -> texts, trees (of them), ids, scores; one kind is not empty."""
+        """Returns a function from the inputs of each problem, tokens_command and tokens_ids to texts, trees, ids and scores.
+
+        In each request, only the inputs of one signature are not empty.
+        """
         most = self._batches.max_length
 
         def answer(tokens_command, tokens_ids, **inputs):
@@ -356,16 +391,25 @@ class Answers(tf.Module):
         return _named(answer, {problem.name: _STRINGS, parsed: _STRINGS})
 
     def _takes(self, name: str) -> str:
-        """The name with the inputs it takes, as in "To-German (text; never trained from a picture)"; the page reads it."""
-        said = dict(zip(reading.MODALITIES, ("text", "a picture", "a sound")))
+        """Returns the name with the inputs that it takes, such as "To-German (text; never trained with images)".
+
+        `serving/page.html` parses this from the error for an unknown command.
+        """
+        said = dict(zip(reading.MODALITIES, _TAKEN))
         trained = {p.modality for p in self._problems if name in (p.command, p.name)}
         takes = [modality for known, modality in self.routes() if known == name]
         known, new = ([m for m in reading.MODALITIES if m in takes and (m in trained) == old] for old in (True, False))
         listed = [", ".join(said[modality] for modality in some) for some in (known, new) if some]
-        return f"{name} ({'; never trained from '.join(listed)})"
+        return f"{name} ({'; never trained with '.join(listed)})"
 
     def tokens(self) -> Callable:
-        """command [B] (a token), ids [B, S] padded with 0 -> {"outputs" [B, max_length], "scores" [B]}."""
+        """Returns a function from command [B] and ids [B, S] to "outputs" [B, max_length] (ids) and "scores" [B] in nats.
+
+        The commands are command tokens. The ids are padded with 0.
+
+        Raises (the returned function):
+          InvalidArgumentError: a command is unknown, or ids are invalid, too many or missing.
+        """
 
         def answer(command, ids):
             command, ids = _paired(command, ids, "ids")[:2]
@@ -377,7 +421,7 @@ class Answers(tf.Module):
 
     def _checked_tokens(self, command, ids):  # [b], [b, S] -> ids [b, S], ids of the commands [b]
         names = [name for (name, modality), (path, _) in self.routes().items() if self._is_token(name, modality, path)]
-        known = f"; on ids this export knows {', '.join(names)}"
+        known = f"; for ids, this export knows {', '.join(names)}"
         most, rows = self._batches.max_length, tf.range(tf.shape(ids)[0])
         alike = tf.debugging.Assert(tf.size(command) == tf.size(rows), ["command and ids differ in length"])
         command, ids = held((command, ids), alike)
@@ -385,12 +429,12 @@ class Answers(tf.Module):
         message = tf.strings.join(['unknown command "', limits.shown(command), '"', known])
         checks = [require(tf.reduce_any(named, axis=1), rows, "command", message)]
         length = tf.shape(ids)[1]
-        message = tf.strings.join([tf.strings.as_string(length), f" tokens; at most {most} are read"])
+        message = tf.strings.join([tf.strings.as_string(length), f" tokens; at most {most} are allowed"])
         ids = held(ids, require(tf.fill([tf.size(rows)], length <= most), rows, "ids", message))
         valid = tf.reduce_all(tf.logical_and(ids >= 0, ids < self._tokenizer.size), axis=1)
         checks.append(require(valid, rows, "ids", f"an id outside 0 to {self._tokenizer.size - 1}"))
         said = tf.logical_and(ids != PADDING_ID, ids != END_ID)
-        checks.append(require(tf.reduce_any(said, axis=1), rows, "ids", "no token but padding and end"))
+        checks.append(require(tf.reduce_any(said, axis=1), rows, "ids", "no tokens except padding and end"))
         commands = [self._network.command_id(name) for name in names]
         return held(ids, *checks), tf.gather(tf.constant(commands), tf.argmax(named, axis=1))
 
@@ -398,10 +442,10 @@ class Answers(tf.Module):
         return modality == "language" and path.kind != "class" and name in self._network.commands
 
     def routes(self) -> dict[tuple[str, str], tuple[Path, int]]:
-        """(command token or problem, modality) -> the path and the id of the command's token.
+        """Returns the path and the id of the command token for each pair of (command token or problem, modality).
 
-        A token whose problems all answer in text takes every modality there is a net for: one that was never trained
-        from it, a picture "To-German", say, is the model's to generalise.
+        A command token whose problems all answer with text takes every modality that the export has a net for. If they were
+        never trained together, as an image with "To-German", the model has to generalise.
         """
         found = {}
         for problem in self._problems:
@@ -416,15 +460,15 @@ class Answers(tf.Module):
 
     @property
     def weights(self) -> list[tf.Variable]:
-        """The variables that the functions read, in a fixed order."""
+        """Returns the variables that the functions read, in a fixed order."""
         stored = [v.value for v in self._network.variables] if self._narrow is None else list(self._narrow.values())
         return [*stored, *self._decoder_weights.values()]
 
-    # Pipelines, traced once, each [b] rows of one kind; `rows` are their numbers in the request.
+    # Pipelines, which are traced once. Each processes [b] rows of one kind; `rows` are their numbers in the request.
 
     def _answer(self, path: Path, inputs, rows, commands):  # -> outputs [b], scores [b]
         def answer(inputs, rows, commands):
-            if path.kind == "tree":  # they are read once more, for their words
+            if path.kind == "tree":  # `bracketed` reads the inputs too, so their length is checked before
                 inputs = limits.short_texts(inputs, rows, self._batches.max_length)
             encoded, padding = self._encoded(path.modality, inputs, rows)[:2]
             ids, scores = self._search(encoded, padding, commands)
@@ -433,7 +477,7 @@ class Answers(tf.Module):
 
         return self._pipeline(f"{path.kind}_of_{path.modality}", answer)(inputs, rows, commands)
 
-    def _best_class(self, path: Path, inputs, rows, commands, here):  # here [b], which rows -> outputs [b], scores [b]
+    def _best_class(self, path: Path, inputs, rows, commands, here):  # here [b]: the rows -> outputs [b], scores [b]
         def some():
             arguments = (tf.gather(tensor, here) for tensor in (inputs, rows, commands))
             classes, scores = self._classes(path.modality, path.labels, *arguments)
@@ -442,12 +486,12 @@ class Answers(tf.Module):
         return tf.cond(tf.size(here) > 0, some, lambda: (tf.fill([0], ""), tf.zeros([0])))
 
     def _texts(self, modalities, inputs, rows, commands):
-        """What the rows of all modalities say, in one search.
+        """Answers the rows of all modalities with text, in one search.
 
         Args:
-          modalities: [B], index in reading.MODALITIES, -1 for a row that is answered otherwise.
+          modalities: [B], the index in reading.MODALITIES, or -1 for a row that is not answered with text.
 
-        Returns: texts [b], scores [b], and which row each is of [b].
+        Returns: texts [b], scores [b], and the row [b] of each.
         """
         encoded, padding, order = self._encoded_together(modalities, inputs, rows)
 
@@ -459,7 +503,7 @@ class Answers(tf.Module):
         return texts, scores, order
 
     def _encoded_together(self, modalities, inputs, rows):
-        """The rows of all modalities -> encoded [b, S, D], padding [b, S], and which row each is of [b]; see `_texts`."""
+        """Returns encoded [b, S, D], padding [b, S] and the row [b] of each, for the rows of all modalities; see `_texts`."""
         parts = []
         for index, modality in enumerate(reading.MODALITIES):
             if modality not in {path_of(problem).modality for problem in self._problems}:
@@ -478,7 +522,7 @@ class Answers(tf.Module):
     def _encoded(self, modality: str, inputs, rows):  # -> encoded [b, S, D], padding [b, S], grid [2]
         return self._encode(modality)(*self._features(modality, inputs, rows))
 
-    def _features(self, modality: str, inputs, rows) -> tuple:  # -> features, and their padding where there is one
+    def _features(self, modality: str, inputs, rows) -> tuple:  # -> features, and their padding if they have any
         def features(inputs, rows):
             if modality == "language":
                 inputs = limits.short_texts(inputs, rows, self._batches.max_length)
@@ -506,10 +550,10 @@ class Answers(tf.Module):
         left_out = tf.logical_or(ended, ids == PADDING_ID)
         return self.sentencepiece.detokenize(tf.ragged.boolean_mask(ids, tf.logical_not(left_out)))
 
-    # The model's parts, traced once.
+    # Parts of the model, which are traced once.
 
     def _encode(self, modality: str) -> Callable:
-        """features, padding -> encoded [b, S, D], padding [b, S], grid [2] (zeros where there is none)."""
+        """Returns a function from features and padding to encoded [b, S, D], padding [b, S] and grid [2] (zeros: no grid)."""
 
         def encode(features, padding=None):
             encoded, padding, grid, _ = self._network.encode(modality, features, padding)
@@ -518,7 +562,7 @@ class Answers(tf.Module):
         return self._part(f"encode_{modality}", encode, self._feature_specs(modality))
 
     def _encode_joint(self, problem: Problem) -> Callable:
-        """What `_features` gives of each input, one after the other -> encoded [b, S, D], padding [b, S]."""
+        """Returns a function from the results of `_features` for all inputs to encoded [b, S, D] and padding [b, S]."""
         names = [modality.name for modality in problem.modalities]
         specs = [self._feature_specs(name) for name in names]
 
@@ -551,7 +595,11 @@ class Answers(tf.Module):
         return self._part("search", search, specs)(encoded, padding, commands)
 
     def _search_best(self, count: int) -> Callable:
-        """As `_search` -> ids [b, N, max_length], scores [b, N], log-probabilities of the tokens [b, N, max_length]."""
+        """Returns a function like `_search` for several answers.
+
+        Returns: a function that returns ids [b, N, max_length], scores [b, N] and the log-probabilities of the tokens
+          [b, N, max_length].
+        """
         settings = self._decoding
 
         def search(encoded, padding, commands):
@@ -563,7 +611,7 @@ class Answers(tf.Module):
         return self._part(f"search_{count}_best", search, [*self._encoded_specs(), _NUMBERS])
 
     def _decoder(self) -> IncrementalDecoder:
-        # A loop reads a variable at each step for less than it hands a tensor on.
+        # In a loop, reading a variable at each step costs less than passing a tensor from step to step.
         weights: dict = self._decoder_weights
         if self._dtype != "float32":
             weights = {name: tf.cast(weight, tf.float32) for name, weight in weights.items()}
@@ -581,14 +629,14 @@ class Answers(tf.Module):
         return [tf.TensorSpec([None, None, self._network.depth], tf.float32), tf.TensorSpec([None, None], tf.bool)]
 
     def _pipeline(self, name: str, function: Callable) -> Callable:
-        """inputs, rows, commands -> answers."""
+        """Returns `function`, which computes answers from inputs, rows and commands, traced once."""
         return self._once(name, function, [_STRINGS, _NUMBERS, _NUMBERS])
 
     def _part(self, name: str, function: Callable, signature) -> Callable:
-        """A part of the model."""
+        """Returns `function`, a part of the model, traced once with the stored weights."""
 
         def scoped(*arguments):
-            # Equal blocks are not called but written out: `subexpressions.merge` then finds what they have in common.
+            # Write equal blocks out instead of calling one function, so that `subexpressions.merge` finds common computations.
             with self._weights(), unshared():
                 return function(*arguments)
 
@@ -600,7 +648,7 @@ class Answers(tf.Module):
         return self._functions[name]
 
     def _weights(self):
-        """Within it, the network computes with the stored weights."""
+        """Returns a context in which the network computes with the stored weights."""
         return contextlib.nullcontext() if self._narrow is None else _Widened(self._narrow)
 
     def _signature(self, function: Callable, **specs) -> Callable:

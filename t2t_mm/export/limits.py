@@ -46,7 +46,7 @@ def require(valid: tf.Tensor, rows: tf.Tensor, what: str, message: str | tf.Tens
 def require_rows(count: tf.Tensor, what: str) -> tf.Operation:
     """Returns an assertion that a request has at least one input and at most MOST_ROWS inputs."""
     number = tf.strings.as_string(count)
-    message = tf.strings.join([what, ": ", number, f" in one request; 1 to {MOST_ROWS} are taken"])
+    message = tf.strings.join([what, ": ", number, f" in one request; 1 to {MOST_ROWS} are allowed"])
     return tf.debugging.Assert(tf.logical_and(count > 0, count <= MOST_ROWS), [message])
 
 
@@ -72,12 +72,12 @@ def small_pictures(inputs: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         lambda data: (_pixels(data), _scans(data)), inputs, fn_output_signature=(tf.int64, tf.int64)
     )
     numbers = tf.strings.as_string(pixels)
-    one = tf.strings.join(["a picture of ", numbers, f" pixels; at most {MOST_PIXELS} are read"])
+    one = tf.strings.join(["an image of ", numbers, f" pixels; at most {MOST_PIXELS} are allowed"])
     together = tf.cumsum(pixels)
-    message = f"this picture and those before it have more than {MOST_PIXELS_TOGETHER} pixels, the limit for one request"
+    message = f"this image and those before it have more than {MOST_PIXELS_TOGETHER} pixels, the limit for one request"
     small = require(pixels <= MOST_PIXELS, rows, "inputs", one)
     few = require(tf.logical_or(pixels > MOST_PIXELS, together <= MOST_PIXELS_TOGETHER), rows, "inputs", message)
-    message = f"a JPEG of more than {_MOST_SCANS} scans; save it anew as a baseline JPEG"
+    message = f"a JPEG of more than {_MOST_SCANS} scans; save it again as a baseline JPEG"
     return held(inputs, small, few, require(scans <= _MOST_SCANS, rows, "inputs", message))
 
 
@@ -110,8 +110,8 @@ def require_short(samples: tf.Tensor, rows: tf.Tensor, audio: AudioFeatures, max
     """
     most = max_frames if audio.bins == 1 else audio.frame + audio.hop * max_frames - 1
     seconds = tf.strings.as_string(tf.cast(samples, tf.float32) / audio.sample_rate, precision=2)
-    limit = f" seconds; at most {most / audio.sample_rate:.2f} seconds are read"
-    return require(samples <= most, rows, "inputs", tf.strings.join(["a sound of ", seconds, limit]))
+    limit = f" seconds; at most {most / audio.sample_rate:.2f} seconds are allowed"
+    return require(samples <= most, rows, "inputs", tf.strings.join(["a recording of ", seconds, limit]))
 
 
 def _pixels(data: tf.Tensor) -> tf.Tensor:

@@ -40,10 +40,10 @@ def read_texts(inputs: tf.Tensor, rows: tf.Tensor, tokenizer: Any, max_length: i
       tokenizer: a tokenizer that adds the end token.
     """
     kept = tf.strings.unicode_transcode(inputs, "UTF-8", "UTF-8", errors="ignore", replace_control_characters=False)
-    message = "neither a picture nor a sound that is read, nor text in UTF-8"
+    message = "neither UTF-8 text nor a JPEG, PNG or WAV file"
     ids = tokenizer.tokenize(held(inputs, require(kept == inputs, rows, "inputs", message)))
     lengths = ids.row_lengths()
-    too_long = ["a text of ", tf.strings.as_string(lengths), f" tokens; at most {max_length} are read"]
+    too_long = ["a text of ", tf.strings.as_string(lengths), f" tokens; at most {max_length} are allowed"]
     short = require(lengths <= max_length, rows, "inputs", tf.strings.join(too_long))
     blank = tf.strings.regex_full_match(inputs, r"[\s\pZ\pC]*")  # all kinds of spaces and non-printing characters
     said = tf.logical_and(lengths > 1, tf.logical_not(blank))
@@ -53,7 +53,7 @@ def read_texts(inputs: tf.Tensor, rows: tf.Tensor, tokenizer: Any, max_length: i
 
 def read_pictures(inputs: tf.Tensor, rows: tf.Tensor, size: int) -> tf.Tensor:
     """Returns the standardised pixels [B, size, size, 3] of JPEG or PNG images [B]."""
-    inputs = held(inputs, require(modality(inputs) == 1, rows, "inputs", "neither a JPEG nor a PNG picture"))
+    inputs = held(inputs, require(modality(inputs) == 1, rows, "inputs", "neither a JPEG nor a PNG image"))
     return tf.map_fn(
         lambda pair: read_picture(pair[0], pair[1], size),
         (limits.small_pictures(inputs, rows), rows),
@@ -100,9 +100,9 @@ def decode_picture(data: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tenso
 
     nothing = tf.zeros([1, 1, 3], tf.uint8)
     whole, (pixels, picture) = _attempted(decode, data, (tf.constant(0, tf.int64), nothing))
-    message = "a damaged JPEG or PNG picture, or one of a kind that is not read; save it anew as a baseline JPEG or PNG"
+    message = "a damaged or unsupported JPEG or PNG image; save it again as a baseline JPEG or PNG"
     require(whole[None], row[None], "inputs", message)
-    require((pixels <= MOST_PIXELS)[None], row[None], "inputs", f"a picture of more than {MOST_PIXELS} pixels")
+    require((pixels <= MOST_PIXELS)[None], row[None], "inputs", f"an image of more than {MOST_PIXELS} pixels")
     picture = _upright(picture, _orientation(_exif(data)))
     return tf.shape(picture)[0], picture
 
@@ -187,7 +187,7 @@ def _png_shape(data: tf.Tensor) -> tf.Tensor:
 
 def read_sounds(inputs: tf.Tensor, rows: tf.Tensor, audio: AudioFeatures, max_frames: int) -> tuple:
     """Returns the features [B, time, bins] and padding [B, time] of WAV files [B]. Rejects audio over `max_frames`."""
-    inputs = held(inputs, require(modality(inputs) == 2, rows, "inputs", "not a WAV sound"))
+    inputs = held(inputs, require(modality(inputs) == 2, rows, "inputs", "not a WAV file"))
     features = tf.map_fn(
         lambda pair: read_sound(pair[0], pair[1], audio, max_frames),
         (limits.short_sounds(inputs, rows, audio, max_frames, _length), rows),
@@ -222,7 +222,7 @@ def decode_sound(data: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]
     kinds = [(code, bits) for code, widths in sound_files.CODINGS.items() for bits in widths]
     known = [tf.logical_and(code == a, bits == b) for a, b in kinds]
     message = tf.strings.join([
-        "a WAV of ", tf.strings.as_string(bits), " bits a sample in format ", tf.strings.as_string(code), "; ",
+        "a WAV with ", tf.strings.as_string(bits), " bits per sample in format ", tf.strings.as_string(code), "; ",
         sound_files.READ_CODINGS,
     ])  # fmt: skip
     read = tf.reduce_any(known)
@@ -231,17 +231,17 @@ def decode_sound(data: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]
     framed = tf.reduce_all([channels > 0, rate > 0, align == channels * bits // 8])
     whole = tf.reduce_all([fits, described, size % tf.maximum(tf.cast(align, tf.int64), 1) == 0])
     fine = tf.logical_or(tf.logical_and(whole, framed), tf.logical_and(described, tf.logical_not(read)))
-    require(fine[None], row[None], "inputs", "a damaged WAV sound, or one cut short; save it anew")
+    require(fine[None], row[None], "inputs", "a damaged or truncated WAV file; save it again")
     size = tf.where(tf.reduce_all([whole, framed, read]), tf.cast(tf.minimum(size, tf.int32.max), tf.int32), 0)
     content = tf.strings.substr(data, tf.minimum(begin, tf.strings.length(data)), size)
     samples = tf.switch_case(
         tf.cast(tf.argmax(tf.cast(known, tf.int32)), tf.int32),
         [lambda kind=kind: _samples(content, *kind) for kind in kinds],
     )
-    require((tf.size(samples) > 0)[None], row[None], "inputs", "no sample in it")
+    require((tf.size(samples) > 0)[None], row[None], "inputs", "it contains no samples")
     mono = tf.reduce_mean(tf.reshape(samples, [-1, tf.where(tf.size(samples) > 0, channels, 1)]), axis=1)
     finite = tf.reduce_all(tf.math.is_finite(mono))
-    require(finite[None], row[None], "inputs", "some of its samples are no numbers (infinite or NaN)")
+    require(finite[None], row[None], "inputs", "some of its samples are infinite or NaN")
     return mono, rate
 
 

@@ -1,4 +1,4 @@
-"""Answers of a trained model: batches in; text, trees or ranked classes out."""
+"""Computes the answers of a trained model to batches: text, trees or the log-probabilities of classes."""
 
 import dataclasses
 import functools
@@ -27,14 +27,15 @@ Answer = str | np.ndarray
 
 @dataclasses.dataclass(frozen=True)
 class Looks:
-    """What an answer's tokens looked at, the mean over the heads.
+    """The attention weights of the tokens of an answer to the source, averaged over the heads.
 
     Attributes:
-      blocks: the names of the blocks, "mixer/attention" first and then "decoder/block1" and so on.
-      weights: [blocks, T, S]; what is padded of the source is cut off.
-      pieces: of a text, the S pieces. Else none.
-      features: of a picture [H, W, 3], of a sound [time, bins], what the model read. Of a text, None.
-      grid: of a picture or a sound, the rows and columns of the S positions; a sound's rows are moments.
+      blocks: the names of the blocks: "mixer/attention", then "decoder/block1" and so on.
+      weights: [blocks, T, S], without the padding of the source.
+      pieces: the S pieces of a text; empty for other inputs.
+      features: the features that the model has read: an image [H, W, 3] or a spectrogram [time, bins]. None for text.
+      grid: the rows and columns of the S positions of an image or a recording; the rows of a recording are points in time.
+        None for text.
     """
 
     blocks: list[str]
@@ -46,15 +47,15 @@ class Looks:
 
 @dataclasses.dataclass(frozen=True)
 class Hypothesis:
-    """One answer of a search with what the model makes of it.
+    """One answer of a search, with the figures of the model for it.
 
     Attributes:
       answer: the text or the linearised tree.
-      score: what the search ranks by, the log-probability divided by the length penalty, in nats; of a drawn answer the
-        log-probability.
-      pieces: its tokens as the vocabulary spells them, the end token included.
-      log_probs: of each token, given those before it, in nats; empty where they were not asked for.
-      looks: what the tokens looked at; None where it was not asked for.
+      score: the score by which the search ranks, the log-probability divided by the length penalty, in nats. For a sampled
+        answer, the log-probability in nats.
+      pieces: its tokens as the vocabulary spells them, including the end token.
+      log_probs: the log-probability of each token given those before it, in nats; empty if it was not requested.
+      looks: the attention weights of the tokens; None if they were not requested.
     """
 
     answer: str
@@ -65,7 +66,7 @@ class Hypothesis:
 
 
 def is_parsing(problem: Problem) -> bool:
-    """Whether the problem's answers are trees over the words of a text, which `constrain_trees` is for."""
+    """Returns whether the answers of the problem are trees over the words of a text, to which `constrain_trees` applies."""
     return problem.targets == "tree" and problem.modality == "language"
 
 
@@ -73,16 +74,19 @@ class Predictor:
     """Decodes batches of any problem.
 
     Args:
-      beam_size: hypotheses kept; 1 is greedy search. alpha: strength of the length penalty.
-      max_length: most tokens of an answer, end token included.
-      sampling: settings of `search.sample` by name, to draw answers instead of searching for the likeliest.
-      constrain_trees: whether every parse of a sentence is a tree with one leaf for each word (see `TreeGrammar`). Other
-        problems are decoded as without it, and so are sentences whose trees have no room (see `unconstrained`).
-      n_best: how many hypotheses `hypotheses` gives for each example, at most `beam_size`.
+      network: the trained model.
+      tokenizer: the tokenizer of its vocabulary.
+      beam_size: number of hypotheses; 1: greedy search.
+      alpha: strength of the length penalty.
+      max_length: maximum number of tokens of an answer, including the end token.
+      sampling: arguments of `search.sample`, to sample answers instead of searching for the most likely ones.
+      constrain_trees: whether every parse of a sentence must be a tree with one leaf for each word (see `TreeGrammar`). This
+        does not affect other problems, nor sentences whose trees do not fit `max_length` (see `unconstrained`).
+      n_best: number of answers that `hypotheses` returns for each example, at most `beam_size`.
 
     Raises:
       ValueError: a number is out of range.
-      RunError: no tree can be written with the vocabulary, and parses are to be trees.
+      RunError: `constrain_trees` is set, but the vocabulary cannot express trees.
     """
 
     def __init__(
@@ -107,27 +111,29 @@ class Predictor:
         self._functions: dict = {}
 
     def constrains(self, problem: Problem) -> bool:
-        """Whether the problem's answers are made trees, for which the words of its inputs must be counted."""
+        """Returns whether the answers of the problem are constrained to trees, which requires the words of its inputs."""
         return self._grammar is not None and is_parsing(problem)
 
     def unconstrained(self, problem: Problem, sentence: str) -> str:
-        """Why a sentence is answered without the constraint, though answers to the problem have one; else ""."""
+        """Returns why a sentence is answered without the constraint of its problem, or "" if the constraint applies."""
         if not self.constrains(problem):
             return ""
         assert self._grammar is not None  # see `constrains`
         if (words := len(sentence.split())) <= (most := self._grammar.most_words):
             return ""
         return (
-            f"{words} words, and a tree of at most {self._max_length} tokens has room for {most}: answered without the "
-            "constraint. Raise max_length, to four times the words, say."
+            f"{words} words, but a tree of at most {self._max_length} tokens has room for {most}: answered without the "
+            "constraint. Increase max_length, for example to four times the number of words."
         )
 
     def answers(self, problem: Problem, batch: dict, words: Sequence[int] = ()) -> list[Answer]:
-        """One answer an example: text; a linearised tree; or for classes the log-probabilities [classes].
+        """Returns one answer for each example: text, a linearised tree, or the log-probabilities [classes] of a class problem.
 
         Args:
-          batch: of `make_batches`.
-          words: [B], how many words each sentence has, for trees that are constrained; 0 for rows that fill the batch.
+          problem: the problem of all examples.
+          batch: a batch of `make_batches`.
+          words: [B], the number of words of each sentence, 0 for rows that only fill the batch. It is required if
+            `constrains(problem)`.
         """
         if problem.targets == "class":
             return list(self._call(self._classes, problem, batch).numpy())
@@ -137,22 +143,23 @@ class Predictor:
     def hypotheses(
         self, problem: Problem, batch: dict, words: Sequence[int] = (), log_probs: bool = False, looks: bool = False
     ) -> list[list[Hypothesis]]:
-        """The `n_best` answers of each example whose targets are texts or trees, the best first; arguments as in `answers`.
+        """Returns the `n_best` answers to each example of a problem with texts or trees, the best first.
 
-        There are fewer where the constraint allows fewer.
+        There are fewer answers if the constraint allows fewer.
 
         Args:
-          log_probs: whether each hypothesis has those of its tokens, which come from the search; see `search.best_of_beam`
-            for what they are where parses are constrained.
-          looks: whether it has them; they come from a teacher-forced pass over the answers.
+          problem, batch, words: see `answers`.
+          log_probs: whether to return the log-probabilities of the tokens, which the search computes. See
+            `search.best_of_beam` for their meaning if parses are constrained.
+          looks: whether to return the attention weights, which a teacher-forced pass over the answers computes.
 
         Raises:
-          RunError: what the tokens look at is asked for, and the blocks have no attention or the problem has several inputs.
+          RunError: `looks` is set, but the blocks have no attention, or the problem has several inputs.
         """
         if looks and len(problem.modalities) > 1:
-            raise RunError(f"{problem.name} has several inputs; what a token looked at is shown for one input alone.")
+            raise RunError(f"{problem.name} has several inputs; attention weights are shown only for a single input.")
         if looks and not self._network.mixer.attention.attend:
-            raise RunError("This model's blocks have no attention (attend=False), so that no token looks at the source.")
+            raise RunError("The blocks of this model have no attention (attend=False), so there are no weights to show.")
         ids, scores, *of_tokens = self._search(problem, batch, words, log_probs)
         known = of_tokens[0].numpy() if log_probs else None
         read: dict = {}
@@ -181,7 +188,7 @@ class Predictor:
         return text_to_tree(text) if problem.targets == "tree" else text
 
     def _search(self, problem, batch, words, log_probs=False):
-        """ids [B, N, max_length], scores [B, N]; with `log_probs` those of the tokens [B, N, max_length]."""
+        """Returns ids [B, N, max_length], scores [B, N] and, with `log_probs`, those of the tokens [B, N, max_length]."""
         if not self.constrains(problem):
             return self._call(self._sequences, problem, batch, log_probs=log_probs)
         assert self._grammar is not None  # see `constrains`
@@ -194,7 +201,7 @@ class Predictor:
         return [tf.where(room.reshape([-1] + [1] * (one.shape.rank - 1)), one, other) for one, other in zip(trees, free)]
 
     def _call(self, decode: Callable, problem: Problem, batch: dict, *more: tf.Tensor, **settings: bool) -> Any:
-        """`decode` of a batch, traced once for all sizes and lengths; problems of the same modalities share it."""
+        """Calls `decode`, traced once for all sizes and lengths. Problems with the same modalities share it."""
         inputs, padding = batch["inputs"], batch["input_padding"]
         command = tf.constant(self._network.command_id(problem.command))
         key = (decode.__name__, problem.kind, *settings.items())
@@ -228,10 +235,10 @@ class Predictor:
         return self._sequences(problem, inputs, padding, command, TreeConstraint(self._grammar, words), log_probs)
 
     def _read(self, problem, inputs, padding, command, ids):
-        """A teacher-forced pass over answers [B, N, T].
+        """Runs a teacher-forced pass over answers [B, N, T].
 
-        Returns: the names of the blocks and the means of their heads' weights [blocks, B, N, T, S]; of the source: grid [2],
-          zeros where there is none; lengths [B], positions not padded.
+        Returns: a dict with the names of the "blocks"; their "weights" [blocks, B, N, T, S], averaged over the heads; the
+          "grid" [2] of the source, zeros if there is none; and the "lengths" [B] of the source without padding.
         """
         looks = SourceLooks()
         encoded, padding, grid, _ = self._network.encode(problem.modality, inputs, problem.padding(padding))
@@ -248,8 +255,8 @@ class Predictor:
         }  # fmt: skip
 
     def _looks(self, problem, batch, read, row, place, count):
-        """The Looks of the `count` tokens of one answer."""
-        blocks = [name.decode().split("/", 1)[1] for name in read["blocks"]]  # without the model's own name
+        """Returns the Looks of the `count` tokens of one answer."""
+        blocks = [name.decode().split("/", 1)[1] for name in read["blocks"]]  # without the name of the model
         length = int(read["lengths"][row])
         weights, inputs = read["weights"][:, row, place, :count, :length], batch["inputs"][row].numpy()
         if problem.modality == "language":
@@ -261,7 +268,7 @@ class Predictor:
 
 
 def _spec(x: tf.Tensor, padded: bool) -> tf.TensorSpec:
-    """Of any number of examples and, where they are padded, of any length."""
+    """Returns a spec for any number of examples and, if they are padded, any length."""
     return tf.TensorSpec([None, *([None, *x.shape[2:]] if padded else x.shape[1:])], x.dtype)
 
 
@@ -274,7 +281,7 @@ def predict(
     batches: BatchSettings,
     report: Report,
 ) -> list[Answer | None]:
-    """The answer to each example, in order; None where its picture or sound is unreadable or it is too long."""
+    """Returns the answer to each example, in order. None: its image or recording cannot be read, or it is too long."""
     return _of_each(predictor, predictor.answers, problem, examples, tokenizer, audio, batches, report)
 
 
@@ -289,7 +296,7 @@ def hypotheses(
     log_probs: bool = False,
     looks: bool = False,
 ) -> list[list[Hypothesis] | None]:
-    """The hypotheses of each example, as `predict`; see `Predictor.hypotheses`."""
+    """Returns the hypotheses for each example, like `predict` does for answers; see `Predictor.hypotheses`."""
     answer = functools.partial(predictor.hypotheses, log_probs=log_probs, looks=looks)
     return _of_each(predictor, answer, problem, examples, tokenizer, audio, batches, report)
 
@@ -302,6 +309,6 @@ def _of_each(predictor, answer: Callable, problem, examples, tokenizer, audio, b
         places = batch["index"].numpy()
         counted = [words[place] if place >= 0 else 0 for place in places] if words else []
         for place, one in zip(places, answer(problem, batch, counted)):
-            if place >= 0:  # else a row that only fills the batch
+            if place >= 0:  # other rows only fill the batch
                 found[int(place)] = one
     return found

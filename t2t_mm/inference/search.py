@@ -1,4 +1,4 @@
-"""Greedy search, beam search and sampling over the decoder's step-by-step state (paper, 2.4)."""
+"""Greedy search, beam search and sampling with the incremental decoder (paper, 2.4)."""
 
 import dataclasses
 from typing import Any, Protocol
@@ -10,13 +10,19 @@ from t2t_mm.incremental import IncrementalDecoder
 from t2t_mm.input.tokenizer import END_ID, PADDING_ID
 
 _IMPOSSIBLE = -1e9
-IMPOSSIBLE_SCORE = -1e8  # a hypothesis below it is no output, but fills the place of one
-_ROOM = 32  # positions by which the attention's memory grows: short answers never pay for the length limit
+IMPOSSIBLE_SCORE = -1e8  # hypotheses with lower scores are not outputs, but only fill places
+_ROOM = 32  # positions by which the memory of the attention grows, so that short answers do not pay for the length limit
 
 
 @dataclasses.dataclass(frozen=True)
 class Decoding:
-    """beam_size: 1 is greedy search. alpha: strength of the length penalty. max_length: tokens of an answer."""
+    """Settings of a search.
+
+    Attributes:
+      beam_size: number of hypotheses; 1: greedy search.
+      alpha: strength of the length penalty.
+      max_length: maximum number of tokens of an answer, including the end token.
+    """
 
     beam_size: int = 1
     alpha: float = 0.6
@@ -24,24 +30,24 @@ class Decoding:
 
 
 class Constraint(Protocol):
-    """What an output must look like, as an automaton that each hypothesis carries through the search.
+    """A constraint on the form of outputs, as an automaton whose state each hypothesis carries through the search.
 
-    A state is a structure of tensors [B, K, ...]. In every state that is reached by allowed tokens, and whose example
-    has room for its output, at least one token must be allowed.
+    A state is a structure of tensors [B, K, ...]. At least one token must be allowed in every state that is reached by allowed
+    tokens, if the output of the example fits the maximum length.
     """
 
     def initial(self, width: int) -> Any:
-        """The state of all hypotheses before their first token."""
+        """Returns the state of `width` hypotheses before their first token."""
 
     def allowed(self, state: Any, position: tf.Tensor) -> tf.Tensor:
-        """[B, K, V] boolean: which tokens may stand at this position."""
+        """Returns which tokens are allowed at this position, [B, K, V] boolean."""
 
     def advance(self, state: Any, token: tf.Tensor) -> Any:
-        """The state after a token [B, K], which may be one that was not allowed: then it only must not fail."""
+        """Returns the state after a token [B, K]. After a token that is not allowed, any state may be returned."""
 
 
 def length_penalty(length: int | tf.Tensor, alpha: float) -> tf.Tensor:
-    """`((5 + length) / 6)^α`: what a hypothesis' log-probability is divided by (Wu et al. 2016, eq. 14)."""
+    """Returns ((5 + length) / 6)^α, by which the log-probability of a hypothesis is divided (Wu et al. 2016, eq. 14)."""
     return ((5.0 + tf.cast(length, tf.float32)) / 6.0) ** alpha
 
 
@@ -56,11 +62,12 @@ def beam_search(
     never_end: bool = False,
     constraint: Constraint | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The best output of each example among `beam_size` hypotheses; beam_size=1 is greedy search.
+    """Returns the best output of each example among `beam_size` hypotheses. With beam_size=1, this is greedy search.
 
-    Args and Raises are those of `best_of_beam`.
+    For the arguments and errors, see `best_of_beam`.
 
-    Returns: ids [B, max_length] (PADDING_ID after the end token), scores [B] (penalised log-probability, nats).
+    Returns: ids [B, max_length] (PADDING_ID after the end token); scores [B] (log-probability divided by the length penalty,
+      in nats).
     """
     ids, scores = best_of_beam(
         model, encoded, source_padding, command, max_length, beam_size, 1, alpha, never_end, constraint
@@ -81,29 +88,30 @@ def best_of_beam(
     constraint: Constraint | None = None,
     log_probs: bool = False,
 ) -> tuple[tf.Tensor, ...]:
-    """The `best` outputs of each example among `beam_size` hypotheses, in the order of their scores.
+    """Returns the `best` outputs of each example among `beam_size` hypotheses, ordered by their scores.
 
-    All hypotheses of all examples advance together, and the search stops when every one has ended. An ended
-    hypothesis keeps its place with its score.
+    All hypotheses of all examples advance together, and the search stops when all have ended. A hypothesis that has ended
+    keeps its place and its score.
 
     Args:
-      encoded: [B, S, D]. source_padding: [B, S].
-      command: the command token, or its id, or an id for each example [B].
-      max_length: most tokens of an output, the end token included.
-      beam_size: hypotheses kept for each example.
-      best: how many of them are returned.
-      alpha: strength of the length penalty; 0 is none.
-      never_end: make the end token impossible, for outputs of a known length (measurements).
-      constraint: what an output must look like. It takes tokens out, and leaves the probabilities of the others as the
-        model has them.
-      log_probs: return those of the tokens too.
+      encoded: the encoded inputs [B, S, D].
+      source_padding: [B, S], True where they are padding.
+      command: the command token, its id, or an id for each example [B].
+      max_length: maximum number of tokens of an output, including the end token.
+      beam_size: number of hypotheses of each example.
+      best: number of hypotheses that are returned, N.
+      alpha: strength of the length penalty; 0: no penalty.
+      never_end: makes the end token impossible, for outputs of a known length (in measurements).
+      constraint: constraint on the form of outputs. It makes tokens impossible without changing the probabilities of the
+        others.
+      log_probs: whether to return the log-probabilities of the tokens too.
 
-    Returns: ids [B, N, max_length] (PADDING_ID after the end token), scores [B, N] (penalised log-probability, nats);
-      with `log_probs` also [B, N, max_length], the log-probability of each token given those before it (nats), 0 after
-      the end token. They are the model's own over its whole vocabulary, also where a constraint has taken tokens out:
-      a token that was the only one allowed has the probability that the model gave it, not 1. Their sum is the score
-      before the length penalty. Where fewer outputs than `best` are possible, the scores of the others are below
-      IMPOSSIBLE_SCORE.
+    Returns: ids [B, N, max_length] (PADDING_ID after the end token); scores [B, N] (log-probability divided by the length
+      penalty, in nats); with `log_probs` also [B, N, max_length], the log-probability of each token given those before it,
+      in nats, 0 after the end token. These are the log-probabilities of the model over its whole vocabulary, even if a
+      constraint is set: the only token that a constraint allows has the probability that the model assigns to it, not 1.
+      Their sum is the score before the length penalty. If fewer than N outputs are possible, the scores of the others are
+      below IMPOSSIBLE_SCORE.
 
     Raises:
       ValueError: `best` is not between 1 and `beam_size`.
@@ -125,7 +133,7 @@ def best_of_beam(
     ids, scores, lengths, of_tokens = _decode(
         model, encoded, source_padding, command, max_length, beam_size, choose, constraint, log_probs
     )
-    # What is impossible must stay so, however long it is.
+    # Impossible hypotheses are not divided by the penalty, so that long ones remain impossible.
     penalised = tf.where(scores < IMPOSSIBLE_SCORE, scores, scores / length_penalty(lengths, alpha))
     scores, places = tf.math.top_k(penalised, best)
     found = tf.gather(ids, places, batch_dims=1), scores
@@ -145,18 +153,21 @@ def sample(
     constraint: Constraint | None = None,
     log_probs: bool = False,
 ) -> tuple[tf.Tensor, ...]:
-    """One output of each example, drawn token by token.
+    """Samples one output of each example, token by token.
 
     Args:
-      encoded, source_padding, command, max_length, constraint, log_probs: as in `best_of_beam`.
-      temperature: logits are divided by it; below 1 the likely becomes likelier.
-      top_k: draw among the k likeliest tokens only; 0 among all.
-      top_p: draw among the fewest likeliest tokens whose probabilities sum to p (Holtzman et al. 2020); 1 among all.
-        Of the k likeliest where both are given.
-      seed: the same seed draws the same output for an example at the same place in its batch, whatever the others are.
+      encoded, source_padding, command, max_length, constraint, log_probs: see `best_of_beam`.
+      temperature: the logits are divided by it. Values below 1 make likely tokens more likely.
+      top_k: samples only from the k most likely tokens; 0: from all tokens.
+      top_p: samples only from the smallest set of the most likely tokens whose probabilities sum to at least p (Holtzman et al.
+        2020); 1: from all tokens. With `top_k`, the set is taken from the k most likely tokens.
+      seed: with the same seed, an example at the same place in its batch has the same output, whatever the other examples are.
 
-    Returns: ids [B, max_length], scores [B] (log-probability of the output under the model itself, nats); with
-      `log_probs` also those of the tokens [B, max_length], under the model itself like the scores.
+    Returns: ids [B, max_length]; scores [B] (log-probability of the output under the model itself, in nats); with `log_probs`
+      also the log-probabilities of the tokens [B, max_length], under the model itself like the scores.
+
+    Raises:
+      ValueError: `temperature`, `top_k` or `top_p` is out of range.
     """
     if temperature <= 0 or top_k < 0 or not 0 < top_p <= 1:
         raise ValueError(
@@ -178,13 +189,13 @@ def sample(
 
 
 def keep_likely(logits: tf.Tensor, top_k: int, top_p: float) -> tf.Tensor:
-    """logits [B, V] with all but the likeliest tokens made impossible (see `sample`); at least one is kept."""
+    """Returns logits [B, V] in which all except the most likely tokens are impossible (see `sample`). At least one is kept."""
     symbols = logits.shape[-1]
     if not 0 < top_k < symbols and top_p == 1:
         return logits
     ordered, order = tf.math.top_k(logits, min(top_k, symbols) or symbols)
     probabilities = tf.nn.softmax(ordered)
-    kept = tf.cumsum(probabilities, axis=-1, exclusive=True) < top_p  # what lies before a token is less than p
+    kept = tf.cumsum(probabilities, axis=-1, exclusive=True) < top_p  # the tokens before it have less than p
     rows = tf.broadcast_to(tf.range(tf.shape(logits)[0])[:, None], tf.shape(order))
     places = tf.stack([rows, order], axis=-1)
     nothing = tf.fill(tf.shape(logits), _IMPOSSIBLE)
@@ -194,22 +205,24 @@ def keep_likely(logits: tf.Tensor, top_k: int, top_p: float) -> tf.Tensor:
 def _decode(
     model, encoded, source_padding, command, max_length: int, width: int, choose, constraint=None, log_probs: bool = False
 ):
-    """The loop that every search shares -> ids [B, K, max_length], scores [B, K], lengths [B, K] and, with `log_probs`, those
-    of the tokens [B, K, max_length]; else ().
+    """Runs the loop that all searches share.
 
     Args:
-      choose: (position, log_p [B, K, V], scores [B, K], ended [B, K]) -> new scores [B, K], parent [B, K] (the
-        hypothesis that each goes on from; None: its own), token [B, K]. Of an ended hypothesis, log_p allows
-        PADDING_ID alone, at no cost.
+      choose: a function from position, log_p [B, K, V], scores [B, K] and ended [B, K] to the new scores [B, K], the parent
+        [B, K] (the hypothesis that each one continues; None: itself) and the token [B, K]. For a hypothesis that has ended,
+        log_p only allows PADDING_ID, with log-probability 0.
       constraint: a Constraint, or None.
+
+    Returns: ids [B, K, max_length], scores [B, K], lengths [B, K], and the log-probabilities of the tokens
+      [B, K, max_length] with `log_probs`, otherwise ().
     """
     batch = tf.shape(encoded)[0]
-    # Memory that is written in place must be nobody else's, and the zeros of all layers are one constant to TensorFlow.
+    # Memory that is written in place must not be shared, but TensorFlow merges the zeros of all layers into one constant.
     state = tf.nest.map_structure(
         lambda part: tf.raw_ops.DeepCopy(x=part), model.initial_state(encoded, source_padding, 0, width)
     )
     x = tf.repeat(model.command(command, batch), width, axis=0)  # [B·K, D]
-    # All hypotheses start equal: only the first may be extended at the first step.
+    # All hypotheses start equal, so only the first may be extended in the first step.
     scores = tf.tile([[0.0] + [_IMPOSSIBLE] * (width - 1)], [batch, 1])  # [B, K]
     ids = tf.fill([batch, width, max_length], PADDING_ID)
     lengths = tf.zeros([batch, width], tf.int32)
@@ -238,7 +251,7 @@ def _decode(
             ancestors = tf.where(past, tf.gather(ancestors, parent, batch_dims=1), own)
         ids = tf.where(tf.range(max_length)[None, None] == position, token[..., None], ids)
         if log_probs:
-            # What the score has gained; the difference of two long sums would round it.
+            # The difference between the scores would be less exact, because they are long sums.
             rows = log_p if parent is None else tf.gather(log_p, parent, batch_dims=1)
             gain = tf.gather(rows, token, batch_dims=2)
             of_tokens = tf.where(tf.range(max_length)[None, None] == position, gain[..., None], of_tokens)
@@ -249,7 +262,7 @@ def _decode(
         return position + 1, x, state, ancestors, form, of_tokens, scores, ids, lengths, ended
 
     def advance_in_shape(*loop):
-        """What TensorFlow does not infer of the shapes, but a loop must keep."""
+        """Sets the static shapes that a loop must keep, but TensorFlow does not infer."""
         advanced = advance(*loop)
         tf.nest.map_structure(lambda new, old: new.set_shape(old.shape), advanced, loop)
         return advanced
@@ -263,7 +276,7 @@ def _decode(
         )
 
     loop = (tf.constant(0), x, state, ancestors, form, of_tokens, scores, ids, lengths, ended)
-    # The attention's memory is the one thing whose shape changes.
+    # Only the memory of the attention changes its shape.
     grown = tf.nest.map_structure(
         lambda one, other: one.shape.most_specific_compatible_shape(other.shape), state, model.extend(state, _ROOM)
     )
@@ -275,10 +288,10 @@ def _decode(
 
 
 def _write_in_place(memory, rows, values, after):
-    """`layers.history.scatter` without the copy of all memory that TensorFlow's scatter makes at every step.
+    """Does the same as `layers.history.scatter` without copying all memory at every step, as TensorFlow's scatter does.
 
-    Safe because what reads the memory of before comes first (`after`), and the next position is only known when all
-    layers have read that of this one.
+    This is safe, because it runs after the operations that read the previous memory (`after`), and because the next position
+    is known only after all layers have read the memory of this one.
     """
     with tf.control_dependencies([after]):
         return tf.raw_ops.InplaceUpdate(x=memory, i=rows, v=values)

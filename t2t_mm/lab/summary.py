@@ -7,8 +7,8 @@ _JUDGED_BY = (
     ("wer", False), ("f1", True), ("cider", True), ("top1", True), ("bleu", True), ("exact_match", True),
 )  # fmt: skip
 _KINDS = (
-    ("wsj_speech", "A recording, transcribed"), ("imagenet", "A picture, classified"),
-    ("coco", "A picture, described"), ("wsj_parsing", "A sentence, parsed"), ("wmt_en_de", "A sentence, translated"),
+    ("wsj_speech", "A recording, transcribed"), ("imagenet", "An image, classified"),
+    ("coco", "An image, described"), ("wsj_parsing", "A sentence, parsed"), ("wmt_en_de", "A sentence, translated"),
 )  # fmt: skip
 
 
@@ -74,7 +74,9 @@ def summary(record: dict) -> str:
 
 
 # Metrics that have separate columns on the page, because every problem has them.
-_COMMON = {"log_perplexity": "nats per token", "token_accuracy": "tokens right, %", "sequence_accuracy": "wholly right, %"}
+_COMMON = {
+    "log_perplexity": "nats per token", "token_accuracy": "correct tokens, %", "sequence_accuracy": "correct sequences, %",
+}  # fmt: skip
 
 
 def page(record: dict) -> str:

@@ -71,7 +71,7 @@ class Batcher:
         size = batch_size(inputs)
         counted = size or 1
         if counted > self._settings.max_enqueued:
-            raise invalid(f"{counted} examples in one request; at most {self._settings.max_enqueued} are taken.")
+            raise invalid(f"{counted} examples in one request; at most {self._settings.max_enqueued} are allowed.")
         if self._enqueued + counted > self._settings.max_enqueued:
             raise ServingError(StatusCode.RESOURCE_EXHAUSTED, "The queue is full; try again later.")
         self._enqueued += counted

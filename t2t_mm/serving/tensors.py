@@ -44,7 +44,7 @@ def from_proto(name: str, proto: tensor_pb2.TensorProto, max_elements: int) -> n
     if proto.tensor_shape.unknown_rank or any(size < 0 for size in sizes):
         raise invalid(f"Input {name} has no fully defined shape.")
     if math.prod(sizes) > max_elements:
-        raise invalid(f"Input {name} declares {math.prod(sizes)} elements; at most {max_elements} are taken.")
+        raise invalid(f"Input {name} declares {math.prod(sizes)} elements; at most {max_elements} are allowed.")
     try:
         return tf.make_ndarray(proto)
     except (ValueError, TypeError, KeyError, IndexError) as error:

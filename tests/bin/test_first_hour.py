@@ -1,4 +1,4 @@
-"""What someone meets first: help, misspelt flags, missing files. Nothing of it may wait for TensorFlow."""
+"""Tests the first commands of a new user: help, misspelt flags and missing files. None of them waits for TensorFlow."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Flags list the values of what they choose, so that --help needs not import it; the lists must be the same."""
+"""Tests that the values listed in flags equal those in the package, which --help does not import."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Whatever bytes a file holds, a reader ends in examples, one clear error, or a counted report."""
+"""Tests that readers turn arbitrary bytes into examples, one clear error or a counted report."""
 
 import gzip
 import json
@@ -90,7 +90,7 @@ def test_pictures_and_files_beyond_any_use_are_refused(monkeypatch, tmp_path):
     (tmp_path / "big.wav").write_bytes(SOUND)
     with pytest.raises(MediaError, match="big.wav: more than"):
         sounds.load_audio(str(tmp_path / "big.wav"), 16000)
-    with pytest.raises(MediaError, match="not a readable picture"):
+    with pytest.raises(MediaError, match="not a readable image"):
         decode_image(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "x", 4)  # would start another program
 
 

@@ -1,4 +1,4 @@
-"""ILSVRC folders and COCO captions, made by hand."""
+"""Tests the readers of ILSVRC folders and COCO captions on handmade files."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The commonest first errors: a corpus that is not there, and one that is not the full release."""
+"""Tests the errors for a corpus that is missing and for one that is not the full release."""
 
 import os
 

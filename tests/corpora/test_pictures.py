@@ -49,7 +49,7 @@ def test_of_sixteen_bits_of_grey_the_higher_eight_count():
 
 
 def oriented(orientation, format="JPEG"):
-    """A picture of four colours, stored turned, with the tag that says how to turn it back. [24, 40] upright."""
+    """An image of four colours, [24, 40] when upright, which is stored rotated, with the EXIF tag that restores it."""
     upright = np.zeros((24, 40, 3), np.uint8)
     upright[:12, :20, 0] = upright[:12, 20:, 1] = upright[12:, :20, 2] = 255
     picture = Image.fromarray(upright)
@@ -83,7 +83,7 @@ def test_exif_that_is_damaged_turns_nothing():
         (b"", "the file is empty"),
         (b"<!DOCTYPE html><html>404</html>", "it is a web page in HTML"),
         (b"\n <HTML>", "it is a web page in HTML"),
-        (b"II*\0\x08\0\0\0", "it is a TIFF picture"),
+        (b"II*\0\x08\0\0\0", "it is a TIFF image"),
         (b"\0\0\0\x1cftypheic\0\0\0\0", "in an unsupported format"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
         (encoded("RGB", "JPEG")[:3], "its header is damaged or truncated"),
@@ -91,5 +91,5 @@ def test_exif_that_is_damaged_turns_nothing():
     ],
 )
 def test_the_reason_says_what_the_file_is(data, reason):
-    with pytest.raises(MediaError, match=f"a.JPEG: not a readable picture: .*{reason}"):
+    with pytest.raises(MediaError, match=f"a.JPEG: not a readable image: .*{reason}"):
         decode_image(data, "a.JPEG", 8)

@@ -1,4 +1,4 @@
-"""The one rule of text that comes in: what is read, what is refused, and that every reader keeps to it."""
+"""Tests which text is read and which is rejected, and that every reader follows this rule."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Every file of the real samples is read by the reader of its layout, and every picture and sound decodes."""
+"""Tests that every file of the real samples is read by the reader of its layout, and that all images and audio decode."""
 
 import csv
 import os

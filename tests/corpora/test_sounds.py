@@ -1,4 +1,4 @@
-"""Sounds of every container and coding: all their samples, or one error that names the file."""
+"""Tests audio files of every container and coding: all samples are read, or one error names the file."""
 
 import io
 import os
@@ -30,7 +30,7 @@ CODINGS = {
     ("FLAC", "PCM_16"): 4e-5, ("FLAC", "PCM_24"): 2e-7,
     ("OGG", "VORBIS"): 0.02, ("OGG", "OPUS"): 0.06, ("MP3", "MPEG_LAYER_III"): 0.02,
 }  # fmt: skip
-CHECKED = [kind for kind in CODINGS if kind[0] != "MP3"]  # a wrong byte of an MP3 is only another sound
+CHECKED = [kind for kind in CODINGS if kind[0] != "MP3"]  # a wrong byte of an MP3 only changes the audio
 
 
 def sound_file(container, coding, samples=TONE, rate=RATE):
@@ -244,7 +244,7 @@ def test_sounds_beyond_any_use_are_refused_before_they_fill_the_memory(monkeypat
         (with_chunk(wav(SAMPLES), b"LIST\xff\xff\0\0"), "its chunks do not fit it"),
         (wav(SAMPLES).replace(b"data", b"dada"), "its chunks do not fit it"),
         (wav(SAMPLES).replace(b"fmt ", b"fmmt"), "no format chunk"),
-        (wav(SAMPLES)[:20] + b"\x02" + wav(SAMPLES)[21:], "16 bits a sample in format 2"),
+        (wav(SAMPLES)[:20] + b"\x02" + wav(SAMPLES)[21:], "16 bits per sample in format 2"),
         (sound_file("WAV", "FLOAT", np.array([0, np.nan])), "infinite or NaN"),
     ],
     ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",  # bytes hold the time they were made at

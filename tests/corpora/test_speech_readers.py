@@ -1,4 +1,4 @@
-"""WSJ in both its layouts, and the open layouts: exact examples out; what is missing is named."""
+"""Tests the readers of WSJ in both layouts and of the open layouts, and that missing files are named."""
 
 import os
 
@@ -17,7 +17,7 @@ def write(path, content):
 
 
 def wsj(tmp_path, disc="", upper=False):
-    """Three training utterances, of which one lacks its sound and one its transcript, and one of speaker 401."""
+    """Three training utterances, of which one lacks its recording and one its transcript, and one of speaker 401."""
     case = str.upper if upper else str
     top = tmp_path / "wsj" / disc
     lines = [f"11_1_1:wsj0/si_tr_s/011/{name}.wv1" for name in ("011c0201", "011c0202", "011c0203")]

@@ -1,4 +1,4 @@
-"""SPHERE files: what is written is read back, damaged ones are named, compressed ones are exact."""
+"""Tests that SPHERE files are read exactly, including compressed ones, and that damaged ones are named."""
 
 import numpy as np
 import pytest
@@ -160,7 +160,7 @@ def with_means():
 
 
 def test_version_1_of_shorten_does_not_round_and_3_reads_as_2():
-    """By hand: sums are cut off in version 1; later ones add half of the divisor first, and 32 to a prediction."""
+    """By hand: sums are truncated in version 1; later ones add half of the divisor first, and 32 to a prediction."""
     one, two, three = (decode_shorten(with_means().stream(version))[:, 0].tolist() for version in (1, 2, 3))
     # Version 1: 30 / 4 = 7, (0 + 7) / 2 = 3; then (12 - 1) / 4 = 2, (7 + 2) / 2 = 4.
     assert one[4:8] == [-3 + 3, 2 + 3, 3, 3]

@@ -1,4 +1,4 @@
-"""The examples of a split are one type, whether a source returns a list or streams them."""
+"""Tests that the examples of a split have one type, whether a source returns a list or streams them."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Parts of a corpus: nested, the same at each call, and of the training set alone."""
+"""Tests that subsets of a corpus are nested, reproducible and only taken from the training set."""
 
 import pytest
 

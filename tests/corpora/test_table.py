@@ -1,4 +1,4 @@
-"""Tables of examples: literal files in, examples and reports out."""
+"""Tests the examples and reports from tables."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""The tars of ILSVRC read in place, a flat val with its list, and what an archive may hold that it should not."""
+"""Tests that the tars of ILSVRC are read in place, also with a flat val folder, and that unsafe members are rejected."""
 
 import io
 import tarfile

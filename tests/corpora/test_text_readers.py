@@ -1,4 +1,4 @@
-"""Parallel text and treebanks: a few literal lines in, the exact examples out; bad files named."""
+"""Tests the examples from parallel text and treebanks of a few lines, and that invalid files are named."""
 
 import pytest
 

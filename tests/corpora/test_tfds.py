@@ -1,4 +1,4 @@
-"""TFDS's data sets on their real feature specs, with TFDS's own mocking; and our builders for what TFDS lacks."""
+"""Tests the data sets of TFDS with their real features and TFDS's own mocking, and the builders that TFDS lacks."""
 
 import os
 import subprocess
@@ -42,7 +42,7 @@ def with_splits(data_dir, name, splits):
 
 
 def captioned(self, split, decoders=None, **_):
-    """Four pictures with captions through the data set's own features; the mocking makes none that those accept."""
+    """Four images with captions in the real features of the data set, because TFDS's mocking makes none that they accept."""
     nothing = {"area": 1, "bbox": tfds.features.BBox(0.0, 0.0, 1.0, 1.0), "id": 1, "is_crowd": False, "label": 1}
     records = [
         self.info.features.serialize_example(

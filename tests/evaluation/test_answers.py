@@ -1,4 +1,4 @@
-"""Files of answers: what is written of each kind of problem, and that its score from the file is the evaluation's."""
+"""Tests files of answers for each kind of problem, and that their scores equal those of the evaluation."""
 
 import json
 

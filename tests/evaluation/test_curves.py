@@ -1,4 +1,4 @@
-"""Losses read back from the events of a run."""
+"""Tests that losses are read from the event files of a run."""
 
 import os
 

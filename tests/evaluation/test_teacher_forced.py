@@ -1,4 +1,4 @@
-"""The figures of a set whose logits are given: nats, right tokens, those among the five likeliest, and gates."""
+"""Tests the teacher-forced figures for given logits: nats, correct tokens, tokens among the top five, and gates."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Exports as a server meets them: loaded without t2t_mm, and compared with what bin/decode.py answers."""
+"""Tests exports as a server uses them: loaded without t2t_mm, and compared with the answers of bin/decode.py."""
 
 import dataclasses
 import errno
@@ -333,31 +333,31 @@ def test_several_answers_are_those_of_decode(served, decoded):
 @pytest.mark.parametrize(
     "request_name,message",
     [
-        ("unknown", 'command[1]: unknown command "To-Klingon"; this export knows To-Class (a picture), To-English (text, '),
-        ("unknown", "a sound), To-French (text; never trained from a picture, a sound), "),
+        ("unknown", 'command[1]: unknown command "To-Klingon"; this export knows To-Class (images), To-English (text, '),
+        ("unknown", "audio), To-French (text; never trained with images, audio), "),
         ("unfit", 'inputs[0]: "imagenet" does not take text'),
-        ("no picture", "inputs[1]: neither a JPEG nor a PNG picture"),
-        ("no sound", "inputs[1]: not a WAV sound"),
-        ("no text", "inputs[1]: neither a picture nor a sound that is read, nor text in UTF-8"),
-        ("long", " tokens; at most 40 are read"),
-        ("long sound", "inputs[1]: a sound of 2.00 seconds; at most 1.22 seconds are read"),
+        ("no picture", "inputs[1]: neither a JPEG nor a PNG image"),
+        ("no sound", "inputs[1]: not a WAV file"),
+        ("no text", "inputs[1]: neither UTF-8 text nor a JPEG, PNG or WAV file"),
+        ("long", " tokens; at most 40 are allowed"),
+        ("long sound", "inputs[1]: a recording of 2.00 seconds; at most 1.22 seconds are allowed"),
         ("rate", "inputs[1]: a sample rate outside 1000 to 192000 Hz"),
-        ("cut picture", "inputs[1]: a damaged JPEG or PNG picture, or one of a kind that is not read; save it anew"),
-        ("cut sound", "inputs[1]: a damaged WAV sound, or one cut short"),
+        ("cut picture", "inputs[1]: a damaged or unsupported JPEG or PNG image; save it again"),
+        ("cut sound", "inputs[1]: a damaged or truncated WAV file"),
         ("bad id", "ids[0]: an id outside 0 to 319"),
-        ("many ids", "ids[0]: 50000 tokens; at most 40 are read"),
-        ("no id", "ids[1]: no token but padding and end"),
-        ("no ids", "ids[0]: no token but padding and end"),
+        ("many ids", "ids[0]: 50000 tokens; at most 40 are allowed"),
+        ("no id", "ids[1]: no tokens except padding and end"),
+        ("no ids", "ids[0]: no tokens except padding and end"),
         ("long command", "a..."),
         ("huge text", "inputs[1]: a text of more than 2560 bytes, which is longer than the limit of 40 tokens"),
         ("huge tree", "inputs[0]: a text of more than 2560 bytes"),
         ("empty", "inputs[1]: an empty text"),
         ("blank", "inputs[1]: an empty text"),
-        ("many rows", "inputs: 257 in one request; 1 to 256 are taken"),
-        ("no rows", "inputs: 0 in one request; 1 to 256 are taken"),
+        ("many rows", "inputs: 257 in one request; 1 to 256 are allowed"),
+        ("no rows", "inputs: 0 in one request; 1 to 256 are allowed"),
         ("unpaired", "command and inputs differ in length"),
         ("several unpaired, beam", "command and inputs differ in length"),
-        ("several of classes, beam", 'command[1]: "To-Class" answers with classes; n_best is for texts and trees'),
+        ("several of classes, beam", 'command[1]: "To-Class" answers with classes; n_best supports only texts and trees'),
     ],
 )
 def test_the_row_at_fault_is_named(served, request_name, message):

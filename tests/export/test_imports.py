@@ -1,4 +1,4 @@
-"""What an installation without the extra "serve" can do."""
+"""Tests what an installation without the extra "serve" can do."""
 
 import os
 import subprocess

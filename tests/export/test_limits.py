@@ -1,4 +1,4 @@
-"""What is refused by header and length: the same as decoders see, and before they are asked."""
+"""Tests that inputs are rejected by header and length before they are decoded, and that decoders read the same values."""
 
 import io
 import struct
@@ -62,12 +62,12 @@ def test_pixels_of_one_and_of_all(small_pictures):
     small, large = picture((40, 30), "PNG"), attacks.png(8000, 8000)
     assert len(large) < 10_000
     np.testing.assert_array_equal(small_pictures(tf.constant([small, small])), [small, small])
-    message = r"inputs\[1\]: a picture of 64000000 pixels; at most 33554432 are read"
+    message = r"inputs\[1\]: an image of 64000000 pixels; at most 33554432 are allowed"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         small_pictures(tf.constant([small, large]))
     fine = attacks.png(5700, 5700)
     small_pictures(tf.constant([fine] * 8))
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"inputs\[8\]: this picture and those before it"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"inputs\[8\]: this image and those before it"):
         small_pictures(tf.constant([fine] * 9))
 
 
@@ -104,13 +104,13 @@ def test_a_header_that_promises_more_than_there_is():
 
 @pytest.mark.parametrize("bins", [10, 1])
 def test_the_limit_of_a_sound_is_that_of_its_features(bins):
-    """To the sample, at any rate: neither is a sound refused that has few enough frames, nor one taken that has more."""
+    """The limit is exact to the sample, at any rate: audio with few enough frames is accepted, and longer audio is rejected."""
     audio = AudioFeatures(bins=bins)
     most = 20 if bins > 1 else 3599
     for rate, longest in ((16000, 3599), (8000, 1799), (48000, 10797)):
         fits = tf.constant([sound(rate, longest)])
         np.testing.assert_array_equal(limits.short_sounds(fits, ROWS, audio, most, reading._length), fits)
-        with pytest.raises(tf.errors.InvalidArgumentError, match=r"inputs\[7\]: a sound of 0.2\d seconds; at most 0.22"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"inputs\[7\]: a recording of 0.2\d seconds; at most 0.22"):
             limits.short_sounds(tf.constant([sound(rate, longest + 3)]), ROWS, audio, most, reading._length)
     frames = audio(tf.zeros([3599])).shape[0], audio(tf.zeros([3600])).shape[0]
     assert frames == ((20, 21) if bins > 1 else (3599, 3600))

@@ -1,4 +1,4 @@
-"""Pictures and sounds in the graph against the files' readers."""
+"""Compares the images and audio that the graph reads with those of the readers of files."""
 
 import io
 import re
@@ -61,7 +61,7 @@ def test_sounds_are_those_of_the_reader(rate, channels):
 
 @pytest.fixture(scope="module")
 def read_one():
-    """One sound's samples and rate, in a graph."""
+    """Returns a graph that computes the samples and the rate of one recording."""
     spec = [tf.TensorSpec([], tf.string)]
     return tf.function(lambda data: decode_sound(data, tf.constant(0)), input_signature=spec)
 
@@ -152,7 +152,7 @@ def changed(data, position, byte):
 
 
 PICTURES = {form: encoded("RGB", form, (40, 30)) for form in ("JPEG", "PNG")}
-DAMAGED = "a damaged JPEG or PNG picture, or one of a kind that is not read; save it anew"
+DAMAGED = "a damaged or unsupported JPEG or PNG image; save it again"
 REFUSED_PICTURES = {
     "cut JPEG": (PICTURES["JPEG"][:-100], DAMAGED),
     "JPEG's first bytes": (PICTURES["JPEG"][:3], DAMAGED),
@@ -162,28 +162,28 @@ REFUSED_PICTURES = {
     "PNG with a wrong byte": (changed(PICTURES["PNG"], 60, PICTURES["PNG"][60] ^ 1), DAMAGED),
     "huge PNG": (
         PICTURES["PNG"][:16] + b"\0\1\0\0" * 2 + PICTURES["PNG"][24:],
-        "a picture of 4294967296 pixels; at most 33554432 are read",
+        "an image of 4294967296 pixels; at most 33554432 are allowed",
     ),
-    "GIF": (encoded("L", "GIF", (9, 9)), "neither a JPEG nor a PNG picture"),
+    "GIF": (encoded("L", "GIF", (9, 9)), "neither a JPEG nor a PNG image"),
 }
-CUT = "a damaged WAV sound, or one cut short"
+CUT = "a damaged or truncated WAV file"
 REFUSED_SOUNDS = {
-    "ADPCM": (changed(sound(), 20, 2), "a WAV of 16 bits a sample in format 2; PCM of 8, 16, 24 or 32 bits, float of"),
-    "12 bits": (changed(sound(), 34, 12), "a WAV of 12 bits a sample in format 1"),
+    "ADPCM": (changed(sound(), 20, 2), "a WAV with 16 bits per sample in format 2; PCM of 8, 16, 24 or 32 bits, float of"),
+    "12 bits": (changed(sound(), 34, 12), "a WAV with 12 bits per sample in format 1"),
     "frames of another size": (changed(sound(), 32, 4), CUT),
-    "no number": (sound_file("WAV", "FLOAT", np.array([0.5, np.inf])), "some of its samples are no numbers"),
-    "FLAC": (sound_file("FLAC", "PCM_16"), "not a WAV sound"),
+    "no number": (sound_file("WAV", "FLOAT", np.array([0.5, np.inf])), "some of its samples are infinite or NaN"),
+    "FLAC": (sound_file("FLAC", "PCM_16"), "not a WAV file"),
     "cut": (sound()[:-2], CUT),
     "header alone": (sound()[:40], CUT),
     "first bytes": (sound()[:12], CUT),
-    "no sample": (sound(frames=0), "no sample in it"),
+    "no sample": (sound(frames=0), "it contains no samples"),
     "rate": (sound(rate=200_000), "a sample rate outside 1000 to 192000 Hz"),
 }
 
 
 @pytest.fixture(scope="module")
 def readers():
-    """The reading of two pictures, of two sounds, as graphs: there an assertion does not hold back what comes after."""
+    """Graphs that read two images and two recordings. In a graph, operations can run in spite of a failed assertion."""
     two = [tf.TensorSpec([2], tf.string)]
     rows = tf.constant([5, 8])
     audio = AudioFeatures(bins=8)

@@ -1,4 +1,4 @@
-"""What is merged within the functions of an export's graph, and what is not."""
+"""Tests which computations of the functions of an export are merged."""
 
 import numpy as np
 import tensorflow as tf

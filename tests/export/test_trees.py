@@ -1,4 +1,4 @@
-"""Trees in the graph against the readers' own `delinearise`."""
+"""Compares the trees from the graph with those from `delinearise` of the readers."""
 
 import pytest
 import tensorflow as tf

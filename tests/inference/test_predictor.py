@@ -1,4 +1,4 @@
-"""Hypotheses of a small model: their scores, log-probabilities and what they looked at; and the page that shows it."""
+"""Tests the hypotheses of a small model: scores, log-probabilities, attention weights and the page that shows them."""
 
 import base64
 import functools
@@ -67,7 +67,7 @@ def ask(function, predictor, problem, tokenizer, examples=SENTENCES, **settings)
 
 
 def of_features(problem):
-    """A batch of two pictures, or of two sounds the second of which is shorter."""
+    """A batch of two images, or of two recordings, of which the second is shorter."""
     rng = np.random.default_rng(0)
     shape = (2, 32, 48, 3) if problem.inputs == "image" else (2, 30, BINS)
     lengths = np.array([[30], [17]])
@@ -133,7 +133,7 @@ def test_a_sentence_without_room_is_answered_as_without_the_constraint(tokenizer
     repaired = [delinearise(one[0].answer.split(), e.inputs.split())[1] for one, e in zip(found, SENTENCES)]
     assert repaired == [True, False, False]
     reasons = [predictor.unconstrained(PARSING, example.inputs) for example in SENTENCES]
-    assert reasons[0].startswith("5 words, and a tree of at most 8 tokens has room for 4: answered without the constraint")
+    assert reasons[0].startswith("5 words, but a tree of at most 8 tokens has room for 4: answered without the constraint")
     assert reasons[1:] == ["", ""] and predictor.unconstrained(GERMAN, "a " * 9) == ""
 
 

@@ -1,4 +1,4 @@
-"""Search against brute force, over a made-up decoder whose probabilities are a table."""
+"""Compares the search with brute force on a decoder whose probabilities are a table."""
 
 import functools
 import itertools

@@ -1,4 +1,4 @@
-"""Constrained parses are trees, whatever the model says, and the best of them is found."""
+"""Tests that constrained parses are trees for any model, and that the best one is found."""
 
 import itertools
 import types

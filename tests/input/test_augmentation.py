@@ -1,4 +1,4 @@
-"""Random crops and masks: the same for the same seed, place and input, in training alone, and after a stop too."""
+"""Tests that random crops and masks depend only on seed, place and input, apply only in training, and survive a restart."""
 
 import os
 import warnings
@@ -26,7 +26,7 @@ WHOLE = {"area": (1.0, 1.0), "aspect": (1.0, 1.0)}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Eight pictures, each dark at the left and bright at the right, in noise of its own; and a vocabulary."""
+    """Eight images with different noise, dark at the left and bright at the right, and a vocabulary."""
     folder = tmp_path_factory.mktemp("pictures")
     for number in range(8):
         noise = np.random.default_rng(number).integers(0, 60, (40, 40, 3))
@@ -45,7 +45,7 @@ def batches(folder, crop, problem=PICTURES, training=True, seed=0):
 
 
 def epochs(folder, count=3, **more):
-    """[epoch][example] -> its picture."""
+    """Returns the images by epoch and example."""
     found = [{} for _ in range(count)]
     for number, batch in enumerate(batches(folder, **more).take(2 * count)):
         found[number // 2] |= dict(zip(batch["index"].numpy().tolist(), batch["inputs"].numpy(), strict=True))
@@ -136,7 +136,7 @@ SPEECH = Problem("s", None, "audio", "text", "c")
 
 
 def spectrograms(folder, masks, training=True, seed=0):
-    """The stream of eight sounds of noise, four in a batch."""
+    """The stream of batches of four from eight recordings of noise."""
     for number in range(8):
         samples = np.random.default_rng(number).normal(size=16000) * 3000
         (folder / f"{number}.wav").write_bytes(wav(samples.astype("<i2")))

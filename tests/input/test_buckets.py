@@ -1,4 +1,4 @@
-"""Bucket lengths and batch sizes by hand."""
+"""Compares bucket lengths and batch sizes with values calculated by hand."""
 
 import pytest
 

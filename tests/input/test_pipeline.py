@@ -1,4 +1,4 @@
-"""Batches: buckets under a budget, padding masks, order by seed, and what does not fit or decode."""
+"""Tests batches: buckets within a budget, padding masks, order by seed, and examples that do not fit or decode."""
 
 import numpy as np
 import pytest
@@ -103,7 +103,7 @@ def test_a_corrupt_picture_is_skipped_by_name_and_too_many_stop(tokenizer, tmp_p
     report = Report("x", max_bad=2)
     (batch,) = batches(PICTURES, examples, tokenizer, report)
     assert batch["index"].numpy().tolist() == [1]
-    assert set(report.skipped) == {"bad1.jpg", "bad2.jpg"} and "not a readable picture" in report.skipped["bad1.jpg"]
+    assert set(report.skipped) == {"bad1.jpg", "bad2.jpg"} and "not a readable image" in report.skipped["bad1.jpg"]
     strict = Report("x", max_bad=1)
     with pytest.raises(TooManyBadExamples, match="2 unusable examples.*increase max_bad_examples"):
         iterator = iter(batches(PICTURES, examples, tokenizer, strict))

@@ -1,4 +1,4 @@
-"""Prepared records: TFDS reads them, training on them is training on the corpus, and no half-done or foreign ones."""
+"""Tests prepared records: TFDS reads them, they train like the corpus, and incomplete or foreign ones are rejected."""
 
 import dataclasses
 import json
@@ -270,7 +270,7 @@ def test_an_interrupted_training_goes_on_with_the_same_records(corpora, declared
 
 
 def broken_and_mended(corpora, tmp_path):
-    """A problem of pictures of which one cannot be read, an interrupted preparation of it, and how to mend the picture."""
+    """A problem with an unreadable image, an interrupted preparation of it, and the path and bytes that repair the image."""
     shutil.copytree(corpora / "imagenet", tmp_path / "imagenet")
     path = tmp_path / "imagenet" / "train" / "n01" / "1.JPEG"
     whole = path.read_bytes()

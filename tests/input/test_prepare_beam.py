@@ -1,4 +1,4 @@
-"""Records made on Apache Beam's local runner are those that processes make."""
+"""Tests that Apache Beam's local runner writes the same records as processes do."""
 
 import json
 import os
@@ -25,7 +25,7 @@ LOCAL = ("--runner=FnApiRunner",)
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory):
-    """Sentence pairs with a blank and an invalid line, sounds of which one is damaged; no test sounds."""
+    """Sentence pairs with a blank and an invalid line, and recordings of which one is damaged, without a test set."""
     root = tmp_path_factory.mktemp("corpora")
     (root / "wmt").mkdir()
     (root / "speech").mkdir()

@@ -1,4 +1,4 @@
-"""Problems with two inputs from a table to batches, records and files of answers; either input may be bad."""
+"""Tests problems with two inputs from a table to batches, records and files of answers, also with invalid inputs."""
 
 import itertools
 
@@ -29,7 +29,7 @@ SOUNDS = Problem("s", None, ("audio", "language"), "text", "c")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A corpus of questions about pictures, typed and spoken, and a vocabulary."""
+    """A corpus of typed and spoken questions about images, and a vocabulary."""
     folder = tmp_path_factory.mktemp("corpora")
     (folder / "qa").mkdir()
     rng = np.random.default_rng(0)
@@ -72,7 +72,7 @@ def test_a_batch_has_both_inputs_of_each_example(folder):
             assert tokenizer.detokenize(row[~masked]) == examples[index].inputs[1]
             seen.append(index)
     assert sorted(seen) == list(range(7)) and problem.metrics == ()
-    # Each picture is beside its own question: alone it is the same.
+    # Each image is next to its own question: read without the question, it is the same.
     (alone,) = batches(problem, examples[4:5], folder)
     together = next(b for b in batches(problem, examples, folder) if 4 in b["index"].numpy())
     place = together["index"].numpy().tolist().index(4)

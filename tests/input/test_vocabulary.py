@@ -1,4 +1,4 @@
-"""The vocabulary of large corpora is built from a sample, of small ones from all; every tree symbol is in it."""
+"""Tests vocabularies: from a sample of large corpora, from the whole of small ones, and always with all tree symbols."""
 
 from t2t_mm.corpora.example import Example
 from t2t_mm.input.tokenizer import Tokenizer

@@ -1,4 +1,4 @@
-"""The estimate of a model's cost: by hand for the paper's size, and against the traced graph."""
+"""Compares the estimated cost of a model with values by hand for the paper's size, and with the traced graph."""
 
 import functools
 import os

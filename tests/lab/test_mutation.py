@@ -1,4 +1,4 @@
-"""The mutation run on a literal package of one module, with one test that notices and one that does not."""
+"""Runs mutation testing on a package of one module, with a test that detects faults and one that does not."""
 
 import ast
 

@@ -1,4 +1,4 @@
-"""The summary of an evaluation: a row a problem, a verdict, an answer to each kind of input."""
+"""Tests the summary of an evaluation: a row for each problem, a verdict, and an answer to each kind of input."""
 
 from t2t_mm.lab import summary
 

@@ -1,4 +1,4 @@
-"""The timing signal and the attention block against the paper's formulas (2.2)."""
+"""Compares the timing signal and the attention block with the paper's formulas (2.2)."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What cannot be meant is named in one line: the argument and its value."""
+"""Tests that errors for invalid arguments state the argument and its value in one line."""
 
 import functools
 

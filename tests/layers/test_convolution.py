@@ -1,4 +1,4 @@
-"""The convolution steps and blocks against the paper's formulas, written out in loops."""
+"""Compares the convolution steps and blocks with the paper's formulas, which are written out as loops."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""The mixture-of-experts against Shazeer et al. 2017, expert by expert in plain NumPy."""
+"""Compares the mixture-of-experts with Shazeer et al. 2017, computed expert by expert in plain NumPy."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Each metric on cases small enough to count by hand."""
+"""Tests each metric on cases that are small enough to count by hand."""
 
 import math
 

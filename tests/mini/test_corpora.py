@@ -1,4 +1,4 @@
-"""The mini corpora through the very readers of the real ones."""
+"""Tests that the readers of the real corpora read the mini corpora."""
 
 import dataclasses
 import filecmp

@@ -1,4 +1,4 @@
-"""The mini languages: known structures in three languages, and what holds of every random sentence."""
+"""Tests known sentences of the mini languages in three languages, and the properties of random sentences."""
 
 import re
 

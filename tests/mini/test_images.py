@@ -1,4 +1,4 @@
-"""The pictures of the mini corpora: repeatable, recognisable, and true to the scene they show."""
+"""Tests that the images of the mini corpora are reproducible, recognisable, and show their scenes correctly."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Questions about pictures: true of their scenes, the same for the same seed, and nothing that one input tells alone."""
+"""Tests that questions about images are correct and reproducible, and cannot be answered from one input alone."""
 
 import collections
 import filecmp
@@ -83,7 +83,7 @@ def test_the_problems_read_them_with_both_inputs_or_one(root):
 
 
 def test_they_are_asked_about_the_scenes_of_the_pictures(root):
-    """The captions were made from the same scenes: all that a question's answer names is in some picture."""
+    """The captions describe the same scenes, so everything that an answer names occurs in an image."""
     with open(os.path.join(root, "coco", "annotations", "captions_val2014.json")) as file:
         content = json.load(file)
     for picture in content["images"]:

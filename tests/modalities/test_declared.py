@@ -1,4 +1,4 @@
-"""A fourth modality from outside the package: vectors of a sensor over time, declared as a problem is, and trained."""
+"""Tests a fourth modality from outside the package, vectors of a sensor over time, which is declared and trained."""
 
 import functools
 

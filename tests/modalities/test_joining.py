@@ -1,4 +1,4 @@
-"""Several inputs as one sequence: no gap, a timing signal of each part's own, and nothing of padding or neighbours."""
+"""Tests several inputs as one sequence: no gaps, separate timing signals, and no influence of padding or other examples."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The modality nets against the paper's flows, their ConvSteps being tested by themselves."""
+"""Compares the modality nets with the formulas of the paper; their ConvSteps are tested separately."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def exit_flow():
 
 
 def test_exit_flow():
-    """skip + pool(ConvStep²), two wider ConvSteps, ReLU, mean over the picture, one pointwise map a label set."""
+    """skip + pool(ConvStep²), two wider ConvSteps, ReLU, mean over the image, one pointwise map for each label set."""
     net = exit_flow()
     x = np.random.default_rng(0).normal(size=(2, 5, 6, 4)).astype("float32")
     h3 = as_numpy(net.skip(x)) + pool(as_numpy(net.h2(net.h1(x))))

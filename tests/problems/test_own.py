@@ -1,4 +1,4 @@
-"""Problems on a user's own files, declared in Gin alone."""
+"""Tests problems on a user's own files, which are declared only in Gin."""
 
 import pytest
 from PIL import Image

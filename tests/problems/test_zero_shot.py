@@ -1,4 +1,4 @@
-"""References of what is never trained: they say of the same picture or sound what its English says."""
+"""Tests that the references of zero-shot problems describe the same image or recording as the English ones."""
 
 import pytest
 

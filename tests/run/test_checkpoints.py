@@ -1,4 +1,4 @@
-"""Checkpoints are whole or not there; damaged ones are named and passed over; a folder has one trainer."""
+"""Tests that checkpoints are complete or absent, damaged ones are named and skipped, and a folder has one trainer."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Configuration is strict where plain Gin is silent; every .gin file parses and builds."""
+"""Tests that configuration is strict where Gin ignores errors, and that every .gin file can be parsed and built."""
 
 import glob
 import os

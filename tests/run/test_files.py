@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and their JSON."""
+"""Tests that files are written completely or not at all, and their JSON."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A packed model: half as large, loadable as a run is, a start for another run, and not to be trained on."""
+"""Tests packed models: half the size, loadable like a run, usable to start another run, but not trainable."""
 
 import os
 

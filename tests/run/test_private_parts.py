@@ -1,6 +1,6 @@
-"""The private parts of gin-config and Keras that the package uses; a failure names what a new release has changed.
+"""Tests the private parts of gin-config and Keras that the package uses. A failure shows what a new release has changed.
 
-setup.py bounds both. Only t2t_mm/run/config.py and t2t_mm/training/optimizer.py may use them.
+setup.py limits the versions of both. Only t2t_mm/run/config.py and t2t_mm/training/optimizer.py may use them.
 """
 
 import ast

@@ -1,6 +1,6 @@
-"""A small export with the signatures of a real one: the same names, types and shapes, answers that are easy to check.
+"""A small export with the names, types and shapes of real signatures and answers that are easy to check, and its server.
 
-And a server for it, in a thread of the tests' own process.
+The server runs in a thread of the process of the tests.
 """
 
 import asyncio
@@ -81,7 +81,7 @@ class SmallModel(tf.Module):
 
     @tf.function(input_signature=[STRINGS, STRINGS])
     def serving_default(self, command, inputs):
-        message = "command[0]: unknown command; this export knows To-English (text, a picture; never trained from a sound)"
+        message = "command[0]: unknown command; this export knows To-English (text, images; never trained with audio)"
         tf.debugging.Assert(tf.reduce_all(command != "?"), [message])
         return self._answer(tf.strings.join([command, inputs], " "))
 

@@ -1,4 +1,4 @@
-"""Batching changes how often the model runs, never an answer."""
+"""Tests that batching changes how often the model runs, but never an answer."""
 
 import asyncio
 import threading
@@ -13,7 +13,7 @@ from t2t_mm.serving.errors import ServingError, invalid
 
 
 class Doubling:
-    """Stands in for a loaded version: doubles x; 13 is refused; remembers its runs."""
+    """Replaces a loaded version: doubles x, rejects 13, and records its runs."""
 
     def __init__(self):
         self.leases = 0

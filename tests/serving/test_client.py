@@ -1,4 +1,4 @@
-"""bin/predict.py and the clients under it, against the server by both protocols."""
+"""Tests bin/predict.py and the clients that it uses with both protocols of the server."""
 
 import asyncio
 import io
@@ -51,7 +51,8 @@ def test_both_protocols_give_the_same_in_order(server, batch_size):
     for answers in found:
         assert [answer.item for answer in answers] == items
         assert answers[8].outputs == {"outputs": "a picture of 8 0 0", "scores": -2.25}
-        assert "a damaged JPEG or PNG picture" in answers[2].error and answers[2].code in ("400", "INVALID_ARGUMENT")
+        assert "a damaged or unsupported JPEG or PNG image" in answers[2].error
+        assert answers[2].code in ("400", "INVALID_ARGUMENT")
         assert answers[4].error == "No such file"
     assert [answer.outputs for answer in found[0]] == [answer.outputs for answer in found[1]]
 

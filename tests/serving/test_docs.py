@@ -1,4 +1,4 @@
-"""What docs/serving.md shows works: its requests against the server, its files by TensorFlow Serving's own protos."""
+"""Tests the requests in docs/serving.md with the server, and its files with the protocol buffers of TensorFlow Serving."""
 
 import json
 import os

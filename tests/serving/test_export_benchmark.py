@@ -1,4 +1,4 @@
-"""The benchmark that compares exports tells where their answers differ."""
+"""Tests that the benchmark of exports reports where their answers differ."""
 
 import pytest
 

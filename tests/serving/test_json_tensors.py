@@ -1,4 +1,4 @@
-"""The JSON form: what is read is what was meant, and nothing else is let in."""
+"""Tests that JSON tensors are read correctly, and that everything else is rejected."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The page at the server's root, driven in headless Chromium."""
+"""Tests the page at the root of the server in headless Chromium."""
 
 import base64
 import contextlib
@@ -42,7 +42,7 @@ def page(browser, server):
     opened.wait("document.querySelectorAll('nav button').length")
     yield opened
     wrong = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
-    assert all(":predict" in entry["message"] for entry in wrong), wrong  # a refused request is logged by Chromium
+    assert all(":predict" in entry["message"] for entry in wrong), wrong  # Chromium logs rejected requests
 
 
 class Page:
@@ -164,17 +164,17 @@ def test_problems_stand_by_their_input_and_commands_without_training_are_marked(
         title: page.run(
             f"[...document.querySelectorAll('#group-{title} button')].map((one) => one.dataset.problem)"
         )
-        for title in ("text", "picture", "sound")
+        for title in ("text", "image", "audio")
     }
-    assert groups["picture"] == ["coco", "imagenet"] and "wmt_en_de" in groups["text"]
-    assert groups["sound"] == ["wsj_speech", "To-English/sound"]
-    assert page.find("[data-problem='To-English/sound'] small").text == "zero-shot"
+    assert groups["image"] == ["coco", "imagenet"] and "wmt_en_de" in groups["text"]
+    assert groups["audio"] == ["wsj_speech", "To-English/audio"]
+    assert page.find("[data-problem='To-English/audio'] small").text == "zero-shot"
     with wave.open(str(tmp_path / "a.wav"), "wb") as file:
         file.setparams((1, 2, 16000, 800, "NONE", ""))
         file.writeframes(bytes(1600))
     page.choose("wsj_speech")
     page.upload(tmp_path / "a.wav")
-    page.find("[data-problem='To-English/sound']").click()  # the sound stays chosen
+    page.find("[data-problem='To-English/audio']").click()  # the recording remains selected
     assert page.ask().text.startswith("To-English RIFF")
 
 
@@ -262,7 +262,7 @@ def test_several_captions_and_answers_to_an_untrained_command(page, tmp_path):
     with wave.open(str(tmp_path / "a.wav"), "wb") as file:
         file.setparams((1, 2, 16000, 800, "NONE", ""))
         file.writeframes(bytes(1600))
-    page.find("[data-problem='To-English/sound']").click()
+    page.find("[data-problem='To-English/audio']").click()
     page.choose_answers(2)
     page.upload(tmp_path / "a.wav")
     items = page.ask().find_elements("css selector", "li")
@@ -291,7 +291,7 @@ def test_a_caption_stands_under_its_picture_and_classes_are_bars(page, tmp_path)
     assert figure.find_element("css selector", "figcaption").text == "a picture of 0 255 0"
     assert page.run("document.querySelector('#answer img').naturalWidth") == 40
     assert page.run("[...document.images].filter((one) => one.offsetParent).length") == 1
-    page.choose("imagenet")  # the picture stays chosen
+    page.choose("imagenet")  # the image remains selected
     bars = page.ask().find_elements("css selector", ".bar")
     assert [bar.find_element("css selector", "span").text for bar in bars] == ["dog", "cat", "house"]
     widths = page.run("[...document.querySelectorAll('.bar i')].map((bar) => bar.getBoundingClientRect().width)")

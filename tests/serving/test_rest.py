@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST interface: every path, every form, every error."""
+"""Tests the REST interface of TensorFlow Serving: every path, format and error."""
 
 import base64
 import contextlib
@@ -160,11 +160,11 @@ BROKEN_INPUTS = [
     ("wmt_en_de", [{}], "keys must be equal to: inputs"),
     ("wmt_en_de", [{"b64": 3}], "keys must be equal to: inputs"),
     ("wmt_en_de", [{"b64": "a-_b"}], "Unable to base64 decode"),
-    ("coco", [{"b64": "YWJj"}], "inputs[0]: a damaged JPEG or PNG picture"),
-    ("coco", [b64(picture((0, 0, 0))), b64(picture((0, 0, 0), (90, 90), "JPEG")[:200])], "inputs[1]: a damaged JPEG"),
-    ("coco", [b64(b"\x89PNG\r\n\x1a\n")], "inputs[0]: a damaged JPEG or PNG picture"),
-    ("wsj_speech", [b64(sound()), b64(sound()[:20])], "inputs[1]: a damaged WAV sound, or one cut short"),
-    ("wsj_speech", [b64(sound()[:20] + b"\2" + sound()[21:])], "inputs[0]: a WAV of 16 bits a sample in format 2; PCM of"),
+    ("coco", [{"b64": "YWJj"}], "inputs[0]: a damaged or unsupported JPEG or PNG image"),
+    ("coco", [b64(picture((0, 0, 0))), b64(picture((0, 0, 0), (90, 90), "JPEG")[:200])], "inputs[1]: a damaged or unsupported"),
+    ("coco", [b64(b"\x89PNG\r\n\x1a\n")], "inputs[0]: a damaged or unsupported JPEG or PNG image"),
+    ("wsj_speech", [b64(sound()), b64(sound()[:20])], "inputs[1]: a damaged or truncated WAV file"),
+    ("wsj_speech", [b64(sound()[:20] + b"\2" + sound()[21:])], "inputs[0]: a WAV with 16 bits per sample in format 2; PCM of"),
     ("tokens", [{"command": "a", "ids": [1]}, {"command": "a", "ids": [1, 2]}], "unexpected size: 2"),
     ("tokens", [{"command": "a", "ids": [1.0]}], "not of expected type: int32"),
     ("tokens", [{"command": "a", "ids": [True]}], "not of expected type: int32"),

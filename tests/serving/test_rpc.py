@@ -1,4 +1,4 @@
-"""TensorFlow Serving's gRPC interface, by its own stubs."""
+"""Tests the gRPC interface of TensorFlow Serving with its own stubs."""
 
 import threading
 import time
@@ -69,7 +69,7 @@ def test_output_filter(stubs):
 
 
 def test_a_filter_of_outputs_asks_the_graph_for_no_other_set_than_all(server, stubs, monkeypatch):
-    """TensorFlow sets a graph up anew for each set it has not seen: that took the first filtered request half a minute."""
+    """TensorFlow sets up a graph again for each new set of outputs, which took half a minute for the first filtered request."""
     asked, run = [], Servable.run
 
     def watched(servable, name, inputs, output_names, *more):
@@ -156,7 +156,7 @@ def lying():
         (request("raw", inputs=huge()), StatusCode.INVALID_ARGUMENT, "declares 1000000000000 elements"),
         (request("tokens", command=["a"], ids=lying()), StatusCode.INVALID_ARGUMENT, "not a valid tensor"),
         (request("raw", inputs=type(proto(""))()), StatusCode.INVALID_ARGUMENT, "no valid dtype"),
-        (request("coco", inputs=["no picture"]), StatusCode.INVALID_ARGUMENT, "inputs[0]: a damaged JPEG"),
+        (request("coco", inputs=["no picture"]), StatusCode.INVALID_ARGUMENT, "inputs[0]: a damaged or unsupported JPEG"),
     ],
 )
 def test_what_is_wrong_gets_its_code_and_says_why(stubs, made, code, message):

@@ -1,4 +1,4 @@
-"""The load benchmark as a whole: its own servers, all of its cases."""
+"""Tests the load benchmark as a whole, with its own servers and all of its cases."""
 
 import shutil
 

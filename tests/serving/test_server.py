@@ -1,4 +1,4 @@
-"""The whole server: new versions under load, the command, and its end."""
+"""Tests the whole server: new versions under load, the command, and how it ends."""
 
 import asyncio
 import concurrent.futures

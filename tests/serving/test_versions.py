@@ -1,4 +1,4 @@
-"""Versions come and go; requests see only whole ones."""
+"""Tests that versions can be added and removed, and that requests only use complete ones."""
 
 import asyncio
 import os
@@ -116,7 +116,7 @@ def test_a_bad_version_is_reported_and_the_old_one_serves(publish, tmp_path, dam
 def test_a_warm_up_request_that_fails_fails_the_version(publish, tmp_path, write_warm_up):
     async def main():
         write_warm_up(publish(tmp_path, 1), ("wmt_en_de", ["fine"]), ("coco", ["not a picture"]))
-        with pytest.raises(ServingError, match="record 2: .*a damaged JPEG or PNG picture"):
+        with pytest.raises(ServingError, match="record 2: .*a damaged or unsupported JPEG or PNG image"):
             await Versions(str(tmp_path), "m").start()
         write_warm_up(tmp_path / "1", ("absent", ["a"]))
         with pytest.raises(ServingError, match='record 1: Serving signature key "absent" not found; there are: coco'):

@@ -1,4 +1,4 @@
-"""The joint loop on a corpus of a few lines: same seed same run, killed and resumed the same run, bad input named."""
+"""Tests the joint loop on a tiny corpus: reproducibility, resuming a killed run, and errors for invalid input."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""Which problems a step takes: by turns, or drawn by rates that the seed and the step decide alone; rates by size."""
+"""Tests which problems a step takes: in turn, or drawn by rates that depend only on seed and step; and rates by size."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The fused Adam against Keras's own."""
+"""Compares the fused Adam with that of Keras."""
 
 import keras
 import numpy as np

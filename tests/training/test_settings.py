@@ -1,4 +1,4 @@
-"""Groups of settings refuse what cannot be meant, by name and value."""
+"""Tests that groups of settings reject invalid values, stating name and value."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Batches of static shapes: as many as there are buckets, the same figures, and a step that XLA compiles."""
+"""Tests batches with static shapes: one per bucket, the same figures, and a step that XLA compiles."""
 
 import dataclasses
 

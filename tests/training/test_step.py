@@ -1,4 +1,4 @@
-"""The joint step: what it sums, clips and shares out."""
+"""Tests what the joint step sums, clips and distributes."""
 
 import contextlib
 import functools

@@ -1,4 +1,4 @@
-"""Strategies: what cannot be is said, and what will be is printed."""
+"""Tests that impossible strategies are rejected and that the chosen one is printed."""
 
 import json
 

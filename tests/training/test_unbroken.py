@@ -1,4 +1,4 @@
-"""A run that is killed again and again gives the losses of the run that was not; and so does one on two workers."""
+"""Tests that a run that is killed repeatedly, and a run on two workers, have the same losses as an uninterrupted run."""
 
 import glob
 import json

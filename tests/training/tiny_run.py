@@ -1,8 +1,8 @@
-"""A tiny joint run as a process of its own, for the tests that kill one or need two: `tiny_run.py FOLDER NAME JSON`.
+"""A tiny joint run in a separate process, for tests that kill a run or need two: `tiny_run.py FOLDER NAME JSON`.
 
-JSON holds settings of `loop.train` (a group of them as an object of its own), and "strategy", "devices" (how many CPUs to
-see), "noise" and "compiled". Corpus and vocabulary lie in FOLDER; steps are run on one thread, so that equal runs have equal
-sums, and eagerly unless "compiled".
+JSON contains settings of `loop.train` (groups of settings are objects), and "strategy", "devices" (number of visible CPUs),
+"noise" and "compiled". FOLDER contains the corpus and the vocabulary. Steps run on one thread, so that equal runs have equal
+sums, and eagerly unless "compiled" is set.
 """
 
 import contextlib

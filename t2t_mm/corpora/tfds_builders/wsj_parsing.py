@@ -10,11 +10,11 @@ _NAMES = {"train": "train", "dev": "validation", "test": "test"}
 
 
 class WsjParsing(tfds.core.GeneratorBasedBuilder):
-    """Sentences, their words joined by spaces, and their cleaned trees as `(S (NP DT NN )NP (VP VBD )VP )S`."""
+    """Sentences, whose words are joined by spaces, and their cleaned trees in the form `(S (NP DT NN )NP (VP VBD )VP )S`."""
 
     VERSION = tfds.core.Version("1.0.0")
-    MANUAL_DOWNLOAD_INSTRUCTIONS = """The manual directory holds the Penn Treebank (LDC99T42): `wsj/SS/*.mrg` or
-    `parsed/mrg/wsj/SS/*.mrg`, SS being the section."""
+    MANUAL_DOWNLOAD_INSTRUCTIONS = """The manual directory contains the Penn Treebank (LDC99T42): `wsj/SS/*.mrg` or
+    `parsed/mrg/wsj/SS/*.mrg`, where SS is the section."""
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {"sentence": tfds.features.Text(), "tree": tfds.features.Text()}

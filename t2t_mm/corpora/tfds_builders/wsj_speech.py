@@ -14,11 +14,11 @@ _NAMES = {"train": "train", "dev": "validation", "test": "test"}
 
 
 class WsjSpeech(tfds.core.GeneratorBasedBuilder):
-    """Read Wall Street Journal texts at 16 kHz, with cleaned transcripts in lower case."""
+    """Readings of Wall Street Journal texts at 16 kHz, with cleaned transcripts in lower case."""
 
     VERSION = tfds.core.Version("1.0.0")
-    MANUAL_DOWNLOAD_INSTRUCTIONS = """The manual directory holds WSJ0 (LDC93S6B) and WSJ1 (LDC94S13B): `wsj0/` and `wsj1/`,
-    or the folders of the discs (`11-1.1/wsj0/...`), with the .ndx lists, the .dot transcripts and the .wv1 sounds."""
+    MANUAL_DOWNLOAD_INSTRUCTIONS = """The manual directory contains WSJ0 (LDC93S6B) and WSJ1 (LDC94S13B): `wsj0/` and `wsj1/`,
+    or the folders of the discs (`11-1.1/wsj0/...`), with the .ndx lists, the .dot transcripts and the .wv1 recordings."""
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {

@@ -1,7 +1,7 @@
-"""Mutation testing: small faults are planted in the code one at a time, and the tests must notice each of them.
+"""Mutation testing: plants small faults in the code one at a time, and checks that the tests detect each of them.
 
-The usual tools (mutmut, cosmic-ray) run one command for every mutant. Here a command costs the import of TensorFlow, and a
-whole test file minutes. So a process that has imported the libraries forks for each mutant (`worker.py`), the lines that
-each test runs are written down once (`traces.py`), and a mutant is shown only the tests that run its line, until one of
-them fails (`run.py`).
+The usual tools (mutmut, cosmic-ray) run one command for every mutant. Here, each command would have to import TensorFlow, and
+a whole test file takes minutes. Therefore a process that has imported the libraries forks for each mutant (`worker.py`), the
+lines that each test runs are recorded once (`traces.py`), and a mutant is tested only with the tests that run its line, until
+one of them fails (`run.py`).
 """

@@ -1,7 +1,7 @@
-"""The faults: those that a person makes in code about arrays.
+"""Mutants with the faults that people make in code with arrays.
 
-A constant off by one, another axis, a mask that is dropped, two arguments swapped, a condition turned round, a statement
-left out.
+These are constants that are off by one, wrong axes, dropped masks, swapped arguments, inverted conditions and missing
+statements.
 """
 
 import ast
@@ -15,7 +15,7 @@ PARTS = (
     "t2t_mm/layers", "t2t_mm/modalities", "t2t_mm/training", "t2t_mm/evaluation", "t2t_mm/metrics", "t2t_mm/corpora",
     "t2t_mm/input", "t2t_mm/model.py", "t2t_mm/losses.py", "t2t_mm/inference/search.py", "t2t_mm/export/answers.py",
 )  # fmt: skip
-# Calls that let a mask through: the mutant keeps the argument at this place and forgets the rest.
+# Calls that apply a mask. The mutant replaces the call with its argument at this index.
 _MASKED = {"zero_padding": 0, "where": 2, "logical_or": 0, "logical_and": 0, "maximum": 0, "minimum": 0, "clip": 0}
 _TURNED = {
     ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==",
@@ -27,11 +27,15 @@ _OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Floor
 
 @dataclasses.dataclass(frozen=True)
 class Mutant:
-    """One fault: the characters from `start` to `end` of `path` are replaced with `text`.
+    """A fault: the characters from `start` to `end` of the file `path` are replaced with `text`.
 
-    kind: What a person would call the fault. line: Where it is, and `code` its text. before: The source that is replaced.
-    first, last: The lines of the statement around it, of which a test must run one to notice anything; those of the whole
-      function for what stands in its head.
+    Attributes:
+      kind: description of the kind of fault.
+      line: number of its line, from 1.
+      before: the source that is replaced.
+      code: the line of source without indentation.
+      first, last: the lines of the statement that contains the fault. A test must run one of them to detect it. If the fault is
+        in the head of a function, these are the lines of the whole function.
     """
 
     path: str
@@ -46,18 +50,19 @@ class Mutant:
     last: int
 
     def apply(self, source: str) -> str:
+        """Returns the source of the file with the fault."""
         return source[: self.start] + self.text + source[self.end :]
 
 
 def mutants_of(path: str, source: str) -> Iterator[Mutant]:
-    """Every fault that can be planted in a file; docstrings, annotations and messages of errors are left alone."""
+    """Yields every fault that can be planted in a file. Docstrings, annotations and messages of errors remain unchanged."""
     tree = ast.parse(source)
     starts = [0]
     for line in source.encode().splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
     data = source.encode()
 
-    def place(line: int, column: int) -> int:  # ast counts bytes, strings count characters
+    def place(line: int, column: int) -> int:  # positions of `ast` are in bytes, those of strings in characters
         return len(data[: starts[line - 1] + column].decode())
 
     def mutant(node: Any, kind: str, text: str) -> Mutant:
@@ -72,9 +77,9 @@ def mutants_of(path: str, source: str) -> Iterator[Mutant]:
 
 
 def _statements(tree: ast.AST) -> dict[int, tuple[int, int]]:
-    """Line -> first and last line of the statement on it, without the statements inside."""
+    """Returns the first and last line of the statement on each line, without the statements that it contains."""
     around: dict[int, tuple[int, int]] = {}
-    for node in ast.walk(tree):  # from the outside to the inside
+    for node in ast.walk(tree):  # outer statements come before inner ones
         if not isinstance(node, ast.stmt):
             continue
         assert node.end_lineno is not None
@@ -88,7 +93,7 @@ def _statements(tree: ast.AST) -> dict[int, tuple[int, int]]:
 
 
 def _code(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes whose change is a fault: no annotations, no raised messages, no logging, no docstrings."""
+    """Yields the nodes whose change is a fault, without annotations, raised errors, logging and docstrings."""
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list"):
             continue
@@ -143,9 +148,15 @@ def _mutants_at(node: ast.AST, mutant: Callable[[ast.AST, str, str], Mutant]) ->
 
 
 def sample(root: str, parts: Sequence[str], count: int, seed: int) -> list[Mutant]:
-    """`count` mutants of the parts; one a line at most, as many of each kind as there are.
+    """Returns a sample of mutants of the parts, with at most one per line, and equally many of each kind if there are enough.
 
-    What is drawn goes by a mutant's own code: a change elsewhere leaves it in the sample.
+    The choice depends on the code of each mutant itself, so that changes elsewhere do not remove it from the sample.
+
+    Args:
+      root: the top folder of the checkout.
+      parts: files and folders, relative to `root`.
+      count: number of mutants.
+      seed: random seed of the choice.
     """
     by_kind: dict[str, dict[str, Mutant]] = {}
     for path in _files(root, parts):

@@ -1,4 +1,4 @@
-"""Plants a sample of faults, each in a copy of the checkout, and counts how many the tests notice."""
+"""Plants a sample of faults, each in a copy of the checkout, and counts how many of them the tests detect."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from t2t_mm.lab.mutation.traces import Traces, digest, python_files, test_files
 from t2t_mm.run.files import write_whole
 
 EQUIVALENT = "tests/equivalent_mutants.toml"
-# The package notices these: a test failed, or the tests did not come to an end where they take seconds otherwise.
+# Outcomes of detected faults: a test has failed, or tests that usually take seconds have crashed or not ended.
 NOTICED = ("noticed", "crashed", "hung")
 
 
@@ -27,8 +27,8 @@ class Worker:
     """A process that runs tests in its children (`worker.py`), for one copy of the checkout.
 
     Args:
-      copy: The folder.
-      log: File for what the tests of the last task print.
+      copy: the folder of the copy.
+      log: the file for the output of the tests of the last task.
     """
 
     def __init__(self, copy: str, log: str):
@@ -45,7 +45,11 @@ class Worker:
         self, files: Sequence[str], tests: Sequence[str] = (), only: bool = False, trace: str = "", limit: float = 3600.0,
         cpu: float = 3600, wall: float = 3600.0,
     ) -> dict:  # fmt: skip
-        """See `worker.serve`."""
+        """Runs a task and returns its answer; see `worker.serve`.
+
+        Raises:
+          RuntimeError: the process has ended.
+        """
         task = {
             "folder": self.copy, "log": self._log, "files": list(files), "tests": list(tests), "only": only, "trace": trace,
             "limit": limit, "cpu": int(cpu), "wall": wall, "gigabytes": 10,
@@ -59,6 +63,7 @@ class Worker:
         return json.loads(line)
 
     def close(self) -> None:
+        """Ends the process."""
         assert self._process.stdin and self._process.stdout
         self._process.stdin.close()
         self._process.wait()
@@ -66,24 +71,27 @@ class Worker:
 
 
 class Outcomes:
-    """What became of each mutant, in a file that gets a line for each as soon as it is known.
+    """The outcome of each mutant, in a file to which a line is added as soon as an outcome is known.
 
-    An outcome holds as long as the mutant's file is the same; that of a survivor as long as the tests are, too.
+    An outcome is valid as long as the file of the mutant remains unchanged. The outcome of a survivor is valid only as long as
+    the tests remain unchanged, too.
     """
 
     def __init__(self, path: str, tests: str):
         self._path, self._tests, self._known = path, tests, {}
         if os.path.exists(path):
             with open(path, encoding="utf-8") as file:
-                *whole, _ = file.read().split("\n")  # the last was being written when the run was killed, or is empty
+                *whole, _ = file.read().split("\n")  # the last line is empty, or incomplete because the run was killed
             write_whole(path, "".join(line + "\n" for line in whole))
             self._known = {outcome["key"]: outcome for outcome in map(json.loads, whole)}
 
     def get(self, key: str) -> dict | None:
+        """Returns the outcome of a mutant, or None if it is not known or no longer valid."""
         found = self._known.get(key)
         return found if found and (found["outcome"] in NOTICED or found["tests"] == self._tests) else None
 
     def add(self, key: str, outcome: dict) -> None:
+        """Adds the outcome of a mutant to the file."""
         self._known[key] = {"key": key, "tests": self._tests} | outcome
         with open(self._path, "a", encoding="utf-8") as file:
             file.write(json.dumps(self._known[key]) + "\n")
@@ -93,15 +101,21 @@ def run(
     root: str = ".", parts: Sequence[str] = PARTS, count: int = 300, seed: int = 0, jobs: int = 1, seconds: float = 120.0,
     state: str | None = None, progress: Callable[[str], None] = print,
 ) -> dict:
-    """Plants `count` faults, each in a copy of the checkout, and counts how many a test notices.
+    """Plants `count` faults, each in a copy of the checkout, and counts how many of them a test detects.
 
     Args:
-      jobs: How many mutants are tested side by side.
-      seconds: What a mutant's tests may take together on sound code; others are left out.
-      state: Folder that keeps what is known; a run that was killed goes on from there. None: a temporary one.
+      root: the top folder of the checkout.
+      parts: files and folders to plant faults in, relative to `root`.
+      count: number of faults.
+      seed: random seed of their choice.
+      jobs: number of mutants that are tested at the same time.
+      seconds: maximum total time of the tests of a mutant on unchanged code; other tests are left out.
+      state: folder that keeps the outcomes, so that an interrupted run can be resumed. None: a temporary folder.
+      progress: a function that is called with each line of progress.
 
-    Returns: "mutants", "noticed", "share" in percent, "kinds", "minutes" that the mutants' tests took, and "survivors":
-      what was changed to what and where, with the "reason" of those that are named as equivalent.
+    Returns: a dict with the numbers of "mutants", "noticed" and "equivalent" ones, the "share" of noticed ones in percent, the
+      numbers by "kinds", the "minutes" that the tests of the mutants took, and the "survivors": the place and the change, with
+      a "reason" for those that are listed as equivalent.
     """
     chosen = sample(root, parts, count, seed)
     equivalent = _equivalent(root)
@@ -154,7 +168,7 @@ def _named(mutant: Mutant) -> tuple[str, str, str]:
 
 
 def _equivalent(root: str) -> dict[tuple[str, str, str], str]:
-    """(path, line, what stands there then) -> why no test can notice it."""
+    """Returns the reason why no test can detect a mutant, for each (path, code of the line, replacement)."""
     path = os.path.join(root, EQUIVALENT)
     if not os.path.exists(path):
         return {}
@@ -169,7 +183,7 @@ def _workers(root: str, folder: str, jobs: int) -> Iterator[list[Worker]]:
         copy = os.path.join(folder, f"copy{job}")
         os.makedirs(copy)
         for name in os.listdir(root):
-            # The data at the top is left behind; the readers' package is called corpora too.
+            # Only the data at the top is not copied; the package of the readers is called corpora, too.
             if name in (".git", "runs", "exports", "corpora", "build", "dist") or name.startswith(".venv"):
                 continue
             whole = os.path.join(root, name)
@@ -186,7 +200,11 @@ def _workers(root: str, folder: str, jobs: int) -> Iterator[list[Worker]]:
 
 
 def _outcome(worker: Worker, mutant: Mutant, traces: Traces, seconds: float, least: float = 30.0) -> dict:
-    """least: seconds of a processor that tests may always take before they count as hung."""
+    """Plants a fault, runs its tests, and removes the fault.
+
+    Args:
+      least: minimum CPU time in seconds before tests count as hung.
+    """
     tests, left_out, usual = traces.plan(mutant.path, mutant.first, mutant.last, seconds)
     if not tests:
         return {"outcome": "no test runs it", "seconds": 0.0, "by": ""}
@@ -198,7 +216,7 @@ def _outcome(worker: Worker, mutant: Mutant, traces: Traces, seconds: float, lea
         with open(path, "w", encoding="utf-8", newline="") as file:
             file.write(mutant.apply(source))
         _forget(path)
-        cpu = least + 10 * usual  # processor's time: a machine that is busy otherwise is no endless loop
+        cpu = least + 10 * usual  # CPU time, so that tests on a busy machine do not count as an endless loop
         answer = worker.ask(files, tests, only=True, limit=20 * cpu, cpu=cpu, wall=20 * cpu)
     finally:
         with open(path, "w", encoding="utf-8", newline="") as file:
@@ -212,19 +230,19 @@ def _judged(answer: dict, note: str) -> tuple[str, str]:
     if answer["late"]:
         return "timed out", note
     if answer["signal"] in (signal.SIGXCPU, signal.SIGKILL):
-        return "hung", f"{answer['cpu']:.0f} s of a processor"
+        return "hung", f"{answer['cpu']:.0f} s of CPU time"
     if answer["signal"] is not None or answer["found"] is None:
         return "crashed", signal.Signals(answer["signal"]).name if answer["signal"] else "pytest itself"
     found = answer["found"]
     if found["failed"]:
         return "noticed", found["failed"]
-    if found["code"] not in (0, 2):  # 2: stopped, at the limit
+    if found["code"] not in (0, 2):  # 2: stopped at the time limit
         return "noticed", f"pytest ended with {found['code']}"
-    return "survived", "the time was up" if found["stopped"] else note
+    return "survived", "the time limit was reached" if found["stopped"] else note
 
 
 def _forget(path: str) -> None:
-    """Removes what Python has compiled: it compares times by the second only."""
+    """Removes the bytecode of a file. Python would not notice a change within the same second."""
     folder, name = os.path.split(path.removesuffix(".py"))
     cache = os.path.join(folder, "__pycache__")
     if os.path.isdir(cache):
@@ -257,11 +275,11 @@ def _summary(chosen: list[Mutant], found: list[dict]) -> dict:
 
 
 def page(found: dict) -> str:
-    """The survivors of a run as Markdown tables: those that no test can notice, with the reason, and the others."""
+    """Returns the survivors of a run as Markdown tables: those that no test can detect, with the reason, and the others."""
     code = lambda text: "`" + " ".join(text.split())[:120].replace("|", "\\|") + "`"  # noqa: E731
     lines = [
-        f"{found['noticed']} of {found['mutants']} faults were noticed ({found['share']:.1f} %). {found['equivalent']} of the "
-        f"others change nothing that a test could see.\n"
+        f"The tests detected {found['noticed']} of {found['mutants']} faults ({found['share']:.1f} %). {found['equivalent']} "
+        f"of the others change nothing that a test can detect.\n"
     ]
     named = [survivor for survivor in found["survivors"] if survivor["outcome"] == "equivalent"]
     others = [survivor for survivor in found["survivors"] if survivor["outcome"] != "equivalent"]

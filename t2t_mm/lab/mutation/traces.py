@@ -1,4 +1,4 @@
-"""Which lines of the package each test runs, and how long it takes; written down once and kept in a file."""
+"""Records which lines of the package each test runs, and how long it takes, once for all mutants."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from t2t_mm.run.files import write_json
 
 
 def digest(top: str, paths: Sequence[str]) -> str:
-    """One number for the contents of some files."""
+    """Returns a hash of the names and contents of some files below `top`."""
     whole = hashlib.sha256()
     for path in sorted(paths):
         with open(os.path.join(top, path), "rb") as file:
@@ -19,17 +19,18 @@ def digest(top: str, paths: Sequence[str]) -> str:
 
 
 def python_files(top: str, folder: str) -> list[str]:
+    """Returns the paths of all Python files in `folder`, relative to `top` and sorted."""
     found = []
     for where, _, names in os.walk(os.path.join(top, folder)):
         found += [os.path.relpath(os.path.join(where, name), top) for name in names if name.endswith(".py")]
     return sorted(found)
 
 
-_OF_OTHERS = ("tests/lab/", "tests/serving/")  # they run whole models for minutes, to test what is around them
+_OF_OTHERS = ("tests/lab/", "tests/serving/")  # they run whole models for minutes to test the code around them
 
 
 def test_files(top: str, paths: Sequence[str]) -> list[str]:
-    """The files of tests that import one of the modules, or the model that is made of them."""
+    """Returns the test files that import one of the modules at `paths`, or the model, which consists of them."""
     modules = {"t2t_mm.model", *(path.removesuffix(".py").replace("/", ".") for path in paths)}
     wanted = "|".join(
         rf"from {re.escape(module)} import|from {re.escape(package)} import .*\b{name}\b|import {re.escape(module)}\b"
@@ -46,10 +47,11 @@ def test_files(top: str, paths: Sequence[str]) -> list[str]:
 
 
 class Traces:
-    """Test file -> what was found when its tests ran on sound code.
+    """The traces of all test files, from runs on unchanged code.
 
-    Each is {"digest", "tests": name -> {"seconds", "lines": path -> line numbers}}, without the tests that did not pass.
-    They are kept in a file, and hold as long as the tests and the modules that they ran are the same.
+    The trace of a test file is {"digest", "touched": paths, "tests": name -> {"seconds", "lines": path -> line numbers}},
+    without the tests that failed. The traces are kept in a file. They are valid as long as the tests and the modules that they
+    run remain unchanged.
     """
 
     def __init__(self, path: str):
@@ -59,7 +61,14 @@ class Traces:
                 self.files = json.load(file)
 
     def update(self, top: str, files: Sequence[str], ask: Callable, progress: Callable[[str], None]) -> None:
-        """ask: a function of a task's settings (`worker.serve`) that returns its answer."""
+        """Traces the test files whose traces are missing or no longer valid.
+
+        Args:
+          top: the top folder of the checkout.
+          files: test files, relative to `top`.
+          ask: a function that takes the settings of a task and returns its answer (see `worker.serve`).
+          progress: a function that is called with a line for each traced file.
+        """
         helpers = [path for path in python_files(top, "tests") if not os.path.basename(path).startswith("test_")]
         self.files = {name: entry for name, entry in self.files.items() if name in files}
         for number, name in enumerate(files, start=1):
@@ -79,7 +88,7 @@ class Traces:
             entry["digest"] = self._digest(top, name, helpers, entry)
             self.files[name] = entry
             write_json(self._path, self.files)
-            failed = "" if answer["found"] else f", ended: signal {answer['signal']}, late {answer['late']}"
+            failed = "" if answer["found"] else f", ended early (signal: {answer['signal']}, timed out: {answer['late']})"
             progress(f"traced {number}/{len(files)} {name}: {len(entry['tests'])} tests, {answer['cpu']:.0f} s{failed}")
 
     def _digest(self, top, name, helpers, entry) -> str:
@@ -87,13 +96,15 @@ class Traces:
         return digest(top, [name, *helpers, *touched])
 
     def plan(self, path: str, first: int, last: int, seconds: float) -> tuple[list[str], int, float]:
-        """The tests that may notice a fault in some lines, in the order to run them, how many more there are, and the
-        seconds that those to be run take.
+        """Selects the tests that may detect a fault in the lines from `first` to `last` of the file `path`.
 
-        The quickest files come first, and in a file the tests that run the lines; after all those the other tests of these
-        files, since what one test has computed another may take from a cache. Lines that no test is seen to run are met by all
-        tests that run another of the file: they may run at the import, or as TensorFlow's AutoGraph has rewritten them. A
-        test is left out where it would take all together beyond `seconds`.
+        The tests that run one of these lines come first, ordered by file, with the fastest files first. They are followed by
+        the other tests of these files, because a test may use a cached result of another test. If no test has been seen to run
+        the lines, all tests that run any line of the file are selected, because the lines may run at import or as rewritten by
+        TensorFlow's AutoGraph. Tests that would exceed the limit of `seconds` in total are left out.
+
+        Returns: the names of the tests in order, how many tests that may detect the fault are left out, and the seconds that
+          the selected tests take on unchanged code.
         """
 
         def runs_line(test: dict) -> bool:

@@ -1,7 +1,7 @@
-"""A process that has imported the libraries, but nothing of the package, and forks to run tests.
+"""A process that has imported the libraries, but not the package, and forks to run tests.
 
-It is started as a script, so that the package is imported in the children alone, each time from the folder that the task
-names. A line of JSON comes in for each task and one goes out; see `serve`.
+It is started as a script, so that only its children import the package, each from the folder of its task. It reads a line of
+JSON for each task and writes a line with the answer; see `serve`.
 """
 
 import json
@@ -14,16 +14,23 @@ import threading
 import time
 import traceback
 
-# A thread that an import starts would be lost in the children.
+# No import may start threads, because the children would not have them.
 os.environ |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 GIGABYTE = 1 << 30
 
 
 class _Tests:
-    """A plugin of pytest: puts the tests in the order of `tests`, leaves out all others if `only`, notes what fails.
+    """A pytest plugin that orders and selects the tests, and records which tests fail and pass.
 
-    tests: names of tests, those to run first first. limit: seconds after which no further test is begun.
-    passed: test that passed -> seconds of a processor that it took, with what its fixtures and its own processes did.
+    Args:
+      tests: names of the tests that run first, in this order.
+      only: whether all other tests are left out.
+      limit: time in seconds after which no further test is started.
+
+    Attributes:
+      failed: the name of the first test that failed, or None.
+      passed: the CPU time in seconds of each test that passed, including its fixtures and child processes.
+      stopped: whether the limit was reached.
     """
 
     def __init__(self, tests, only, limit):
@@ -39,10 +46,10 @@ class _Tests:
     def pytest_runtest_setup(self, item):
         if time.monotonic() - self._start > self._limit:
             self.stopped = True
-            item.session.shouldstop = "the time is up"
+            item.session.shouldstop = "the time limit was reached"
             import pytest
 
-            pytest.skip("the time is up")
+            pytest.skip("the time limit was reached")
 
     def pytest_runtest_logreport(self, report):
         if report.failed and self.failed is None:
@@ -65,15 +72,16 @@ class _Tests:
 
 
 def _processor_seconds() -> float:
-    """Of this process and its children: the clock would count what other processes take."""
+    """Returns the CPU time of this process and its children, which does not depend on other processes, as elapsed time does."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 class _Lines:
-    """A plugin of pytest: the lines below `folder` that each test runs; those of imports are the test "".
+    """A pytest plugin that records which lines of the files in `folder` each test runs.
 
-    lines: test -> path from `top` -> line numbers.
+    Attributes:
+      lines: the lines (path, number) for the name of each test. Lines that run at import have the name "".
     """
 
     def __init__(self, top, folder):
@@ -110,14 +118,14 @@ class _Lines:
 
     def pytest_runtest_logstart(self, nodeid):
         self._now = self.lines.setdefault(nodeid, set())
-        sys.settrace(self._call)  # a test, or a library, may have taken it away
+        sys.settrace(self._call)  # a test or a library may have removed it
 
     def pytest_runtest_logfinish(self, nodeid):
         self._now = self.lines[""]
 
 
 def _run(task: dict) -> dict:
-    """In the child: what pytest finds."""
+    """Runs pytest in the child and returns its results."""
     import pytest
 
     os.chdir(task["folder"])
@@ -163,7 +171,7 @@ def _in_child(task: dict) -> dict:
     os.close(write)
     found, late = _read(read, start + task["wall"])
     try:
-        os.killpg(child, signal.SIGKILL)  # it, where it is late, and what its tests have left behind
+        os.killpg(child, signal.SIGKILL)  # the child if it is late, and processes that its tests have left
     except ProcessLookupError:
         pass
     _, status = os.waitpid(child, 0)
@@ -180,7 +188,7 @@ def _read(pipe: int, until: float) -> tuple[bytes, bool]:
             if select.select([file], [], [], left)[0]:
                 part = file.read(1 << 20)
                 parts.append(part)
-                if not part or part.endswith(b"\n"):  # no end of the pipe, where a process of a test holds it
+                if not part or part.endswith(b"\n"):  # the pipe may not end, because a process of a test holds it open
                     return b"".join(parts), False
     return b"", True
 
@@ -188,11 +196,22 @@ def _read(pipe: int, until: float) -> tuple[bytes, bool]:
 def serve() -> None:
     """Answers tasks until the input ends.
 
-    A task: "folder" where the package and the tests are, "files" of tests, "tests" to run first in their order, "only"
-    those or not, "limit" of seconds after which no further test is begun, "trace" the folder whose lines are noted or "",
-    "cpu" and "wall" seconds after which all is ended, "gigabytes" of memory, "log" the file for the output.
+    A task has these keys:
+      folder: the folder that contains the package and the tests.
+      files: test files.
+      tests: names of the tests that run first, in this order.
+      only: whether all other tests are left out.
+      limit: time in seconds after which no further test is started.
+      trace: the folder whose lines are recorded, or "".
+      cpu, wall: CPU time and elapsed time in seconds after which the child is killed.
+      gigabytes: maximum memory.
+      log: the file for the output.
 
-    An answer: "found" (None where the child died), "signal" it died of, "late" if it was ended, "cpu" seconds it took.
+    An answer has these keys:
+      found: the results of `_run`, or None if the child died.
+      signal: the signal that killed the child, or None.
+      late: whether the child was killed because of the limit `wall`.
+      cpu: the CPU time in seconds.
     """
     import keras  # noqa: F401
     import numpy  # noqa: F401
@@ -208,5 +227,5 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.pop(0)  # this folder
+    sys.path.pop(0)  # the folder of this script
     serve()

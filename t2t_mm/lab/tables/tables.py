@@ -56,7 +56,7 @@ ABLATED = ("imagenet", "wmt_en_fr")  # the problems of Table 4
 TREES = (100, 300, 5000)  # corpus sizes of the learning curve, besides the 1,000 trees of the other tables
 PAIRS = {  # problem -> label; these inputs and commands are never trained together, see gin/tables/zero_shot.gin
     "wmt_de_fr": "German text → French", "wmt_fr_de": "French text → German",
-    "caption_de": "picture → German", "caption_fr": "picture → French",
+    "caption_de": "image → German", "caption_fr": "image → French",
     "speech_de": "speech → German", "speech_fr": "speech → French", "speech_tree": "speech → parse tree",
 }  # fmt: skip
 CHANCE = "chance"  # used instead of a run's name in cells that show the score of the trivial answers
@@ -65,7 +65,7 @@ COMMANDS = {
     "English text": {"German": "wmt_en_de", "French": "wmt_en_fr", "parse tree": "wsj_parsing"},
     "German text": {"English": "wmt_de_en", "French": "wmt_de_fr"},
     "French text": {"English": "wmt_fr_en", "German": "wmt_fr_de"},
-    "picture": {"English": "coco", "German": "caption_de", "French": "caption_fr", "class": "imagenet"},
+    "image": {"English": "coco", "German": "caption_de", "French": "caption_fr", "class": "imagenet"},
     "speech": {"English": "wsj_speech", "German": "speech_de", "French": "speech_fr", "parse tree": "speech_tree"},
 }
 
@@ -223,11 +223,12 @@ def _table2(problems) -> ResultTable:
         rows.append((f"{problem.label} ({_METRIC_NAMES.get(problem.decoded[-1], problem.decoded[-1])})", tuple(cells)))
         comparisons.append(Comparison(problem.name, "joint", _alone(problem.name), "joint against single training"))
     return ResultTable(
-        "2", "Joint training on all problems against training on one",
+        "2", "Joint training on all problems compared with training on one",
         ("joint: log-perplexity", "joint: accuracy", "single: log-perplexity", "single: accuracy",
          "joint: decoded", "single: decoded"),
         tuple(rows), tuple(comparisons),
-        "Both have the same hyper-parameters and as many updates on the problem. Each row names its decoded metric.",
+        "Both have the same hyper-parameters and the same number of updates on the problem. The label of each row states its "
+        "decoded metric.",
     )  # fmt: skip
 
 
@@ -289,9 +290,9 @@ def _table4(problems, variants) -> ResultTable:
     ]
     return ResultTable(
         "4", "What each block contributes", tuple(columns), tuple(rows), tuple(comparisons),
-        "The number of parameters of each variant is listed under Runs. Without attention a text that is generated never "
-        "sees its source, whose only way into mixer and decoder are their attentions: what is left is a language model of "
-        "the target. A class is still read off the encoded input.",
+        "The number of parameters of each variant is listed under Runs. Without attention, the generation of text does "
+        "not depend on the source, which reaches the mixer and the decoder only through their attention: what remains is a "
+        "language model of the target. Classes are still predicted from the encoded input.",
     )  # fmt: skip
 
 
@@ -304,7 +305,7 @@ def _curve() -> ResultTable:
         rows.append((trees, tuple(cells)))
         comparisons.append(Comparison("wsj_parsing", joint, alone, f"joint against alone, {trees}"))
     return ResultTable(
-        "curve", "Parsing by the size of its corpus",
+        "curve", "Parsing by corpus size",
         ("joint: log-perplexity", "joint: accuracy", "joint: whole sequences",
          "alone: log-perplexity", "alone: accuracy", "alone: whole sequences"),
         tuple(rows), tuple(comparisons),
@@ -326,7 +327,7 @@ def _zero_shot(problems) -> ResultTable:
         cells = [Cell(run, name, which) for which in ("log_perplexity", metric) for run in runs]
         rows.append((f"{label} ({_METRIC_NAMES[metric]})", (*cells[:2], Cell(CHANCE, name, metric), *cells[2:])))
     return ResultTable(
-        "zero_shot", "Commands that were never trained with an input",
+        "zero_shot", "Commands with inputs with which they were never trained",
         ("zero-shot: log-perplexity", "fine-tuned: log-perplexity", "chance: decoded", "zero-shot: decoded",
          "fine-tuned: decoded"),
         tuple(rows), tuple(Comparison(n, _tuned(n), "zero_shot", "200 examples of fine-tuning") for n in PAIRS),

@@ -1,4 +1,4 @@
-"""The accelerator's benchmark on a small model: with JAX, and without TensorFlow."""
+"""Tests the accelerator benchmark on a small model, with JAX and without TensorFlow."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The figures of the bfloat16 benchmark from made-up runs."""
+"""Tests the figures of the bfloat16 benchmark with made-up runs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The figures of the decoding benchmark from made-up times."""
+"""Tests the figures of the decoding benchmark with made-up times."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The comparison of compiled steps: what it refuses, and its measure."""
+"""Tests which compiled steps the XLA benchmark rejects, and how it measures differences."""
 
 import types
 

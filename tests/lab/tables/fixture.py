@@ -1,4 +1,4 @@
-"""A study on made-up runs: a configuration that parses in no time, commands that do nothing but leave files."""
+"""A study of made-up runs: a configuration that is parsed quickly, and commands that only write files."""
 
 import json
 import os

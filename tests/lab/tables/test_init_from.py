@@ -1,4 +1,4 @@
-"""A run that starts from another's weights: what is kept, new and dropped, and what it may not start from."""
+"""Tests which weights a run takes over from another one, which are new or dropped, and which runs are rejected."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""The report of a few made-up results: complete, well-formed, self-contained, and every number of it in the JSON."""
+"""Tests that the report of made-up results is complete, well-formed and self-contained, and that the JSON has all numbers."""
 
 import html.parser
 import json

@@ -1,4 +1,4 @@
-"""The planner and the runner: shared runs, finished ones skipped, interrupted ones resumed, failures reported."""
+"""Tests that runs are shared, finished ones skipped, interrupted ones resumed, and failures reported."""
 
 import os
 import shlex

@@ -1,4 +1,4 @@
-"""Means, paired tests and overlaps on data whose answer is known."""
+"""Tests means, paired tests and overlaps on data with known answers."""
 
 import numpy as np
 import pytest

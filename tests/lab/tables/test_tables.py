@@ -1,4 +1,4 @@
-"""The declaration: what the tables share, and that a ninth problem and a new ablation are one row each."""
+"""Tests which runs the tables share, and that a new problem and a new ablation take one row each."""
 
 import os
 
