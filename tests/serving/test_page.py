@@ -231,7 +231,7 @@ def test_axe_finds_nothing(page, tmp_path):
 def test_several_answers_with_their_tokens(page):
     page.choose("wsj_parsing")
     page.type("the dog " + "supercalifragilistic" * 5)
-    assert "beam search, at least 3 hypotheses" in page.find("#several").text
+    assert "beam search with at least 3 hypotheses" in page.find("#several").text
     assert page.run("[...document.getElementById('answers').labels].map((one) => one.textContent.trim().split(/\\s/)[0])") == [
         "Answers"
     ]
