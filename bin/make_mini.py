@@ -4,10 +4,16 @@
     python bin/make_mini.py --root=corpora/mini --questions    # also writes typed and spoken questions about the images
 """
 
-from absl import flags
+import os
 
-from t2t_mm.mini import corpora, questions
-from t2t_mm.run import command, config
+# There is one worker process per core. Threads of BLAS in each of them would only wait for each other, which takes half as
+# long again. NumPy reads this when it is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+from absl import flags  # noqa: E402
+
+from t2t_mm.mini import corpora, questions  # noqa: E402
+from t2t_mm.run import command, config  # noqa: E402
 
 _ROOT = flags.DEFINE_string("root", None, "Folder for the corpora; it is created if it does not exist.", required=True)
 _SEED = flags.DEFINE_integer("seed", 0, "Random seed of the sentences, images and voices.")
