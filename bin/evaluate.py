@@ -83,7 +83,9 @@ def main(_):
     from t2t_mm.lab import results, summary
     from t2t_mm.run.files import write_whole
     from t2t_mm.run.folder import use_folder
+    from t2t_mm.training import strategy
 
+    strategy.divide_cores()
     run = checkpoint_flags.chosen(use_folder(config.configured(experiment.Experiment)(), model_dir))
     if own:
         run = evaluate.on_own_files(run, model_dir, names[0], _INPUTS.value, _REFERENCES.value)
@@ -123,7 +125,7 @@ def main(_):
 
     found = evaluate.evaluate(
         run, model_dir, split, names, decoding, finished=write, answers_folder=answers,
-        constrain_trees=_CONSTRAIN_TREES.value,
+        constrain_trees=_CONSTRAIN_TREES.value, at_once=strategy.problems_at_once(),
     )  # fmt: skip
     tensorboard.write(found, model_dir, split, run.problems, run.audio)
     text = summary.summary(written)

@@ -1,9 +1,11 @@
 """Evaluates a trained model on the whole dev or test set of each problem, with teacher-forced and decoded metrics."""
 
+import concurrent.futures
+import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -41,6 +43,7 @@ def evaluate(
     finished: Callable[[dict], None] = lambda found: None,
     answers_folder: str | None = None,
     constrain_trees: bool = False,
+    at_once: int = 1,
 ) -> dict:
     """Evaluates the checkpoint of `model_dir` that `experiment.weights` selects on each problem, or on those in `names`.
 
@@ -53,6 +56,8 @@ def evaluate(
       constrain_trees: whether sentences are parsed a second time, with parses constrained to trees (`TreeGrammar`). The
         metrics of the second parses have the suffix "_constrained", as in "f1_constrained". Sentences whose trees do not
         fit into `decoding.max_length` keep their first parse; "unconstrained" is their number if there are any.
+      at_once: number of problems that are evaluated at the same time. Decoding is a chain of small operations, with which one
+        problem does not keep two cores busy. The results do not depend on it.
 
     Returns:
       {"step", "training_minutes", "seed", "results", "samples", "skipped", "failed"}, where "results" is problem ->
@@ -74,23 +79,40 @@ def evaluate(
         "step": trained["step"], "training_minutes": trained["seconds"] / 60, "seed": description["seed"],
         "results": {}, "samples": {}, "skipped": {}, "failed": {},
     }  # fmt: skip
-    for problem in progress.shown(problems, f"Evaluation on {split}", len(problems)):
-        try:
-            evaluated = evaluator(problem, split, samples)
-            if answers_folder is not None and evaluated.answers:
-                answers_files.write(os.path.join(answers_folder, f"{problem.name}.jsonl"), evaluated.answers)
-        except (CorpusError, RunError) as error:
-            logging.error("%s: not evaluated: %s", problem.name, error)
-            found["failed"][problem.name] = str(error)
-        else:
-            found["results"][problem.name] = evaluated.figures
-            found["samples"][problem.name] = evaluated.samples
-            if evaluated.skipped:
-                found["skipped"][problem.name] = evaluated.skipped
-            if not evaluated.figures["examples"]:
-                found["failed"][problem.name] = f"no examples: none in the {split} set is usable"
-        finished(found)
+    with _results(evaluator, problems, split, samples, at_once) as result_of:
+        for problem in progress.shown(problems, f"Evaluation on {split}", len(problems)):
+            try:
+                evaluated = result_of(problem)
+                if answers_folder is not None and evaluated.answers:
+                    answers_files.write(os.path.join(answers_folder, f"{problem.name}.jsonl"), evaluated.answers)
+            except (CorpusError, RunError) as error:
+                logging.error("%s: not evaluated: %s", problem.name, error)
+                found["failed"][problem.name] = str(error)
+            else:
+                found["results"][problem.name] = evaluated.figures
+                found["samples"][problem.name] = evaluated.samples
+                if evaluated.skipped:
+                    found["skipped"][problem.name] = evaluated.skipped
+                if not evaluated.figures["examples"]:
+                    found["failed"][problem.name] = f"no examples: none in the {split} set is usable"
+            finished(found)
     return found
+
+
+@contextlib.contextmanager
+def _results(
+    evaluator: "Evaluator", problems: Sequence[Problem], split: str, samples: int, at_once: int
+) -> Iterator[Callable[[Problem], "Evaluated"]]:
+    """Yields a function that returns the result of a problem, or raises its error. `at_once` problems are computed ahead."""
+    if at_once == 1:
+        yield lambda problem: evaluator(problem, split, samples)
+        return
+    pool = concurrent.futures.ThreadPoolExecutor(at_once)
+    try:
+        started = {problem.name: pool.submit(evaluator, problem, split, samples) for problem in problems}
+        yield lambda problem: started[problem.name].result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,7 +293,8 @@ class TeacherForced:
         kind = problem.kind
         if kind not in self._functions:
             function = lambda batch, command: self._counted(problem, batch, command)  # noqa: E731
-            self._functions[kind] = tf.function(function, reduce_retracing=True, autograph=False)
+            # As in `Predictor`, several threads must use the same function.
+            self._functions.setdefault(kind, tf.function(function, reduce_retracing=True, autograph=False))
         return self._functions[kind]
 
     def _counted(self, problem, batch, command):

@@ -213,7 +213,8 @@ class Predictor:
                 tf.nest.map_structure(lambda _: tf.TensorSpec([None, None], tf.bool), padding),
                 tf.TensorSpec([], tf.int32), *(tf.TensorSpec([None] * one.shape.rank, one.dtype) for one in more),
             ]  # fmt: skip
-            self._functions[key] = tf.function(function, input_signature=specs, autograph=False)
+            # Another thread may have been faster; both must use the same function, which is traced only once.
+            self._functions.setdefault(key, tf.function(function, input_signature=specs, autograph=False))
         return self._functions[key](inputs, padding, command, *more)
 
     def _classes(self, problem, inputs, padding, command):
