@@ -162,6 +162,11 @@ def test_remarks_outside_of_trees_are_passed_over(tmp_path):
     assert [(tree.inputs, tree.origin.rsplit(":", 1)[1]) for tree in found] == [("a ran ;", "4"), ("b", "8")]
 
 
+def test_a_line_inside_of_a_tree_is_no_remark_whatever_it_begins_with(tmp_path):
+    (example,) = trees(tmp_path, "( (S (NP (CD ten) (NN\n% )) (VP (VBD went) (NP (NN\n; )))))\n", Report("x", max_bad=0))
+    assert example.inputs == "ten % went ;"
+
+
 def test_unicode_blanks_stay_inside_their_word(tmp_path):
     (tree,) = trees(tmp_path, "( (S (NP (CD 10\xa0000) (NN a\u2028b)) (VP (VBD ran))))", Report("x", 0))
     assert tree.inputs == "10_000 a_b ran" and tree.targets == "(S (NP CD NN )NP (VP VBD )VP )S"

@@ -84,6 +84,8 @@ def test_data_sets_of_tfds(problem, name, splits, vocabulary, tmp_path):
         assert len(shown) == 4 and all(example.origin for example in shown)
         if name.startswith("coco"):
             assert [example.references for example in shown] == [(f"picture {i}", "a picture") for i in range(4)]
+            first = [element["targets"].numpy() for element in examples.dataset(False, 0, 8)]
+            assert first == [f"picture {i}".encode() for i in range(4)], "in evaluation a picture has its first caption"
             captions = make_batches(problem, examples, vocabulary, AudioFeatures(), SETTINGS, report, True)
             texts = {vocabulary.detokenize(ids) for batch in captions.take(20) for ids in batch["targets"].numpy()}
             assert texts == {"a picture", *(f"picture {i}" for i in range(4))}

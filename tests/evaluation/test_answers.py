@@ -75,6 +75,11 @@ def test_without_a_metric_the_likeliest_class_is_the_answer():
     assert answers.score((), *CASES[ANIMALS]) == pytest.approx({"exact_match": 100 / 3})
 
 
+def test_each_answer_needs_its_example():
+    with pytest.raises(ValueError, match="zip"):
+        answers.exact_match(["a", "b"], [Example("x", "a", "f:1")])
+
+
 def test_what_a_line_says():
     predictions, examples = CASES[ANIMALS]
     first, second, _ = answers.lines(ANIMALS, "dev", predictions, examples, NAMES, {}, {})
