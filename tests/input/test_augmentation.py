@@ -108,6 +108,10 @@ def test_shares_and_shapes_of_crops_are_those_asked_for():
     assert 0.17 < min(shares) < 0.3 and 0.5 < max(shares) < 0.65
 
 
+def test_by_default_crops_are_those_of_inception():
+    assert RandomCrop() == RandomCrop(area=(0.08, 1.0), aspect=(3 / 4, 4 / 3), mirror=True)  # Szegedy et al. 2015
+
+
 def test_very_narrow_pictures_stay_whole(tmp_path):
     Image.fromarray(np.arange(300, dtype=np.uint8)[None, :256].repeat(3, axis=0)).save(tmp_path / "narrow.png")
     pixels = load_image(str(tmp_path / "narrow.png"), None)

@@ -46,6 +46,17 @@ def test_each_mutant_is_another_program_and_no_text_is_changed():
             assert text in mutant.apply(MODULE)
 
 
+def test_lines_that_importing_runs_are_met_by_all_tests_of_the_module():
+    source = "import os\n\nclass A:\n    size: int = 3\n\n    def f(self, x=1):\n        return x\n\nB = 4\n"
+    assert [line for line in range(1, 10) if not faults.runs_at_import(source, line)] == [7]
+    traces = Traces("nowhere.json")
+    tests = {"a": {"seconds": 1.0, "lines": {"m.py": [4, 7]}}, "b": {"seconds": 2.0, "lines": {"m.py": [7]}}}
+    traces.files = {"t.py": {"tests": tests | {"c": {"seconds": 3.0, "lines": {}}}}}
+    assert traces.plan("m.py", 4, 4, 1.5)[:2] == (["a"], 0)
+    assert traces.plan("m.py", 4, 4, 1.5, at_import=True)[:2] == (["a"], 1)
+    assert traces.plan("m.py", 4, 4, 9.0, at_import=True)[0][:2] == ["a", "b"]
+
+
 def test_a_sample_is_the_same_for_the_same_seed(checkout):
     first, second, other = (faults.sample(checkout, ["t2t_mm"], 3, seed) for seed in (1, 1, 2))
     assert first == second and first != other and len({(m.path, m.line) for m in first}) == 3

@@ -76,6 +76,15 @@ def mutants_of(path: str, source: str) -> Iterator[Mutant]:
         yield from _mutants_at(node, mutant)
 
 
+def runs_at_import(source: str, line: int) -> bool:
+    """Returns whether a line is outside the body of every function, so that importing the module runs it."""
+    return not any(
+        node.body[0].lineno <= line <= (node.end_lineno or line)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    )
+
+
 def _statements(tree: ast.AST) -> dict[int, tuple[int, int]]:
     """Returns the first and last line of the statement on each line, without the statements that it contains."""
     around: dict[int, tuple[int, int]] = {}

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import SimpleQueue
 
-from t2t_mm.lab.mutation.faults import PARTS, Mutant, sample
+from t2t_mm.lab.mutation.faults import PARTS, Mutant, runs_at_import, sample
 from t2t_mm.lab.mutation.traces import Traces, digest, python_files, test_files
 from t2t_mm.run.files import write_whole
 
@@ -205,13 +205,14 @@ def _outcome(worker: Worker, mutant: Mutant, traces: Traces, seconds: float, lea
     Args:
       least: minimum CPU time in seconds before tests count as hung.
     """
-    tests, left_out, usual = traces.plan(mutant.path, mutant.first, mutant.last, seconds)
-    if not tests:
-        return {"outcome": "no test runs it", "seconds": 0.0, "by": ""}
-    files = sorted({test.split("::")[0] for test in tests})
     path, start = os.path.join(worker.copy, mutant.path), time.monotonic()
     with open(path, encoding="utf-8", newline="") as file:
         source = file.read()
+    at_import = runs_at_import(source, mutant.line)
+    tests, left_out, usual = traces.plan(mutant.path, mutant.first, mutant.last, seconds, at_import)
+    if not tests:
+        return {"outcome": "no test runs it", "seconds": 0.0, "by": ""}
+    files = sorted({test.split("::")[0] for test in tests})
     try:
         with open(path, "w", encoding="utf-8", newline="") as file:
             file.write(mutant.apply(source))

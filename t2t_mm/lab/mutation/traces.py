@@ -95,13 +95,16 @@ class Traces:
         touched = [path for path in entry["touched"] if os.path.exists(os.path.join(top, path))]
         return digest(top, [name, *helpers, *touched])
 
-    def plan(self, path: str, first: int, last: int, seconds: float) -> tuple[list[str], int, float]:
+    def plan(
+        self, path: str, first: int, last: int, seconds: float, at_import: bool = False
+    ) -> tuple[list[str], int, float]:
         """Selects the tests that may detect a fault in the lines from `first` to `last` of the file `path`.
 
         The tests that run one of these lines come first, ordered by file, with the fastest files first. They are followed by
         the other tests of these files, because a test may use a cached result of another test. If no test has been seen to run
         the lines, all tests that run any line of the file are selected, because the lines may run at import or as rewritten by
-        TensorFlow's AutoGraph. Tests that would exceed the limit of `seconds` in total are left out.
+        TensorFlow's AutoGraph. The same is true `at_import`, because only the first test that imports a module is seen to run
+        such lines, and every test depends on them. Tests that would exceed the limit of `seconds` in total are left out.
 
         Returns: the names of the tests in order, how many tests that may detect the fault are left out, and the seconds that
           the selected tests take on unchanged code.
@@ -114,7 +117,7 @@ class Traces:
             return path in test["lines"]
 
         tests = [test for entry in self.files.values() for test in entry["tests"].values()]
-        meets = runs_line if any(map(runs_line, tests)) else runs_file
+        meets = runs_line if not at_import and any(map(runs_line, tests)) else runs_file
         met, others = [], []
         for entry in self.files.values():
             times = {name: (meets(test), test["seconds"]) for name, test in entry["tests"].items()}
