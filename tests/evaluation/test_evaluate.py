@@ -19,5 +19,5 @@ class Animals:
 def test_classes_other_than_those_of_the_model_are_refused():
     evaluator = Evaluator.__new__(Evaluator)  # nothing of the model is reached
     evaluator._max_bad, evaluator._description = 0, {"class_names": {"animals": ["dog", "cat"]}}
-    with pytest.raises(RunError, match="animals: the corpus's classes are not those the model was trained on"):
+    with pytest.raises(RunError, match="animals: the classes of the corpus are not those that the model was trained on"):
         evaluator(Problem("animals", Animals(), "image", "class", "To-Class"), "dev")
