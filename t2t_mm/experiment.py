@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import difflib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import logging
 
@@ -82,20 +83,19 @@ class Experiment:
 
     def with_vocabulary(self, path: str) -> "Experiment":
         """Returns the same experiment with another vocabulary."""
-        other = copy.copy(self)
-        other.vocabulary = path
-        return other
+        return self._with(vocabulary=path)
 
     def with_problems(self, problems: Sequence[Problem]) -> "Experiment":
         """Returns the same experiment with other problems."""
-        other = copy.copy(self)
-        other.problems = list(problems)
-        return other
+        return self._with(problems=list(problems))
 
     def with_weights(self, weights: Weights) -> "Experiment":
         """Returns the same experiment with another choice of checkpoints."""
+        return self._with(weights=weights)
+
+    def _with(self, **changed: Any) -> "Experiment":
         other = copy.copy(self)
-        other.weights = weights
+        vars(other).update(changed)
         return other
 
     def problem(self, name: str) -> Problem:

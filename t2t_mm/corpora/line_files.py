@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from t2t_mm.corpora.corpus_files import read_lines
 from t2t_mm.corpora.example import CorpusError, Example, Report
-from t2t_mm.corpora.treebank import clean, linearise, parse_tree
+from t2t_mm.corpora.treebank import read_tree, target_of
 
 
 class LineFiles:
@@ -75,8 +75,5 @@ class LineFiles:
                 raise CorpusError(f"{target_origin}: the model has no class {answer!r}.")
             return Example(inputs, self.classes.index(answer), origin)
         if self.targets == "tree":
-            tree = clean(parse_tree(answer, target_origin))
-            if tree is None:
-                raise CorpusError(f"{target_origin}: the tree has no words.")
-            return Example(inputs, " ".join(linearise(tree)), origin)
+            return Example(inputs, target_of(read_tree(answer, target_origin), target_origin), origin)
         return Example(inputs, answer, origin, tuple(filter(None, (one.strip() for one in answers))))

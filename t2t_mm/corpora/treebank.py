@@ -398,24 +398,43 @@ def _file_examples(path: str, tags: bool, report: Report) -> Iterator[Example]:
     for first_line, text in split_trees("\n".join(_without_comments(lines))):
         origin = f"{path}:{first_line}"
         try:
-            tree = clean(parse_tree(text, origin))
+            tree = read_tree(text, origin)
+            last_line = first_line + text.rstrip().count("\n")
+            if any(first_line <= number <= last_line for number in unreadable):
+                raise CorpusError(f"{origin}: the tree has a line that is not UTF-8")
+            symbols = target_of(tree, origin)
         except CorpusError as error:
             report.skip(origin, str(error).removeprefix(f"{origin}: "))
             continue
-        last_line = first_line + text.rstrip().count("\n")
-        if tree is None:
-            report.skip(origin, "the tree has no words")
-        elif any(first_line <= number <= last_line for number in unreadable):
-            report.skip(origin, "the tree has a line that is not UTF-8")
+        if tags:
+            yield Example(inputs=" ".join(tree.words()), targets=symbols, origin=origin)
         else:
-            symbols = " ".join(linearise(tree))
-            if _UNSPELLABLE.search(symbols):
-                report.skip(origin, f"a label has one of the characters {_UNSPELLABLE.pattern[1:-1]}")
-            elif tags:
-                yield Example(inputs=" ".join(tree.words()), targets=symbols, origin=origin)
-            else:
-                bare = " ".join(linearise(tree, tags=False))
-                yield Example(inputs=" ".join(tree.words()), targets=bare, origin=origin, references=(symbols,))
+            bare = " ".join(linearise(tree, tags=False))
+            yield Example(inputs=" ".join(tree.words()), targets=bare, origin=origin, references=(symbols,))
+
+
+def read_tree(text: str, origin: str) -> Tree:
+    """Returns the cleaned tree that a bracketed text describes.
+
+    Raises:
+      CorpusError: the brackets do not form a tree, or the tree has no words.
+    """
+    tree = clean(parse_tree(text, origin))
+    if tree is None:
+        raise CorpusError(f"{origin}: the tree has no words")
+    return tree
+
+
+def target_of(tree: Tree, origin: str) -> str:
+    """Returns the linearised tree, the target of a parsing example.
+
+    Raises:
+      CorpusError: a label has a character that no symbol of the vocabulary can have.
+    """
+    symbols = " ".join(linearise(tree))
+    if _UNSPELLABLE.search(symbols):
+        raise CorpusError(f"{origin}: a label has one of the characters {_UNSPELLABLE.pattern[1:-1]}")
+    return symbols
 
 
 def _without_comments(lines: Iterable[str | None]) -> Iterator[str]:

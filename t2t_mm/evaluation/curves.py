@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 from absl import logging
@@ -25,11 +25,10 @@ def curves(model_dir: str) -> Curves:
     found: Curves = {}
     for split, (pattern, figure) in _SOURCES.items():
         points: dict[str, dict[int, float]] = {}
-        for path in sorted(glob.glob(os.path.join(glob.escape(model_dir), *pattern))):
-            for step, tag, value in _scalars(path):
-                problem, _, what = tag.rpartition("/")
-                if what == figure and not tag.startswith(COSINE):
-                    points.setdefault(problem, {})[step] = value  # a resumed run repeats steps, and the last value is used
+        for step, tag, value in _scalars(model_dir, pattern):
+            problem, _, what = tag.rpartition("/")
+            if what == figure and not tag.startswith(COSINE):
+                points.setdefault(problem, {})[step] = value  # a resumed run repeats steps, and the last value is used
         found[split] = {problem: dict(sorted(steps.items())) for problem, steps in points.items()}
     return found
 
@@ -40,11 +39,10 @@ def cosines(model_dir: str) -> dict[str, dict[str, float]]:
     The dict is empty if the run did not measure them (`loop.train.cosine_steps`).
     """
     measured: dict[tuple[str, str], dict[int, float]] = {}
-    for path in sorted(glob.glob(os.path.join(glob.escape(model_dir), "events", "events.*"))):
-        for step, tag, value in _scalars(path):
-            if tag.startswith(COSINE):
-                one, _, other = tag.removeprefix(COSINE).partition("/")
-                measured.setdefault((one, other), {})[step] = value
+    for step, tag, value in _scalars(model_dir, _SOURCES["train"][0]):
+        if tag.startswith(COSINE):
+            one, _, other = tag.removeprefix(COSINE).partition("/")
+            measured.setdefault((one, other), {})[step] = value
     found: dict[str, dict[str, float]] = {}
     for (one, other), steps in measured.items():
         mean = sum(steps.values()) / len(steps)
@@ -61,12 +59,13 @@ def thinned(steps: dict[int, float], points: int = 10) -> dict[int, float]:
     return {step: value for place, (step, value) in enumerate(steps.items()) if place in places}
 
 
-def _scalars(path: str) -> Iterator[tuple[int, str, float]]:
-    """Yields (step, tag, value) from an event file, up to an incomplete record that a killed process left behind."""
-    try:
-        for event in tf.compat.v1.train.summary_iterator(path):
-            for value in event.summary.value:
-                if value.tensor.dtype == tf.float32.as_datatype_enum and not value.tensor.tensor_shape.dim:
-                    yield event.step, value.tag, float(tf.make_ndarray(value.tensor))
-    except tf.errors.DataLossError:
-        logging.warning("%s ends with an incomplete record, which is ignored.", path)
+def _scalars(model_dir: str, pattern: Sequence[str]) -> Iterator[tuple[int, str, float]]:
+    """Yields (step, tag, value) from event files, each up to an incomplete record that a killed process left behind."""
+    for path in sorted(glob.glob(os.path.join(glob.escape(model_dir), *pattern))):
+        try:
+            for event in tf.compat.v1.train.summary_iterator(path):
+                for value in event.summary.value:
+                    if value.tensor.dtype == tf.float32.as_datatype_enum and not value.tensor.tensor_shape.dim:
+                        yield event.step, value.tag, float(tf.make_ndarray(value.tensor))
+        except tf.errors.DataLossError:
+            logging.warning("%s ends with an incomplete record, which is ignored.", path)

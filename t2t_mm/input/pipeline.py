@@ -76,7 +76,7 @@ def make_batches(
     def encode(element):
         found = [
             read(value, element["origin"], seed)
-            for read, value, seed in zip(readers, _parts(element["inputs"]), _seeds(element, len(readers)))
+            for read, value, seed in zip(readers, parts_of(element["inputs"]), _seeds(element, len(readers)))
         ]
         x = [array for array, _ in found]
         usable = functools.reduce(tf.logical_and, [tf.ensure_shape(one, []) for _, one in found])
@@ -89,7 +89,7 @@ def make_batches(
         return encoded, element["origin"], usable
 
     def fits(element, origin, usable):
-        long = [length > limit for length, limit in zip(_parts(element["length"]), limits)]
+        long = [length > limit for length, limit in zip(parts_of(element["length"]), limits)]
         if problem.targets != "class":
             long.append(tf.shape(element["targets"])[0] > settings.max_length)
         too_long = tf.logical_and(usable, functools.reduce(tf.logical_or, long))
@@ -126,13 +126,13 @@ def _check_counts(problem: Problem, examples: Examples) -> None:
             )
 
 
-def _parts(value: Any) -> tuple:
+def parts_of(value: Any) -> tuple:
     """Returns a tuple with one element per input. (Several inputs are stored as a tuple, a single one by itself.)"""
     return value if isinstance(value, tuple) else (value,)
 
 
 def _whole(parts: Sequence) -> Any:
-    """The inverse of `_parts`."""
+    """The inverse of `parts_of`."""
     return tuple(parts) if len(parts) > 1 else parts[0]
 
 
@@ -176,7 +176,7 @@ def _bucketed(data, problem, settings, training, replicas):
     measure = Measure(problem, settings)
 
     def length(element):
-        found = measure.lengths([tf.shape(x)[0] for x in _parts(element["inputs"])], tf.shape(element["targets"])[:1])
+        found = measure.lengths([tf.shape(x)[0] for x in parts_of(element["inputs"])], tf.shape(element["targets"])[:1])
         return functools.reduce(tf.maximum, [tf.reshape(one, []) for one in found])
 
     if measure.budget:
@@ -199,7 +199,7 @@ def _to_bounds(problem, settings, measure, bounds, sizes):
         return tf.pad(x, paddings, constant_values=tf.cast(value, x.dtype))
 
     def to_bounds(batch):
-        inputs, lengths, y, index = _parts(batch["inputs"]), _parts(batch["length"]), batch["targets"], batch["index"]
+        inputs, lengths, y, index = parts_of(batch["inputs"]), parts_of(batch["length"]), batch["targets"], batch["index"]
         found = measure.lengths([tf.shape(x)[1] for x in inputs], tf.shape(y)[-1])
         longest = functools.reduce(tf.maximum, found) if found else measure.longest
         bucket = tf.searchsorted(bounds, [longest])[0]
@@ -233,7 +233,7 @@ def _with_padding(problem):
         nothing = tf.zeros([tf.shape(y)[0], 0], tf.bool)
         paddings = [
             tf.logical_not(tf.sequence_mask(length, tf.shape(x)[1])) if modality.padded else nothing
-            for modality, x, length in zip(problem.modalities, _parts(batch["inputs"]), _parts(batch["length"]))
+            for modality, x, length in zip(problem.modalities, parts_of(batch["inputs"]), parts_of(batch["length"]))
         ]
         return {
             "inputs": batch["inputs"], "targets": y, "index": batch["index"], "input_padding": _whole(paddings),

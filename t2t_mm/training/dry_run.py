@@ -10,7 +10,7 @@ import numpy as np
 from t2t_mm.corpora.example import Example, Report
 from t2t_mm.corpora.source import Examples
 from t2t_mm.experiment import Experiment
-from t2t_mm.input.pipeline import batches_of, make_batches
+from t2t_mm.input.pipeline import batches_of, make_batches, parts_of
 from t2t_mm.input.tokenizer import Tokenizer, tree_to_text
 from t2t_mm.problem import Problem
 
@@ -30,8 +30,7 @@ def describe_data(problem: Problem, examples: Examples, experiment: Experiment, 
     batches = make_batches(problem, first, tokenizer, experiment.audio, experiment.batches, report, training=False)
     for batch in batches_of(batches, report):
         real = batch["index"].numpy() >= 0
-        paddings = batch["input_padding"] if isinstance(batch["input_padding"], tuple) else (batch["input_padding"],)
-        kinds = [(modality.name, padding) for modality, padding in zip(problem.modalities, paddings)]
+        kinds = [(modality.name, one) for modality, one in zip(problem.modalities, parts_of(batch["input_padding"]))]
         for kind, padding in (*((f"{name} input", one) for name, one in kinds), ("target", batch["target_padding"])):
             if padding.shape[1]:  # images and classes have no length
                 lengths.setdefault(kind, []).extend(np.sum(~padding.numpy(), axis=1)[real].tolist())

@@ -53,6 +53,7 @@ def test_several_inputs_are_separated_by_tabs(write):
         ("class", "x.png", "bird", "b:1: the model has no class 'bird'"),
         ("tree", "cats", "(S (NN cats)", "b:1"),
         ("tree", "cats", "(S (-NONE- *))", "b:1: the tree has no words"),
+        ("tree", "cats", "(S (N<N cats))", "b:1: a label has one of the characters"),
     ],
 )
 def test_unusable_lines_are_reported(write, targets, line, reference, message):
