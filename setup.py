@@ -79,11 +79,11 @@ setup(
         "beam": BEAM,
         "tfds": TFDS,
         # jax is the second Keras backend in the tests; 0.4.38 is the newest version that works with TensorFlow 2.17
-        # (.ci/tensorflow-2.17.txt). selenium runs the tests of the web page if Chromium is installed.
+        # (.ci/tensorflow-2.17.txt). selenium runs the tests of the web page if Chromium is installed, and axe-core-python
+        # brings along Deque's checks of accessibility.
         "test": [
-            "pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6", "jax>=0.4.38", "selenium>=4", "ruff==0.17.*",
-            "mypy==2.4.*", "build",
-            "setuptools>=77", *SERVE, *TFDS,
+            "pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6", "jax>=0.4.38", "selenium>=4", "axe-core-python>=0.1",
+            "ruff==0.17.*", "mypy==2.4.*", "build", "setuptools>=77", *SERVE, *TFDS,
         ],
         "lint": ["ruff==0.17.*", "mypy==2.4.*", "pre-commit>=4"],
     },

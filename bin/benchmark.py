@@ -13,7 +13,7 @@ import time
 from absl import flags
 
 from t2t_mm.lab import benchmarks, results
-from t2t_mm.run import command, config
+from t2t_mm.run import command, config, environment
 from t2t_mm.run.errors import RunError
 
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration files. Default: gin/benchmarks/NAME.gin.")
@@ -35,6 +35,8 @@ def main(arguments):
     gin_files = _GIN_FILE.value or [f"gin/benchmarks/{name}.gin"]
     config.check_files(gin_files)
     if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":  # with JAX, TensorFlow need not be installed
+        if name == "decode":  # with the settings of bin/decode.py
+            environment.prepare()
         command.load_tensorflow()
     module = importlib.import_module(f"t2t_mm.lab.benchmarks.{name}")
     config.parse(gin_files, _GIN_PARAM.value)

@@ -28,7 +28,7 @@ import sys
 from absl import flags
 
 from t2t_mm.corpora import example, plain_text
-from t2t_mm.run import checkpoint_flags, command, config
+from t2t_mm.run import checkpoint_flags, command, config, environment
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.files import write_whole
 
@@ -196,6 +196,7 @@ def main(_):
     checkpoint_flags.check()
     gin_files = _GIN_FILE.value or [os.path.join(model_dir, "config.gin")]
     config.check_files(gin_files)
+    environment.prepare()
     command.load_tensorflow()
     config.parse(gin_files, _GIN_PARAM.value)
     from t2t_mm import experiment
@@ -218,11 +219,13 @@ def main(_):
     report = example.Report(problem.name, max_bad=len(inputs))
     asked = [one for one in inputs if one.inputs]
     given = predictor, problem, asked, tokenizer, run.audio, run.batches, report
+    cores = os.cpu_count() or 1
     found: list = []
     if asked and classes:
-        found = predict(*given)
+        found = predict(*given, at_once=cores)
     elif asked:
-        found = hypotheses(*given, log_probs=_OUTPUT.value is not None, looks=_ATTENTION.value is not None)
+        asked_for = {"log_probs": _OUTPUT.value is not None, "looks": _ATTENTION.value is not None}
+        found = hypotheses(*given, **asked_for, at_once=cores)
     left = iter(found)
     answers = [next(left) if one.inputs else () for one in inputs]  # () for a blank line, None for an unreadable input
     lines, looked = [], []

@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -281,9 +283,14 @@ def predict(
     audio: AudioFeatures,
     batches: BatchSettings,
     report: Report,
+    at_once: int = 1,
 ) -> list[Answer | None]:
-    """Returns the answer to each example, in order. None: its image or recording cannot be read, or it is too long."""
-    return _of_each(predictor, predictor.answers, problem, examples, tokenizer, audio, batches, report)
+    """Returns the answer to each example, in order. None: its image or recording cannot be read, or it is too long.
+
+    `at_once` is the number of batches that are decoded at the same time. The operations of a search are too small to be
+    divided among the cores of a processor, so that one batch keeps little more than one core busy.
+    """
+    return _of_each(predictor, predictor.answers, problem, examples, tokenizer, audio, batches, report, at_once)
 
 
 def hypotheses(
@@ -296,20 +303,33 @@ def hypotheses(
     report: Report,
     log_probs: bool = False,
     looks: bool = False,
+    at_once: int = 1,
 ) -> list[list[Hypothesis] | None]:
     """Returns the hypotheses for each example, like `predict` does for answers; see `Predictor.hypotheses`."""
     answer = functools.partial(predictor.hypotheses, log_probs=log_probs, looks=looks)
-    return _of_each(predictor, answer, problem, examples, tokenizer, audio, batches, report)
+    return _of_each(predictor, answer, problem, examples, tokenizer, audio, batches, report, at_once)
 
 
-def _of_each(predictor, answer: Callable, problem, examples, tokenizer, audio, batches, report: Report) -> list:
+def _of_each(
+    predictor, answer: Callable, problem, examples, tokenizer, audio, batches, report: Report, at_once: int
+) -> list:
     words = [len(one.inputs.split()) for one in examples] if predictor.constrains(problem) else []
     data = make_batches(problem, examples, tokenizer, audio, batches, report, training=False)
     found: list = [None] * len(examples)
-    for batch in batches_of(data, report):
-        places = batch["index"].numpy()
-        counted = [words[place] if place >= 0 else 0 for place in places] if words else []
-        for place, one in zip(places, answer(problem, batch, counted)):
+
+    def keep(places: np.ndarray, answers: Future) -> None:
+        for place, one in zip(places, answers.result()):
             if place >= 0:  # other rows only fill the batch
                 found[int(place)] = one
+
+    waiting: deque = deque()
+    with ThreadPoolExecutor(at_once) as pool:
+        for batch in batches_of(data, report):
+            places = batch["index"].numpy()
+            counted = [words[place] if place >= 0 else 0 for place in places] if words else []
+            waiting.append((places, pool.submit(answer, problem, batch, counted)))
+            if len(waiting) > at_once:  # more batches would only take memory
+                keep(*waiting.popleft())
+        for one in waiting:
+            keep(*one)
     return found

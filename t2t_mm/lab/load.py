@@ -18,7 +18,8 @@ import numpy as np
 import psutil
 
 from t2t_mm.lab import attacks
-from t2t_mm.serving import environment, memory
+from t2t_mm.run import environment
+from t2t_mm.serving import memory
 from t2t_mm.serving.batching import BatchingSettings
 from t2t_mm.serving.server import Server, Settings
 from t2t_mm.serving.service import Limits

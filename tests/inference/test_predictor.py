@@ -5,6 +5,7 @@ import functools
 import io
 import json
 import re
+import time
 
 import numpy as np
 import pytest
@@ -112,6 +113,25 @@ def test_constrained_parses_are_trees_of_the_words_and_others_are_not(tokenizer,
         texts = ask(predict, predictor, GERMAN, tokenizer)
     assert share == [[True] * 3, [False] * 3]
     assert texts == ask(predict, Predictor(model, tokenizer, 3, 0.6, LENGTH), GERMAN, tokenizer), "of parses alone"
+
+
+def test_batches_decoded_at_the_same_time_have_the_same_answers(tokenizer, model):
+    """In the order of the inputs, also where a later batch is done first, and none is lost at the end."""
+    examples = [Example("the cat sees " * (1 + n % 4) + "a dog " * (7 - n), "", f"{n}") for n in range(7)]
+    predictor = Predictor(model, tokenizer, 1, 0.6, LENGTH)
+    waited = []
+
+    def answers(problem, batch, words=()):
+        waited.append(int(batch["index"][0]))
+        time.sleep(0.2 if len(waited) == 1 else 0)  # the others pass the first one
+        return Predictor.answers(predictor, problem, batch, words)
+
+    settings = BatchSettings(positions=40)
+    given = GERMAN, examples, tokenizer, AUDIO, settings, Report("x")
+    in_turn = predict(predictor, *given)
+    predictor.answers = answers
+    assert predict(predictor, *given, at_once=3) == in_turn
+    assert len(waited) > 3 and len(set(in_turn)) > 4 and None not in in_turn
 
 
 def test_words_are_those_of_the_text_not_of_its_tokens(tokenizer, model):

@@ -1,7 +1,9 @@
 """Measures the tokens per second of greedy and beam search by output length, against re-running the full pass."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import tensorflow as tf
@@ -21,13 +23,15 @@ def run(
     batches: Sequence[int] = (1, 32),
     beams: Sequence[int] = (1, 4),
     naive_lengths: Sequence[int] = (8, 32, 128),
+    at_once: int = os.cpu_count() or 1,
     repeats: int = 3,
 ) -> dict[str, dict[str, float]]:
     """Measures decoding speed for each batch size, method and output length, and returns case -> figures.
 
     Only the tokens of the answers count, not those of the beam's other hypotheses. The end token is excluded, so that
     every answer has the full length. For every new token, the naive loop repeats the teacher-forced pass over all
-    tokens so far; it is only run at `naive_lengths`.
+    tokens so far; it is only run at `naive_lengths`. In the case "N at once", `at_once` batches are searched greedily at
+    the same time, as in `predictor.predict`.
     """
     keras.utils.set_random_seed(0)
     network = model(vocabulary_size=vocabulary_size, commands=(_COMMAND,), inputs=("language",), num_classes={})
@@ -40,9 +44,13 @@ def run(
         for beam in beams:
             for length in lengths:
                 figures[beam, length] = _seconds(_search(network, length, beam), encoded, padding, repeats)
+        for length in lengths:
+            figures["at once", length] = _seconds_of_several(
+                _search(network, length, 1), encoded, padding, repeats, at_once
+            )
         for length in naive_lengths:
             figures["naive", length] = _seconds(_naive(network, length), encoded, padding, 1)
-        found |= _report(figures, batch)
+        found |= _report(figures, batch, at_once)
     return found
 
 
@@ -82,8 +90,18 @@ def _seconds(function, encoded, padding, repeats: int) -> float:
     return best
 
 
-def _report(figures: dict, batch: int) -> dict[str, dict[str, float]]:
-    names = {"naive": "naive loop", 1: "greedy"}
+def _seconds_of_several(function, encoded, padding, repeats: int, at_once: int) -> float:
+    """Returns the time per batch if `at_once` batches run at the same time."""
+    with ThreadPoolExecutor(at_once) as pool:
+
+        def of_all(*batch):
+            return list(pool.map(lambda _: function(*batch), range(at_once)))[0]
+
+        return _seconds(of_all, encoded, padding, repeats) / at_once
+
+
+def _report(figures: dict, batch: int, at_once: int) -> dict[str, dict[str, float]]:
+    names = {"naive": "naive loop", 1: "greedy", "at once": f"greedy, {at_once} at once"}
     found: dict = {}
     for (kind, length), seconds in figures.items():
         case = found.setdefault(f"batch {batch}, {names.get(kind, f'beam {kind}')}", {})
@@ -92,6 +110,6 @@ def _report(figures: dict, batch: int) -> dict[str, dict[str, float]]:
             case[f"time of {length} over {length // 2}"] = seconds / figures[kind, length // 2]
         if kind != "naive" and ("naive", length) in figures:
             case[f"times the naive loop at {length}"] = figures["naive", length] / seconds
-        if kind not in (1, "naive") and (1, length) in figures:
+        if kind not in (1, "at once", "naive") and (1, length) in figures:
             case[f"time over greedy at {length}"] = seconds / figures[1, length]
     return found

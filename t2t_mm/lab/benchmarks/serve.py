@@ -25,9 +25,9 @@ from t2t_mm.export import warmup
 from t2t_mm.lab import c_api as by_c_api
 from t2t_mm.lab import load
 from t2t_mm.problem import Problem
+from t2t_mm.run.environment import VARIABLES
 from t2t_mm.run.errors import RunError
 from t2t_mm.serving.batching import BatchingSettings
-from t2t_mm.serving.environment import VARIABLES
 from t2t_mm.serving.service import Limits
 
 _RATE = 16000  # sample rate of the WAV files sent, in Hz

@@ -1,4 +1,4 @@
-"""The environment variables that make serving on a CPU faster and return free memory."""
+"""The environment variables that make decoding on a CPU faster and return free memory."""
 
 import os
 
@@ -11,7 +11,7 @@ VARIABLES = {"TF_ENABLE_ONEDNN_OPTS": "0", "MALLOC_ARENA_MAX": "2", "MALLOC_MMAP
 def prepare() -> None:
     """Sets the variables of TensorFlow unless they are set. Call it before TensorFlow is imported.
 
-    It is too late for the variables of the C library, which reads them when the process starts. `memory.bound` has the same
-    effect as they do.
+    It is too late for the variables of the C library, which reads them when the process starts. `serving.memory.bound` has the
+    same effect as they do.
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", VARIABLES["TF_ENABLE_ONEDNN_OPTS"])
