@@ -11,8 +11,8 @@ import urllib.request
 import pytest
 
 from t2t_mm.mini import world
+from tests.commands import CHECKOUT, command
 
-CHECKOUT = os.path.join(os.path.dirname(__file__), "..")
 SMALL = (
     "corpora='{root}/mini'", "vocabulary_file='{root}/mini.model'", "steps=2",
     "model.MultiModel.depth=16", "model.MultiModel.encoder_blocks=1", "model.MultiModel.mixer_blocks=1",
@@ -28,13 +28,6 @@ CORPORA = (
     "Sizes.held_out_pairs=3", "Sizes.held_out_trees=3", "Sizes.held_out_images=1", "Sizes.held_out_scenes=2",
     "Sizes.held_out_utterances=2", "Sizes.held_out_speakers=2", "Sizes.image_size=32",
 )  # fmt: skip
-
-
-def command(name, *flags, stdin=None):
-    return subprocess.run(
-        [sys.executable, os.path.join("bin", name), *flags], input=stdin, capture_output=True, text=True, cwd=CHECKOUT,
-        env={"PYTHONPATH": os.path.abspath(CHECKOUT), **os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )  # fmt: skip
 
 
 def bindings(root):
@@ -249,7 +242,7 @@ def test_an_export_is_served(root):
     assert done.returncode == 0, done.stderr[-3000:]
     server = subprocess.Popen(
         [sys.executable, "bin/serve.py", export, "--rest_port=0", "--grpc_port=-1"], stdout=subprocess.PIPE, text=True,
-        cwd=CHECKOUT, env={**os.environ, "PYTHONPATH": os.path.abspath(CHECKOUT), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        cwd=CHECKOUT, env={**os.environ, "PYTHONPATH": CHECKOUT, "TF_CPP_MIN_LOG_LEVEL": "3"},
     )  # fmt: skip
     try:
         address = re.search(r"http://([\d.:]+)/", server.stdout.readline())[1]

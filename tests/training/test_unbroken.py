@@ -7,8 +7,6 @@ import random
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -17,9 +15,8 @@ import tensorflow as tf
 
 from t2t_mm.evaluation.curves import curves
 from t2t_mm.input.vocabulary import build_vocabulary
+from tests import commands
 from tests.training import tiny_run
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +47,13 @@ class Run:
 
     def __init__(self, folder, name, cluster=None, index=0, **settings):
         self._log = os.path.join(folder, f"{name}.{index}.log")
-        environment = {**os.environ, "PYTHONPATH": ROOT, "TF_CPP_MIN_LOG_LEVEL": "2"}
-        if cluster:
-            task = {"cluster": {"worker": cluster}, "task": {"type": "worker", "index": index}}
-            environment["TF_CONFIG"] = json.dumps(task)
-        with open(self._log, "w") as log:
-            script = os.path.join(ROOT, "tests", "training", "tiny_run.py")
-            command = [sys.executable, script, folder, name, json.dumps(settings)]
-            self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        task = {"cluster": {"worker": cluster}, "task": {"type": "worker", "index": index}}
+        environment = {"TF_CONFIG": json.dumps(task)} if cluster else {}
+        with open(os.devnull) as nothing, open(self._log, "w") as log:
+            self._process = commands.start(
+                os.path.join("tests", "training", "tiny_run.py"), folder, name, json.dumps(settings),
+                files=(nothing, log, log), environment=environment,
+            )  # fmt: skip
 
     def log(self):
         with open(self._log) as file:
@@ -66,7 +62,7 @@ class Run:
     def until(self, condition):
         """Waits for it; a process that ends before is a failure."""
         while not condition():
-            assert self._process.poll() is None, self.log()[-3000:]
+            assert self._process.is_alive(), self.log()[-3000:]
             time.sleep(0.001)
 
     def until_step(self, step):
@@ -74,9 +70,10 @@ class Run:
 
     def end(self, number=None, seconds=600):
         """Sends a signal, where one is given, and waits for the process's end -> its exit code."""
-        if number:
-            self._process.send_signal(number)
-        return self._process.wait(seconds)
+        if number and self._process.is_alive():
+            os.kill(self._process.pid, number)
+        self._process.join(seconds)
+        return self._process.exitcode
 
 
 @pytest.fixture

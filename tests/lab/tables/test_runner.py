@@ -3,8 +3,6 @@
 import os
 import shlex
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -15,6 +13,7 @@ from t2t_mm.lab.tables.runner import Runner, Stopped, duration, missing
 from t2t_mm.lab.tables.runs import Setting, plan, with_starts
 from t2t_mm.lab.tables.tables import Run
 from t2t_mm.run.errors import RunError
+from tests.commands import command
 from tests.lab.tables import fixture
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -168,15 +167,8 @@ def test_estimates_learn_from_what_was_timed(tmp_path):
     assert duration(29) == "0 min" and duration(3700) == "1 h 02 min"
 
 
-def command(*flags):
-    return subprocess.run(
-        [sys.executable, os.path.join("bin", "reproduce.py"), *flags], capture_output=True, text=True, cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": ROOT, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )  # fmt: skip
-
-
 def test_the_plan_of_the_command_shares_runs_and_names_steps_and_hours(tmp_path):
-    done = command("--plan", "--table=1", "--table=2", "--table=3", "--seeds=2", f"--runs={tmp_path}")
+    done = command("reproduce.py", "--plan", "--table=1", "--table=2", "--table=3", "--seeds=2", f"--runs={tmp_path}")
     assert done.returncode == 0, done.stderr[-2000:]
     lines = done.stdout.splitlines()
     names = [line.split(",")[0] for line in lines[1:-1]]
