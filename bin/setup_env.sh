@@ -55,9 +55,24 @@ fi
 stamp="$environment/installed${extra:+-$extra}"
 if [ "$(cat "$stamp" 2>/dev/null)" != "$(cksum <setup.py)" ]; then
   echo "Installing t2t_mm${extra:+ [$extra]} and its dependencies into $environment (one to three minutes, 3 GB)"
-  # Most modules are never imported, and the others are compiled when they are imported.
+  # Most modules are never imported.
   "$environment/bin/python" -m pip install --no-compile --quiet --disable-pip-version-check \
     "${constraints[@]}" -e ".${extra:+[$extra]}"
+  # Those that most commands import are compiled now. Where PYTHONDONTWRITEBYTECODE is set, every command would compile them
+  # again, which takes twice as long as the rest of its start.
+  env -u PYTHONDONTWRITEBYTECODE "$environment/bin/python" - <<'IMPORTS'
+import importlib, importlib.util
+
+from t2t_mm.run import command
+
+command.load_tensorflow()
+for name in (
+    "t2t_mm.training.loop", "t2t_mm.evaluation.evaluate", "t2t_mm.export.save", "t2t_mm.lab.results", "tensorflow_datasets",
+    "tensorboard", "jax.numpy", "pytest", "hypothesis.strategies",
+):
+    if importlib.util.find_spec(name.split(".")[0]):
+        importlib.import_module(name)
+IMPORTS
   cksum <setup.py >"$stamp"
 fi
 [ -z "$print" ] || echo "$environment"
