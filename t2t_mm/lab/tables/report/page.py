@@ -3,8 +3,9 @@
 import functools
 from html import escape
 
+from t2t_mm.lab import svg
 from t2t_mm.lab.results import circumstances
-from t2t_mm.lab.tables.report import svg, text
+from t2t_mm.lab.tables.report import text
 from t2t_mm.lab.tables.tables import metric_name
 
 _STYLE = """

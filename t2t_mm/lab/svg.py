@@ -1,4 +1,4 @@
-"""Draws plots as inline SVG: lines with error bars, intervals and heat maps."""
+"""Draws plots as SVG, inline or as files: lines with error bars, intervals and heat maps."""
 
 import dataclasses
 import math
@@ -108,6 +108,12 @@ def heat_map(title: str, rows: Sequence[str], columns: Sequence[str], values: Se
                 colour = "#fff" if share > 0.6 else "#222"
                 parts.append(_text(x + side / 2, y + 16, f"{value:.2f}", "middle", colour=colour))
     return _figure(width, height, title, parts)
+
+
+def as_file(figure: str) -> str:
+    """Returns the content of a file for a figure. In a page, the style of the page sets the font and the background."""
+    own = 'xmlns="http://www.w3.org/2000/svg" style="background: #fff; font: 11px system-ui, sans-serif"'
+    return figure.replace("<svg ", f"<svg {own} ", 1) + "\n"
 
 
 def _figure(width: float, height: float, title: str, parts: Sequence[str]) -> str:
