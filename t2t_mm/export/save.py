@@ -191,6 +191,8 @@ def reduced(network: MultiModel, experiment: Experiment, description: dict, prob
         "inputs": sorted({modality.name for problem in problems for modality in problem.modalities}),
         "class_names": {name: names for name, names in description["class_names"].items() if name in labels},
     }
+    if all(set(kept[name]) == set(description[name]) for name in ("commands", "inputs", "class_names")):
+        return network  # it has nothing else
     small = experiment.build_model(kept)
     weights = {path_below(variable): variable for variable in network.variables}
     rows = [network.command_id(command) for command in small.commands]
