@@ -8,6 +8,7 @@ import difflib
 import errno
 import json
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -71,10 +72,14 @@ def load_tensorflow() -> None:
         # Searching for accelerators writes the remaining messages. This does not initialise a device yet.
         tf.config.list_physical_devices()
     tf.get_logger().setLevel("ERROR")
-    # TensorFlow's Python modules write to the same log as this package, for instance how long each save took.
+    # The Python modules of TensorFlow and tensorflow-datasets write to the same log as this package, for instance how long
+    # each save took.
     logging.get_absl_handler().addFilter(
-        lambda record: record.levelname != "INFO" or "/tensorflow/" not in record.pathname
+        lambda record: record.levelname != "INFO" or not _OTHERS.search(record.pathname)
     )
+
+
+_OTHERS = re.compile("/tensorflow(_datasets)?/")
 
 
 @contextlib.contextmanager
