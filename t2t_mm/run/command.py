@@ -73,9 +73,10 @@ def load_tensorflow() -> None:
         tf.config.list_physical_devices()
     tf.get_logger().setLevel("ERROR")
     # The Python modules of TensorFlow and tensorflow-datasets write to the same log as this package, for instance how long
-    # each save took.
+    # each save took, or what is deprecated in their own code.
     logging.get_absl_handler().addFilter(
-        lambda record: record.levelname != "INFO" or not _OTHERS.search(record.pathname)
+        lambda record: not _OTHERS.search(record.pathname)
+        or (record.levelname != "INFO" and "deprecated" not in str(record.msg))
     )
 
 
