@@ -44,6 +44,7 @@ X, PADDING = zeros(2, 5, 8), mask(2, 5)
         (lambda: built(ConvBlock(), None, 8)(X, zeros(2, 5)), "padding is float32; it must be boolean, True where"),
         (lambda: built(ConvBlock(), None, 8)(X, zeros(2, 5, dtype="int32")), "padding is int32"),
         (lambda: built(ConvBlock(), None, 8)(X, mask(2, 4)), r"padding has shape \[2, 4\]; it must be \[2, 5\]"),
+        (lambda: built(ConvBlock(), None, 8)(X, mask(2, 1)), r"padding has shape \[2, 1\]; it must be \[2, 5\]"),
         (lambda: built(ConvBlock(), None, 8)(X, mask(5)), r"padding has shape \[5\]; it must be \[2, 5\]"),
         (lambda: built(ConvBlock(), None, 8)(X, padding=[[False] * 5] * 2), "padding is .*must be a tensor"),
         (lambda: built(ConvBlock(), None, 8)(zeros(2, 5, 6)), r"x has shape \[2, 5, 6\]; its last dimension must be 8"),
