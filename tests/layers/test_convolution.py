@@ -54,6 +54,28 @@ def test_conv_step(causal, kernel, dilation, length):
     np.testing.assert_allclose(as_numpy(step(x)), conv_step(x.astype("float64"), step), atol=2e-4)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow traces unknown lengths")
+@pytest.mark.parametrize("causal", [False, True])
+def test_lengths_that_are_unknown_when_a_step_is_traced(causal):
+    import tensorflow as tf
+
+    step = ConvStep(6, 15, 8, causal)
+    step.build((None, None, 4))
+    randomise(step)
+    traced = tf.function(step, input_signature=[tf.TensorSpec([None, None, 4])], autograph=False)
+    for length in (1, 7, 60, 150):  # below and above the reach of 112 positions
+        x = np.random.default_rng(length).normal(size=(2, length, 4)).astype("float32")
+        np.testing.assert_allclose(as_numpy(traced(x)), as_numpy(step(x)), atol=2e-5)
+
+
+def test_norms_start_at_one_but_the_last_of_a_block_at_its_branch_scale():
+    block, step = ConvBlock(branch_scale=0.3), ConvStep(4, 3)
+    for layer in (block, step):
+        layer.build((None, None, 4))
+    starts = [as_numpy(one.norm.gamma) for one in (*block.steps, step)]
+    np.testing.assert_allclose(starts, np.outer([1, 1, 1, 0.3, 1], np.ones(4)))
+
+
 @pytest.mark.parametrize("causal", [False, True])
 def test_conv_block(causal):
     x = np.random.default_rng(0).normal(size=(2, 21, 4)).astype("float32")
