@@ -228,3 +228,10 @@ def test_dropouts_that_share_their_random_bits_are_independent():
     both = np.cov(np.array(masks, float)) / (0.1 * 0.9)  # correlations: their standard error is 0.004
     np.testing.assert_allclose(np.diag(both), 1, atol=0.06)  # standard error 0.012
     assert np.abs(both - np.diag(np.diag(both))).max() < 0.025
+
+
+def test_multipliers_are_odd_signed_numbers_of_32_bits_and_all_differ():
+    found = [multiplier(index) for index in range(200)]
+    assert all(number % 2 == 1 and -(2**31) <= number < 2**31 for number in found) and len(set(found)) == 200
+    # The published sequence of splitmix64 from seed 0 begins with E220A8397B1DCDAF and 6E789E6AA1B965F4.
+    assert found[1:3] == [0x7B1DCDAF, 0xA1B965F4 + 1 - 2**32]
