@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from t2t_mm.layers.convolution import ConvBlock, ConvRes, ConvStep, ConvStep2D
-from t2t_mm.layers.randomness import drop, multiplier
+from t2t_mm.layers.positions import Positions
+from t2t_mm.layers.randomness import Dropout, drop, multiplier
 
 
 def as_numpy(x):
@@ -228,6 +229,12 @@ def test_dropouts_that_share_their_random_bits_are_independent():
     both = np.cov(np.array(masks, float)) / (0.1 * 0.9)  # correlations: their standard error is 0.004
     np.testing.assert_allclose(np.diag(both), 1, atol=0.06)  # standard error 0.012
     assert np.abs(both - np.diag(np.diag(both))).max() < 0.025
+
+
+def test_dropout_draws_nothing_unless_it_is_told_to_train():
+    positions, x = Positions(np.zeros((2, 3), bool)), np.ones((6, 4), "float32")
+    assert Dropout(0.5).bits(positions, 4) == (None, None)
+    np.testing.assert_array_equal(as_numpy(Dropout(0.5)(x)), x)
 
 
 def test_multipliers_are_odd_signed_numbers_of_32_bits_and_all_differ():
