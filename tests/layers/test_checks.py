@@ -66,6 +66,7 @@ X, PADDING = zeros(2, 5, 8), mask(2, 5)
         (lambda: built(LanguageInput(8, 9))(zeros(2, 5)), "ids is float32; it must be integers"),
         (lambda: built(LanguageInput(8, 9))(PADDING), "ids is bool"),
         (lambda: built(ImageInput(8, (4, 4)), None, None, 3)(zeros(2, 32, 32, 1)), r"\[2, 32, 32, 1\]; .* must be 3"),
+        (lambda: built(ImageInput(8, (4, 4)), None, None, 3)(zeros(2, 32, 3)), r"\[2, 32, 3\]; it must be \[B, H, W, 3\]"),
         (lambda: built(AudioInput(8, 1), None, 6)(zeros(2, 9, 5), mask(2, 9)), r"x has shape \[2, 9, 5\]; .* must be 6"),
         (lambda: built(AudioInput(8, 1), None, 6)(zeros(2, 9, 6), mask(2, 8)), r"padding has shape \[2, 8\]"),
         (lambda: built(CategoricalOutput({"a": 2}, (4, 4)), None, 8)(X, PADDING, labels="b"), "labels is 'b'; .*'a'"),
