@@ -80,6 +80,19 @@ class SmallModel(tf.Module):
         return self._answer(tf.map_fn(one, (inputs, tf.range(tf.size(inputs))), fn_output_signature=tf.string))
 
     @tf.function(input_signature=[STRINGS, STRINGS])
+    def asked(self, image, language):
+        return self._answer(tf.strings.join([language, self.coco(image)["outputs"]], " "))
+
+    @tf.function(input_signature=[STRINGS, STRINGS])
+    def compared(self, language, language_2):
+        return self._answer(tf.strings.join([language, language_2], " / "))
+
+    @tf.function(input_signature=[STRINGS, STRINGS])
+    def judged(self, audio, image):
+        tf.debugging.Assert(tf.reduce_all(tf.strings.substr(audio, 0, 4) == "RIFF"), ["audio[0]: not a WAV file"])
+        return self.imagenet(image)
+
+    @tf.function(input_signature=[STRINGS, STRINGS])
     def serving_default(self, command, inputs):
         message = "command[0]: unknown command; this export knows To-English (text, images; never trained with audio)"
         tf.debugging.Assert(tf.reduce_all(command != "?"), [message])
@@ -114,8 +127,8 @@ class SmallModel(tf.Module):
 
 
 SIGNATURES = (
-    "wmt_en_de", "wsj_parsing", "coco", "imagenet", "imagenet_classify", "wsj_speech", "serving_default", "n_best", "tokens",
-    "slow", "raw",
+    "wmt_en_de", "wsj_parsing", "coco", "imagenet", "imagenet_classify", "wsj_speech", "asked", "compared", "judged", "serving_default",
+    "n_best", "tokens", "slow", "raw",
 )  # fmt: skip
 
 

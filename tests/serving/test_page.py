@@ -64,11 +64,12 @@ class Page:
         self.find(f"[data-problem={problem}]").click()
 
     def type(self, text):
-        self.run(f"document.getElementById('text').value = {text!r}")
+        self.run(f"document.getElementById('input-language').value = {text!r}")
 
     def upload(self, path):
-        self.find("#file").send_keys(str(path))
-        self.wait("chosen !== null || document.querySelector('.error')")
+        """Chooses the file of a problem with a single input."""
+        self.find("#inputs [type=file]").send_keys(str(path))
+        self.wait("shown.some((one) => one.value?.bytes) || document.querySelector('.error')")
 
     def choose_answers(self, count):
         self.find(f"#answers option:nth-child({count})").click()
@@ -132,12 +133,12 @@ def test_a_question_in_the_address(page, server):
 
 def test_what_was_written_stays_when_the_problem_changes(page):
     page.choose("wmt_en_de")
-    examples = page.run("document.getElementById('text').value")
+    examples = page.run("controls.language.field.value")
     page.choose("wsj_parsing")
-    assert page.run("document.getElementById('text').value") != examples  # the page's own sentence goes
+    assert page.run("controls.language.field.value") != examples  # the page's own sentence goes
     page.type("my own words")
     page.choose("wmt_en_de")
-    assert page.run("document.getElementById('text').value") == "my own words"
+    assert page.run("controls.language.field.value") == "my own words"
     assert page.ask().find_element("css selector", ".text").text == "v1: MY OWN WORDS"
     assert page.find("#busy").text.endswith(" ms")
     page.choose("wsj_parsing")
@@ -301,7 +302,7 @@ def test_a_picture_of_another_format_goes_as_png(page, tmp_path):
     Image.new("RGB", (8, 8), (9, 9, 9)).save(tmp_path / "p.bmp")
     page.choose("coco")
     page.upload(tmp_path / "p.bmp")
-    assert page.run("chosen.bytes[1]") == ord("P")
+    assert page.run("controls.image.value.bytes[1]") == ord("P")
     assert page.ask().find_element("css selector", "figcaption").text == "a picture of 9 9 9"
 
 
@@ -322,12 +323,13 @@ def test_a_sound_is_transcribed_beside_its_spectrogram(page, tmp_path):
 
 def test_recording(page):
     page.choose("wsj_speech")
-    page.find("#record").click()
-    page.wait("document.getElementById('record').textContent === 'Stop'")
+    record = page.find("#inputs button")
+    record.click()
+    page.wait("controls.audio.record.textContent === 'Stop'")
     page.browser.execute_async_script("setTimeout(arguments[0], 600)")
-    page.find("#record").click()
-    page.wait("chosen !== null")
-    assert page.run("new TextDecoder().decode(chosen.bytes.subarray(0, 4))") == "RIFF"
+    record.click()
+    page.wait("controls.audio.value !== null")
+    assert page.run("new TextDecoder().decode(controls.audio.value.bytes.subarray(0, 4))") == "RIFF"
     words = page.ask().find_element("css selector", ".text").text.split()
     assert int(words[0]) > 3000 and words[-1] == "16000"
 
@@ -344,3 +346,149 @@ def test_errors_are_shown(page, tmp_path):
     page.choose("wsj_speech")
     page.upload(tmp_path / "broken.wav")
     assert "broken.wav cannot be read" in page.find("#answer").text
+
+
+def write_sound(path):
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16000, 800, "NONE", ""))
+        file.writeframes(bytes(1600))
+    return str(path)
+
+
+def choose_files(page, **paths):
+    for name, path in paths.items():
+        page.find(f"#input-{name}").send_keys(str(path))
+        page.wait(f"controls.{name}.value")
+
+
+def test_problems_with_several_inputs_have_groups_of_their_own(page):
+    groups = page.run(
+        "[...document.querySelectorAll('nav [role=group]')].map((one) => [one.querySelector('h2').textContent,"
+        "[...one.querySelectorAll('button')].map((button) => button.dataset.problem)])"
+    )
+    titles = [title for title, _ in groups]
+    assert titles == ["Text", "Image", "Audio", "Image and text", "2 texts", "Image and audio", "Other"]
+    assert dict(groups) | {"Image and text": ["asked"], "2 texts": ["compared"], "Image and audio": ["judged"]} == dict(groups)
+
+
+def test_every_input_of_a_problem_is_sent_by_its_name(page, tmp_path):
+    Image.new("RGB", (40, 30), (0, 255, 0)).save(tmp_path / "green.png")
+    page.choose("asked")
+    assert page.run("shown.map((one) => one.name)") == ["image", "language"]
+    assert not page.find("#several").is_displayed()  # n_best takes a single input
+    assert page.ask().text == "Choose an image first."
+    choose_files(page, image=tmp_path / "green.png")
+    assert page.ask().text == "Type a sentence first."
+    page.find("#input-language").send_keys("which colour ?\n")  # Enter asks
+    page.wait("document.querySelector('figcaption')")
+    assert page.find("#answer figcaption").text == "which colour ? a picture of 0 255 0"
+    assert page.run("[...document.images].filter((one) => one.offsetParent).length") == 1
+    page.find("#input-language").clear()
+    assert page.ask().text == "Type a sentence first."
+    assert page.find("#inputs img").is_displayed()  # as the answer with the image is gone
+
+    page.choose("compared")
+    labels = [label.text for label in page.browser.find_elements("css selector", "#inputs label")]
+    assert labels == ["Sentence", "Sentence 2"]
+    page.find("#input-language").send_keys("a dog")
+    assert page.ask().text == "Type sentence 2 first."
+    page.find("#input-language_2").send_keys("a cat")
+    assert page.ask().find_element("css selector", ".text").text == "a dog / a cat"
+
+
+def test_classes_of_an_image_with_a_recording(page, tmp_path):
+    Image.new("RGB", (40, 30), (0, 255, 0)).save(tmp_path / "green.png")
+    page.choose("judged")
+    choose_files(page, audio=write_sound(tmp_path / "a.wav"), image=tmp_path / "green.png")
+    answer = page.ask()
+    assert [bar.find_element("css selector", "span").text for bar in answer.find_elements("css selector", ".bar")][0] == "dog"
+    assert answer.find_elements("css selector", "canvas") and answer.find_elements("css selector", "img")
+
+
+def test_what_was_entered_stays_for_problems_with_other_inputs(page, tmp_path):
+    Image.new("RGB", (40, 30), (0, 255, 0)).save(tmp_path / "green.png")
+    page.choose("coco")
+    choose_files(page, image=tmp_path / "green.png")
+    page.choose("asked")
+    assert page.run("controls.language.field.value") == ""  # the example of another problem goes
+    page.find("#input-language").send_keys("my own words")
+    page.choose("wsj_speech")
+    page.choose("wmt_en_de")
+    assert page.ask().find_element("css selector", ".text").text == "v1: MY OWN WORDS"
+    page.choose("asked")
+    assert page.find("#inputs .note").text == "green.png"
+    assert page.ask().find_element("css selector", "figcaption").text == "my own words a picture of 0 255 0"
+
+
+def test_a_recording_ends_when_its_problem_is_left(page):
+    page.choose("judged")
+    page.find("#inputs .control:nth-child(2) button").click()
+    page.wait("controls.audio.recorder")
+    page.browser.execute_async_script("setTimeout(arguments[0], 600)")
+    page.choose("coco")
+    page.wait("controls.audio.value")
+    assert page.run("controls.audio.recorder") is None
+    page.choose("judged")
+    assert page.find("#inputs audio").is_displayed()
+
+
+def test_a_dropped_file_goes_to_the_input_of_its_kind(page, tmp_path):
+    """Or to the one that it is dropped on; here, the second image of a problem that the export does not have."""
+    drop = (
+        "((type, target) => { const data = new DataTransfer(); data.items.add(new File(%s, 'dropped', {type}));"
+        "target.dispatchEvent(new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true})); })"
+    ) % "[Uint8Array.from(atob('iVBORw0KGgo='), (c) => c.charCodeAt(0))]"
+    page.run("choose({name: 'x', title: 'x', inputs: ['image', 'image_2', 'audio', 'language']})")
+    page.run(drop + "('image/png', document.body)")
+    page.wait("controls.image.value")
+    page.run(drop + "('image/png', document.body)")  # the first one that has none
+    page.wait("controls.image_2.value")
+    page.run("forget(controls.image)")
+    page.run(drop + "('image/png', controls.image_2.box)")
+    page.wait("controls.image_2.value")
+    assert page.run("[controls.image.value, controls.audio.value]") == [None, None]
+
+
+def test_an_answer_to_earlier_inputs_is_not_shown(page, tmp_path):
+    """The answer arrives after another image has been chosen."""
+    for name, colour in (("green.png", (0, 255, 0)), ("red.png", (255, 0, 0))):
+        Image.new("RGB", (40, 30), colour).save(tmp_path / name)
+    page.choose("asked")
+    page.type("which colour ?")
+    choose_files(page, image=tmp_path / "green.png")
+    page.run(
+        "(() => { const answered = fetchJson, released = new Promise((done) => { window.release = done; });"
+        "fetchJson = async (...of) => { const found = await answered(...of); await released; return found; }; })()"
+    )
+    page.find("#ask").click()
+    choose_files(page, image=tmp_path / "red.png")
+    page.run("release()")
+    page.wait("!document.getElementById('ask').disabled")
+    assert page.find("#answer").text == "" and page.find("#busy").text == ""
+    assert page.ask().find_element("css selector", "figcaption").text == "which colour ? a picture of 255 0 0"
+
+
+def test_several_inputs_on_a_narrow_screen_have_names(page, tmp_path):
+    selenium = pytest.importorskip("axe_core_python.selenium", reason="axe: pip install axe-core-python")
+    Image.new("RGB", (900, 300), (0, 255, 0)).save(tmp_path / "green.png")
+    with page.narrow():
+        for problem in ("asked", "compared", "judged"):
+            page.choose(problem)
+            if problem != "compared":
+                choose_files(page, image=tmp_path / "green.png")
+            if problem == "judged":
+                choose_files(page, audio=write_sound(tmp_path / "a.wav"))
+            for field in page.browser.find_elements("css selector", "#inputs textarea"):
+                field.clear()
+                field.send_keys("a dog")
+            for answered in (False, True):
+                if answered:
+                    page.ask()
+                assert page.run("document.documentElement.scrollWidth") <= 375
+                found = selenium.Axe().run(page.browser)["violations"]
+                assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found] == []
+            named = "[...document.querySelectorAll('#inputs input, #inputs textarea')].map((one) => one.labels.length)"
+            assert page.run(named) == page.run("shown.map(() => 1)")
+        page.run("choose({name: 'x', title: 'x', inputs: ['audio', 'audio_2']})")
+        buttons = [button.text for button in page.browser.find_elements("css selector", "#inputs button")]
+        assert buttons == ["Record", "Record 2"]
