@@ -80,7 +80,7 @@ class SmallModel(tf.Module):
         return self._answer(tf.map_fn(one, (inputs, tf.range(tf.size(inputs))), fn_output_signature=tf.string))
 
     @tf.function(input_signature=[STRINGS, STRINGS])
-    def asked(self, image, language):
+    def questions(self, image, language):
         return self._answer(tf.strings.join([language, self.coco(image)["outputs"]], " "))
 
     @tf.function(input_signature=[STRINGS, STRINGS])
@@ -127,8 +127,8 @@ class SmallModel(tf.Module):
 
 
 SIGNATURES = (
-    "wmt_en_de", "wsj_parsing", "coco", "imagenet", "imagenet_classify", "wsj_speech", "asked", "compared", "judged", "serving_default",
-    "n_best", "tokens", "slow", "raw",
+    "wmt_en_de", "wsj_parsing", "coco", "imagenet", "imagenet_classify", "wsj_speech", "questions", "compared", "judged",
+    "serving_default", "n_best", "tokens", "slow", "raw",
 )  # fmt: skip
 
 
