@@ -30,7 +30,7 @@ _PROBLEM = flags.DEFINE_string(
     "problem", None, f"Problem, the name of a signature of the export; {command.PROBLEM_HELP}.", required=True
 )
 _COMMAND = flags.DEFINE_string(
-    "command", None, "Command token or problem, for the signatures that take one: serving_default and n_best."
+    "command", None, "Command token or problem, for the signatures that take one: serving_default, n_best and attention."
 )
 _INPUT = flags.DEFINE_multi_string("input", [], 'A sentence or a path; "-" reads one per line from standard input.')
 _INPUT_FILE = flags.DEFINE_multi_string("input_file", [], "File with one sentence or path per line; may be repeated.")

@@ -493,3 +493,113 @@ def test_several_inputs_on_a_narrow_screen_have_names(page, tmp_path):
         page.run("choose({name: 'x', title: 'x', inputs: ['audio', 'audio_2']})")
         buttons = [button.text for button in page.browser.find_elements("css selector", "#inputs button")]
         assert buttons == ["Record", "Record 2"]
+
+
+class Looks:
+    """What the page shows of the attention of an answer."""
+
+    def __init__(self, page):
+        self.page = page
+        page.ask()
+        page.find("#answer > div:not(.brackets) > button").click()
+        page.wait("document.querySelector('.looked')")
+
+    def choose_block(self, number):
+        self.page.find(f"#answer option:nth-child({number})").click()
+
+    @property
+    def said(self):
+        return self.page.find("#answer [role=status]").text
+
+    def shades(self, selector, of):
+        return self.page.run(f"[...document.querySelectorAll('{selector}')].map((one) => {of})")
+
+
+def test_attention_to_the_words_of_a_text(page):
+    from selenium.webdriver.common.keys import Keys
+
+    page.choose("wmt_en_de")
+    page.type("the small dog sleeps")
+    looks = Looks(page)
+    assert page.run("document.activeElement.name") == "token"  # as the button is gone
+    shown = page.browser.find_elements("css selector", ".looked label")
+    assert [one.text for one in shown] == ["▁a", "▁b", "</s>"]
+    assert looks.said == "▁a attends most to the (25.0%), small (25.0%), dog (25.0%)."  # the last block
+    looks.choose_block(1)
+    assert looks.said.startswith("▁a attends most to the (100.0%), small (0.0%)")
+    page.find(".looked input").send_keys(Keys.ARROW_RIGHT)  # by keyboard
+    assert looks.said.startswith("▁b attends most to small (100.0%)")
+    titles = looks.shades(".sources > span", "one.title")
+    assert titles == ["0.0%", "100.0%", "0.0%", "0.0%"]
+    opacities = looks.shades(".sources > span", "getComputedStyle(one).backgroundColor")
+    assert opacities == ["rgba(37, 99, 201, 0)", "rgba(37, 99, 201, 0.5)", *["rgba(37, 99, 201, 0)"] * 2]
+    page.run("document.querySelectorAll('.looked label')[2].dispatchEvent(new PointerEvent('pointerenter'))")
+    assert looks.said.startswith("</s> attends most to dog (100.0%)")
+    assert looks.shades(".looked input", "one.checked") == [False, False, True]
+    looks.choose_block(3)  # the mean of both: (1 + 1/4) / 2
+    assert looks.said.startswith("</s> attends most to dog (62.5%), the (12.5%)")
+    page.choose("wsj_parsing")
+    assert page.find("#answer").text == ""
+
+
+def test_attention_to_the_places_of_an_image_and_the_moments_of_a_recording(page, tmp_path):
+    Image.new("RGB", (400, 300), (0, 255, 0)).save(tmp_path / "green.png")
+    page.choose("coco")
+    page.upload(tmp_path / "green.png")
+    with page.narrow():
+        looks = Looks(page)
+        looks.choose_block(1)
+        assert looks.said.startswith("▁a attends most to row 1, column 1 (100.0%)")
+        picture, cover = looks.shades(".over > *", "one.getBoundingClientRect().toJSON()")
+        assert cover == pytest.approx(picture) and cover["width"] == pytest.approx(4 / 3 * cover["height"], rel=0.01)
+        assert page.run("document.documentElement.scrollWidth") <= 375
+    assert [float(one) for one in looks.shades(".over rect", "one.getAttribute('fill-opacity')")] == [0, *[0.8] * 5]
+    first = page.run("document.querySelector('.over rect').getBoundingClientRect().toJSON()")
+    whole = page.run("document.querySelector('.over img').getBoundingClientRect().toJSON()")
+    assert [first["width"] * 3, first["height"] * 2] == pytest.approx([whole["width"], whole["height"]])
+    assert page.run("[...document.images].filter((one) => one.offsetParent).length") == 1
+
+    page.choose("wsj_speech")
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setparams((1, 2, 16000, 16000, "NONE", ""))
+        file.writeframes(bytes(32000))
+    page.upload(tmp_path / "a.wav")
+    looks = Looks(page)
+    looks.choose_block(1)  # of four positions, the first two are the first half
+    assert looks.said == "▁a attends most to 0.00 to 0.50 s (100.0%), 0.50 to 1.00 s (0.0%)."
+    page.run("document.querySelectorAll('.looked label')[2].dispatchEvent(new PointerEvent('pointerenter'))")
+    assert looks.said.startswith("</s> attends most to 0.50 to 1.00 s (100.0%)")
+    assert len(page.browser.find_elements("css selector", "#answer canvas")) == 1
+
+
+def test_attention_is_accessible_and_its_errors_leave_the_answer(page, tmp_path):
+    selenium = pytest.importorskip("axe_core_python.selenium", reason="axe: pip install axe-core-python")
+    Image.new("RGB", (400, 300), (0, 255, 0)).save(tmp_path / "green.png")
+    page.choose("coco")
+    page.upload(tmp_path / "green.png")
+    page.choose("wsj_parsing")
+    page.type("the dog")
+    for problem in ("wsj_parsing", "coco"):
+        page.choose(problem)
+        Looks(page)
+        found = selenium.Axe().run(page.browser)["violations"]
+        assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found] == []
+    page.ask()
+    page.run("(() => { fetchJson = () => Promise.reject(new Error('the server is busy')); })()")
+    page.find("#answer button").click()
+    page.wait("document.querySelector('#answer [role=alert]')")
+    assert page.find("#answer [role=alert]").text == "the server is busy" and page.find("#answer button").is_enabled()
+    assert page.find("#answer figcaption").text == "a picture of 0 255 0"
+
+
+def test_attention_is_offered_only_where_there_is_some(page, tmp_path):
+    Image.new("RGB", (40, 30), (0, 255, 0)).save(tmp_path / "green.png")
+    page.choose("imagenet")
+    page.upload(tmp_path / "green.png")
+    assert page.ask().find_elements("css selector", "button") == []  # classes
+    page.choose("questions")
+    page.find("#input-language").send_keys("a dog")
+    assert page.ask().find_elements("css selector", "button") == []  # two inputs
+    page.run("(() => { looks = false; })()")
+    page.choose("coco")
+    assert page.ask().find_elements("css selector", "button") == []  # an export without the signature
