@@ -2,7 +2,7 @@
 
     python bin/export.py --model_dir=runs/quickstart --export_dir=runs/quickstart/export
     python bin/export.py --model_dir=runs/quickstart --export_dir=exports/parser --problems=wsj_parsing --beam_size=4
-    python bin/export.py --model_dir=runs/quickstart --export_dir=exports/several --n_best=4
+    python bin/export.py --model_dir=runs/quickstart --export_dir=exports/several --n_best=4 --attention
 
 docs/export.md describes the requests and answers.
 """
@@ -32,6 +32,9 @@ _N_BEST = flags.DEFINE_integer(
     "n_best", 0, "Number of answers to each input, with the log-probabilities of their tokens, in a signature n_best. 0: none.",
     lower_bound=0,
 )  # fmt: skip
+_ATTENTION = flags.DEFINE_bool(
+    "attention", False, "Adds a signature attention, which also returns what each token of an answer attended to."
+)
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Type of the stored weights.")
 _RUN_WARMUP = flags.DEFINE_bool(
     "run_warmup", True, "Loads the new version and answers its warm-up records before it gets its number."
@@ -64,6 +67,7 @@ def main(_):
         folder = save.export(
             run, model_dir, _EXPORT_DIR.value, _PROBLEMS.value, decoding, _DTYPE.value, _RUN_WARMUP.value,
             say=lambda line: print(line, flush=True), n_best=_N_BEST.value,
+            attention=_ATTENTION.value,
         )  # fmt: skip
     except KeyboardInterrupt as error:
         raise SystemExit(f"{command.name()}: interrupted; no incomplete version remains.") from error

@@ -5,6 +5,10 @@
     python bin/predict.py --problem=wmt_en_de --input_file=sentences.txt --concurrency=8 > answers.jsonl
     ls recordings/*.wav | python bin/predict.py --problem=wsj_speech --input=-
     python bin/predict.py --problem=n_best --command=wsj_parsing --input="the dog sings ."
+    python bin/predict.py --problem=shop --input_names=image,language --input=cup.jpg --input="what colour is the cup ?"
+
+If a problem has several inputs, --input_names lists their names. Give --input once for each, in the order of the names; a line
+separates them by tabs.
 
 Each line contains the input and its outputs or error, in the order of the inputs. The exit code is 1 if any input failed.
 """
@@ -26,13 +30,18 @@ _PROBLEM = flags.DEFINE_string(
     "problem", None, f"Problem, the name of a signature of the export; {command.PROBLEM_HELP}.", required=True
 )
 _COMMAND = flags.DEFINE_string(
-    "command", None, "Command token or problem, for the signatures that take one: serving_default and n_best."
+    "command", None, "Command token or problem, for the signatures that take one: serving_default, n_best and attention."
 )
 _INPUT = flags.DEFINE_multi_string("input", [], 'A sentence or a path; "-" reads one per line from standard input.')
 _INPUT_FILE = flags.DEFINE_multi_string("input_file", [], "File with one sentence or path per line; may be repeated.")
+_INPUT_NAMES = flags.DEFINE_list(
+    "input_names", ["inputs"],
+    "Names of the inputs of the signature, which are those of their modalities if a problem has several: image,language.",
+)  # fmt: skip
 _READ_AS = flags.DEFINE_enum(
     "read_as", "auto", ["auto", "text", "path"],
-    "Whether inputs are text or paths; auto: paths for image and speech problems, otherwise text.",
+    "Whether inputs are text or paths; auto: paths for image and speech problems and for inputs called image or audio, "
+    "otherwise text.",
 )  # fmt: skip
 _PROTOCOL = flags.DEFINE_enum("protocol", "rest", ["rest", "grpc"], "Protocol of the requests.")
 _SERVER = flags.DEFINE_string(
@@ -50,18 +59,52 @@ _PROGRESS = flags.DEFINE_boolean(
 _MEDIA = ("coco", "imagenet", "wsj_speech")  # the paper's problems whose inputs are files
 
 
+def check_inputs() -> None:
+    """Checks the flags for the inputs.
+
+    Raises:
+      SystemExit: there is no input, a name is missing or repeated, or --input is not given once for each name.
+    """
+    names = _INPUT_NAMES.value
+    if not _INPUT.value and not _INPUT_FILE.value:
+        raise SystemExit(f"{command.name()}: no input; give --input=..., --input=- or --input_file=...")
+    if not names or not all(names) or len(set(names)) < len(names):
+        raise SystemExit(
+            f"{command.name()}: --input_names={','.join(names)} must list different names, such as image,language or "
+            "language,language_2; the metadata of the server lists those of each signature."
+        )
+    for is_stdin, values in _runs():
+        if not is_stdin and len(values) % len(names):
+            raise SystemExit(f"{command.name()}: --input={values[-1]}: {_expected(len(values) % len(names))}")
+
+
+def _runs() -> list[tuple[bool, list[str]]]:
+    """Returns the values of --input in runs of those that are "-" (True) and those that are not (False)."""
+    return [(is_stdin, list(run)) for is_stdin, run in itertools.groupby(_INPUT.value, lambda value: value == "-")]
+
+
+def _expected(count: int) -> str:
+    names = _INPUT_NAMES.value
+    return (
+        f"{count} input(s) instead of {len(names)}: {', '.join(names)} (give --input once for each in this order, or separate "
+        "them by tabs in a line)."
+    )
+
+
 def items() -> Iterator[clients.Item]:
     """Yields the inputs of all flags in order, and reads each file only when it is needed."""
-    problem = _COMMAND.value or _PROBLEM.value
-    as_path = _READ_AS.value == "path" or (_READ_AS.value == "auto" and problem in _MEDIA)
-    lines = itertools.chain.from_iterable(
-        _lines(sys.stdin.buffer, "standard input") if value == "-" else [value] for value in _INPUT.value
-    )
-    for value in itertools.chain(lines, itertools.chain.from_iterable(map(_file_lines, _INPUT_FILE.value))):
-        yield _read(value) if as_path else clients.Item(value, value.encode("utf-8"))
+    for is_stdin, values in _runs():
+        if is_stdin:
+            for _ in values:
+                yield from map(_item, _lines(sys.stdin.buffer, "standard input"))
+        else:
+            count = len(_INPUT_NAMES.value)
+            yield from (_item(values[start : start + count]) for start in range(0, len(values), count))
+    for path in _INPUT_FILE.value:
+        yield from map(_item, _file_lines(path))
 
 
-def _file_lines(path: str) -> Iterator[str]:
+def _file_lines(path: str) -> Iterator[list[str]]:
     try:
         with open(path, "rb") as file:
             yield from _lines(file, path)
@@ -69,27 +112,47 @@ def _file_lines(path: str) -> Iterator[str]:
         raise SystemExit(f"{command.name()}: {path}: {error.strerror}") from error
 
 
-def _lines(file, origin: str) -> Iterator[str]:
+def _lines(file, origin: str) -> Iterator[list[str]]:
+    """Yields the values of each line that is not blank, one for each of --input_names."""
+    several = len(_INPUT_NAMES.value) > 1
     for number, line in enumerate(file, start=1):
         try:
             line = plain_text.first_line(line, line.endswith(b"\n")) if number == 1 else line
             text = plain_text.decode_line(line.removesuffix(b"\n")).strip()
         except plain_text.TextError as error:
             raise SystemExit(f"{command.name()}: {origin}:{number}: {error}") from error
+        values = [value.strip() for value in text.split("\t")] if several else [text]
+        if text and (len(values) != len(_INPUT_NAMES.value) or not all(values)):
+            raise SystemExit(f"{command.name()}: {origin}:{number}: {_expected(len(list(filter(None, values))))}")
         if text:
-            yield text
+            yield values
 
 
-def _read(path: str) -> clients.Item:
-    try:
-        with open(path, "rb") as file:
-            return clients.Item(path, file.read())
-    except OSError as error:
-        return clients.Item(path, error=error.strerror)
+def _item(values: list[str]) -> clients.Item:
+    """Returns what is asked with `values`, one for each of --input_names, after reading those that are paths."""
+    name: str | list[str] = values if len(values) > 1 else values[0]
+    inputs = {"command": _COMMAND.value.encode("utf-8")} if _COMMAND.value else {}
+    for input_name, value in zip(_INPUT_NAMES.value, values, strict=True):
+        try:
+            inputs[input_name] = _read(value) if _is_path(input_name) else value.encode("utf-8")
+        except OSError as error:
+            return clients.Item(name, error=f"{value}: {error.strerror}")
+    return clients.Item(name, inputs)
+
+
+def _is_path(input_name: str) -> bool:
+    if _READ_AS.value != "auto":
+        return _READ_AS.value == "path"
+    return input_name.split("_")[0] in ("image", "audio") or (_COMMAND.value or _PROBLEM.value) in _MEDIA
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def connect():
-    model = _MODEL_NAME.value, _VERSION.value, _TIMEOUT.value, _COMMAND.value
+    model = _MODEL_NAME.value, _VERSION.value, _TIMEOUT.value
     if _PROTOCOL.value == "rest":
         server = _SERVER.value or "127.0.0.1:8501"
         url = server if "://" in server else f"http://{server}"
@@ -121,8 +184,7 @@ async def ask() -> tuple[int, int]:
 
 
 def main(_):
-    if not _INPUT.value and not _INPUT_FILE.value:
-        raise SystemExit(f"{command.name()}: no input; give --input=..., --input=- or --input_file=...")
+    check_inputs()
     try:
         count, failed = asyncio.run(ask())
     except clients.PredictError as error:

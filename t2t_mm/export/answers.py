@@ -14,6 +14,7 @@ from t2t_mm.export.sharing import Group, Member
 from t2t_mm.export.trees import bracketed
 from t2t_mm.incremental import IncrementalDecoder, decoder_weights
 from t2t_mm.inference.search import IMPOSSIBLE_SCORE, Decoding, beam_search, best_of_beam
+from t2t_mm.inference.source_weights import source_weights
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
 from t2t_mm.input.tokenizer import END_ID, PADDING_ID, Tokenizer
@@ -244,14 +245,11 @@ class Answers(tf.Module):
           InvalidArgumentError: see `any_problem`; or a row belongs to a class problem.
         """
         route = self._router()
-        pieces = [self._tokenizer.processor.IdToPiece(i) for i in range(self._tokenizer.size)]
-        pieces[PADDING_ID] = ""
 
         def answer(command, inputs):
             _, inputs, rows, places, path, commands, quoted = route(command, inputs)
             kinds = self._kinds(path)
-            message = tf.strings.join([quoted, " answers with classes; n_best supports only texts and trees"])
-            modalities = held(places[:, 1], require(kinds != "class", rows, "command", message))
+            modalities = held(places[:, 1], self._require_written(kinds, rows, quoted, "n_best"))
             encoded, padding, order = self._encoded_together(modalities, inputs, rows)
             ids, scores, log_probs = self._search_best(count)(encoded, padding, tf.gather(commands, order))
             back = tf.scatter_nd(order[:, None], rows, tf.shape(order, tf.int64))
@@ -265,10 +263,64 @@ class Answers(tf.Module):
             outputs = tf.reshape(self._with_trees(flat, *of_each), [-1, count])
             outputs = tf.where(tf.gather(possible, back), outputs, "")
             return {
-                "outputs": outputs, "scores": scores, "tokens": tf.gather(tf.constant(pieces), ids), "log_probs": log_probs,
+                "outputs": outputs, "scores": scores, "tokens": self._pieces(ids), "log_probs": log_probs,
             }  # fmt: skip
 
         return self._signature(answer, command=_STRINGS, inputs=_STRINGS)
+
+    def attention(self) -> Callable:
+        """Returns a function from command [B] and inputs [B], like `any_problem`, to answers with their attention weights.
+
+        Returns: a function that returns "outputs" and "scores" [B]; "tokens" [B, T], the pieces of the answers including the
+          end token; "blocks" [B, blocks], the names of the blocks, the same in each row; "weights" [B, blocks, T, S], the
+          weight that each token gives to each position of the source in each block, averaged over the heads; "sources"
+          [B, S], the pieces of a text, and "" for other inputs; and "grid" [B, 2], the number of rows and columns of the
+          positions of an image or a recording. The rows of a recording are points in time; a text has one column. T and S
+          are those of the longest answer and source of the request: after the end, strings are "" and weights 0.
+
+        Raises (the returned function):
+          InvalidArgumentError: see `any_problem`; a row belongs to a class problem; or there are too many rows.
+        """
+        route = self._router()
+
+        def answer(command, inputs):
+            number, most = tf.strings.as_string(tf.size(command)), limits.MOST_LOOKED_AT
+            message = tf.strings.join(["command: ", number, f" in one request; attention supports 1 to {most}"])
+            command = held(command, tf.debugging.Assert(tf.size(command) <= most, [message]))
+            count, inputs, rows, places, path, commands, quoted = route(command, inputs)
+            kinds = self._kinds(path)
+            modalities = held(places[:, 1], self._require_written(kinds, rows, quoted, "attention"))
+            encoded, padding, order, columns = self._encoded_together(modalities, inputs, rows, columns=True)
+            commands = tf.gather(commands, order)
+            ids, scores = self._search(encoded, padding, commands)
+            ids = ids[:, : tf.reduce_max(tf.reduce_sum(tf.cast(ids != PADDING_ID, tf.int32), axis=1))]
+            blocks, weights = self._look(encoded, padding, commands, ids)
+            lengths = tf.reduce_sum(tf.cast(tf.logical_not(padding), tf.int32), axis=1)
+            grid = tf.stack([lengths // columns, columns], axis=1)
+            back = tf.scatter_nd(order[:, None], rows, tf.shape(order, tf.int64))
+            ids, scores, weights, grid = (tf.gather(found, back) for found in (ids, scores, weights, grid))
+            here = tf.where(modalities == reading.MODALITIES.index("language"))[:, 0]
+            source_ids = self._features("language", tf.gather(inputs, here), tf.gather(rows, here))[0]
+            longest = tf.shape(padding)[1]
+            sources = tf.tensor_scatter_nd_update(
+                tf.fill([count, longest], ""), here[:, None], self._pieces(_widened(source_ids, longest))
+            )
+            return {
+                "outputs": self._with_trees(self._detokenize(ids), kinds, inputs, rows), "scores": scores,
+                "tokens": self._pieces(ids), "blocks": tf.tile(blocks[None], [count, 1]), "weights": weights,
+                "sources": sources, "grid": grid,
+            }  # fmt: skip
+
+        return self._signature(answer, command=_STRINGS, inputs=_STRINGS)
+
+    def _require_written(self, kinds, rows, quoted, signature: str) -> tf.Operation:
+        message = tf.strings.join([quoted, f" answers with classes; {signature} supports only texts and trees"])
+        return require(kinds != "class", rows, "command", message)
+
+    def _pieces(self, ids):  # ids of any shape -> their pieces, "" for padding
+        pieces = [self._tokenizer.processor.IdToPiece(i) for i in range(self._tokenizer.size)]
+        pieces[PADDING_ID] = ""
+        return tf.gather(tf.constant(pieces), ids)
 
     def _paths(self) -> list[Path]:
         """Returns the paths of `routes` in a fixed order."""
@@ -502,22 +554,33 @@ class Answers(tf.Module):
         texts, scores = tf.cond(tf.size(order) > 0, search, lambda: (tf.fill([0], ""), tf.zeros([0])))
         return texts, scores, order
 
-    def _encoded_together(self, modalities, inputs, rows):
-        """Returns encoded [b, S, D], padding [b, S] and the row [b] of each, for the rows of all modalities; see `_texts`."""
+    def _encoded_together(self, modalities, inputs, rows, columns: bool = False):
+        """Returns encoded [b, S, D], padding [b, S] and the row [b] of each, for the rows of all modalities; see `_texts`.
+
+        With `columns`, it also returns the number of columns [b] of the grid of each source, 1 if there is no grid.
+        """
+
+        def read(modality, inputs, rows):
+            encoded, padding, grid = self._encoded(modality, inputs, rows)
+            return (encoded, padding, tf.fill([tf.size(rows)], tf.maximum(grid[1], 1))) if columns else (encoded, padding)
+
         parts = []
         for index, modality in enumerate(reading.MODALITIES):
             if modality not in {path_of(problem).modality for problem in self._problems}:
                 continue
             here = tf.where(modalities == index)[:, 0]
             given = tf.gather(inputs, here), tf.gather(rows, here)
-            some = lambda: self._encoded(modality, *given)[:2]  # noqa: B023, E731
-            none = lambda: (tf.zeros([0, 1, self._network.depth]), tf.fill([0, 1], True))  # noqa: E731
+            some = lambda: read(modality, *given)  # noqa: B023, E731
+            none = lambda: (  # noqa: E731
+                tf.zeros([0, 1, self._network.depth]), tf.fill([0, 1], True), *([tf.zeros([0], tf.int32)] if columns else [])
+            )  # fmt: skip
             parts.append((*tf.cond(tf.size(here) > 0, some, none), here))
-        longest = tf.reduce_max([tf.shape(padding)[1] for _, padding, _ in parts])
-        room = [[[0, 0], [0, longest - tf.shape(padding)[1]]] for _, padding, _ in parts]
+        longest = tf.reduce_max([tf.shape(part[1])[1] for part in parts])
+        room = [[[0, 0], [0, longest - tf.shape(part[1])[1]]] for part in parts]
         encoded = tf.concat([tf.pad(part[0], [*r, [0, 0]]) for part, r in zip(parts, room)], axis=0)
         padding = tf.concat([tf.pad(part[1], r, constant_values=True) for part, r in zip(parts, room)], axis=0)
-        return encoded, padding, tf.concat([part[2] for part in parts], axis=0)
+        order = tf.concat([part[-1] for part in parts], axis=0)
+        return encoded, padding, order, *([tf.concat([part[2] for part in parts], axis=0)] if columns else [])
 
     def _encoded(self, modality: str, inputs, rows):  # -> encoded [b, S, D], padding [b, S], grid [2]
         return self._encode(modality)(*self._features(modality, inputs, rows))
@@ -609,6 +672,15 @@ class Answers(tf.Module):
             )  # fmt: skip
 
         return self._part(f"search_{count}_best", search, [*self._encoded_specs(), _NUMBERS])
+
+    def _look(self, encoded, padding, commands, ids):  # ids [b, T] -> names [blocks], weights [b, blocks, T, S]
+        def look(encoded, padding, commands, ids):
+            names, weights = source_weights(self._network, encoded, padding, commands, ids)
+            weights = tf.where((ids != PADDING_ID)[None, :, :, None], weights, 0.0)
+            return tf.constant(names), tf.transpose(weights, [1, 0, 2, 3])
+
+        specs = [*self._encoded_specs(), _NUMBERS, tf.TensorSpec([None, None], tf.int32)]
+        return self._part("look", look, specs)(encoded, padding, commands, ids)
 
     def _decoder(self) -> IncrementalDecoder:
         # In a loop, reading a variable at each step costs less than passing a tensor from step to step.

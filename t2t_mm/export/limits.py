@@ -13,6 +13,7 @@ from t2t_mm.export.byte_strings import number
 from t2t_mm.input.features import AudioFeatures
 
 MOST_ROWS = 256  # maximum number of inputs in a request
+MOST_LOOKED_AT = 16  # maximum number of inputs in a request for attention weights, which has all of them in memory
 MOST_PIXELS = 2**25  # maximum number of pixels of an image before it is resized (100 MB decoded)
 MOST_PIXELS_TOGETHER = 2**28  # maximum for all images of a request, which are decoded one after the other
 # SentencePiece trains pieces of at most 16 characters, of at most 4 bytes each.

@@ -43,6 +43,7 @@ def export(
     run_warmup: bool = True,
     say: Callable[[str], None] = lambda line: None,
     n_best: int = 0,
+    attention: bool = False,
 ) -> str:
     """Writes the weights that `experiment.weights` selects as the next version below `export_dir`, and returns its folder.
 
@@ -53,10 +54,12 @@ def export(
       say: a function that is called with a line about each stage.
       n_best: the number of answers that the additional signature `n_best` returns for each input (`Answers.n_best`); 0 adds
         no signature.
+      attention: whether to add the signature `attention`, which also returns the attention weights (`Answers.attention`).
 
     Raises:
-      RunError: a problem is unknown or not supported by exports; `n_best` is set and no problem can have several answers;
-        there is no checkpoint; the folder cannot be written to; or TensorFlow Serving does not have one of the operations.
+      RunError: a problem is unknown or not supported by exports; `n_best` or `attention` is set and no problem has such
+        answers; there is no checkpoint; the folder cannot be written to; or TensorFlow Serving does not have one of the
+        operations.
     """
     if dtype not in DTYPES:
         raise RunError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}.")
@@ -70,18 +73,22 @@ def export(
                 raise RunError(f"{problem.name}: exports read {', '.join(KNOWN)}, not {modality.name}. Leave it out.")
     if n_best < 0:
         raise RunError(f"n_best is {n_best}; it must be at least 1, or 0 for no signature of several answers.")
-    if n_best and not any(len(one.modalities) == 1 and one.targets != "class" for one in problems):
-        raise RunError(
-            f"n_best is {n_best}, and none of the problems answers a single input with a text or a tree: "
-            f"{', '.join(one.name for one in problems)}. Leave n_best out, or export such a problem too."
-        )
+    written = any(len(one.modalities) == 1 and one.targets != "class" for one in problems)
+    for name, value in (("n_best", n_best), ("attention", attention)):
+        if value and not written:
+            raise RunError(
+                f"{name} is {value}, and none of the problems answers a single input with a text or a tree: "
+                f"{', '.join(one.name for one in problems)}. Leave {name} out, or export such a problem too."
+            )
     network, description, _ = load_trained(experiment, model_dir)
+    if attention and not network.mixer.attention.attend:
+        raise RunError("The blocks of this model have no attention (attend=False). Leave attention out.")
     network = reduced(network, experiment, description, problems)
     answers = Answers(
         network, Tokenizer(experiment.vocabulary), problems, description["class_names"], experiment.audio,
         experiment.batches, decoding, dtype,
     )  # fmt: skip
-    signatures = make_signatures(answers, problems, n_best)
+    signatures = make_signatures(answers, problems, n_best, attention)
     with _writing(export_dir) as aside:
         say(f"1/3 Tracing and saving {len(signatures)} signatures: {', '.join(signatures)}")
         _save(answers, signatures, answers.groups(), aside)
@@ -167,8 +174,8 @@ def load_seconds(folder: str) -> float:
         return time.monotonic() - start
 
 
-def make_signatures(answers: Answers, problems: Sequence[Problem], n_best: int = 0) -> dict:
-    """Returns a dict of signature name -> function. The names are part of the API. n_best: as in `export`."""
+def make_signatures(answers: Answers, problems: Sequence[Problem], n_best: int = 0, attention: bool = False) -> dict:
+    """Returns a dict of signature name -> function. The names are part of the API. n_best, attention: as in `export`."""
     alone = [problem for problem in problems if len(problem.modalities) == 1]
     signatures = {"serving_default": answers.any_problem()} if alone else {}
     signatures |= {problem.name: answers.joint(problem) for problem in problems if problem not in alone}
@@ -180,6 +187,8 @@ def make_signatures(answers: Answers, problems: Sequence[Problem], n_best: int =
         signatures["tokens"] = answers.tokens()
     if n_best:
         signatures["n_best"] = answers.n_best(n_best)
+    if attention:
+        signatures["attention"] = answers.attention()
     return signatures
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_log_pb2
 
+from t2t_mm.export import limits
 from t2t_mm.export.answers import EXAMPLE_FEATURES, input_names
 from t2t_mm.problem import Problem
 from t2t_mm.run.errors import RunError
@@ -37,8 +38,8 @@ def example_input(modality: str, sample_rate: int = 16000) -> bytes:
 
 
 def requests(signatures: Sequence[str], problems: Sequence[Problem], sample_rate: int) -> list:
-    """Returns a PredictionLog for each signature in order. `serving_default` and `n_best` get one row for every problem that
-    they take."""
+    """Returns a PredictionLog for each signature in order. `serving_default`, `n_best` and `attention` get one row for every
+    problem that they take, up to the limit of `attention`."""
     given = {
         problem.name: [example_input(modality.name, sample_rate) for modality in problem.modalities] for problem in problems
     }
@@ -49,8 +50,9 @@ def requests(signatures: Sequence[str], problems: Sequence[Problem], sample_rate
     for name in signatures:
         if name == "serving_default":
             records.append(_predict(name, command=list(inputs), inputs=list(inputs.values())))
-        elif name == "n_best":
+        elif name in ("n_best", "attention"):
             written = [p.name for p in problems if p.name in inputs and p.targets != "class"]
+            written = written[: limits.MOST_LOOKED_AT] if name == "attention" else written
             records.append(_predict(name, command=written, inputs=[inputs[one] for one in written]))
         elif name == "tokens":
             command = next(p.command for p in problems if p.modality == "language" and p.targets != "class")

@@ -14,12 +14,12 @@ from t2t_mm.corpora.example import Example, Report
 from t2t_mm.corpora.source import Examples
 from t2t_mm.incremental import IncrementalDecoder
 from t2t_mm.inference.search import IMPOSSIBLE_SCORE, best_of_beam, sample
+from t2t_mm.inference.source_weights import source_weights
 from t2t_mm.inference.trees import TreeConstraint, TreeGrammar
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
 from t2t_mm.input.pipeline import batches_of, make_batches
 from t2t_mm.input.tokenizer import PADDING_ID, Tokenizer, text_to_tree
-from t2t_mm.layers.attention import SourceLooks
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 from t2t_mm.run.errors import RunError
@@ -243,23 +243,21 @@ class Predictor:
         Returns: a dict with the names of the "blocks"; their "weights" [blocks, B, N, T, S], averaged over the heads; the
           "grid" [2] of the source, zeros if there is none; and the "lengths" [B] of the source without padding.
         """
-        looks = SourceLooks()
         encoded, padding, grid, _ = self._network.encode(problem.modality, inputs, problem.padding(padding))
         many, length = tf.shape(ids)[1], tf.shape(ids)[2]
         source, source_padding = tf.repeat(encoded, many, axis=0), tf.repeat(padding, many, axis=0)
         flat = tf.reshape(ids, [-1, length])
-        self._network.decode_text(source, source_padding, command, flat, flat == PADDING_ID, looks=looks)
-        weights = tf.stack([tf.reduce_mean(one, axis=1) for one in looks.weights])  # [blocks, B·N, T, S]
+        names, weights = source_weights(self._network, source, source_padding, command, flat)  # [blocks, B·N, T, S]
         shape = tf.concat([tf.shape(weights)[:1], tf.shape(ids), tf.shape(weights)[3:]], axis=0)
         return {
-            "blocks": tf.constant(looks.names), "weights": tf.reshape(weights, shape),
+            "blocks": tf.constant(names), "weights": tf.reshape(weights, shape),
             "grid": tf.stack((0, 0) if grid is None else grid),
             "lengths": tf.reduce_sum(tf.cast(~padding, tf.int32), axis=1),
         }  # fmt: skip
 
     def _looks(self, problem, batch, read, row, place, count):
         """Returns the Looks of the `count` tokens of one answer."""
-        blocks = [name.decode().split("/", 1)[1] for name in read["blocks"]]  # without the name of the model
+        blocks = [name.decode() for name in read["blocks"]]
         length = int(read["lengths"][row])
         weights, inputs = read["weights"][:, row, place, :count, :length], batch["inputs"][row].numpy()
         if problem.modality == "language":

@@ -29,16 +29,21 @@ class PredictError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One input: its name for the answer, and its bytes or the reason why there are none."""
+    """What is asked at once: its name for the answer, and its bytes or the reason why there are none.
 
-    name: str
-    data: bytes = b""
+    Attributes:
+      name: the text or path, or a list of one for each input.
+      inputs: the bytes by the names of the inputs of a signature.
+    """
+
+    name: str | list[str]
+    inputs: dict[str, bytes] = dataclasses.field(default_factory=dict)
     error: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """The outputs for one input (name -> text, number or list), or the error."""
+    """The outputs for one item (name -> text, number or list), or the error."""
 
     item: Item
     outputs: dict
@@ -47,34 +52,24 @@ class Answer:
 
 
 class RestClient:
-    """Sends requests for one model to `base_url`, such as http://127.0.0.1:8501. Close it when done.
+    """Sends requests for one model to `base_url`, such as http://127.0.0.1:8501. Close it when done."""
 
-    command: the command that is sent with every input, for signatures that take one (serving_default, n_best).
-    """
-
-    def __init__(
-        self,
-        base_url: str,
-        model_name: str,
-        version: int | None = None,
-        timeout_seconds: float = 60.0,
-        command: str | None = None,
-    ):
+    def __init__(self, base_url: str, model_name: str, version: int | None = None, timeout_seconds: float = 60.0):
         which = "" if version is None else f"/versions/{version}"
         self._url = f"{base_url.rstrip('/')}/v1/models/{model_name}{which}:predict"
-        self._command = command
         # No limit here, because the caller limits the number of simultaneous requests.
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(timeout_seconds), connector=aiohttp.TCPConnector(limit=0)
         )
 
-    async def predict(self, signature_name: str, inputs: list[bytes]) -> list[dict]:
-        """Returns a dict of outputs for each input.
+    async def predict(self, signature_name: str, rows: list[dict[str, bytes]]) -> list[dict]:
+        """Returns a dict of outputs for each row, which has the same inputs as the others, by name.
 
         Raises:
           PredictError: the server rejects the request, sends an invalid answer, or cannot be reached.
         """
-        body = {"signature_name": signature_name, "instances": [self._instance(data) for data in inputs]}
+        instances = [{name: _json_value(data) for name, data in row.items()} for row in rows]
+        body = {"signature_name": signature_name, "instances": instances}
         try:
             async with self._session.post(self._url, json=body) as response:
                 text = await response.text(errors="replace")
@@ -90,10 +85,6 @@ class RestClient:
         except (ValueError, TypeError, KeyError):
             message = f"{self._url} answered {text[:200]!r}; is it TensorFlow Serving's REST port?"
         raise PredictError(str(response.status), message, busy=response.status in (429, 503))
-
-    def _instance(self, data: bytes):
-        value = _json_value(data)
-        return value if self._command is None else {"command": self._command, "inputs": value}
 
     async def close(self) -> None:
         await self._session.close()
@@ -117,9 +108,9 @@ async def answers(
     """Yields the answers in the order of the items, with parallel requests.
 
     Args:
-      client: an object with the method `predict(signature_name, inputs)`.
+      client: an object with the method `predict(signature_name, rows)`.
       concurrency: maximum number of simultaneous requests.
-      batch_size: number of inputs in a request. If a request is rejected, its inputs are sent separately.
+      batch_size: number of items in a request. If a request is rejected, its items are sent separately.
 
     Raises:
       PredictError: the server cannot be reached.
@@ -148,25 +139,25 @@ async def _answer(client, signature_name: str, batch: list[Item], slots: asyncio
     if readable:
         async with slots:
             try:
-                rows = await _patiently(client, signature_name, [item.data for item in readable])
+                rows = await _patiently(client, signature_name, [item.inputs for item in readable])
                 found = {id(item): Answer(item, row) for item, row in zip(readable, rows, strict=True)}
             except PredictError as error:
                 if error.unreachable:
                     raise
                 if len(readable) == 1:
                     found = {id(readable[0]): Answer(readable[0], {}, error.code, error.message)}
-    if readable and not found:  # send them separately, because an invalid input must not affect the others
+    if readable and not found:  # send them separately, because an invalid item must not affect the others
         alone = [await _answer(client, signature_name, [item], slots) for item in readable]
         found = {id(answer.item): answer for (answer,) in alone}
     return [found.get(id(item)) or Answer(item, {}, "unreadable", item.error) for item in batch]
 
 
-async def _patiently(client, signature_name: str, inputs: list[bytes]) -> list[dict]:
+async def _patiently(client, signature_name: str, rows: list[dict[str, bytes]]) -> list[dict]:
     for attempt in range(_RETRIES):
         try:
-            return await client.predict(signature_name, inputs)
+            return await client.predict(signature_name, rows)
         except PredictError as error:
             if not error.busy:
                 raise
         await asyncio.sleep(_FIRST_WAIT_SECONDS * 2**attempt)
-    return await client.predict(signature_name, inputs)
+    return await client.predict(signature_name, rows)

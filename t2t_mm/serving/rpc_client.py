@@ -11,19 +11,9 @@ _MAX_MESSAGE = 64 * 2**20  # gRPC's default of 4 MiB is less than a minute of au
 
 
 class RpcClient:
-    """Sends requests for one model to `address`, such as 127.0.0.1:8500. Close it when done.
+    """Sends requests for one model to `address`, such as 127.0.0.1:8500. Close it when done."""
 
-    command: the command that is sent with every input, for signatures that take one (serving_default, n_best).
-    """
-
-    def __init__(
-        self,
-        address: str,
-        model_name: str,
-        version: int | None = None,
-        timeout_seconds: float = 60.0,
-        command: str | None = None,
-    ):
+    def __init__(self, address: str, model_name: str, version: int | None = None, timeout_seconds: float = 60.0):
         options = [("grpc.max_send_message_length", _MAX_MESSAGE), ("grpc.max_receive_message_length", _MAX_MESSAGE)]
         self._address = address
         self._channel = grpc.aio.insecure_channel(address, options=options)
@@ -31,11 +21,10 @@ class RpcClient:
         self._model_name = model_name
         self._version = version
         self._timeout_seconds = timeout_seconds
-        self._command = command
         self._answered = False
 
-    async def predict(self, signature_name: str, inputs: list[bytes]) -> list[dict]:
-        """Returns a dict of outputs for each input.
+    async def predict(self, signature_name: str, rows: list[dict[str, bytes]]) -> list[dict]:
+        """Returns a dict of outputs for each row, which has the same inputs as the others, by name.
 
         Raises:
           PredictError: the server rejects the request or cannot be reached.
@@ -45,10 +34,8 @@ class RpcClient:
         request.model_spec.signature_name = signature_name
         if self._version is not None:
             request.model_spec.version.value = self._version
-        request.inputs["inputs"].CopyFrom(tf.make_tensor_proto(inputs, tf.string, [len(inputs)]))
-        if self._command is not None:
-            commands = [self._command] * len(inputs)
-            request.inputs["command"].CopyFrom(tf.make_tensor_proto(commands, tf.string, [len(inputs)]))
+        for name in rows[0]:
+            request.inputs[name].CopyFrom(tf.make_tensor_proto([row[name] for row in rows], tf.string, [len(rows)]))
         try:
             response = await self._stub.Predict(request, timeout=self._timeout_seconds)
         except grpc.aio.AioRpcError as error:

@@ -135,11 +135,13 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
-    """Two versions of all problems, the first by greedy and the second by beam search, this with two answers to each input:
-    {beam size: folder}."""
+    """Two versions of all problems, the first by greedy and the second by beam search, this with two answers to each input and
+    with attention weights: {beam size: folder}."""
     target = str(tmp_path_factory.mktemp("exports"))
     return {
-        beam: save.export(*run, target, (), Decoding(beam, 0.6, LENGTH), run_warmup=False, n_best=2 if beam > 1 else 0)
+        beam: save.export(
+            *run, target, (), Decoding(beam, 0.6, LENGTH), run_warmup=False, n_best=2 if beam > 1 else 0, attention=beam > 1
+        )
         for beam in (1, 3)
     }
 
@@ -192,7 +194,7 @@ def decoded(run, tmp_path_factory):
     @functools.cache
     def answers(name, beam):
         problem, found = made.problem(name), []
-        ask = predict if beam == 1 else functools.partial(hypotheses, log_probs=True)
+        ask = predict if beam == 1 else functools.partial(hypotheses, log_probs=True, looks=problem.targets != "class")
         for number, data in enumerate(INPUTS[problem.inputs]):
             text = data.decode() if problem.inputs == "language" else str(files / f"{name}{number}")
             if problem.inputs != "language":
@@ -229,6 +231,9 @@ def served(exported):
     several = [row for row in reversed(rows) if row[0] != "imagenet"]
     requests["several, beam"] = "n_best", {"command": [name for name, _ in several], "inputs": [row for _, row in several]}
     wrong = {"command": ["To-German", "To-Class"], "inputs": [*INPUTS["language"][:1], *INPUTS["image"][:1]]}
+    requests["looked, beam"] = "attention", requests["several, beam"][1]
+    requests["looked at classes, beam"] = "attention", wrong
+    requests["looked at many, beam"] = "attention", {"command": ["To-German"] * 17, "inputs": ["a"] * 17}
     requests["several of classes, beam"] = "n_best", wrong
     requests["several unpaired, beam"] = "n_best", {"command": ["To-German"], "inputs": ["a", "b"]}
     requests["token"] = "serving_default", {"command": ["To-German"], "inputs": INPUTS["language"][:1]}
@@ -331,6 +336,25 @@ def test_several_answers_are_those_of_decode(served, decoded):
     assert answer["outputs"][-2:, 0].tolist() == served["wmt_en_de 3, beam"]["outputs"][1::-1].tolist()
 
 
+def test_attention_weights_are_those_of_decode(served, decoded):
+    """Of sources of different modalities and lengths in one request, each of which is looked at alone by `decoded`."""
+    answer, names = served["looked, beam"], [problem.name for problem in reversed(PROBLEMS) if problem.targets != "class"]
+    expected = [best for name in names for best, _ in reversed(decoded(name, 3)[:2])]
+    assert texts(answer["outputs"]) == [one.answer for one in expected]
+    np.testing.assert_allclose(answer["scores"], [one.score for one in expected], atol=1e-3)
+    for row, one in enumerate(expected):
+        blocks, tokens, positions = one.looks.weights.shape
+        assert texts(answer["blocks"][row]) == one.looks.blocks and blocks == 2
+        assert texts(answer["tokens"][row]) == one.pieces + [""] * (answer["tokens"].shape[1] - tokens)
+        found = answer["weights"][row]
+        np.testing.assert_allclose(found[:, :tokens, :positions], one.looks.weights, atol=1e-3)
+        assert not found[:, tokens:].any() and not found[:, :, positions:].any()
+        pieces = one.looks.pieces + [""] * (answer["weights"].shape[3] - len(one.looks.pieces))
+        assert texts(answer["sources"][row]) == pieces
+        assert tuple(answer["grid"][row]) == (one.looks.grid or (positions, 1))
+    assert len({one.looks.weights.shape[2] for one in expected}) > 2 and len(set(map(tuple, answer["grid"]))) > 3
+
+
 @pytest.mark.parametrize(
     "request_name,message",
     [
@@ -360,6 +384,8 @@ def test_several_answers_are_those_of_decode(served, decoded):
         ("no rows", "inputs: 0 in one request; 1 to 256 are allowed"),
         ("unpaired", "command and inputs differ in length"),
         ("several unpaired, beam", "command and inputs differ in length"),
+        ("looked at classes, beam", 'command[1]: "To-Class" answers with classes; attention supports only texts and trees'),
+        ("looked at many, beam", "command: 17 in one request; attention supports 1 to 16"),
         ("several of classes, beam", 'command[1]: "To-Class" answers with classes; n_best supports only texts and trees'),
     ],
 )
@@ -428,17 +454,18 @@ def test_answers_beyond_the_last_possible_one_are_empty(run):
 
 
 @pytest.mark.parametrize(
-    "only, n_best, message",
+    "only, more, message",
     [
-        (["imagenet"], 2, "n_best is 2, and none of the problems answers a single input with a text or a tree: imagenet"),
-        ([], -1, "n_best is -1; it must be at least 1, or 0"),
+        (["imagenet"], {"n_best": 2}, "n_best is 2, and none of the problems answers a single input with a text or a tree: im"),
+        (["imagenet"], {"attention": True}, "attention is True, and none of the problems answers .* Leave attention out"),
+        ([], {"n_best": -1}, "n_best is -1; it must be at least 1, or 0"),
     ],
 )
-def test_several_answers_that_cannot_be_are_refused_before_the_weights_are_read(tmp_path, monkeypatch, only, n_best, message):
+def test_answers_that_cannot_be_are_refused_before_the_weights_are_read(tmp_path, monkeypatch, only, more, message):
     monkeypatch.setattr(save, "load_trained", lambda *_: pytest.fail("the weights were read"))
     made = experiment.Experiment(PROBLEMS, "absent", None, BatchSettings(), AudioFeatures())
     with pytest.raises(RunError, match=message):
-        save.export(made, "absent", str(tmp_path), only, n_best=n_best)
+        save.export(made, "absent", str(tmp_path), only, **more)
 
 
 def test_signatures_records_and_operations(exported):

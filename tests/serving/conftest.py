@@ -80,6 +80,19 @@ class SmallModel(tf.Module):
         return self._answer(tf.map_fn(one, (inputs, tf.range(tf.size(inputs))), fn_output_signature=tf.string))
 
     @tf.function(input_signature=[STRINGS, STRINGS])
+    def questions(self, image, language):
+        return self._answer(tf.strings.join([language, self.coco(image)["outputs"]], " "))
+
+    @tf.function(input_signature=[STRINGS, STRINGS])
+    def compared(self, language, language_2):
+        return self._answer(tf.strings.join([language, language_2], " / "))
+
+    @tf.function(input_signature=[STRINGS, STRINGS])
+    def judged(self, audio, image):
+        tf.debugging.Assert(tf.reduce_all(tf.strings.substr(audio, 0, 4) == "RIFF"), ["audio[0]: not a WAV file"])
+        return self.imagenet(image)
+
+    @tf.function(input_signature=[STRINGS, STRINGS])
     def serving_default(self, command, inputs):
         message = "command[0]: unknown command; this export knows To-English (text, images; never trained with audio)"
         tf.debugging.Assert(tf.reduce_all(command != "?"), [message])
@@ -94,6 +107,21 @@ class SmallModel(tf.Module):
         scores = tf.tile([[-0.5, -1.25, -float("inf")]], [tf.size(inputs), 1])
         log_probs = tf.where(words == "", 0.0, tf.math.log([[[0.75], [0.25], [1.0]]]))
         return {"outputs": outputs, "scores": scores, "tokens": words, "log_probs": log_probs}
+
+    @tf.function(input_signature=[STRINGS, STRINGS])
+    def attention(self, command, inputs):
+        """Of one row: three tokens. In the first block token t attends to position t alone, in the second to all alike."""
+        words = tf.strings.split(inputs[:1]).to_tensor()[0]
+        start = tf.strings.substr(inputs[0], 1, 3)
+        grid = tf.where(start == "PNG", [2, 3], tf.where(start == "IFF", [2, 2], [tf.size(words), 1]))
+        positions = tf.reduce_prod(grid)
+        weights = [tf.one_hot(tf.range(3), positions), tf.fill([3, positions], 1.0 / tf.cast(positions, tf.float32))]
+        return {
+            "outputs": self.n_best(command, inputs)["outputs"][:, 0], "scores": tf.constant([-0.5]),
+            "tokens": tf.constant([["▁a", "▁b", "</s>"]]),
+            "blocks": tf.constant([["mixer/attention", "decoder/block1"]]), "weights": tf.stack(weights)[None],
+            "sources": tf.where(grid[1] == 1, words, "")[None], "grid": grid[None],
+        }  # fmt: skip
 
     @tf.function(input_signature=[STRINGS, tf.TensorSpec([None, None], tf.int32)])
     def tokens(self, command, ids):
@@ -114,8 +142,8 @@ class SmallModel(tf.Module):
 
 
 SIGNATURES = (
-    "wmt_en_de", "wsj_parsing", "coco", "imagenet", "imagenet_classify", "wsj_speech", "serving_default", "n_best", "tokens",
-    "slow", "raw",
+    "wmt_en_de", "wsj_parsing", "coco", "imagenet", "imagenet_classify", "wsj_speech", "questions", "compared", "judged",
+    "serving_default", "n_best", "attention", "tokens", "slow", "raw",
 )  # fmt: skip
 
 

@@ -34,18 +34,18 @@ def gather(make, signature, items, concurrency=2, batch_size=1):
     return asyncio.run(main())
 
 
-def makers(server, command=None):
+def makers(server):
     rest = f"http://127.0.0.1:{server.server.rest_port}"
     return (
-        lambda: clients.RestClient(rest, "t2t_mm", command=command),
-        lambda: RpcClient(f"127.0.0.1:{server.server.grpc_port}", "t2t_mm", command=command),
+        lambda: clients.RestClient(rest, "t2t_mm"),
+        lambda: RpcClient(f"127.0.0.1:{server.server.grpc_port}", "t2t_mm"),
     )
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_both_protocols_give_the_same_in_order(server, batch_size):
-    items = [clients.Item(str(n), picture((n, 0, 0))) for n in range(9)]
-    items[2] = clients.Item("broken", b"\xff\xfe")
+    items = [clients.Item(str(n), {"inputs": picture((n, 0, 0))}) for n in range(9)]
+    items[2] = clients.Item("broken", {"inputs": b"\xff\xfe"})
     items[4] = clients.Item("absent", error="No such file")
     found = [gather(make, "coco", items, batch_size=batch_size) for make in makers(server)]
     for answers in found:
@@ -59,15 +59,17 @@ def test_both_protocols_give_the_same_in_order(server, batch_size):
 
 def test_classes_scores_and_text(server):
     for make in makers(server):
-        (answer,) = gather(make, "imagenet", [clients.Item("p", picture((0, 255, 0)))])
+        (answer,) = gather(make, "imagenet", [clients.Item("p", {"inputs": picture((0, 255, 0))})])
         assert answer.outputs["classes"] == ["dog", "cat", "house"]
-        (answer,) = gather(make, "raw", [clients.Item("p", b"text")])
+        (answer,) = gather(make, "raw", [clients.Item("p", {"inputs": b"text"})])
         assert answer.outputs in ({"outputs": {"b64": "dGV4dA=="}}, {"data_bytes": "text"})
 
 
 def test_several_answers_to_a_command(server):
-    items = [clients.Item(text, text.encode()) for text in ("a dog", "it", "the cat sleeps")]
-    found = [[one.outputs for one in gather(make, "n_best", items, batch_size=2)] for make in makers(server, "To-German")]
+    items = [
+        clients.Item(text, {"command": b"To-German", "inputs": text.encode()}) for text in ("a dog", "it", "the cat sleeps")
+    ]
+    found = [[one.outputs for one in gather(make, "n_best", items, batch_size=2)] for make in makers(server)]
     assert found[0] == found[1]
     assert [one["outputs"] for one in found[0]] == [
         [f"To-German {item.name}", f"other To-German {item.name}", ""] for item in items
@@ -84,11 +86,11 @@ class Busy:
     def __init__(self, times):
         self.times = times
 
-    async def predict(self, signature_name, inputs):
+    async def predict(self, signature_name, rows):
         self.times -= 1
         if self.times >= 0:
             raise clients.PredictError("429", "busy", busy=True)
-        return [{"outputs": data.decode()} for data in inputs]
+        return [{"outputs": row["inputs"].decode()} for row in rows]
 
     async def close(self):
         pass
@@ -96,14 +98,14 @@ class Busy:
 
 def test_a_busy_server_is_asked_again(monkeypatch):
     monkeypatch.setattr(clients, "_FIRST_WAIT_SECONDS", 0.0)
-    assert gather(lambda: Busy(3), "s", [clients.Item("a", b"a")])[0].outputs == {"outputs": "a"}
-    assert gather(lambda: Busy(99), "s", [clients.Item("a", b"a")])[0].code == "429"
+    assert gather(lambda: Busy(3), "s", [clients.Item("a", {"inputs": b"a"})])[0].outputs == {"outputs": "a"}
+    assert gather(lambda: Busy(99), "s", [clients.Item("a", {"inputs": b"a"})])[0].code == "429"
 
 
 def test_an_unreachable_server_is_told_at_once(server):
     for make in (lambda: clients.RestClient("http://127.0.0.1:9", "m"), lambda: RpcClient("127.0.0.1:9", "m")):
         with pytest.raises(clients.PredictError, match="127.0.0.1:9.*Is it serving") as caught:
-            gather(make, "s", [clients.Item("a", b"a")])
+            gather(make, "s", [clients.Item("a", {"inputs": b"a"})])
         assert caught.value.unreachable
     # gRPC's port asked for REST
     with pytest.raises(clients.PredictError):
@@ -135,7 +137,7 @@ def test_the_command(server, tmp_path):
     run = predict(server, "--problem=coco", f"--input={tmp_path}/a.png", f"--input={tmp_path}/absent.png")
     assert run.returncode == 1
     good, bad = map(json.loads, run.stdout.splitlines())
-    assert good["outputs"] == "a picture of 1 2 3" and bad["error"] == "No such file or directory"
+    assert good["outputs"] == "a picture of 1 2 3" and bad["error"] == f"{tmp_path}/absent.png: No such file or directory"
 
     for flags, message in (
         ([], "no input"),
@@ -144,3 +146,39 @@ def test_the_command(server, tmp_path):
     ):
         run = predict(server, "--problem=wmt_en_de", *flags)
         assert run.returncode == 1 and message in run.stderr and "Traceback" not in run.stderr
+
+
+def test_problems_with_several_inputs(server):
+    items = [clients.Item(text, {"language": text.encode(), "image": picture((3, 2, 1))}) for text in ("a dog", "it", "cats")]
+    found = [[one.outputs for one in gather(make, "questions", items, batch_size=2)] for make in makers(server)]
+    assert found[0] == found[1]
+    assert [one["outputs"] for one in found[0]] == [f"{item.name} a picture of 3 2 1" for item in items]
+
+
+def test_the_command_with_several_inputs(server, tmp_path):
+    (tmp_path / "a.png").write_bytes(picture((1, 2, 3)))
+    (tmp_path / "lines").write_text(f"{tmp_path}/a.png\ta dog\n\n{tmp_path}/absent.png\t it\n")
+    flags = ["--problem=questions", "--input_names=image,language", f"--input_file={tmp_path}/lines"]
+    run = predict(server, *flags, f"--input={tmp_path}/a.png", "--input=what ?")
+    lines = [json.loads(line) for line in run.stdout.splitlines()]
+    assert run.returncode == 1, run.stderr
+    assert [line.get("outputs") for line in lines] == ["what ? a picture of 1 2 3", "a dog a picture of 1 2 3", None]
+    assert lines[0]["input"] == [f"{tmp_path}/a.png", "what ?"]
+    assert lines[2]["error"] == f"{tmp_path}/absent.png: No such file or directory"
+
+    run = predict(server, "--problem=compared", "--input_names=language,language_2", "--input=-", stdin="one\ttwo\n")
+    assert json.loads(run.stdout)["outputs"] == "one / two"
+    run = predict(server, "--problem=wmt_en_de", "--input=-", stdin="one\ttwo\n")  # a tab belongs to a single text
+    assert json.loads(run.stdout)["outputs"] == "v1: ONE\tTWO"
+
+    pair = "--input_names=image,language"
+    for flags, message in (
+        ([pair, "--input=a.png", "--input=a dog", "--input=b.png"], "--input=b.png: 1 input(s) instead of 2: image, language"),
+        ([pair, "--input=a.png", "--input=-", "--input=a dog"], "--input=a.png: 1 input(s) instead of 2"),
+        ([pair, "--input=-"], "standard input:1: 1 input(s) instead of 2: image, language (give --input once for each"),
+        (["--input_names=language,language", "--input=a", "--input=b"], "language,language must list different names"),
+    ):
+        run = predict(server, "--problem=questions", *flags, stdin="a dog\n")
+        assert run.returncode == 1 and message in run.stderr and "Traceback" not in run.stderr
+    run = predict(server, "--problem=questions", "--input=a dog")
+    assert "keys must be equal to: image,language" in json.loads(run.stdout)["error"]

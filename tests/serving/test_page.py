@@ -64,11 +64,12 @@ class Page:
         self.find(f"[data-problem={problem}]").click()
 
     def type(self, text):
-        self.run(f"document.getElementById('text').value = {text!r}")
+        self.run(f"document.getElementById('input-language').value = {text!r}")
 
     def upload(self, path):
-        self.find("#file").send_keys(str(path))
-        self.wait("chosen !== null || document.querySelector('.error')")
+        """Chooses the file of a problem with a single input."""
+        self.find("#inputs [type=file]").send_keys(str(path))
+        self.wait("shown.some((one) => one.value?.bytes) || document.querySelector('.error')")
 
     def choose_answers(self, count):
         self.find(f"#answers option:nth-child({count})").click()
@@ -132,12 +133,12 @@ def test_a_question_in_the_address(page, server):
 
 def test_what_was_written_stays_when_the_problem_changes(page):
     page.choose("wmt_en_de")
-    examples = page.run("document.getElementById('text').value")
+    examples = page.run("controls.language.field.value")
     page.choose("wsj_parsing")
-    assert page.run("document.getElementById('text').value") != examples  # the page's own sentence goes
+    assert page.run("controls.language.field.value") != examples  # the page's own sentence goes
     page.type("my own words")
     page.choose("wmt_en_de")
-    assert page.run("document.getElementById('text').value") == "my own words"
+    assert page.run("controls.language.field.value") == "my own words"
     assert page.ask().find_element("css selector", ".text").text == "v1: MY OWN WORDS"
     assert page.find("#busy").text.endswith(" ms")
     page.choose("wsj_parsing")
@@ -301,7 +302,7 @@ def test_a_picture_of_another_format_goes_as_png(page, tmp_path):
     Image.new("RGB", (8, 8), (9, 9, 9)).save(tmp_path / "p.bmp")
     page.choose("coco")
     page.upload(tmp_path / "p.bmp")
-    assert page.run("chosen.bytes[1]") == ord("P")
+    assert page.run("controls.image.value.bytes[1]") == ord("P")
     assert page.ask().find_element("css selector", "figcaption").text == "a picture of 9 9 9"
 
 
@@ -322,12 +323,13 @@ def test_a_sound_is_transcribed_beside_its_spectrogram(page, tmp_path):
 
 def test_recording(page):
     page.choose("wsj_speech")
-    page.find("#record").click()
-    page.wait("document.getElementById('record').textContent === 'Stop'")
+    record = page.find("#inputs button")
+    record.click()
+    page.wait("controls.audio.record.textContent === 'Stop'")
     page.browser.execute_async_script("setTimeout(arguments[0], 600)")
-    page.find("#record").click()
-    page.wait("chosen !== null")
-    assert page.run("new TextDecoder().decode(chosen.bytes.subarray(0, 4))") == "RIFF"
+    record.click()
+    page.wait("controls.audio.value !== null")
+    assert page.run("new TextDecoder().decode(controls.audio.value.bytes.subarray(0, 4))") == "RIFF"
     words = page.ask().find_element("css selector", ".text").text.split()
     assert int(words[0]) > 3000 and words[-1] == "16000"
 
@@ -344,3 +346,260 @@ def test_errors_are_shown(page, tmp_path):
     page.choose("wsj_speech")
     page.upload(tmp_path / "broken.wav")
     assert "broken.wav cannot be read" in page.find("#answer").text
+
+
+def write_sound(path):
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16000, 800, "NONE", ""))
+        file.writeframes(bytes(1600))
+    return str(path)
+
+
+def choose_files(page, **paths):
+    for name, path in paths.items():
+        page.find(f"#input-{name}").send_keys(str(path))
+        page.wait(f"controls.{name}.value")
+
+
+def test_problems_with_several_inputs_have_groups_of_their_own(page):
+    groups = page.run(
+        "[...document.querySelectorAll('nav [role=group]')].map((one) => [one.querySelector('h2').textContent,"
+        "[...one.querySelectorAll('button')].map((button) => button.dataset.problem)])"
+    )
+    titles = [title for title, _ in groups]
+    assert titles == ["Text", "Image", "Audio", "2 texts", "Image and audio", "Image and text", "Other"]
+    assert [problems for _, problems in groups[3:6]] == [["compared"], ["judged"], ["questions"]]
+
+
+def test_every_input_of_a_problem_is_sent_by_its_name(page, tmp_path):
+    Image.new("RGB", (40, 30), (0, 255, 0)).save(tmp_path / "green.png")
+    page.choose("questions")
+    assert page.run("shown.map((one) => one.name)") == ["image", "language"]
+    assert not page.find("#several").is_displayed()  # n_best takes a single input
+    assert page.ask().text == "Choose an image first."
+    choose_files(page, image=tmp_path / "green.png")
+    assert page.ask().text == "Type a sentence first."
+    page.find("#input-language").send_keys("which colour ?\n")  # Enter asks
+    page.wait("document.querySelector('figcaption')")
+    assert page.find("#answer figcaption").text == "which colour ? a picture of 0 255 0"
+    assert page.run("[...document.images].filter((one) => one.offsetParent).length") == 1
+    page.find("#input-language").clear()
+    assert page.ask().text == "Type a sentence first."
+    assert page.find("#inputs img").is_displayed()  # as the answer with the image is gone
+
+    page.choose("compared")
+    labels = [label.text for label in page.browser.find_elements("css selector", "#inputs label")]
+    assert labels == ["Sentence", "Sentence 2"]
+    page.find("#input-language").send_keys("a dog")
+    assert page.ask().text == "Type sentence 2 first."
+    page.find("#input-language_2").send_keys("a cat")
+    assert page.ask().find_element("css selector", ".text").text == "a dog / a cat"
+
+
+def test_classes_of_an_image_with_a_recording(page, tmp_path):
+    Image.new("RGB", (40, 30), (0, 255, 0)).save(tmp_path / "green.png")
+    page.choose("judged")
+    choose_files(page, audio=write_sound(tmp_path / "a.wav"), image=tmp_path / "green.png")
+    answer = page.ask()
+    assert [bar.find_element("css selector", "span").text for bar in answer.find_elements("css selector", ".bar")][0] == "dog"
+    assert answer.find_elements("css selector", "canvas") and answer.find_elements("css selector", "img")
+
+
+def test_what_was_entered_stays_for_problems_with_other_inputs(page, tmp_path):
+    Image.new("RGB", (40, 30), (0, 255, 0)).save(tmp_path / "green.png")
+    page.choose("coco")
+    choose_files(page, image=tmp_path / "green.png")
+    page.choose("questions")
+    assert page.run("controls.language.field.value") == ""  # the example of another problem goes
+    page.find("#input-language").send_keys("my own words")
+    page.choose("wsj_speech")
+    page.choose("wmt_en_de")
+    assert page.ask().find_element("css selector", ".text").text == "v1: MY OWN WORDS"
+    page.choose("questions")
+    assert page.find("#inputs .note").text == "green.png"
+    assert page.ask().find_element("css selector", "figcaption").text == "my own words a picture of 0 255 0"
+
+
+def test_a_recording_ends_when_its_problem_is_left(page):
+    page.choose("judged")
+    page.find("#inputs .control:nth-child(2) button").click()
+    page.wait("controls.audio.recorder")
+    page.browser.execute_async_script("setTimeout(arguments[0], 600)")
+    page.choose("coco")
+    page.wait("controls.audio.value")
+    assert page.run("controls.audio.recorder") is None
+    page.choose("judged")
+    assert page.find("#inputs audio").is_displayed()
+
+
+def test_a_dropped_file_goes_to_the_input_of_its_kind(page, tmp_path):
+    """Or to the one that it is dropped on; here, the second image of a problem that the export does not have."""
+    drop = (
+        "((type, target) => { const data = new DataTransfer(), bytes = new Uint8Array([137, 80, 78, 71]);"
+        "data.items.add(new File([bytes], 'dropped', {type}));"
+        "target.dispatchEvent(new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true})); })"
+    )
+    page.run("choose({name: 'x', title: 'x', inputs: ['image', 'image_2', 'audio', 'language']})")
+    page.run(drop + "('image/png', document.body)")
+    page.wait("controls.image.value")
+    page.run(drop + "('image/png', document.body)")  # the first one that has none
+    page.wait("controls.image_2.value")
+    page.run("forget(controls.image)")
+    page.run(drop + "('image/png', controls.image_2.box)")
+    page.wait("controls.image_2.value")
+    assert page.run("[controls.image.value, controls.audio.value]") == [None, None]
+
+
+def test_an_answer_to_earlier_inputs_is_not_shown(page, tmp_path):
+    """The answer arrives after another image has been chosen."""
+    for name, colour in (("green.png", (0, 255, 0)), ("red.png", (255, 0, 0))):
+        Image.new("RGB", (40, 30), colour).save(tmp_path / name)
+    page.choose("questions")
+    page.type("which colour ?")
+    choose_files(page, image=tmp_path / "green.png")
+    page.run(
+        "(() => { const answered = fetchJson, released = new Promise((done) => { window.release = done; });"
+        "fetchJson = async (...of) => { const found = await answered(...of); await released; return found; }; })()"
+    )
+    page.find("#ask").click()
+    choose_files(page, image=tmp_path / "red.png")
+    page.run("release()")
+    page.wait("!document.getElementById('ask').disabled")
+    assert page.find("#answer").text == "" and page.find("#busy").text == ""
+    assert page.ask().find_element("css selector", "figcaption").text == "which colour ? a picture of 255 0 0"
+
+
+def test_several_inputs_on_a_narrow_screen_have_names(page, tmp_path):
+    selenium = pytest.importorskip("axe_core_python.selenium", reason="axe: pip install axe-core-python")
+    Image.new("RGB", (900, 300), (0, 255, 0)).save(tmp_path / "green.png")
+    with page.narrow():
+        for problem in ("questions", "compared", "judged"):
+            page.choose(problem)
+            if problem != "compared":
+                choose_files(page, image=tmp_path / "green.png")
+            if problem == "judged":
+                choose_files(page, audio=write_sound(tmp_path / "a.wav"))
+            for field in page.browser.find_elements("css selector", "#inputs textarea"):
+                field.clear()
+                field.send_keys("a dog")
+            for answered in (False, True):
+                if answered:
+                    page.ask()
+                assert page.run("document.documentElement.scrollWidth") <= 375
+                found = selenium.Axe().run(page.browser)["violations"]
+                assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found] == []
+            named = "[...document.querySelectorAll('#inputs input, #inputs textarea')].map((one) => one.labels.length)"
+            assert page.run(named) == page.run("shown.map(() => 1)")
+        page.run("choose({name: 'x', title: 'x', inputs: ['audio', 'audio_2']})")
+        buttons = [button.text for button in page.browser.find_elements("css selector", "#inputs button")]
+        assert buttons == ["Record", "Record 2"]
+
+
+class Looks:
+    """What the page shows of the attention of an answer."""
+
+    def __init__(self, page):
+        self.page = page
+        page.ask()
+        page.find("#answer > div:not(.brackets) > button").click()
+        page.wait("document.querySelector('.looked')")
+
+    def choose_block(self, number):
+        self.page.find(f"#answer option:nth-child({number})").click()
+
+    @property
+    def said(self):
+        return self.page.find("#answer [role=status]").text
+
+    def shades(self, selector, of):
+        return self.page.run(f"[...document.querySelectorAll('{selector}')].map((one) => {of})")
+
+
+def test_attention_to_the_words_of_a_text(page):
+    from selenium.webdriver.common.keys import Keys
+
+    page.choose("wmt_en_de")
+    page.type("the small dog sleeps")
+    looks = Looks(page)
+    assert page.run("document.activeElement.name") == "token"  # as the button is gone
+    shown = page.browser.find_elements("css selector", ".looked label")
+    assert [one.text for one in shown] == ["▁a", "▁b", "</s>"]
+    assert looks.said == "▁a attends most to the (25.0%), small (25.0%), dog (25.0%)."  # the last block
+    looks.choose_block(1)
+    assert looks.said.startswith("▁a attends most to the (100.0%), small (0.0%)")
+    page.find(".looked input").send_keys(Keys.ARROW_RIGHT)  # by keyboard
+    assert looks.said.startswith("▁b attends most to small (100.0%)")
+    titles = looks.shades(".sources > span", "one.title")
+    assert titles == ["0.0%", "100.0%", "0.0%", "0.0%"]
+    opacities = looks.shades(".sources > span", "getComputedStyle(one).backgroundColor")
+    assert opacities == ["rgba(37, 99, 201, 0)", "rgba(37, 99, 201, 0.5)", *["rgba(37, 99, 201, 0)"] * 2]
+    page.run("document.querySelectorAll('.looked label')[2].dispatchEvent(new PointerEvent('pointerenter'))")
+    assert looks.said.startswith("</s> attends most to dog (100.0%)")
+    assert looks.shades(".looked input", "one.checked") == [False, False, True]
+    looks.choose_block(3)  # the mean of both: (1 + 1/4) / 2
+    assert looks.said.startswith("</s> attends most to dog (62.5%), the (12.5%)")
+    page.choose("wsj_parsing")
+    assert page.find("#answer").text == ""
+
+
+def test_attention_to_the_places_of_an_image_and_the_moments_of_a_recording(page, tmp_path):
+    Image.new("RGB", (400, 300), (0, 255, 0)).save(tmp_path / "green.png")
+    page.choose("coco")
+    page.upload(tmp_path / "green.png")
+    with page.narrow():
+        looks = Looks(page)
+        looks.choose_block(1)
+        assert looks.said.startswith("▁a attends most to row 1, column 1 (100.0%)")
+        picture, cover = looks.shades(".over > *", "one.getBoundingClientRect().toJSON()")
+        assert cover == pytest.approx(picture) and cover["width"] == pytest.approx(4 / 3 * cover["height"], rel=0.01)
+        assert page.run("document.documentElement.scrollWidth") <= 375
+    assert [float(one) for one in looks.shades(".over rect", "one.getAttribute('fill-opacity')")] == [0, *[0.8] * 5]
+    first = page.run("document.querySelector('.over rect').getBoundingClientRect().toJSON()")
+    whole = page.run("document.querySelector('.over img').getBoundingClientRect().toJSON()")
+    assert [first["width"] * 3, first["height"] * 2] == pytest.approx([whole["width"], whole["height"]])
+    assert page.run("[...document.images].filter((one) => one.offsetParent).length") == 1
+
+    page.choose("wsj_speech")
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setparams((1, 2, 16000, 16000, "NONE", ""))
+        file.writeframes(bytes(32000))
+    page.upload(tmp_path / "a.wav")
+    looks = Looks(page)
+    looks.choose_block(1)  # of four positions, the first two are the first half
+    assert looks.said == "▁a attends most to 0.00 to 0.50 s (100.0%), 0.50 to 1.00 s (0.0%)."
+    page.run("document.querySelectorAll('.looked label')[2].dispatchEvent(new PointerEvent('pointerenter'))")
+    assert looks.said.startswith("</s> attends most to 0.50 to 1.00 s (100.0%)")
+    assert len(page.browser.find_elements("css selector", "#answer canvas")) == 1
+
+
+def test_attention_is_accessible_and_its_errors_leave_the_answer(page, tmp_path):
+    selenium = pytest.importorskip("axe_core_python.selenium", reason="axe: pip install axe-core-python")
+    Image.new("RGB", (400, 300), (0, 255, 0)).save(tmp_path / "green.png")
+    page.choose("coco")
+    page.upload(tmp_path / "green.png")
+    page.choose("wsj_parsing")
+    page.type("the dog")
+    for problem in ("wsj_parsing", "coco"):
+        page.choose(problem)
+        Looks(page)
+        found = selenium.Axe().run(page.browser)["violations"]
+        assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found] == []
+    page.ask()
+    page.run("(() => { fetchJson = () => Promise.reject(new Error('the server is busy')); })()")
+    page.find("#answer button").click()
+    page.wait("document.querySelector('#answer [role=alert]')")
+    assert page.find("#answer [role=alert]").text == "the server is busy" and page.find("#answer button").is_enabled()
+    assert page.find("#answer figcaption").text == "a picture of 0 255 0"
+
+
+def test_attention_is_offered_only_where_there_is_some(page, tmp_path):
+    Image.new("RGB", (40, 30), (0, 255, 0)).save(tmp_path / "green.png")
+    page.choose("imagenet")
+    page.upload(tmp_path / "green.png")
+    assert page.ask().find_elements("css selector", "button") == []  # classes
+    page.choose("questions")
+    page.find("#input-language").send_keys("a dog")
+    assert page.ask().find_elements("css selector", "button") == []  # two inputs
+    page.run("(() => { looks = false; })()")
+    page.choose("coco")
+    assert page.ask().find_elements("css selector", "button") == []  # an export without the signature
