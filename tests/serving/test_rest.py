@@ -125,7 +125,7 @@ WRONG = [
     ("POST", PREDICT, b'{"instances": [' + b"9" * 5000 + b"]}", 400, "JSON Parse error"),
     ("POST", PREDICT, ["a"], 400, "Is not object"),
     ("POST", PREDICT, {"signature_name": 3, "instances": ["a"]}, 400, "'signature_name' key must be a string"),
-    ("POST", PREDICT, {"signature_name": "wmt", "instances": ["a"]}, 400, 'key "wmt" not found; there are: coco'),
+    ("POST", PREDICT, {"signature_name": "wmt", "instances": ["a"]}, 400, 'key "wmt" not found; there are: attention, coco'),
     ("POST", PREDICT, b'{"signature_name": "\\ud800", "instances": ["a"]}', 400, "surrogate"),
     ("POST", PREDICT, {"instances": ["a"], "inputs": ["a"]}, 400, "only one of"),
     ("POST", PREDICT, {}, 400, "Missing 'inputs' or 'instances' key"),
