@@ -29,7 +29,7 @@ SLOW = (
     "test_model.py", "test_wheel.py", "layers/test_moe.py", "layers/test_convolution.py", "modalities/",
     "lab/test_inspection.py", "lab/tables/test_tables.py", "export/test_imports.py", "corpora/test_real_samples.py",
     "test_sizes.py", "input/test_augmentation.py", "run/test_checkpoints.py", "test_formulas.py", "test_start.py",
-    "test_your_data.py", "lab/test_mutation.py", "test_keras.py", "run/test_pack.py", "test_model_mini.py",
+    "test_your_data.py", "lab/test_mutation.py", "training/test_loss_scale.py", "test_keras.py", "run/test_pack.py", "test_model_mini.py",
 )  # fmt: skip
 TESTS = os.path.dirname(__file__)
 

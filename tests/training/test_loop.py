@@ -28,6 +28,7 @@ from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import load_description, load_trained
 from t2t_mm.run.weights import Weights
 from t2t_mm.training import loop
+from t2t_mm.training.loss_scale import LossScale
 from t2t_mm.training.mixing import BySize, MixingError, problems_of_step
 from t2t_mm.training.schedule import InverseSquareRoot
 from t2t_mm.training.settings import Checkpointing, Evaluation, Numerics, Objective, Optimizer
@@ -294,8 +295,51 @@ def test_a_run_in_bfloat16_learns_and_leaves_a_float32_model(corpora, caplog):
     experiment = Experiment(problems_of(corpora), str(corpora / "vocabulary.model"), functools.partial(small_model, 16))
     loaded, _, _ = load_trained(experiment, str(corpora / "run"))
     assert loaded.encoder.compute_dtype == loaded.decoder.blocks[0].compute_dtype == "float32"
-    with pytest.raises(RunError, match="precision is 'float16'; it must be one of float32, mixed_bfloat16"):
+    with pytest.raises(RunError, match="precision is 'float16'; it must be one of float32, mixed_bfloat16, mixed_float16"):
         train(corpora, "other", 1, numerics=Numerics(precision="float16"))
+
+
+@pytest.mark.parametrize("settings", [
+    {"mixing": "round_robin"}, {"mixing": {"wmt_en_de": 1, "reversal": 1}, "optimizer": Optimizer(accumulate=2)},
+], ids=["round robin", "rates and micro-batches"])  # fmt: skip
+def test_a_resumed_run_in_float16_goes_on_with_its_loss_scale(corpora, caplog, monkeypatch, settings):
+    """The first scale is too high, and every later one grows soon, so both numbers of its state matter."""
+    caplog.set_level("INFO", logger="absl")
+    monkeypatch.setattr(loop, "LossScale", functools.partial(LossScale, 2.0**24, 2))
+    settings = {"numerics": Numerics(precision="mixed_float16"), "log_steps": 1, **settings}
+    found = []
+    for name, stops in (("whole", [8]), ("parts", [5, 8])):
+        caplog.clear()
+        for stop in stops:
+            model = train(corpora, name, stop, **settings)
+        steps = re.findall(r"step (\d+)/\d+  .*, loss scale (\S+)", caplog.text)
+        found.append((weights(model), steps))
+        skipped = re.findall(r"step (\d+) is skipped: the gradient of .* overflows float16, .* halved to (\S+)\.", caplog.text)
+        assert skipped and {step for step, _ in skipped} <= {step for step, _ in steps}
+    (whole, scales), (parts, scales_of_parts) = found
+    assert scales == scales_of_parts and len({scale for _, scale in scales}) > 3
+    np.testing.assert_array_equal(parts, whole)
+    assert not np.allclose(whole, weights(train(corpora, "start", 1, **settings)), atol=1e-3)
+    (events,) = (corpora / "whole" / "events").glob("events.*")
+    values = [value for event in tf.compat.v1.train.summary_iterator(str(events)) for value in event.summary.value]
+    assert [f"{float(tf.make_ndarray(v.tensor)):g}" for v in values if v.tag == "loss_scale"] == [s for _, s in scales]
+
+
+def test_the_precision_of_a_run_may_become_float16_and_float32_again(corpora, caplog):
+    caplog.set_level("INFO", logger="absl")
+    train(corpora, "run", 1)
+    train(corpora, "run", 2, numerics=Numerics(precision="mixed_float16"), log_steps=1)
+    assert re.search(r"step 2/2 .*, loss scale \d+", caplog.text)
+    caplog.clear()
+    train(corpora, "run", 3, log_steps=1)
+    assert "step 3/3 " in caplog.text and "loss scale" not in caplog.text
+
+
+def test_a_loss_that_is_not_finite_in_float16_is_no_overflow_of_the_gradient(corpora):
+    huge = functools.partial(InverseSquareRoot, 1e38, 1)
+    message = r'\(loss nan\): .* not finite at step \d.*train with settings.Numerics.precision = "float32"'
+    with pytest.raises(RunError, match=message):
+        train(corpora, "broken", 40, schedule=huge, numerics=Numerics(precision="mixed_float16"), log_steps=100)
 
 
 def test_another_vocabulary_than_the_checkpoints_is_refused(corpora):
