@@ -16,7 +16,7 @@ import tensorflow as tf
 from absl import logging
 
 from t2t_mm.corpora.example import Report
-from t2t_mm.evaluation import periodic
+from t2t_mm.evaluation import periodic, tensorboard
 from t2t_mm.evaluation.curves import COSINE
 from t2t_mm.experiment import Experiment
 from t2t_mm.input.pipeline import load_examples, make_batches, next_batch
@@ -76,6 +76,7 @@ def train(
     max_bad_examples: int = 100,
     init_from: str | None = None,
     configuration: Callable[[], str] = lambda: "",
+    hyper_parameters: Callable[[], dict] = dict,
 ) -> MultiModel:
     """Trains one model on all problems of `experiment` until `steps`, and returns it.
 
@@ -105,6 +106,8 @@ def train(
         of both runs.
       configuration: a function that returns the text of `config.gin`. It is called when everything has been built, and an
         error that it raises stops the run.
+      hyper_parameters: a function that returns the hyper-parameters for TensorBoard, name -> number or text. It is called
+        when everything has been built.
 
     Raises:
       RunError: a loss or gradient is not finite; the batches cannot be divided among the replicas; `model_dir` belongs to
@@ -248,6 +251,7 @@ def train(
         if writer is not None:
             with writing("the events for TensorBoard"), writer.as_default(step=int(done)):
                 tf.summary.text("config.gin", "".join(f"    {line}\n" for line in text.splitlines()))  # as code in Markdown
+                tensorboard.write_hyper_parameters(hyper_parameters(), model_dir)
         progress = Progress(steps, int(done), float(seconds), writer, adam, loss_scale)
         profiled = stack.enter_context(profile.Steps(model_dir, int(done), profile_steps if chief else 0))
         workers = strategies.Workers(distribution)

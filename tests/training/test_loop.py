@@ -10,6 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins import base_plugin
+from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 
 from t2t_mm.corpora.example import CorpusError, Example, TooManyBadExamples
 from t2t_mm.evaluation import answers, curves, evaluate, periodic
@@ -151,12 +155,22 @@ def test_best_by_a_metric_of_decoded_answers(corpora, caplog):
     assert not (corpora / "other").exists()
 
 
-def test_an_evaluation_writes_every_answer_and_the_file_has_its_score(corpora):
+def test_an_evaluation_writes_every_answer_and_the_file_has_its_score(corpora, monkeypatch):
     train(corpora, "run", 1)
-    folder = str(corpora / "answers")
+    folder, counted = str(corpora / "answers"), []
+
+    class Counter(evaluate.progress.Counter):
+        def __init__(self, what, total):
+            super().__init__(what, total)
+            self.add = counted.append
+            assert total == 2 * len(ENGLISH)
+
+    monkeypatch.setattr(evaluate.progress, "Counter", Counter)
     found = evaluate.evaluate(
-        experiment_of(corpora), str(corpora / "run"), decoding=evaluate.Decoding(max_length=6), answers_folder=folder
-    )
+        experiment_of(corpora), str(corpora / "run"), decoding=evaluate.Decoding(max_length=6), answers_folder=folder,
+        at_once=2,
+    )  # fmt: skip
+    assert sum(counted) == 2 * len(ENGLISH) and len(counted) > 2
     assert set(os.listdir(folder)) == {"wmt_en_de.jsonl", "reversal.jsonl"}
     for problem in problems_of(corpora):
         file = answers.read(os.path.join(folder, f"{problem.name}.jsonl"))
@@ -402,9 +416,28 @@ def test_cosines_between_gradients_are_measured_every_so_many_steps(corpora):
     assert 0 < abs(found["reversal"]["wmt_en_de"]) < 1
 
 
+def hparams_groups(folder):
+    """What TensorBoard's HParams tab would show of the runs below a folder."""
+    multiplexer = plugin_event_multiplexer.EventMultiplexer().AddRunsFromDirectory(folder)
+    multiplexer.Reload()
+    provider = data_provider.MultiplexerDataProvider(multiplexer, folder)
+    backend = backend_context.Context(base_plugin.TBContext(data_provider=provider))
+    statuses = [api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_SUCCESS, api_pb2.STATUS_RUNNING]
+    request = api_pb2.ListSessionGroupsRequest(allowed_statuses=statuses, slice_size=9)
+    return list_session_groups.Handler(RequestContext(), backend, "", request).run().session_groups
+
+
 def test_some_steps_are_profiled_and_tensorboard_has_the_configuration(corpora, caplog):
     caplog.set_level("INFO", logger="absl")
-    train(corpora, "profiled", 7, profile_steps=1, configuration=lambda: "loop.train.steps = 7\n")
+    train(
+        corpora, "profiled", 7, profile_steps=1, configuration=lambda: "loop.train.steps = 7\n",
+        hyper_parameters=lambda: {"MultiModel.depth": 16, "train.mixing": "joint"}, log_steps=1,
+    )  # fmt: skip
+    (group,) = hparams_groups(str(corpora))
+    assert group.hparams["MultiModel.depth"].number_value == 16
+    assert group.hparams["train.mixing"].string_value == "joint"
+    found = {metric.name.tag: metric for metric in group.metric_values}
+    assert found["reversal/loss"].training_step == 7 and found["reversal/loss"].value > 0
     assert "Profile of the steps 6 to 6 written to" in caplog.text
     assert list((corpora / "profiled" / "events" / "plugins" / "profile").glob("*/*.xplane.pb"))
     (events,) = (corpora / "profiled" / "events").glob("events.*")
