@@ -8,21 +8,25 @@ gin=(--gin_file=gin/runs/joint_mini.gin --gin_file=gin/runs/quickstart.gin)
 
 say() { printf '\n== %s\n' "$*"; }
 
-say "1/6 Environment"
+# The stages. Each command shows its own progress: a bar with the time left on a terminal, otherwise lines.
+stages=6 number=0
+stage() { number=$((number + 1)); say "[$number/$stages] $*"; }
+
+stage "Environment (one to three minutes the first time)"
 bin/setup_env.sh
 python=.venv/bin/python
 
-say "2/6 Mini corpora (about a minute)"
+stage "Mini corpora (about one minute)"
 $python bin/make_mini.py --root=corpora/mini
 
-say "3/6 Vocabulary (seconds)"
+stage "Vocabulary (a few seconds)"
 if [ -e corpora/mini.model ]; then
   echo "corpora/mini.model already exists."
 else
   $python bin/build_vocabulary.py --gin_file=gin/runs/joint_mini.gin --size=1200
 fi
 
-say "4/6 Joint training of eight problems (about eight minutes; each line shows how many minutes are left)"
+stage "Joint training of eight problems (about eight minutes; each line shows the minutes left)"
 $python bin/train.py "${gin[@]}" --model_dir="$run"
 
 # Evaluation and export only need the checkpoint, so they run at the same time and share the cores.
@@ -35,14 +39,14 @@ if [ -z "$newest" ] || [ ! "$newest" -nt "$run/checkpoints" ]; then
   trap 'kill "$exported" 2>/dev/null || true' EXIT
 fi
 
-say "5/6 Evaluation with beam search (about two minutes; the export runs at the same time)"
+stage "Evaluation with beam search and samples (about two minutes; the export runs at the same time)"
 if [ $# -eq 0 ] && [ "$run/evaluation_test.txt" -nt "$run/checkpoints" ]; then
   echo "$run/evaluation_test.txt already exists."
 else
   $python bin/evaluate.py --model_dir="$run" --split=test --beam_size=4 --command="bash bin/quickstart.sh" "$@" >/dev/null
 fi
 
-say "6/6 Export"
+stage "Export (a few seconds, if it has not finished yet)"
 if [ "$exported" = 0 ]; then
   echo "$newest already exists."
 elif ! wait "$exported"; then

@@ -63,7 +63,10 @@ def main(_):
         more = {"profile_steps": _PROFILE_STEPS.value} if _PROFILE_STEPS.value else {}
         if _DRY_RUN.value:
             more["only_try"] = True
-        config.configured(loop.train)(model_dir=_MODEL_DIR.value, configuration=checked_configuration, **more)
+        config.configured(loop.train)(
+            model_dir=_MODEL_DIR.value, configuration=checked_configuration, hyper_parameters=config.hyper_parameters,
+            **more,
+        )  # fmt: skip
     except loop.Preempted as error:
         print(f"{command.name()}: {error}", file=sys.stderr)
         sys.exit(os.EX_TEMPFAIL)

@@ -127,7 +127,8 @@ class Experiment:
 
         Args:
           description: as `describe` returns it.
-          precision: "float32", or "mixed_bfloat16" to multiply matrices in bfloat16. The weights are float32 in both cases.
+          precision: "float32", or "mixed_bfloat16" or "mixed_float16" to multiply matrices in this type. The weights are always
+            float32.
 
         Raises:
           RunError: the precision is unknown, a setting of the model is invalid, or no problem declares one of the modalities.

@@ -25,7 +25,7 @@ LONGEST = ("test_unbroken.py", "test_export.py", "test_end_to_end.py", "test_ste
 SLOW = (
     "lab/benchmarks/", "lab/tables/test_init_from.py", "lab/tables/test_runner.py", "serving/",
     "input/test_prepare.py", "input/test_prepare_beam.py", "input/test_pipeline.py", "corpora/test_tfds.py",
-    "training/test_static_shapes.py", "inference/", "mini/test_corpora.py", "test_bfloat16.py",
+    "training/test_static_shapes.py", "training/test_loss_scale.py", "inference/", "mini/test_corpora.py", "test_bfloat16.py",
     "test_model.py", "test_wheel.py", "layers/test_moe.py", "layers/test_convolution.py", "modalities/",
     "lab/test_inspection.py", "lab/tables/test_tables.py", "export/test_imports.py", "corpora/test_real_samples.py",
     "test_sizes.py", "input/test_augmentation.py", "run/test_checkpoints.py", "test_formulas.py", "test_start.py",

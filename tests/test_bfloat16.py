@@ -25,7 +25,16 @@ PROBLEMS = [*TEXT.values(), Problem("imagenet", None, "image", "class", "To-Clas
 
 @pytest.fixture(scope="module")
 def models():
-    """The same weights in both precisions.
+    return models_of("mixed_bfloat16")
+
+
+@pytest.fixture(scope="module")
+def models_in_float16():
+    return models_of("mixed_float16")
+
+
+def models_of(precision):
+    """The same weights in float32 and in a mixed precision.
 
     The stem is the mini size's, a full convolution to 16 channels. Layer norm divides by the spread of a position's
     channels; where a separable stem makes four of them out of three colours, the spread is nearly nothing at some
@@ -36,7 +45,7 @@ def models():
         "categorical": functools.partial(CategoricalOutput, widths=(64, 64)),
     }
     wide = tiny(**settings)
-    with layers_of("mixed_bfloat16"):
+    with layers_of(precision):
         mixed = tiny(**settings)
     mixed.set_weights(wide.get_weights())
     return wide, mixed
@@ -73,6 +82,15 @@ def test_loss_and_gradients_are_near_those_of_float32(models, problem):
     # its place it rises by 0.02 only where it is lowest.
     least = 0.95 if problem.targets == "class" else 0.99
     assert wide @ mixed / np.linalg.norm(wide) / np.linalg.norm(mixed) > least
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.name)
+def test_float16_is_nearer_and_finite_where_padded(models_in_float16, problem):
+    """Nothing in the forward pass exceeds its range, not even what fills padded positions."""
+    (loss, _, wide), (mixed_loss, _, mixed) = (gradients(model, problem) for model in models_in_float16)
+    assert float(mixed_loss) == pytest.approx(float(loss), rel=0.001) and float(mixed_loss) != float(loss)
+    assert mixed.dtype == np.float32 and np.isfinite(mixed).all()
+    assert wide @ mixed / np.linalg.norm(wide) / np.linalg.norm(mixed) > 0.99
 
 
 def test_weights_are_float32_and_products_bfloat16(models):

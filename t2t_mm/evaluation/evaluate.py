@@ -79,8 +79,17 @@ def evaluate(
         "step": trained["step"], "training_minutes": trained["seconds"] / 60, "seed": description["seed"],
         "results": {}, "samples": {}, "skipped": {}, "failed": {},
     }  # fmt: skip
-    with _results(evaluator, problems, split, samples, at_once) as result_of:
-        for problem in progress.shown(problems, f"Evaluation on {split}", len(problems)):
+    loaded = {}
+    for problem in problems:
+        # The error of a problem that cannot be loaded is raised and reported when its turn comes.
+        with contextlib.suppress(CorpusError):
+            loaded[problem.name] = evaluator.load(problem, split)
+    total = sum(len(examples) for examples, _ in loaded.values())
+    with (
+        progress.Counter(f"Evaluation on {split}, examples", total) as counter,
+        _results(evaluator, problems, split, samples, at_once, loaded, counter.add) as result_of,
+    ):
+        for problem in problems:
             try:
                 evaluated = result_of(problem)
                 if answers_folder is not None and evaluated.answers:
@@ -101,15 +110,25 @@ def evaluate(
 
 @contextlib.contextmanager
 def _results(
-    evaluator: "Evaluator", problems: Sequence[Problem], split: str, samples: int, at_once: int
+    evaluator: "Evaluator",
+    problems: Sequence[Problem],
+    split: str,
+    samples: int,
+    at_once: int,
+    loaded: dict[str, tuple[Examples, Report]],
+    done: Callable[[int], None],
 ) -> Iterator[Callable[[Problem], "Evaluated"]]:
     """Yields a function that returns the result of a problem, or raises its error. `at_once` problems are computed ahead."""
+
+    def compute(problem):
+        return evaluator(problem, split, samples, loaded.pop(problem.name, None), done)
+
     if at_once == 1:
-        yield lambda problem: evaluator(problem, split, samples)
+        yield compute
         return
     pool = concurrent.futures.ThreadPoolExecutor(at_once)
     try:
-        started = {problem.name: pool.submit(evaluator, problem, split, samples) for problem in problems}
+        started = {problem.name: pool.submit(compute, problem) for problem in problems}
         yield lambda problem: started[problem.name].result()
     finally:
         pool.shutdown(cancel_futures=True)
@@ -195,21 +214,42 @@ class Evaluator:
         self._teacher_forced = TeacherForced(network)
         self._settings = dataclasses.replace(experiment.batches, max_length=_LONGEST_TEXT, max_frames=_LONGEST_SOUND)
 
-    def __call__(self, problem: Problem, split: str, samples: int = 3) -> Evaluated:
+    def load(self, problem: Problem, split: str) -> tuple[Examples, Report]:
+        """Returns the examples of a split, and the report of those that are unusable.
+
+        Raises:
+          CorpusError: there are none, or too many are unusable.
+        """
+        report = Report(problem.name, self._max_bad)
+        return load_examples(problem, split, report), report
+
+    def __call__(
+        self,
+        problem: Problem,
+        split: str,
+        samples: int = 3,
+        loaded: tuple[Examples, Report] | None = None,
+        done: Callable[[int], None] = lambda count: None,
+    ) -> Evaluated:
         """Evaluates one problem and split.
+
+        Args:
+          samples: number of examples whose answers are returned as samples.
+          loaded: what `load` returned. Default: it is called.
+          done: a function that is called with the number of examples that have been answered since the last call.
 
         Raises:
           RunError, CorpusError: see `evaluate`.
         """
-        start, report = time.monotonic(), Report(problem.name, self._max_bad)
-        examples = load_examples(problem, split, report)
+        start = time.monotonic()
+        examples, report = loaded or self.load(problem, split)
         _check_classes(problem, self._description)
         tools = self._tokenizer, self._audio, self._settings, report
         batches = batches_of(make_batches(problem, examples, *tools, training=False), report)
         measured = self._teacher_forced.measure(problem, batches)
         figures, shown, lines = measured.figures(), [], []
         if self._decodes or problem.targets == "class":
-            answers = predict(self._predictor, problem, examples, *tools)
+            answers = predict(self._predictor, problem, examples, *tools, done=done)
             answered = [(answer, example) for answer, example in zip(answers, examples) if answer is not None]
             figures |= score(problem, [answer for answer, _ in answered], [example for _, example in answered])
             class_names = self._description["class_names"].get(problem.name)

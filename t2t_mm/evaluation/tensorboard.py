@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
 
 from t2t_mm.corpora.example import MediaError
 from t2t_mm.corpora.pictures import load_image
@@ -40,6 +41,15 @@ def write(
                 tf.summary.text(tag, "\n\n".join(f"{key}: {value}" for key, value in sample.items()))
                 _write_input(tag, modalities.get(problem), sample["input"], audio)
     writer.flush()
+
+
+def write_hyper_parameters(found: dict[str, bool | int | float | str], model_dir: str) -> None:
+    """Writes the hyper-parameters of a run to the default writer, for TensorBoard's HParams tab.
+
+    The tab finds the metrics itself: the scalars of the run, and those of its evaluations in the folders below.
+    """
+    # The name keeps runs with equal hyper-parameters apart. Otherwise the tab would show their mean.
+    hparams.hparams(found, trial_id=os.path.basename(os.path.abspath(model_dir)))
 
 
 def _write_input(tag: str, modality: str | tuple[str, ...] | None, path: str, audio: AudioFeatures) -> None:

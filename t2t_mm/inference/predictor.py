@@ -282,13 +282,15 @@ def predict(
     batches: BatchSettings,
     report: Report,
     at_once: int = 1,
+    done: Callable[[int], None] = lambda count: None,
 ) -> list[Answer | None]:
     """Returns the answer to each example, in order. None: its image or recording cannot be read, or it is too long.
 
     `at_once` is the number of batches that are decoded at the same time. The operations of a search are too small to be
-    divided among the cores of a processor, so that one batch keeps little more than one core busy.
+    divided among the cores of a processor, so that one batch keeps little more than one core busy. `done` is called with
+    the number of examples of each batch that has been answered.
     """
-    return _of_each(predictor, predictor.answers, problem, examples, tokenizer, audio, batches, report, at_once)
+    return _of_each(predictor, predictor.answers, problem, examples, tokenizer, audio, batches, report, at_once, done)
 
 
 def hypotheses(
@@ -309,8 +311,9 @@ def hypotheses(
 
 
 def _of_each(
-    predictor, answer: Callable, problem, examples, tokenizer, audio, batches, report: Report, at_once: int
-) -> list:
+    predictor, answer: Callable, problem, examples, tokenizer, audio, batches, report: Report, at_once: int,
+    done: Callable[[int], None] = lambda count: None,
+) -> list:  # fmt: skip
     words = [len(one.inputs.split()) for one in examples] if predictor.constrains(problem) else []
     data = make_batches(problem, examples, tokenizer, audio, batches, report, training=False)
     found: list = [None] * len(examples)
@@ -319,6 +322,7 @@ def _of_each(
         for place, one in zip(places, answers.result()):
             if place >= 0:  # other rows only fill the batch
                 found[int(place)] = one
+        done(int(np.sum(places >= 0)))
 
     waiting: deque = deque()
     with ThreadPoolExecutor(at_once) as pool:

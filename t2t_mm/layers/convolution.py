@@ -489,10 +489,11 @@ def max_pool(x: Tensor, padding: Tensor, strides: tuple[int, int]) -> Tensor:
 
     Padded positions are ignored.
     """
-    lowest = ops.convert_to_tensor(-1e9, x.dtype)
+    # Below all values after a norm, and finite in float16: −∞ would later become NaN, when padded positions are set to zero.
+    lowest = -6e4
     if padding is not None:
-        x = ops.where(padding[..., None], lowest, x)
-    x = ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=-1e9)
+        x = ops.where(padding[..., None], ops.convert_to_tensor(lowest, x.dtype), x)
+    x = ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=lowest)
     return ops.max_pool(x, (3, 3), strides=strides, padding="valid", data_format="channels_last")
 
 

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from t2t_mm.layers.checks import at_least, check_features, check_padding, one_of
-from t2t_mm.layers.convolution import ConvRes
+from t2t_mm.layers.convolution import ConvRes, zero_padding
 from t2t_mm.layers.tensors import Shape, Tensor
 from t2t_mm.modalities.features import Sounds
 from t2t_mm.modalities.image import flatten_grid
@@ -97,6 +97,7 @@ class AudioInput(InputNet):
         x, padding = x[..., None], padding[..., None]  # padding broadcasts along the frequencies
         for block in self.blocks:
             x, padding = block(x, padding)
+        x = zero_padding(x, padding)  # max_pool leaves large numbers there, whose products would be infinite in float16
         if self.frequencies == "channels":
             x = ops.reshape(x, [-1, ops.shape(x)[1], 1, frequency * self.blocks[-1].filters])
         return flatten_grid(self.to_depth(x), padding)

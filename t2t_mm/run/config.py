@@ -28,6 +28,8 @@ from t2t_mm.run.renamed import RENAMED
 _MACRO = "gin.macro"
 _MODULES_BESIDE = "# Modules beside: "  # begins a line of a saved configuration that names a folder of imported modules
 _IMPORT = re.compile(r"^\s*(?:import|from)\s+(\w+)", re.MULTILINE)
+_HYPER_PARAMETERS = re.compile(r"t2t_mm\.(model|layers\..*|input\.buckets|training\..*)")  # modules
+_NO_HYPER_PARAMETERS = re.compile(r".*\.(Checkpointing|Evaluation)|.*(_steps|\.model_dir|\.max_bad_examples|\.only_try)")
 _KERAS_ARGUMENTS = ("name", "dtype", "trainable")  # arguments that every layer accepts through its **kwargs
 
 
@@ -284,6 +286,29 @@ def without_addresses(text: str) -> str:
     """Returns a message with only the names of functions: `<function f at 0x7f…>` becomes `f`."""
     what = r"(?:bound )?(?:function|method|class)"
     return re.sub(rf"<{what} '?((?:[\w.]|<\w+>)+)'?(?: of .*?)?(?: at 0x[0-9a-f]+)?>", r"\1", text)
+
+
+def hyper_parameters() -> dict[str, bool | int | float | str]:
+    """Returns the sizes and the settings of optimizer, schedule, batches and mixing: "Optimizer.clip_norm" -> value.
+
+    It contains the values that were used, including defaults, except for functions and objects. Lists and dicts are text.
+    Call this when everything configured has been built.
+    """
+    found = {}
+    for (scope, selector), parameters in gin_config._OPERATIVE_CONFIG.items():
+        if selector == _MACRO or not _HYPER_PARAMETERS.fullmatch(gin_config._REGISTRY.get_match(selector).wrapped.__module__):
+            continue
+        for name, value in parameters.items():
+            if isinstance(value, gin_config.ConfigurableReference) and value.config_key[1] == _MACRO:
+                value = gin_config._CONFIG[value.config_key[0], _MACRO]["value"]
+            key = ".".join([*([scope] if scope else []), *selector.split(".")[-1:], name])
+            if _NO_HYPER_PARAMETERS.match(key) or next(gin_config.iterate_references(value), None) is not None:
+                continue
+            if isinstance(value, bool | int | float | str):
+                found[key] = value
+            elif isinstance(value, list | tuple | dict):
+                found[key] = repr(value)
+    return found
 
 
 def resolved() -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from t2t_mm.layers.policy import made_with
 from t2t_mm.run.errors import RunError
 
-PRECISIONS = ("float32", "mixed_bfloat16")  # Keras's names; weights are float32 in both cases
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")  # Keras's names; weights are always float32
 
 
 @contextlib.contextmanager

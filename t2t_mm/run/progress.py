@@ -1,6 +1,7 @@
 """Shows the progress of a long stage of a command, on a terminal or in a log."""
 
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 
@@ -10,21 +11,45 @@ from absl import logging
 _EVERY_SECONDS = 20.0  # between two lines in a log
 
 
-def shown(items: Iterable, what: str, total: int) -> Iterator:
-    """Yields the items and shows the progress: a bar with the time left on a terminal, otherwise occasional log lines.
+class Counter:
+    """Counts how much of a stage is done and shows it with the time left: a bar on a terminal, otherwise occasional log lines.
+
+    It is a context manager, and several threads may add to it.
 
     Args:
-      items: the items of the stage.
       what: the name of the stage.
       total: the number of items.
     """
-    if sys.stderr.isatty():
-        yield from tqdm.tqdm(items, desc=what, total=total, dynamic_ncols=True)
-        return
-    start = said = time.monotonic()
-    for number, item in enumerate(items, start=1):
-        yield item
-        now = time.monotonic()
-        if now - said > _EVERY_SECONDS and number < total:
-            said = now
-            logging.info("%s: %d of %d, %.0f s left", what, number, total, (now - start) / number * (total - number))
+
+    def __init__(self, what: str, total: int):
+        self._what, self._total, self._done, self._lock = what, total, 0, threading.Lock()
+        self._start = self._said = time.monotonic()
+        self._bar = tqdm.tqdm(desc=what, total=total, dynamic_ncols=True) if sys.stderr.isatty() else None
+
+    def __enter__(self) -> "Counter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def add(self, count: int = 1) -> None:
+        """Counts items that are done."""
+        with self._lock:
+            self._done += count
+            if self._bar is not None:
+                self._bar.update(count)
+                return
+            now = time.monotonic()
+            if now - self._said > _EVERY_SECONDS and 0 < self._done < self._total:
+                self._said = now
+                left = (now - self._start) / self._done * (self._total - self._done)
+                logging.info("%s: %d of %d, %.0f s left", self._what, self._done, self._total, left)
+
+
+def shown(items: Iterable, what: str, total: int) -> Iterator:
+    """Yields the items and shows the progress, see `Counter`."""
+    with Counter(what, total) as counter:
+        for item in items:
+            yield item
+            counter.add()

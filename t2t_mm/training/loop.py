@@ -16,13 +16,21 @@ import tensorflow as tf
 from absl import logging
 
 from t2t_mm.corpora.example import Report
-from t2t_mm.evaluation import periodic
+from t2t_mm.evaluation import periodic, tensorboard
 from t2t_mm.evaluation.curves import COSINE
 from t2t_mm.experiment import Experiment
 from t2t_mm.input.pipeline import load_examples, make_batches, next_batch
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.model import MultiModel, path_below
-from t2t_mm.run.checkpoints import Checkpoints, checkpoints_folder, newest_valid, only_trainer, saved_text, writing
+from t2t_mm.run.checkpoints import (  # fmt: skip
+    Checkpoints,
+    checkpoints_folder,
+    key_of,
+    newest_valid,
+    only_trainer,
+    saved_text,
+    writing,
+)
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import (  # fmt: skip
     MOVING_AVERAGES,
@@ -35,6 +43,7 @@ from t2t_mm.run.folder import (  # fmt: skip
 from t2t_mm.run.transfer import joined_description, transfer
 from t2t_mm.training import dry_run, parts, profile
 from t2t_mm.training import strategy as strategies
+from t2t_mm.training.loss_scale import LossScale
 from t2t_mm.training.mixing import BySize, problems_of_step
 from t2t_mm.training.mixing import describe as describe_mixing
 from t2t_mm.training.optimizer import FusedAdam
@@ -67,6 +76,7 @@ def train(
     max_bad_examples: int = 100,
     init_from: str | None = None,
     configuration: Callable[[], str] = lambda: "",
+    hyper_parameters: Callable[[], dict] = dict,
 ) -> MultiModel:
     """Trains one model on all problems of `experiment` until `steps`, and returns it.
 
@@ -96,6 +106,8 @@ def train(
         of both runs.
       configuration: a function that returns the text of `config.gin`. It is called when everything has been built, and an
         error that it raises stops the run.
+      hyper_parameters: a function that returns the hyper-parameters for TensorBoard, name -> number or text. It is called
+        when everything has been built.
 
     Raises:
       RunError: a loss or gradient is not finite; the batches cannot be divided among the replicas; `model_dir` belongs to
@@ -171,6 +183,7 @@ def train(
             adam.build(trained)
         done = tf.Variable(0, dtype=tf.int64, trainable=False)
         seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        loss_scale = LossScale() if numerics.precision == "mixed_float16" else None
         # Strings must be outside the scope of the strategy, because workers cannot send them to each other.
         frozen = tf.Variable(json.dumps(frozen_parts), trainable=False)
         # The state of the data is only valid for batches of these sizes.
@@ -183,7 +196,7 @@ def train(
             optimizer.clip_norm, objective.label_smoothing, objective.balance_weight,
             {name: stream.element_spec for name, stream in streams.items()},
             batches.static_shapes, numerics.jit_compile, seed, accumulate=optimizer.accumulate,
-            clip_each=optimizer.clip_each,
+            clip_each=optimizer.clip_each, loss_scale=loss_scale,
         )  # fmt: skip
         dev_set = None
         if evaluation.every_steps:
@@ -196,6 +209,7 @@ def train(
         places = {id(variable.value): str(place) for place, variable in enumerate(network.variables)}
         averages = {places[id(v.value)]: average.value for v, average in zip(trained, adam.averages())}
         state |= {MOVING_AVERAGES: averages} if averages else {}
+        state |= {"loss_scale": loss_scale} if loss_scale else {}
         if newest := newest_valid(checkpoints_folder(model_dir)):
             check_optimizer(newest, frozen, averages)
             restore_run(newest, state, iterators, layout)
@@ -237,7 +251,8 @@ def train(
         if writer is not None:
             with writing("the events for TensorBoard"), writer.as_default(step=int(done)):
                 tf.summary.text("config.gin", "".join(f"    {line}\n" for line in text.splitlines()))  # as code in Markdown
-        progress = Progress(steps, int(done), float(seconds), writer, adam)
+                tensorboard.write_hyper_parameters(hyper_parameters(), model_dir)
+        progress = Progress(steps, int(done), float(seconds), writer, adam, loss_scale)
         profiled = stack.enter_context(profile.Steps(model_dir, int(done), profile_steps if chief else 0))
         workers = strategies.Workers(distribution)
         workers.check_same(int(done), "the step of the newest checkpoint (they must share model_dir)")
@@ -265,13 +280,13 @@ def train(
             compared = bool(cosine_steps) and step % cosine_steps == 0
             with workers.named_if_gone():
                 figures, norm = make_step(micro_batches, compared)
-                progress.check(step, figures, norm, numerics.not_finite)
+                updated = progress.check(step, figures, norm, numerics.not_finite)
                 stopped = workers.any(stop.requested)
             done.assign(step)
             progress.count(step, micro_batches)
             if step % log_steps == 0 or step == 1 or progress.finished():
                 progress.log(figures, norm)
-            if compared:
+            if compared and updated:
                 progress.write_cosines(train_step.cosines)
             if dev_set and step % evaluation.every_steps == 0:
                 with averaged(trained, adam) if experiment.weights.moving_average else contextlib.nullcontext():
@@ -343,11 +358,14 @@ def restore_run(path: str, state: dict, iterators: dict, layout: tf.Variable) ->
     """Restores the state of a run, and the state of its data if the sizes of the batches are unchanged.
 
     A batch size is usually changed because memory ran out, which must not end the run. The data then begins a new pass,
-    and everything else is restored.
+    and everything else is restored. If a checkpoint has no loss scale, because the run had another precision, the scale
+    keeps its initial value.
 
     Raises:
       RunError: the checkpoint does not fit.
     """
+    if not tf.train.load_checkpoint(path).has_tensor(key_of("loss_scale/scale")):
+        state = {name: part for name, part in state.items() if name != "loss_scale"}
     saved, now = saved_text(path, "layout"), layout.numpy().decode()
     if saved in (None, now):  # None: an older checkpoint, written without the sizes
         restore(tf.train.Checkpoint(**state, iterators=iterators), path)
@@ -412,35 +430,58 @@ class StopSignals:
 class Progress:
     """Counts the steps and examples of a run, and reports its progress on the screen and in TensorBoard."""
 
-    def __init__(self, steps: int, first: int, seconds: float, writer: Any, optimizer: FusedAdam):
-        self._steps, self._writer, self._optimizer = steps, writer, optimizer
+    def __init__(
+        self,
+        steps: int,
+        first: int,
+        seconds: float,
+        writer: Any,
+        optimizer: FusedAdam,
+        loss_scale: LossScale | None = None,
+    ):
+        self._steps, self._writer, self._optimizer, self._loss_scale = steps, writer, optimizer, loss_scale
         self.step, self._first, self._before, self._start = first, first, seconds, time.monotonic()
         self._since, self._steps_since, self._examples = self._start, 0, 0
         self._skipped: dict[str, int] = {}
 
-    def check(self, step: int, figures: dict, norm: tf.Tensor, not_finite: str) -> None:
+    def check(self, step: int, figures: dict, norm: tf.Tensor, not_finite: str) -> bool:
         """Reports a loss or gradient that is not finite. The step has not updated anything in this case.
 
+        Returns:
+          Whether everything is finite.
+
         Raises:
-          RunError: there is one, and `not_finite` is "stop".
+          RunError: a loss is not finite, or a gradient that a lower loss scale cannot make finite, and `not_finite` is
+            "stop".
         """
         finite = {name: float(values["finite"]) == 1.0 for name, values in figures.items()}
         if all(finite.values()) and math.isfinite(float(norm)):
-            return
+            return True
         broken = [name for name in finite if not finite[name]] or list(finite)
         losses = ", ".join(f"{name} (loss {float(figures[name]['loss']):.3g})" for name in broken)
-        if not_finite == "stop":
+        scale = self._loss_scale
+        # A loss that is not finite itself is not due to its scale.
+        overflow = scale if scale and scale.halved and all(math.isfinite(float(x["loss"])) for x in figures.values()) else None
+        if not_finite == "stop" and not overflow:
+            wider = "" if scale is None else 'train with settings.Numerics.precision = "float32", '
             raise RunError(
                 f"{losses}: the loss or its gradient is not finite at step {step}. The last checkpoint was written before "
-                "this step. Reduce the peak learning rate of the schedule or clip_norm and start the same command again, or "
-                'set settings.Numerics.not_finite = "skip".'
+                "this step. Reduce the peak learning rate of the schedule or clip_norm and start the same command again, "
+                f'{wider}or set settings.Numerics.not_finite = "skip".'
             )
         for name in broken:
             self._skipped[name] = self._skipped.get(name, 0) + 1
         counts = ", ".join(f"{name} {count}" for name, count in self._skipped.items())
+        if overflow:
+            logging.info(
+                "step %d is skipped: the gradient of %s overflows float16, so the loss scale is halved to %g. Skipped so far: "
+                "%s", step, losses, float(overflow.scale), counts,
+            )  # fmt: skip
+            return False
         logging.warning(
             "step %d is skipped: the loss or its gradient is not finite for %s. Skipped so far: %s", step, losses, counts
         )
+        return False
 
     def seconds(self) -> float:
         """Returns the seconds of training in total, including those before a resume."""
@@ -466,6 +507,8 @@ class Progress:
             per_step = (now - self._since) / self._steps_since
             left = (self._steps - self.step) * per_step / 60
             speed = f"{per_step:.2f} s/step, {self._examples / (now - self._since):.0f} examples/s, {left:.0f} min left"
+        if self._loss_scale is not None:
+            speed += f", loss scale {float(self._loss_scale.scale):g}"
         bar = ("#" * round(20 * self.step / self._steps)).ljust(20, "-")
         logging.info("step %d/%d  %s  | [%s] %s", self.step, self._steps, losses, bar, speed)
         self._since, self._steps_since, self._examples = now, 0, 0
@@ -495,6 +538,8 @@ class Progress:
                         tf.summary.scalar(f"{name}/{key}", value)
             for name, count in self._skipped.items():
                 tf.summary.scalar(f"{name}/skipped_steps", count)
+            if self._loss_scale is not None:
+                tf.summary.scalar("loss_scale", self._loss_scale.scale)
             tf.summary.scalar("gradient_norm", norm)
             tf.summary.scalar("learning_rate", self._optimizer.learning_rate)
         self._writer.flush()

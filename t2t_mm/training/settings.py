@@ -180,14 +180,16 @@ class Numerics:
     """How a step is computed.
 
     Attributes:
-      precision: "float32" or "mixed_bfloat16". The latter is Keras's mixed precision, which multiplies matrices in
-        bfloat16; gates, softmax, norms, depthwise convolutions, the gradients of embeddings and the loss stay in float32.
-        Weights and checkpoints are float32 in both cases. Evaluation and export always compute in float32, except that the
-        evaluation during training uses the precision of the training.
+      precision: "float32", "mixed_bfloat16" or "mixed_float16". The last two are Keras's mixed precision, which multiplies
+        matrices in bfloat16 or float16; gates, softmax, norms, depthwise convolutions, the gradients of embeddings and the
+        loss stay in float32. With "mixed_float16", the loss is scaled (`t2t_mm.training.loss_scale.LossScale`). Weights and
+        checkpoints are always float32. Evaluation and export always compute in float32, except that the evaluation during
+        training uses the precision of the training.
       jit_compile: whether to compile the step with XLA (on one device; a TPU always does). Also set `static_shapes` of the
         batches.
       not_finite: the response to a loss or gradient that is not finite: "stop" ends the run; "skip" omits the update of
-        the step, counts it and logs the name of the problem.
+        the step, counts it and logs the name of the problem. A gradient that is too large for float16 is not meant: its
+        step is always skipped, and the scale of the loss halved.
 
     Raises:
       RunError: the precision or `not_finite` has another value.

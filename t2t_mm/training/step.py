@@ -3,6 +3,7 @@
 import concurrent.futures
 import functools
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from t2t_mm.losses import problem_loss
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 from t2t_mm.traces import share_traces
+from t2t_mm.training.loss_scale import LossScale
 from t2t_mm.training.strategy import problems_at_once
 
 
@@ -41,6 +43,8 @@ class TrainStep:
         `strategy.problems_at_once`.
       accumulate: number of micro-batches of an update. If it is more than 1, the step takes a list of this many dicts of
         batches, and averages their gradients and metrics.
+      loss_scale: the scale of the losses, if the model computes in float16. The gradients of each batch are divided by it
+        before anything else is done with them, and every step is counted in it.
 
     Attributes:
       functions: problem name -> its compiled gradient function, for counting traces and for measurements.
@@ -65,6 +69,7 @@ class TrainStep:
         at_once: int | None = None,
         accumulate: int = 1,
         clip_each: bool = False,
+        loss_scale: LossScale | None = None,
     ):
         share_traces()
         # TensorFlow's graph optimizers improve almost nothing in these graphs, and take longer than tracing.
@@ -73,7 +78,7 @@ class TrainStep:
         self._problems = {problem.name: problem for problem in problems}
         self._numbers = {problem.name: number for number, problem in enumerate(problems)}
         self._weights, self._clip_norm, self._seed = weights, clip_norm, seed
-        self._accumulate, self._clip_each = accumulate, clip_each
+        self._accumulate, self._clip_each, self._loss_scale = accumulate, clip_each, loss_scale
         self._variables, self._replicas = model.trainable_variables, strategy.num_replicas_in_sync
         # With one replica and no micro-batches, one call computes the whole gradient of a problem. It can clip the gradient
         # while the other problems are computed. Clipping after all of them would take a tenth of the step.
@@ -81,7 +86,7 @@ class TrainStep:
         self._clip_summed = clip_each and not at_source
         self.functions = _gradient_functions(
             strategy, model, problems, label_smoothing, balance_weight, signatures, static_shapes, jit_compile,
-            clip_norm if at_source else None,
+            clip_norm if at_source else None, loss_scale is not None,
         )  # fmt: skip
         at_once = problems_at_once() if at_once is None else at_once
         # Several replicas must exchange their gradients in the same order.
@@ -118,14 +123,19 @@ class TrainStep:
         if cosines:
             pairs = itertools.combinations(figures, 2)
             self.cosines = dict(zip(pairs, self._compare(found).numpy().tolist()))
-        return figures, self.update(found, tf.stack([values["finite"] for values in figures.values()]))
+        finite = tf.stack([values["finite"] for values in figures.values()])
+        norm = self.update(found, finite)
+        if self._loss_scale is not None:
+            self._loss_scale.count(math.isfinite(float(norm)) and bool(tf.reduce_all(tf.equal(finite, 1.0))))
+        return figures, norm
 
     def arguments(self, name: str, batch: Any, micro: int = 0) -> tuple:
         """Returns the arguments of a problem's gradient function for a micro-batch of the next update."""
         update = int(self._optimizer.iterations.numpy())
         draw = (update * self._accumulate + micro) * len(self._problems) + self._numbers[name]
         command = self._model.command_id(self._problems[name].command)
-        return batch, tf.constant(command), tf.constant(self._weights[name]), tf.constant([self._seed, draw])
+        scale = () if self._loss_scale is None else (self._loss_scale.scale.read_value(),)
+        return batch, tf.constant(command), tf.constant(self._weights[name]), tf.constant([self._seed, draw]), *scale
 
     def _gradients(self, batches, micro=0):
         calls = {
@@ -243,13 +253,14 @@ def _chains(problems: Sequence[Problem]) -> list[list[str]]:
 
 
 def _gradient_functions(
-    strategy, model, problems, label_smoothing, balance_weight, signatures, static_shapes, jit_compile, clip_norm
+    strategy, model, problems, label_smoothing, balance_weight, signatures, static_shapes, jit_compile, clip_norm, scaled
 ) -> dict:
     """Returns a dict of problem name -> gradient function.
 
     A gradient function takes a batch, the id of the command, the weight of the loss and a seed [2], and returns a dict of
     variable index -> gradient, without variables that the problem does not use, and the metrics. The gradients are clipped
-    to `clip_norm`, unless it is None.
+    to `clip_norm`, unless it is None. If `scaled` is set, the function also takes a scale, by which the loss is multiplied
+    and the gradients are divided.
 
     Problems with the same modalities only differ in their command, so they share one traced function: eight problems need
     four traces.
@@ -262,19 +273,21 @@ def _gradient_functions(
     def replica():
         return of_replica(tf.distribute.get_replica_context().replica_id_in_sync_group if replicas > 1 else None)
 
-    def gradients_of(problem, batch, command, weight, seed):
+    def gradients_of(problem, batch, command, weight, seed, scale=None):
         with replica(), Draws(seed), tf.GradientTape() as tape:
             loss, figures = problem_loss(
                 model, problem, batch, label_smoothing, balance_weight, command=command, mean=mean
             )
-            loss = loss * weight
+            loss = loss * weight if scale is None else loss * weight * scale
         found = tape.gradient(loss, [v.value for v in variables])
         found = {i: tf.convert_to_tensor(g) for i, g in enumerate(found) if g is not None}
+        if scale is not None:
+            found = {i: gradient / scale for i, gradient in found.items()}
         norm = tf.linalg.global_norm(list(found.values()))
         finite = tf.math.is_finite([loss, norm])
         if clip_norm is not None:
-            scale = clip_norm / tf.maximum(norm, clip_norm)
-            found = {i: gradient * scale for i, gradient in found.items()}
+            factor = clip_norm / tf.maximum(norm, clip_norm)
+            found = {i: gradient * factor for i, gradient in found.items()}
         return found, figures | {"finite": tf.cast(tf.reduce_all(finite), tf.float32)}
 
     def on_replicas(problem, *arguments):
@@ -290,7 +303,8 @@ def _gradient_functions(
                 function = functools.partial(on_replicas, problem)
                 by_kind[kind] = tf.function(function, reduce_retracing=not static_shapes, autograph=False)
             else:
-                others = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32), tf.TensorSpec([2], tf.int32)
+                number = tf.TensorSpec([], tf.float32)
+                others = tf.TensorSpec([], tf.int32), number, tf.TensorSpec([2], tf.int32), *([number] if scaled else [])
                 by_kind[kind] = tf.function(
                     functools.partial(gradients_of, problem),
                     input_signature=None if static_shapes else [signatures[problem.name], *others],

@@ -52,6 +52,15 @@ def test_a_binding_reaches_the_layer_and_the_layer_stays_itself(build):
     assert block.trainable_weights[0].path.endswith("encoder/block1/step1/conv/depthwise")
 
 
+def test_hyper_parameters_are_the_sizes_used_with_defaults_and_resolved_macros(build):
+    build("convolution.ConvBlock.dropout = %rate\nrate = 0.25\nrunning = 1\nmodel.MultiModel.mixer_blocks = %running")
+    found = config.hyper_parameters()
+    assert found["ConvBlock.dropout"] == 0.25 and found["MultiModel.mixer_blocks"] == 1
+    assert found["MultiModel.depth"] == 16 and found["MultiModel.mixtures"] is False
+    assert found["MultiModel.commands"] == "('To-English',)" and "MultiModel.encoder_blocks" in found, "a default"
+    assert "MultiModel.conv_block" not in found, "a class"
+
+
 def test_a_part_may_be_none(build):
     """The parts' annotations admit anything: a class, a partial, a dict of a saved part, none."""
     assert build("model.MultiModel.mixtures = True\nmodel.MultiModel.mixture = None").encoder.mixture is None

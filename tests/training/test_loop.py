@@ -10,6 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins import base_plugin
+from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 
 from t2t_mm.corpora.example import CorpusError, Example, TooManyBadExamples
 from t2t_mm.evaluation import answers, curves, evaluate, periodic
@@ -28,6 +32,7 @@ from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import load_description, load_trained
 from t2t_mm.run.weights import Weights
 from t2t_mm.training import loop
+from t2t_mm.training.loss_scale import LossScale
 from t2t_mm.training.mixing import BySize, MixingError, problems_of_step
 from t2t_mm.training.schedule import InverseSquareRoot
 from t2t_mm.training.settings import Checkpointing, Evaluation, Numerics, Objective, Optimizer
@@ -150,12 +155,22 @@ def test_best_by_a_metric_of_decoded_answers(corpora, caplog):
     assert not (corpora / "other").exists()
 
 
-def test_an_evaluation_writes_every_answer_and_the_file_has_its_score(corpora):
+def test_an_evaluation_writes_every_answer_and_the_file_has_its_score(corpora, monkeypatch):
     train(corpora, "run", 1)
-    folder = str(corpora / "answers")
+    folder, counted = str(corpora / "answers"), []
+
+    class Counter(evaluate.progress.Counter):
+        def __init__(self, what, total):
+            super().__init__(what, total)
+            self.add = counted.append
+            assert total == 2 * len(ENGLISH)
+
+    monkeypatch.setattr(evaluate.progress, "Counter", Counter)
     found = evaluate.evaluate(
-        experiment_of(corpora), str(corpora / "run"), decoding=evaluate.Decoding(max_length=6), answers_folder=folder
-    )
+        experiment_of(corpora), str(corpora / "run"), decoding=evaluate.Decoding(max_length=6), answers_folder=folder,
+        at_once=2,
+    )  # fmt: skip
+    assert counted == [len(ENGLISH)] * 2, "one batch of each problem"
     assert set(os.listdir(folder)) == {"wmt_en_de.jsonl", "reversal.jsonl"}
     for problem in problems_of(corpora):
         file = answers.read(os.path.join(folder, f"{problem.name}.jsonl"))
@@ -294,8 +309,56 @@ def test_a_run_in_bfloat16_learns_and_leaves_a_float32_model(corpora, caplog):
     experiment = Experiment(problems_of(corpora), str(corpora / "vocabulary.model"), functools.partial(small_model, 16))
     loaded, _, _ = load_trained(experiment, str(corpora / "run"))
     assert loaded.encoder.compute_dtype == loaded.decoder.blocks[0].compute_dtype == "float32"
-    with pytest.raises(RunError, match="precision is 'float16'; it must be one of float32, mixed_bfloat16"):
+    with pytest.raises(RunError, match="precision is 'float16'; it must be one of float32, mixed_bfloat16, mixed_float16"):
         train(corpora, "other", 1, numerics=Numerics(precision="float16"))
+
+
+@pytest.mark.parametrize("settings", [
+    {"mixing": "round_robin"}, {"mixing": {"wmt_en_de": 1, "reversal": 1}, "optimizer": Optimizer(accumulate=2)},
+], ids=["round robin", "rates and micro-batches"])  # fmt: skip
+def test_a_resumed_run_in_float16_goes_on_with_its_loss_scale(corpora, caplog, monkeypatch, settings):
+    """The scale doubles at every second step. The run is resumed between two of them, so both numbers of its state matter."""
+    caplog.set_level("INFO", logger="absl")
+    monkeypatch.setattr(loop, "LossScale", functools.partial(LossScale, 2.0**8, 2))
+    settings = {"numerics": Numerics(precision="mixed_float16"), "log_steps": 1, **settings}
+    found = []
+    for name, stops in (("whole", [8]), ("parts", [5, 8])):
+        caplog.clear()
+        for stop in stops:
+            model = train(corpora, name, stop, **settings)
+        steps = re.findall(r"step (\d+)/\d+  .*, loss scale (\S+)", caplog.text)
+        found.append((weights(model), steps))
+    (whole, scales), (parts, scales_of_parts) = found
+    assert scales == scales_of_parts == [(str(step), str(256 * 2 ** (step // 2))) for step in range(1, 9)]
+    np.testing.assert_array_equal(parts, whole)
+    assert not np.allclose(whole, weights(train(corpora, "start", 1, **settings)), atol=1e-3)
+    (events,) = (corpora / "whole" / "events").glob("events.*")
+    values = [value for event in tf.compat.v1.train.summary_iterator(str(events)) for value in event.summary.value]
+    assert [f"{float(tf.make_ndarray(v.tensor)):g}" for v in values if v.tag == "loss_scale"] == [s for _, s in scales]
+
+
+def test_the_precision_of_a_run_may_become_float16_and_float32_again(corpora, caplog, monkeypatch):
+    """The first scale is much too high, so the step is skipped and named."""
+    caplog.set_level("INFO", logger="absl")
+    monkeypatch.setattr(loop, "LossScale", functools.partial(LossScale, 2.0**24))
+    before = weights(train(corpora, "run", 1))
+    after = weights(train(corpora, "run", 2, numerics=Numerics(precision="mixed_float16"), log_steps=1))
+    np.testing.assert_array_equal(after, before)
+    assert re.search(r"step 2/2 .*, loss scale 8.38861e\+06", caplog.text)
+    assert re.search(
+        r"step 2 is skipped: the gradient of \S+ \(loss \d.* overflows float16, so the loss scale is halved to 8.38861e\+06. "
+        r"Skipped so far: \S+ 1", caplog.text,
+    )  # fmt: skip
+    caplog.clear()
+    train(corpora, "run", 3, log_steps=1)
+    assert "step 3/3 " in caplog.text and "loss scale" not in caplog.text
+
+
+def test_a_loss_that_is_not_finite_in_float16_is_no_overflow_of_the_gradient(corpora):
+    huge = functools.partial(InverseSquareRoot, 1e38, 1)
+    message = r'\(loss nan\): .* not finite at step \d.*train with settings.Numerics.precision = "float32"'
+    with pytest.raises(RunError, match=message):
+        train(corpora, "broken", 40, schedule=huge, numerics=Numerics(precision="mixed_float16"), log_steps=100)
 
 
 def test_another_vocabulary_than_the_checkpoints_is_refused(corpora):
@@ -358,9 +421,28 @@ def test_cosines_between_gradients_are_measured_every_so_many_steps(corpora):
     assert 0 < abs(found["reversal"]["wmt_en_de"]) < 1
 
 
+def hparams_groups(folder):
+    """What TensorBoard's HParams tab would show of the runs below a folder."""
+    multiplexer = plugin_event_multiplexer.EventMultiplexer().AddRunsFromDirectory(folder)
+    multiplexer.Reload()
+    provider = data_provider.MultiplexerDataProvider(multiplexer, folder)
+    backend = backend_context.Context(base_plugin.TBContext(data_provider=provider))
+    statuses = [api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_SUCCESS, api_pb2.STATUS_RUNNING]
+    request = api_pb2.ListSessionGroupsRequest(allowed_statuses=statuses, slice_size=9)
+    return list_session_groups.Handler(RequestContext(), backend, "", request).run().session_groups
+
+
 def test_some_steps_are_profiled_and_tensorboard_has_the_configuration(corpora, caplog):
     caplog.set_level("INFO", logger="absl")
-    train(corpora, "profiled", 7, profile_steps=1, configuration=lambda: "loop.train.steps = 7\n")
+    train(
+        corpora, "profiled", 7, profile_steps=1, configuration=lambda: "loop.train.steps = 7\n",
+        hyper_parameters=lambda: {"MultiModel.depth": 16, "train.mixing": "joint"}, log_steps=1,
+    )  # fmt: skip
+    (group,) = hparams_groups(str(corpora))
+    assert group.hparams["MultiModel.depth"].number_value == 16
+    assert group.hparams["train.mixing"].string_value == "joint"
+    found = {metric.name.tag: metric for metric in group.metric_values}
+    assert found["reversal/loss"].training_step == 7 and found["reversal/loss"].value > 0
     assert "Profile of the steps 6 to 6 written to" in caplog.text
     assert list((corpora / "profiled" / "events" / "plugins" / "profile").glob("*/*.xplane.pb"))
     (events,) = (corpora / "profiled" / "events").glob("events.*")

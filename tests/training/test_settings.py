@@ -17,7 +17,7 @@ from t2t_mm.training.settings import Checkpointing, Evaluation, Numerics, Object
         (Evaluation, {"examples": 0}, "Evaluation.examples is 0; it must be at least 1"),
         (Checkpointing, {"keep": 0}, "Checkpointing.keep is 0; it must be at least 1"),
         (Checkpointing, {"every_steps": 0}, "Checkpointing.every_steps is 0"),
-        (Numerics, {"precision": "float16"}, "precision is 'float16'; it must be one of float32, mixed_bfloat16"),
+        (Numerics, {"precision": "float16"}, "precision is 'float16'; it must be one of float32, mixed_bfloat16, mixed_f"),
         (Numerics, {"not_finite": "go on"}, 'not_finite is \'go on\'; it must be "stop" or "skip"'),
     ],
 )
