@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from multiprocessing import reduction
+from unittest import mock
 
 CHECKOUT = os.path.abspath(os.path.join(os.path.dirname(__file__), ".."))
 _FORKS = multiprocessing.get_context("forkserver")
@@ -43,7 +44,9 @@ def start(script, *arguments, files, environment=None):
     environment = {**os.environ, "PYTHONPATH": CHECKOUT, "TF_CPP_MIN_LOG_LEVEL": "3", **(environment or {})}
     given = [reduction.DupFd(file.fileno()) for file in files]
     process = _FORKS.Process(target=_run, args=(script, arguments, given, environment))
-    process.start()
+    # TensorFlow's native code reads the level when it is imported, by the process that the first start begins.
+    with mock.patch.dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3"):
+        process.start()
     return process
 
 

@@ -169,6 +169,7 @@ def test_ctrl_c_in_make_mini_is_one_line_and_leaves_nothing(tmp_path):
     process = subprocess.Popen(
         [sys.executable, os.path.join(CHECKOUT, "bin", "make_mini.py"), f"--root={tmp_path}/mini"],
         stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": CHECKOUT}, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # in the background, a shell ignores Ctrl-C
     )  # fmt: skip
     while not os.listdir(tmp_path):
         assert process.poll() is None
