@@ -27,11 +27,12 @@ def pairs(tmp_path, english, german):
 
 def test_parallel_text(tmp_path):
     source = pairs(tmp_path, "A cat.\n\nA dog\u2028runs.\n".encode(), b"Eine Katze.\nLeer.\nEin Hund rennt.\n")
-    train = source.examples("train", Report("x"))
-    assert [(e.inputs, e.targets) for e in train] == [
+    report = Report("x")
+    assert [(e.inputs, e.targets) for e in source.examples("train", report)] == [
         ("A cat.", "Eine Katze."),
         ("A dog\u2028runs.", "Ein Hund rennt."),
     ]
+    assert report.left_out == {f"{tmp_path}/wmt/en-de/train.en:2": "one side is blank"}
     assert len(source.examples("dev", Report("x"))) == 3  # blank lines count in evaluation
 
 

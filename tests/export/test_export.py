@@ -33,7 +33,7 @@ from t2t_mm.inference.predictor import Predictor, hypotheses, predict
 from t2t_mm.inference.search import length_penalty
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
-from t2t_mm.input.tokenizer import Tokenizer, train_vocabulary
+from t2t_mm.input.tokenizer import END_ID, Tokenizer, train_vocabulary
 from t2t_mm.layers.attention import AttentionBlock
 from t2t_mm.layers.convolution import ConvBlock
 from t2t_mm.layers.moe import MixtureOfExperts
@@ -255,8 +255,9 @@ def served(exported):
     requests["ids"] = "tokens", {"command": ["To-German", "To-English"], "ids": ids}
     requests["ids alone"] = "tokens", {"command": ["To-German"], "ids": ids[:1, :4]}
     requests["bad id"] = "tokens", {"command": ["To-German"], "ids": np.array([[9999, 1]], np.int32)}
-    for name, width, last in (("many ids", 50_000, 5), ("no id", 3, 0), ("no ids", 0, 0)):
-        wrong = np.full([2 if name == "no id" else 1, width], 5, np.int32)
+    requests["second bad id"] = "tokens", {"command": ["To-German"] * 2, "ids": np.array([[5, 5, 1], [5, 9999, 1]], np.int32)}
+    for name, width, last in (("many ids", 50_000, 5), ("no id", 3, 0), ("only the end", 3, END_ID), ("no ids", 0, 0)):
+        wrong = np.full([2 if width == 3 else 1, width], 5, np.int32)
         wrong[-1, :] = last
         requests[name] = "tokens", {"command": ["To-German"] * len(wrong), "ids": wrong}
     requests["long command"] = "serving_default", {"command": ["a" * 10**6], "inputs": ["a"]}
@@ -345,8 +346,10 @@ def test_several_answers_are_those_of_decode(served, decoded):
         ("cut picture", "inputs[1]: a damaged or unsupported JPEG or PNG image; save it again"),
         ("cut sound", "inputs[1]: a damaged or truncated WAV file"),
         ("bad id", "ids[0]: an id outside 0 to 319"),
+        ("second bad id", "ids[1]: an id outside 0 to 319"),
         ("many ids", "ids[0]: 50000 tokens; at most 40 are allowed"),
         ("no id", "ids[1]: no tokens except padding and end"),
+        ("only the end", "ids[1]: no tokens except padding and end"),
         ("no ids", "ids[0]: no tokens except padding and end"),
         ("long command", "a..."),
         ("huge text", "inputs[1]: a text of more than 2560 bytes, which is longer than the limit of 40 tokens"),

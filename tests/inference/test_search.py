@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from t2t_mm.inference import search as decoding
-from t2t_mm.inference.search import beam_search, best_of_beam, keep_likely, length_penalty, sample
+from t2t_mm.inference.search import IMPOSSIBLE_SCORE, beam_search, best_of_beam, keep_likely, length_penalty, sample
 from t2t_mm.input.tokenizer import END_ID, PADDING_ID
 
 SYMBOLS, LENGTH = 5, 4
@@ -96,14 +96,22 @@ def test_the_best_of_a_wide_beam_are_the_best_of_all_in_order(alpha):
 class NotThree:
     """A constraint that takes token 3 out."""
 
+    allows_three = False
+
     def initial(self, width):
         return ()
 
     def allowed(self, state, position):
-        return tf.range(SYMBOLS) != 3
+        return (tf.range(SYMBOLS) == 3) == self.allows_three
 
     def advance(self, state, token):
         return ()
+
+
+class OnlyThree(NotThree):
+    """A constraint that takes all others out."""
+
+    allows_three = True
 
 
 @pytest.mark.parametrize("how", ["beam", "greedy", "sampled", "constrained"])
@@ -129,6 +137,14 @@ def test_log_probabilities_of_tokens_are_those_of_the_table(how):
             before, previous = previous, token
         np.testing.assert_allclose(found, expected, atol=1e-5)
     assert how != "constrained" or not (ids.numpy() == 3).any()
+
+
+@pytest.mark.parametrize("alpha", [0.0, 9.0])
+def test_hypotheses_that_are_impossible_remain_so_whatever_the_penalty(alpha):
+    """The penalty of four tokens, (9 / 6)^9 = 38, would bring them above what separates them from outputs."""
+    _, scores = best_of_beam(TableDecoder(0), ENCODED, NOT_PADDED, "", LENGTH, 8, 8, alpha, constraint=OnlyThree())
+    possible = scores.numpy() > IMPOSSIBLE_SCORE
+    assert possible.sum(axis=1).tolist() == [1, 1] and possible[:, 0].all()
 
 
 def test_no_more_answers_than_hypotheses():

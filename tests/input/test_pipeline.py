@@ -93,6 +93,9 @@ def test_pictures_of_any_kind_become_three_standardised_channels(tokenizer, tmp_
     np.testing.assert_allclose(batch["inputs"].numpy().std(axis=(1, 2, 3)), 1, atol=1e-4)
     flat = standardise_image(np.full([4, 4, 3], 7.0, np.float32))
     assert np.isfinite(flat).all() and not flat.any()
+    nearly = np.full([4, 4, 3], 7.0, np.float64)
+    nearly[0, 0, 0] += 0.01  # is not stretched to a deviation of 1
+    assert standardise_image(nearly).max() == pytest.approx((0.01 - 0.01 / 48) * 48**0.5, rel=1e-4)
 
 
 def test_a_corrupt_picture_is_skipped_by_name_and_too_many_stop(tokenizer, tmp_path):

@@ -110,6 +110,15 @@ def test_static_shapes_are_those_of_the_buckets_and_hold_the_same(folder, inputs
     assert len(shapes) <= len(bucket_shapes(problem, SETTINGS))
 
 
+def test_static_shapes_are_not_longer_than_an_input_may_be(folder):
+    """The budget of text is that of twice the longest text for the longest recording."""
+    problem = declared(folder, ("audio", "language"), ("spoken", "question"))
+    examples = load_examples(problem, "dev", Report("x", 0))
+    budget = 2 * SETTINGS.max_length * SETTINGS.audio_frames // SETTINGS.max_frames
+    lengths = {b["inputs"][1].shape[1] for b in batches(problem, examples, folder, static_shapes=True, positions=budget)}
+    assert lengths and max(lengths) <= SETTINGS.max_length
+
+
 def test_training_batches_are_the_same_again_and_nothing_is_cropped_that_is_asked_about(folder):
     problem = declared(folder, ("image", "audio"), ("picture", "spoken"), targets="class")
     examples = load_examples(problem, "train", Report("x", 0))

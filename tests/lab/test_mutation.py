@@ -52,9 +52,9 @@ def test_lines_that_importing_runs_are_met_by_all_tests_of_the_module():
     traces = Traces("nowhere.json")
     tests = {"a": {"seconds": 1.0, "lines": {"m.py": [4, 7]}}, "b": {"seconds": 2.0, "lines": {"m.py": [7]}}}
     traces.files = {"t.py": {"tests": tests | {"c": {"seconds": 3.0, "lines": {}}}}}
-    assert traces.plan("m.py", 4, 4, 1.5)[:2] == (["a"], 0)
-    assert traces.plan("m.py", 4, 4, 1.5, at_import=True)[:2] == (["a"], 1)
-    assert traces.plan("m.py", 4, 4, 9.0, at_import=True)[0][:2] == ["a", "b"]
+    assert traces.plan("m.py", 4, 4, 1.5) == ({"a": 1.0}, 0)
+    assert traces.plan("m.py", 4, 4, 1.5, at_import=True) == ({"a": 1.0}, 1)
+    assert list(traces.plan("m.py", 4, 4, 9.0, at_import=True)[0])[:2] == ["a", "b"]
 
 
 def test_a_sample_is_the_same_for_the_same_seed(checkout):
@@ -93,15 +93,19 @@ def test_a_fault_that_hangs_is_noticed_and_a_module_without_tests_is_named(check
         file.write(source)
     with open(f"{checkout}/tests/test_shapes.py", "w") as file:
         file.write("from t2t_mm.shapes import count\n\n\ndef test_count():\n    assert count(6) == 0\n")
+    with open(f"{checkout}/tests/test_slow.py", "w") as file:
+        file.write("from t2t_mm.shapes import count\n\n\ndef test_nothing():\n    assert count(0) == 0\n")
     with open(f"{checkout}/t2t_mm/unknown.py", "w") as file:
         file.write("def area():\n    return 3 * 4\n")
     hang = next(m for m in faults.mutants_of("t2t_mm/shapes.py", source) if m.text == "pass")
     folder = str(tmp_path_factory.mktemp("copies"))
     with runs._workers(checkout, folder, 1) as (worker,):
         traces = Traces(f"{folder}/traces.json")
-        traces.update(worker.copy, ["tests/test_shapes.py"], worker.ask, lambda line: None)
-        found = runs._outcome(worker, hang, traces, 1.0, least=3)
-    assert found["outcome"] == "hung" and found["outcome"] in runs.NOTICED
+        traces.update(worker.copy, ["tests/test_shapes.py", "tests/test_slow.py"], worker.ask, lambda line: None)
+        # A slow test of another file gives this one no more time.
+        traces.files["tests/test_slow.py"]["tests"]["tests/test_slow.py::test_nothing"]["seconds"] = 99.0
+        found = runs._outcome(worker, hang, traces, 200.0, least=3)
+    assert found["outcome"] == "hung" and found["outcome"] in runs.NOTICED and float(found["by"].split()[0]) < 20
     found = runs.run(checkout, ["t2t_mm/unknown.py"], count=1, progress=lambda line: None)
     assert found["survivors"][0]["outcome"] == "no test runs it"
 

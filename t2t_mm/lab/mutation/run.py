@@ -43,7 +43,7 @@ class Worker:
 
     def ask(
         self, files: Sequence[str], tests: Sequence[str] = (), only: bool = False, trace: str = "", limit: float = 3600.0,
-        cpu: float = 3600, wall: float = 3600.0,
+        cpu: float = 3600, wall: float = 3600.0, cpu_of_test: dict[str, float] | None = None,
     ) -> dict:  # fmt: skip
         """Runs a task and returns its answer; see `worker.serve`.
 
@@ -52,7 +52,7 @@ class Worker:
         """
         task = {
             "folder": self.copy, "log": self._log, "files": list(files), "tests": list(tests), "only": only, "trace": trace,
-            "limit": limit, "cpu": int(cpu), "wall": wall, "gigabytes": 10,
+            "limit": limit, "cpu": int(cpu), "wall": wall, "cpu_of_test": cpu_of_test or {}, "gigabytes": 10,
         }  # fmt: skip
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write(json.dumps(task) + "\n")
@@ -203,22 +203,29 @@ def _outcome(worker: Worker, mutant: Mutant, traces: Traces, seconds: float, lea
     """Plants a fault, runs its tests, and removes the fault.
 
     Args:
-      least: minimum CPU time in seconds before tests count as hung.
+      least: minimum CPU time in seconds before a test counts as hung.
     """
     path, start = os.path.join(worker.copy, mutant.path), time.monotonic()
     with open(path, encoding="utf-8", newline="") as file:
         source = file.read()
     at_import = runs_at_import(source, mutant.line)
-    tests, left_out, usual = traces.plan(mutant.path, mutant.first, mutant.last, seconds, at_import)
+    tests, left_out = traces.plan(mutant.path, mutant.first, mutant.last, seconds, at_import)
     if not tests:
         return {"outcome": "no test runs it", "seconds": 0.0, "by": ""}
-    files = sorted({test.split("::")[0] for test in tests})
+    # CPU time, so that tests on a busy machine do not count as an endless loop. The slowest test of each file sets the limit,
+    # because the fixtures of a file count as part of the test that runs first.
+    of_file: dict[str, float] = {}
+    for test, usual in tests.items():
+        file_name = test.split("::")[0]
+        of_file[file_name] = max(of_file.get(file_name, 0.0), least + 5 * usual)
+    cpu = least + 10 * sum(tests.values())
     try:
         with open(path, "w", encoding="utf-8", newline="") as file:
             file.write(mutant.apply(source))
         _forget(path)
-        cpu = least + 10 * usual  # CPU time, so that tests on a busy machine do not count as an endless loop
-        answer = worker.ask(files, tests, only=True, limit=20 * cpu, cpu=cpu, wall=20 * cpu)
+        answer = worker.ask(
+            sorted(of_file), list(tests), only=True, limit=20 * cpu, cpu=cpu, wall=20 * cpu, cpu_of_test=of_file
+        )
     finally:
         with open(path, "w", encoding="utf-8", newline="") as file:
             file.write(source)

@@ -97,7 +97,7 @@ class Traces:
 
     def plan(
         self, path: str, first: int, last: int, seconds: float, at_import: bool = False
-    ) -> tuple[list[str], int, float]:
+    ) -> tuple[dict[str, float], int]:
         """Selects the tests that may detect a fault in the lines from `first` to `last` of the file `path`.
 
         The tests that run one of these lines come first, ordered by file, with the fastest files first. They are followed by
@@ -106,8 +106,8 @@ class Traces:
         TensorFlow's AutoGraph. The same is true `at_import`, because only the first test that imports a module is seen to run
         such lines, and every test depends on them. Tests that would exceed the limit of `seconds` in total are left out.
 
-        Returns: the names of the tests in order, how many tests that may detect the fault are left out, and the seconds that
-          the selected tests take on unchanged code.
+        Returns: the tests in order, each with the seconds that it takes on unchanged code, and how many tests that may detect
+          the fault are left out.
         """
 
         def runs_line(test: dict) -> bool:
@@ -124,13 +124,12 @@ class Traces:
             if any(meeting for meeting, _ in times.values()):
                 met.append([(name, time) for name, (meeting, time) in times.items() if meeting])
                 others.append([(name, time) for name, (meeting, time) in times.items() if not meeting])
-        chosen: list[str] = []
-        used, left_out = 0.0, 0
+        chosen: dict[str, float] = {}
+        left_out = 0
         for groups in (met, others):
             for name, time in sum(sorted(groups, key=lambda group: sum(time for _, time in group)), []):
-                if chosen and used + time > seconds:
+                if chosen and sum(chosen.values()) + time > seconds:
                     left_out += groups is met
                     continue
-                chosen.append(name)
-                used += time
-        return chosen, left_out, used
+                chosen[name] = time
+        return chosen, left_out

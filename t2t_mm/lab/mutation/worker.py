@@ -26,6 +26,7 @@ class _Tests:
       tests: names of the tests that run first, in this order.
       only: whether all other tests are left out.
       limit: time in seconds after which no further test is started.
+      cpu_of_test: the CPU time in seconds after which a test of each file kills the process.
 
     Attributes:
       failed: the name of the first test that failed, or None.
@@ -33,7 +34,8 @@ class _Tests:
       stopped: whether the limit was reached.
     """
 
-    def __init__(self, tests, only, limit):
+    def __init__(self, tests, only, limit, cpu_of_test):
+        self._cpu_of_test = cpu_of_test
         self._place = {name: place for place, name in enumerate(tests)}
         self._only, self._limit, self._start = only, limit, time.monotonic()
         self.failed, self.passed, self.stopped = None, {}, False
@@ -61,6 +63,9 @@ class _Tests:
 
     def pytest_runtest_logstart(self, nodeid):
         self._used = _processor_seconds()
+        if more := self._cpu_of_test.get(nodeid.split("::")[0]):
+            most = resource.getrlimit(resource.RLIMIT_CPU)[1]
+            resource.setrlimit(resource.RLIMIT_CPU, (min(int(time.process_time() + more) + 1, most), most))
 
     def pytest_runtest_logfinish(self, nodeid):
         if nodeid in self.passed:
@@ -132,7 +137,7 @@ def _run(task: dict) -> dict:
     sys.path.insert(0, task["folder"])
     sys.dont_write_bytecode = not task["trace"]
     os.environ |= {"PYTHONPATH": task["folder"], "PYTHONDONTWRITEBYTECODE": "1"}
-    tests = _Tests(task["tests"], task["only"], task["limit"])
+    tests = _Tests(task["tests"], task["only"], task["limit"], task["cpu_of_test"])
     plugins: list[object] = [tests]
     lines = None
     if task["trace"]:
@@ -204,6 +209,7 @@ def serve() -> None:
       limit: time in seconds after which no further test is started.
       trace: the folder whose lines are recorded, or "".
       cpu, wall: CPU time and elapsed time in seconds after which the child is killed.
+      cpu_of_test: the CPU time in seconds after which a single test is killed with the child, for each test file.
       gigabytes: maximum memory.
       log: the file for the output.
 
