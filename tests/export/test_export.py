@@ -255,7 +255,7 @@ def served(exported):
     requests["ids"] = "tokens", {"command": ["To-German", "To-English"], "ids": ids}
     requests["ids alone"] = "tokens", {"command": ["To-German"], "ids": ids[:1, :4]}
     requests["bad id"] = "tokens", {"command": ["To-German"], "ids": np.array([[9999, 1]], np.int32)}
-    requests["second bad id"] = "tokens", {"command": ["To-German"] * 2, "ids": np.array([[5, 5, 1], [5, 9999, 1]], np.int32)}
+    requests["second bad id"] = "tokens", {"command": ["To-German"] * 2, "ids": np.array([[5, 5, 1], [9999, 5, 1]], np.int32)}
     for name, width, last in (("many ids", 50_000, 5), ("no id", 3, 0), ("only the end", 3, END_ID), ("no ids", 0, 0)):
         wrong = np.full([2 if width == 3 else 1, width], 5, np.int32)
         wrong[-1, :] = last

@@ -91,6 +91,14 @@ def test_a_vocabulary_that_normalises_nothing_is_loaded_without_a_word(path, tmp
         assert Tokenizer(other).model == file.read(), "a map that is there stays"
 
 
+def test_a_map_is_added_to_a_vocabulary_without_one_and_to_no_other(path):
+    with open(path, "rb") as file:
+        content = file.read()
+    found = with_map(content)
+    assert found.startswith(content) and len(found) > len(content)
+    assert with_map(found) == found, "which is recognised as a map"
+
+
 HARD = [
     "¾ of a glass … of Café™", "Cafe\u0301 in NFD, naïve nai\u0308ve", "ﬁne ﬂour, ５ ｆｕｌｌ ｗｉｄｔｈ", "x² + H₂O = ½ № 5",
     "10\u00a0000 people \u2028 and \u200b none", "emoji 👩\u200d👧 and 𝔘𝔫𝔦𝔠𝔬𝔡𝔢", "“quotes” ‘single’ – dashes—", "ſharp Å Å ﷺ",

@@ -109,6 +109,23 @@ def test_what_a_block_looks_at_is_what_it_mixes(source_timing):
     assert len(looks.names) == 1 and not weights[1, ..., 3:].any()
 
 
+@pytest.mark.parametrize("muted", ["self_output", "source_output"])
+def test_both_attentions_drop_in_training_only(muted):
+    """Each by itself, where the other one adds nothing. Half of what is added becomes zero, and the rest is doubled."""
+    rng = np.random.default_rng(2)
+    source, target = (rng.normal(size=(3, length, 8)).astype("float32") for length in (5, 6))
+    source_padding, padding = np.zeros((3, 5), bool), np.zeros((3, 6), bool)
+    block = AttentionBlock(heads=2, convs=0, dropout=0.5)
+    block.build(target.shape)
+    getattr(block, muted).kernel.assign(np.zeros((8, 8)))
+    given = source, source_padding, target, padding
+    start = target + signal(6, 8)
+    whole, dropped = (as_numpy(block(*given, training=training)) - start for training in (False, True))
+    kept = np.abs(dropped) > 1e-4
+    assert 0.3 < kept.mean() < 0.7
+    np.testing.assert_allclose(dropped[kept], 2 * whole[kept], atol=1e-4)
+
+
 def test_ablation_removes_attention_and_nothing_else():
     full, ablated = AttentionBlock(), AttentionBlock(attend=False)
     full.build((None, None, 16))

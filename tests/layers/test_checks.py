@@ -44,6 +44,7 @@ X, PADDING = zeros(2, 5, 8), mask(2, 5)
         (lambda: built(ConvBlock(), None, 8)(X, zeros(2, 5)), "padding is float32; it must be boolean, True where"),
         (lambda: built(ConvBlock(), None, 8)(X, zeros(2, 5, dtype="int32")), "padding is int32"),
         (lambda: built(ConvBlock(), None, 8)(X, mask(2, 4)), r"padding has shape \[2, 4\]; it must be \[2, 5\]"),
+        (lambda: built(ConvBlock(), None, 8)(X, mask(2, 1)), r"padding has shape \[2, 1\]; it must be \[2, 5\]"),
         (lambda: built(ConvBlock(), None, 8)(X, mask(5)), r"padding has shape \[5\]; it must be \[2, 5\]"),
         (lambda: built(ConvBlock(), None, 8)(X, padding=[[False] * 5] * 2), "padding is .*must be a tensor"),
         (lambda: built(ConvBlock(), None, 8)(zeros(2, 5, 6)), r"x has shape \[2, 5, 6\]; its last dimension must be 8"),
@@ -65,6 +66,11 @@ X, PADDING = zeros(2, 5, 8), mask(2, 5)
         (lambda: built(LanguageInput(8, 9))(zeros(2, 5)), "ids is float32; it must be integers"),
         (lambda: built(LanguageInput(8, 9))(PADDING), "ids is bool"),
         (lambda: built(ImageInput(8, (4, 4)), None, None, 3)(zeros(2, 32, 32, 1)), r"\[2, 32, 32, 1\]; .* must be 3"),
+        (lambda: built(ImageInput(8, (4, 4)), None, None, 3)(zeros(2, 32, 3)), r"\[2, 32, 3\]; it must be \[B, H, W, 3\]"),
+        (
+            lambda: MultiModel(9, ("a",), inputs=("language",)).encode("language", zeros(5, dtype="int32"), None),
+            r"inputs has shape \[5\]; it must be \[B, S\]",
+        ),
         (lambda: built(AudioInput(8, 1), None, 6)(zeros(2, 9, 5), mask(2, 9)), r"x has shape \[2, 9, 5\]; .* must be 6"),
         (lambda: built(AudioInput(8, 1), None, 6)(zeros(2, 9, 6), mask(2, 8)), r"padding has shape \[2, 8\]"),
         (lambda: built(CategoricalOutput({"a": 2}, (4, 4)), None, 8)(X, PADDING, labels="b"), "labels is 'b'; .*'a'"),
@@ -115,6 +121,11 @@ def test_a_tensor_that_is_not_meant_is_named(call, message):
 def test_a_setting_that_is_not_meant_is_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_the_least_that_is_allowed_is_allowed():
+    model = MultiModel(9, ("a",), frequency_bins=1, encoder_blocks=1, mixer_blocks=0, decoder_blocks=1)
+    assert model.frequency_bins == len(model.decoder.blocks) == 1
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's graphs")

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from t2t_mm.layers.convolution import ConvBlock, ConvRes, ConvStep, ConvStep2D
-from t2t_mm.layers.randomness import drop, multiplier
+from t2t_mm.layers.positions import Positions
+from t2t_mm.layers.randomness import Dropout, drop, multiplier
 
 
 def as_numpy(x):
@@ -44,7 +45,7 @@ def randomise(layer):
 
 
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("kernel,dilation", [(3, 1), (15, 1), (5, 3), (15, 8)])
+@pytest.mark.parametrize("kernel,dilation", [(1, 1), (3, 1), (15, 1), (5, 3), (15, 8)])
 @pytest.mark.parametrize("length", [1, 7, 20])
 def test_conv_step(causal, kernel, dilation, length):
     x = np.random.default_rng(0).normal(size=(2, length, 4)).astype("float32")
@@ -52,6 +53,28 @@ def test_conv_step(causal, kernel, dilation, length):
     step.build(x.shape)
     randomise(step)
     np.testing.assert_allclose(as_numpy(step(x)), conv_step(x.astype("float64"), step), atol=2e-4)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow traces unknown lengths")
+@pytest.mark.parametrize("causal", [False, True])
+def test_lengths_that_are_unknown_when_a_step_is_traced(causal):
+    import tensorflow as tf
+
+    step = ConvStep(6, 15, 8, causal)
+    step.build((None, None, 4))
+    randomise(step)
+    traced = tf.function(step, input_signature=[tf.TensorSpec([None, None, 4])], autograph=False)
+    for length in (1, 7, 60, 150):  # below and above the reach of 112 positions
+        x = np.random.default_rng(length).normal(size=(2, length, 4)).astype("float32")
+        np.testing.assert_allclose(as_numpy(traced(x)), as_numpy(step(x)), atol=2e-5)
+
+
+def test_norms_start_at_one_but_the_last_of_a_block_at_its_branch_scale():
+    block, step = ConvBlock(branch_scale=0.3), ConvStep(4, 3)
+    for layer in (block, step):
+        layer.build((None, None, 4))
+    starts = [as_numpy(one.norm.gamma) for one in (*block.steps, step)]
+    np.testing.assert_allclose(starts, np.outer([1, 1, 1, 0.3, 1], np.ones(4)))
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -206,3 +229,16 @@ def test_dropouts_that_share_their_random_bits_are_independent():
     both = np.cov(np.array(masks, float)) / (0.1 * 0.9)  # correlations: their standard error is 0.004
     np.testing.assert_allclose(np.diag(both), 1, atol=0.06)  # standard error 0.012
     assert np.abs(both - np.diag(np.diag(both))).max() < 0.025
+
+
+def test_dropout_draws_nothing_unless_it_is_told_to_train():
+    positions, x = Positions(np.zeros((2, 3), bool)), np.ones((6, 4), "float32")
+    assert Dropout(0.5).bits(positions, 4) == (None, None)
+    np.testing.assert_array_equal(as_numpy(Dropout(0.5)(x)), x)
+
+
+def test_multipliers_are_odd_signed_numbers_of_32_bits_and_all_differ():
+    found = [multiplier(index) for index in range(200)]
+    assert all(number % 2 == 1 and -(2**31) <= number < 2**31 for number in found) and len(set(found)) == 200
+    # The published sequence of splitmix64 from seed 0 begins with E220A8397B1DCDAF and 6E789E6AA1B965F4.
+    assert found[1:3] == [0x7B1DCDAF, 0xA1B965F4 + 1 - 2**32]

@@ -171,3 +171,20 @@ def test_gradients_are_those_of_computing_every_expert(gate, length):
     compiled = tf.function(lambda x, padding: layer(x, padding)[0], input_signature=signature)
     for found, expected in zip(gradients(lambda x: compiled(x, padding)), gradients(every_expert)):
         np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("num_experts, together", [(8, True), (9, False)])
+def test_a_step_computes_all_experts_where_a_token_chooses_a_quarter_of_them(num_experts, together):
+    _, expert_in, expert_out = make(num_experts=num_experts).step_weights()
+    separate = (num_experts, 4, 5), (num_experts, 5, 4)
+    assert (tuple(expert_in.shape), tuple(expert_out.shape)) == (
+        ((4, num_experts * 5), (num_experts * 5, 4)) if together else separate
+    )
+
+
+def test_experts_keep_the_variance_as_they_start():
+    layer = MixtureOfExperts(num_experts=8, chosen=2, hidden=64)
+    layer.build((None, None, 32))
+    for kernel, fan_in in ((layer.expert_in, 32), (layer.expert_out, 64)):
+        values = as_numpy(kernel)
+        assert abs(values.var() * fan_in - 1) < 0.1 and np.abs(values).max() <= (3 / fan_in) ** 0.5
