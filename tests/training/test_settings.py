@@ -30,3 +30,10 @@ def test_loss_weights_are_one_where_nothing_is_said():
     assert Objective({"b": 3}).weights(["a", "b"]) == {"a": 1.0, "b": 3.0}
     with pytest.raises(RunError, match="loss_weights names c; the problems of this run are a, b"):
         Objective({"c": 2.0}).weights(["a", "b"])
+
+
+def test_the_optimizer_is_that_of_the_2017_release_where_nothing_is_said():
+    """Its Adam and its clipping, and nothing that it did not have."""
+    found = Optimizer()
+    assert (found.beta_1, found.beta_2, found.epsilon, found.clip_norm) == (0.85, 0.997, 1e-6, 2.0)
+    assert (found.clip_each, found.rates, found.weight_decay, found.accumulate, found.ema) == (False, None, 0.0, 1, 0.0)
