@@ -79,12 +79,14 @@ def evaluate(
         "step": trained["step"], "training_minutes": trained["seconds"] / 60, "seed": description["seed"],
         "results": {}, "samples": {}, "skipped": {}, "failed": {},
     }  # fmt: skip
-    loaded = {}
+    loaded: dict[str, tuple[Examples, Report] | CorpusError] = {}
+    total = 0
     for problem in problems:
-        # The error of a problem that cannot be loaded is raised and reported when its turn comes.
-        with contextlib.suppress(CorpusError):
-            loaded[problem.name] = evaluator.load(problem, split)
-    total = sum(len(examples) for examples, _ in loaded.values())
+        try:
+            loaded[problem.name] = examples, _ = evaluator.load(problem, split)
+            total += len(examples)
+        except CorpusError as error:
+            loaded[problem.name] = error  # raised and reported when its turn comes
     with (
         progress.Counter(f"Evaluation on {split}, examples", total) as counter,
         _results(evaluator, problems, split, samples, at_once, loaded, counter.add) as result_of,
@@ -115,13 +117,16 @@ def _results(
     split: str,
     samples: int,
     at_once: int,
-    loaded: dict[str, tuple[Examples, Report]],
+    loaded: dict[str, tuple[Examples, Report] | CorpusError],
     done: Callable[[int], None],
 ) -> Iterator[Callable[[Problem], "Evaluated"]]:
     """Yields a function that returns the result of a problem, or raises its error. `at_once` problems are computed ahead."""
 
     def compute(problem):
-        return evaluator(problem, split, samples, loaded.pop(problem.name, None), done)
+        found = loaded.pop(problem.name)
+        if isinstance(found, CorpusError):
+            raise found
+        return evaluator(problem, split, samples, found, done)
 
     if at_once == 1:
         yield compute

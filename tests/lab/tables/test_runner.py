@@ -16,8 +16,6 @@ from t2t_mm.run.errors import RunError
 from tests.commands import command
 from tests.lab.tables import fixture
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-
 
 def costs(tmp_path):
     return Costs(str(tmp_path / "runs"), {name: run.only or ("parsing", "imagenet") for name, run in fixture.RUNS.items()})
