@@ -83,6 +83,10 @@ class SmallModel(tf.Module):
     def questions(self, image, language):
         return self._answer(tf.strings.join([language, self.coco(image)["outputs"]], " "))
 
+    @tf.function(input_signature=[STRINGS])
+    def questions_without_image(self, inputs):
+        return self._answer(tf.strings.join([inputs, " ?"]))
+
     @tf.function(input_signature=[STRINGS, STRINGS])
     def compared(self, language, language_2):
         return self._answer(tf.strings.join([language, language_2], " / "))
@@ -94,7 +98,10 @@ class SmallModel(tf.Module):
 
     @tf.function(input_signature=[STRINGS, STRINGS])
     def serving_default(self, command, inputs):
-        message = "command[0]: unknown command; this export knows To-English (text, images; never trained with audio)"
+        message = (
+            "command[0]: unknown command; this export knows questions_without_image (text), "
+            "To-English (text, images; never trained with audio)"
+        )
         tf.debugging.Assert(tf.reduce_all(command != "?"), [message])
         return self._answer(tf.strings.join([command, inputs], " "))
 
@@ -142,7 +149,8 @@ class SmallModel(tf.Module):
 
 
 SIGNATURES = (
-    "wmt_en_de", "wsj_parsing", "coco", "imagenet", "imagenet_classify", "wsj_speech", "questions", "compared", "judged",
+    "wmt_en_de", "wsj_parsing", "coco", "imagenet", "imagenet_classify", "wsj_speech", "questions",
+    "questions_without_image", "compared", "judged",
     "serving_default", "n_best", "attention", "tokens", "slow", "raw",
 )  # fmt: skip
 
