@@ -59,6 +59,8 @@ setup(
         "tensorboard>=2.17",  # tf.summary needs it, and TensorFlow 2.21 no longer brings it along
         "soundfile>=0.12",  # decodes audio with libsndfile, 4 MB
         "tensorflow-datasets>=4.9.7",  # its data sets, and the format of prepared records
+        # tensorflow-datasets imports it. Newer releases need protobuf 6 without saying so, which TensorFlow 2.19 excludes.
+        "tensorflow-metadata>=1.17.3,<1.18",
         "importlib_resources",  # the builders of tensorflow-datasets import it without declaring it
         "protobuf>=4.25,<7",  # from the version for TensorFlow 2.17 to the newest tested version
         "grpcio>=1.60,<2",

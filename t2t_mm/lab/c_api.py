@@ -7,6 +7,7 @@ only gets information about the export from the plan on its standard input.
 import base64
 import ctypes
 import glob
+import importlib.util
 import json
 import os
 import subprocess
@@ -23,9 +24,17 @@ class CApiError(Exception):
     """The measuring process ended without a result."""
 
 
+def packages() -> str:
+    """Returns the folder that contains the TensorFlow of this process."""
+    found = importlib.util.find_spec("tensorflow")
+    assert found and found.origin
+    return os.path.dirname(os.path.dirname(found.origin))
+
+
 def measure(
-    folder: str, requests: list[dict], session_config: bytes = b"", environment: Mapping[str, str] = MappingProxyType({})
-) -> dict:
+    folder: str, requests: list[dict], session_config: bytes = b"", environment: Mapping[str, str] = MappingProxyType({}),
+    installed: str | None = None,
+) -> dict:  # fmt: skip
     """Loads a version and answers the requests in order, in a separate process.
 
     Args:
@@ -33,22 +42,22 @@ def measure(
       requests: the result of `plan`.
       session_config: a serialised ConfigProto.
       environment: environment variables of the process, in addition to those of this one.
+      installed: the folder of packages with the TensorFlow and TF.Text to use. Default: `packages()`.
 
     Returns:
-      A dict with "load" and "answers", which contain the name, the CPU-seconds, the seconds, the resident MB afterwards, and
-      "error" (the message of an error) for loading and for each request; and "peak_mb", the maximum resident MB.
+      A dict with "load" and "answers", which contain the name, the CPU-seconds, the seconds and the resident MB afterwards, for
+      loading and for each request; and "peak_mb", the maximum resident MB. The answers also contain "error", the message of
+      an error, and "strings", the output tensors of type string, each as a list of its elements in base64.
 
     Raises:
       CApiError: the process failed. The message states the reason.
     """
-    import tensorflow as tf
-    import tensorflow_text
-
-    where = os.path.dirname(tf.__file__)
+    installed = installed or packages()
+    where = os.path.join(installed, "tensorflow")
     work = {
         "libraries": [os.path.join(where, "libtensorflow_framework.so.2"), os.path.join(where, "libtensorflow_cc.so.2")],
         "operations": glob.glob(
-            os.path.join(os.path.dirname(tensorflow_text.__file__), "python", "ops", "_sentencepiece_tokenizer.so")
+            os.path.join(installed, "tensorflow_text", "python", "ops", "_sentencepiece_tokenizer.so")
         ),
         "folder": folder,
         "config": base64.b64encode(session_config).decode(),
@@ -64,6 +73,18 @@ def measure(
     if done.returncode:
         raise CApiError(f"{folder} by the C API: exit status {done.returncode}: {done.stderr.strip()[-500:]}")
     return json.loads(done.stdout)
+
+
+def warm_up_plan(folder: str) -> list[dict]:
+    """Returns the requests for `measure` that ask what the warm-up records of the version in `folder` ask."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    from t2t_mm.export import warmup
+
+    saved = saved_model_pb2.SavedModel()
+    with open(os.path.join(folder, "saved_model.pb"), "rb") as file:
+        saved.ParseFromString(file.read())
+    return plan(saved.meta_graphs[0].signature_def, warmup.recorded(folder))
 
 
 def plan(signature_defs: dict, asked: list[tuple[str, dict]]) -> list[dict]:
@@ -102,7 +123,7 @@ def _api(libraries: list[str]):
     pointer, size = ctypes.c_void_p, ctypes.c_size_t
     for name in (
         "TF_NewStatus", "TF_NewGraph", "TF_NewSessionOptions", "TF_LoadSessionFromSavedModel", "TF_AllocateTensor",
-        "TF_TensorData", "TF_GraphOperationByName", "TF_LoadLibrary",
+        "TF_TensorData", "TF_GraphOperationByName", "TF_LoadLibrary", "TF_StringGetDataPointer",
     ):  # fmt: skip
         getattr(loaded[-1], name).restype = pointer
     api = loaded[-1]
@@ -111,8 +132,13 @@ def _api(libraries: list[str]):
     api.TF_AllocateTensor.argtypes = [ctypes.c_int, pointer, ctypes.c_int, size]
     api.TF_StringInit.argtypes = [pointer]
     api.TF_StringCopy.argtypes = [pointer, ctypes.c_char_p, size]
-    for name in ("TF_TensorData", "TF_DeleteTensor", "TF_GetCode", "TF_Message"):
+    for name in (
+        "TF_TensorData", "TF_DeleteTensor", "TF_GetCode", "TF_Message", "TF_TensorType", "TF_TensorElementCount",
+        "TF_StringGetDataPointer", "TF_StringGetSize",
+    ):  # fmt: skip
         getattr(api, name).argtypes = [pointer]
+    api.TF_TensorElementCount.restype = ctypes.c_int64
+    api.TF_StringGetSize.restype = size
     api.TF_SetConfig.argtypes = [pointer, ctypes.c_char_p, size, pointer]
     api.TF_LoadLibrary.argtypes = [ctypes.c_char_p, pointer]
     api.TF_LoadSessionFromSavedModel.argtypes = [
@@ -136,13 +162,12 @@ class _Measured:
     def __init__(self, name: str):
         self._name, self._cpu, self._wall = name, time.process_time(), time.monotonic()
 
-    def figures(self, error: str = "") -> dict:
+    def figures(self) -> dict:
         return {
             "name": self._name,
             "cpu_seconds": time.process_time() - self._cpu,
             "seconds": time.monotonic() - self._wall,
             "resident_mb": _memory_mb("VmRSS"),
-            "error": error,
         }
 
 
@@ -166,8 +191,15 @@ def _output(api, graph, name: str) -> _Output:
     return _Output(api.TF_GraphOperationByName(graph, operation.encode()), int(index or 0))
 
 
-def _answer(api, graph, session, request: dict) -> str:
-    """Runs a request once, and returns the message of the error, or ""."""
+def _strings(api, tensor) -> list[str]:
+    """Returns the elements of a tensor of strings in base64."""
+    places = [api.TF_TensorData(tensor) + _STRING_BYTES * i for i in range(api.TF_TensorElementCount(tensor))]
+    found = [ctypes.string_at(api.TF_StringGetDataPointer(one), api.TF_StringGetSize(one)) for one in places]
+    return [base64.b64encode(one).decode() for one in found]
+
+
+def _answer(api, graph, session, request: dict) -> dict:
+    """Runs a request once, and returns its "error", a message or "", and the "strings" of its answer."""
     feeds, fetches, status = request["feeds"], request["fetches"], api.TF_NewStatus()
     inputs = (_Output * len(feeds))(*[_output(api, graph, name) for name, *_ in feeds])
     tensors = (ctypes.c_void_p * len(feeds))(*[_tensor(api, *rest) for _, *rest in feeds])
@@ -176,10 +208,12 @@ def _answer(api, graph, session, request: dict) -> str:
     api.TF_SessionRun(
         session, None, inputs, tensors, len(feeds), outputs, found, len(fetches), None, 0, None, status
     )  # fmt: skip
+    strings = [_strings(api, tensor) for tensor in found if tensor and api.TF_TensorType(tensor) == _STRING]
     for tensor in (*tensors, *found):
         if tensor:
             api.TF_DeleteTensor(tensor)
-    return api.TF_Message(status).decode("utf-8", "replace") if api.TF_GetCode(status) else ""
+    error = api.TF_Message(status).decode("utf-8", "replace") if api.TF_GetCode(status) else ""
+    return {"error": error, "strings": strings}
 
 
 def _main() -> None:
@@ -203,7 +237,8 @@ def _main() -> None:
     found: dict = {"load": load.figures(), "answers": []}
     for request in work["requests"]:
         one = _Measured(request["name"])
-        found["answers"].append(one.figures(_answer(api, graph, session, request)))
+        answer = _answer(api, graph, session, request)
+        found["answers"].append(one.figures() | answer)
     found["peak_mb"] = _memory_mb("VmHWM")
     json.dump(found, sys.stdout)
 

@@ -1,6 +1,7 @@
 """Tests that the load test counts correctly."""
 
 import asyncio
+import base64
 import io
 import os
 import wave
@@ -12,6 +13,8 @@ from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
 from t2t_mm.lab import attacks, c_api, load
+from t2t_mm.lab.benchmarks import releases
+from t2t_mm.run.errors import RunError
 from t2t_mm.serving.batching import BatchingSettings
 from t2t_mm.serving.service import Limits
 
@@ -78,9 +81,39 @@ def test_an_export_by_the_c_api(store):
     assert [one["name"] for one in found["answers"]] == ["wmt_en_de", "tokens", "coco"]
     assert [bool(one["error"]) for one in found["answers"]] == [False, False, True]
     assert "a damaged or unsupported JPEG" in found["answers"][2]["error"]
+    texts = [[[base64.b64decode(text) for text in output] for output in one["strings"]] for one in found["answers"]]
+    assert texts == [[[b"v1: A", b"v1: B C"]], [], []]
+    texts = [[[base64.b64decode(text) for text in output] for output in one["strings"]] for one in found["answers"]]
+    assert texts == [[[b"v1: A", b"v1: B C"]], [], []]
     assert found["load"]["cpu_seconds"] > 0 and found["peak_mb"] >= found["answers"][0]["resident_mb"] > 50
     with pytest.raises(c_api.CApiError, match="absent"):
         c_api.measure(str(store / "absent"), [])
+
+
+def test_releases_of_tensorflow_are_compared_by_their_answers(tmp_path, publish, write_warm_up, monkeypatch):
+    exports, environment = tmp_path / "exports", tmp_path / "environment"
+    write_warm_up(publish(str(exports), 2), ("wmt_en_de", ["a"]), ("wsj_parsing", ["b c"]))
+    (environment / "lib" / "python3.11").mkdir(parents=True)
+    (environment / "lib" / "python3.11" / "site-packages").symlink_to(c_api.packages())
+    real = c_api.measure
+
+    def of_another_release(folder, requests, config, variables, installed):
+        found = real(folder, requests, config, variables, installed)
+        if str(environment) in installed:
+            found["answers"][1]["strings"] = [["b3RoZXI="]]
+        return found
+
+    monkeypatch.setattr(c_api, "measure", of_another_release)
+    monkeypatch.setattr(releases, "_release", lambda installed: "2.1" if str(environment) in installed else "2.0")
+    found = releases.run(str(exports), (str(environment),))
+    assert {name: (of["requests"], of["same texts"]) for name, of in found.items()} == {
+        "TensorFlow 2.0": (2, 2), "TensorFlow 2.1": (2, 1),
+    }  # fmt: skip
+    with pytest.raises(RunError, match="no TensorFlow in nowhere"):
+        releases.run(str(exports), ("nowhere",))
+    write_warm_up(publish(str(exports), 3, like=2), ("coco", ["no image"]))
+    with pytest.raises(RunError, match="TensorFlow 2.0, coco: .*damaged or unsupported JPEG"):
+        releases.run(str(exports))
 
 
 def test_a_soak_tells_of_losses(limited, monkeypatch):

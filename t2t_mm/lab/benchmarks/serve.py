@@ -16,12 +16,11 @@ from collections.abc import Sequence
 import numpy as np
 from absl import logging
 from google.protobuf import text_format
-from tensorflow.core.protobuf import config_pb2, saved_model_pb2
+from tensorflow.core.protobuf import config_pb2
 
 from t2t_mm.corpora import sounds
 from t2t_mm.corpora.example import Example, Report
 from t2t_mm.corpora.split import examples_of
-from t2t_mm.export import warmup
 from t2t_mm.lab import c_api as by_c_api
 from t2t_mm.lab import load
 from t2t_mm.problem import Problem
@@ -118,10 +117,7 @@ def _first_answers(folder: str, session_config: str) -> dict:
 
     It is measured with TensorFlow's defaults, and with the settings that docs/serving.md gives to TensorFlow Serving.
     """
-    saved = saved_model_pb2.SavedModel()
-    with open(os.path.join(folder, "saved_model.pb"), "rb") as file:
-        saved.ParseFromString(file.read())
-    requests = by_c_api.plan(saved.meta_graphs[0].signature_def, warmup.recorded(folder))
+    requests = by_c_api.warm_up_plan(folder)
     configs: dict[str, tuple[bytes, dict[str, str]]] = {"TensorFlow's defaults": (b"", {})}
     if session_config:
         with open(session_config, encoding="utf-8") as file:
