@@ -27,8 +27,8 @@ import sys
 
 from absl import flags
 
-from t2t_mm.corpora import example, plain_text
-from t2t_mm.run import checkpoint_flags, command, config, environment
+from t2t_mm.corpora import example
+from t2t_mm.run import checkpoint_flags, command, command_inputs, config, environment
 from t2t_mm.run.errors import RunError
 from t2t_mm.run.files import write_whole
 
@@ -58,38 +58,18 @@ _ATTENTION = flags.DEFINE_string("attention", None, "HTML file that shows what e
 _SEED = flags.DEFINE_integer("seed", 0, "Random seed for sampling.")
 
 
-def read_inputs() -> list[example.Example]:
-    """Returns the inputs of all flags in order, each with its origin.
+def read_inputs(modality: str | list[str]) -> list[example.Example]:
+    """Returns all inputs in order, each with its origin. Blank lines are kept, so that each line has an answer.
+
+    Args:
+      modality: the modality of the problem, or those of its inputs.
 
     Raises:
-      CorpusError: a file cannot be read, or there is no input.
+      CorpusError: a file cannot be read, there is no input, or an example has too many or too few inputs.
     """
-    found = []
-    for number, value in enumerate(_INPUT.value, start=1):
-        if value == "-":
-            found += _lines(sys.stdin.buffer.read(), "standard input")
-        else:
-            found.append(example.Example(value, "", f"--input number {number}"))
-    for path in _INPUT_FILE.value:
-        try:
-            with open(path, "rb") as file:
-                found += _lines(file.read(), path)
-        except OSError as error:
-            raise example.CorpusError(f"{path}: {error.strerror}") from error
-    if not found:
-        raise example.CorpusError("No input; give --input=..., --input=- or --input_file=...")
-    return found
-
-
-def _lines(data: bytes, origin: str) -> list[example.Example]:
-    """Returns one input per line, including blank lines, so that line n of the output is the answer to line n."""
-    try:
-        lines = plain_text.decode(data).split("\n")
-    except plain_text.TextError as error:
-        raise example.CorpusError(f"{origin}: {error}") from error
-    if not lines[-1]:
-        lines.pop()  # after the last line feed
-    return [example.Example(line.strip(), "", f"{origin}:{n}") for n, line in enumerate(lines, start=1)]
+    several = not isinstance(modality, str)
+    given = command_inputs.given(_INPUT.value, _INPUT_FILE.value, modality if several else [modality])
+    return [example.Example(one.values if several and one.values else "".join(one.values), "", one.origin) for one in given]
 
 
 def sampling() -> dict | None:
@@ -141,35 +121,6 @@ def check_problem(problem) -> None:
         raise RunError(f"--constrain_trees is for parses of sentences; {problem.name} has none.")
 
 
-def grouped(found: list[example.Example], modality: str | list[str]) -> list[example.Example]:
-    """Groups the results of `read_inputs` into examples with one input for each modality of the problem.
-
-    Raises:
-      RunError: an example has too many or too few inputs.
-    """
-    if isinstance(modality, str):
-        return found
-    examples: list[example.Example] = []
-    begun: list[str] = []  # the inputs of an example that is not complete yet
-    for one in found:
-        by_flag = one.origin.startswith("--input")
-        if not by_flag and not one.inputs:  # the answer to a blank line is a blank line
-            examples.append(one)
-            continue
-        begun += [one.input_line] if by_flag else [part.strip() for part in one.input_line.split("\t")]
-        if len(begun) == len(modality) and all(begun):
-            examples.append(dataclasses.replace(one, inputs=tuple(begun)))
-            begun = []
-        elif not by_flag or len(begun) >= len(modality):
-            break
-    if begun:
-        raise RunError(
-            f"{one.origin}: {len(list(filter(None, begun)))} input(s); {_PROBLEM.value} takes {len(modality)}: "
-            f"{', '.join(modality)} (give --input once for each in this order, or separate them by tabs in a line)."
-        )
-    return examples
-
-
 def check_media(inputs, description: dict) -> None:
     """Checks that at least one of the input files exists, if the inputs of the problem are files.
 
@@ -187,11 +138,11 @@ def check_media(inputs, description: dict) -> None:
 
 def main(_):
     model_dir = _MODEL_DIR.value
-    inputs, drawn = read_inputs(), sampling()
+    drawn = sampling()
     check_asked()
     trained = command.check_model_dir(model_dir)
     command.check_problems([_PROBLEM.value], trained)
-    inputs = grouped(inputs, trained.get("problems", {}).get(_PROBLEM.value, ""))
+    inputs = read_inputs(trained.get("problems", {}).get(_PROBLEM.value, "input"))
     check_media(inputs, trained)
     checkpoint_flags.check()
     gin_files = _GIN_FILE.value or [os.path.join(model_dir, "config.gin")]

@@ -14,7 +14,6 @@ Each line contains the input and its outputs or error, in the order of the input
 """
 
 import asyncio
-import itertools
 import json
 import sys
 import time
@@ -22,8 +21,8 @@ from collections.abc import Iterator
 
 from absl import flags
 
-from t2t_mm.corpora import plain_text
-from t2t_mm.run import command
+from t2t_mm.run import command, command_inputs
+from t2t_mm.run.errors import RunError
 from t2t_mm.serving import client as clients
 
 _PROBLEM = flags.DEFINE_string(
@@ -59,78 +58,30 @@ _PROGRESS = flags.DEFINE_boolean(
 _MEDIA = ("coco", "imagenet", "wsj_speech")  # the paper's problems whose inputs are files
 
 
-def check_inputs() -> None:
-    """Checks the flags for the inputs.
+def check_names() -> None:
+    """Checks the names of the inputs.
 
     Raises:
-      SystemExit: there is no input, a name is missing or repeated, or --input is not given once for each name.
+      RunError: a name is missing or repeated.
     """
     names = _INPUT_NAMES.value
-    if not _INPUT.value and not _INPUT_FILE.value:
-        raise SystemExit(f"{command.name()}: no input; give --input=..., --input=- or --input_file=...")
     if not names or not all(names) or len(set(names)) < len(names):
-        raise SystemExit(
-            f"{command.name()}: --input_names={','.join(names)} must list different names, such as image,language or "
-            "language,language_2; the metadata of the server lists those of each signature."
+        raise RunError(
+            f"--input_names={','.join(names)} must list different names, such as image,language or language,language_2; "
+            "the metadata of the server lists those of each signature."
         )
-    for is_stdin, values in _runs():
-        if not is_stdin and len(values) % len(names):
-            raise SystemExit(f"{command.name()}: --input={values[-1]}: {_expected(len(values) % len(names))}")
-
-
-def _runs() -> list[tuple[bool, list[str]]]:
-    """Returns the values of --input in runs of those that are "-" (True) and those that are not (False)."""
-    return [(is_stdin, list(run)) for is_stdin, run in itertools.groupby(_INPUT.value, lambda value: value == "-")]
-
-
-def _expected(count: int) -> str:
-    names = _INPUT_NAMES.value
-    return (
-        f"{count} input(s) instead of {len(names)}: {', '.join(names)} (give --input once for each in this order, or separate "
-        "them by tabs in a line)."
-    )
 
 
 def items() -> Iterator[clients.Item]:
-    """Yields the inputs of all flags in order, and reads each file only when it is needed."""
-    for is_stdin, values in _runs():
-        if is_stdin:
-            for _ in values:
-                yield from map(_item, _lines(sys.stdin.buffer, "standard input"))
-        else:
-            count = len(_INPUT_NAMES.value)
-            yield from (_item(values[start : start + count]) for start in range(0, len(values), count))
-    for path in _INPUT_FILE.value:
-        yield from map(_item, _file_lines(path))
+    """Yields what is asked, in order. Blank lines are passed over, and each file is read only when it is needed."""
+    for one in command_inputs.given(_INPUT.value, _INPUT_FILE.value, _INPUT_NAMES.value):
+        if one.values:
+            yield _item(one.values)
 
 
-def _file_lines(path: str) -> Iterator[list[str]]:
-    try:
-        with open(path, "rb") as file:
-            yield from _lines(file, path)
-    except OSError as error:
-        raise SystemExit(f"{command.name()}: {path}: {error.strerror}") from error
-
-
-def _lines(file, origin: str) -> Iterator[list[str]]:
-    """Yields the values of each line that is not blank, one for each of --input_names."""
-    several = len(_INPUT_NAMES.value) > 1
-    for number, line in enumerate(file, start=1):
-        try:
-            line = plain_text.first_line(line, line.endswith(b"\n")) if number == 1 else line
-            text = plain_text.decode_line(line.removesuffix(b"\n")).strip()
-        except plain_text.TextError as error:
-            raise SystemExit(f"{command.name()}: {origin}:{number}: {error}") from error
-        values = [value.strip() for value in text.split("\t")] if several else [text]
-        if text and (len(values) != len(_INPUT_NAMES.value) or not all(values)):
-            raise SystemExit(f"{command.name()}: {origin}:{number}: {_expected(len(list(filter(None, values))))}")
-        if text:
-            yield values
-
-
-def _item(values: list[str]) -> clients.Item:
+def _item(values: tuple[str, ...]) -> clients.Item:
     """Returns what is asked with `values`, one for each of --input_names, after reading those that are paths."""
-    name: str | list[str] = values if len(values) > 1 else values[0]
+    name: str | list[str] = list(values) if len(values) > 1 else values[0]
     inputs = {"command": _COMMAND.value.encode("utf-8")} if _COMMAND.value else {}
     for input_name, value in zip(_INPUT_NAMES.value, values, strict=True):
         try:
@@ -184,7 +135,7 @@ async def ask() -> tuple[int, int]:
 
 
 def main(_):
-    check_inputs()
+    check_names()
     try:
         count, failed = asyncio.run(ask())
     except clients.PredictError as error:

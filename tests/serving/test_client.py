@@ -140,7 +140,7 @@ def test_the_command(server, tmp_path):
     assert good["outputs"] == "a picture of 1 2 3" and bad["error"] == f"{tmp_path}/absent.png: No such file or directory"
 
     for flags, message in (
-        ([], "no input"),
+        ([], "No input"),
         (["--input_file=/absent"], "/absent: No such file"),
         (["--input=a", "--server=127.0.0.1:9"], "Is it serving"),
     ):
