@@ -178,17 +178,17 @@ def test_a_metric_knows_which_way_is_better():
 def test_a_run_ends_early_when_nothing_gets_better(corpora, caplog):
     """An untrained model has no answer right, in the first evaluation and in all others."""
     caplog.set_level("INFO", logger="absl")
-    evaluation = Evaluation(every_steps=1, examples=2, samples=0, best_metric="reversal/exact_match", patience=2)
+    evaluation = Evaluation(every_steps=2, examples=2, samples=0, best_metric="reversal/exact_match", patience=2)
     settings = {"evaluation": evaluation, "checkpointing": Checkpointing(every_steps=100)}
     train(corpora, "run", 9, **settings)
-    assert "Ended at step 3 of 9, because reversal/exact_match did not improve in the last 2 evaluations" in caplog.text
+    assert "Ended at step 6 of 9, because reversal/exact_match did not improve in the last 2 evaluations" in caplog.text
     _, _, state = load_trained(experiment_of(corpora), str(corpora / "run"))
-    assert state["step"] == 3
+    assert state["step"] == 6
     caplog.clear()
     train(corpora, "run", 9, **settings)  # the same command again
-    assert "Ended at step 3 of 9" in caplog.text and "step 4/9" not in caplog.text
+    assert "Ended at step 6 of 9" in caplog.text and "step 7/9" not in caplog.text
     train(corpora, "run", 9, **{**settings, "evaluation": dataclasses.replace(evaluation, patience=3)})
-    assert "Ended at step 4 of 9" in caplog.text
+    assert "Ended at step 8 of 9" in caplog.text
     with pytest.raises(RunError, match="patience is 2, without evaluations"):
         Evaluation(patience=2)
 
@@ -352,7 +352,9 @@ def test_mixing_by_size_tells_the_counts_and_is_drawn(corpora, caplog):
 
 
 def test_cosines_between_gradients_are_measured_every_so_many_steps(corpora):
-    train(corpora, "compared", 3, cosine_steps=2)
+    train(corpora, "compared", 3, cosine_steps=2, log_steps=5)
+    losses = curves.curves(str(corpora / "compared"))["train"]
+    assert {name: list(steps) for name, steps in losses.items()} == {"reversal": [1, 3], "wmt_en_de": [1, 3]}
     found = curves.cosines(str(corpora / "compared"))
     assert found.keys() == {"reversal", "wmt_en_de"}
     assert 0 < abs(found["reversal"]["wmt_en_de"]) < 1

@@ -37,3 +37,4 @@ def test_the_optimizer_is_that_of_the_2017_release_where_nothing_is_said():
     found = Optimizer()
     assert (found.beta_1, found.beta_2, found.epsilon, found.clip_norm) == (0.85, 0.997, 1e-6, 2.0)
     assert (found.clip_each, found.rates, found.weight_decay, found.accumulate, found.ema) == (False, None, 0.0, 1, 0.0)
+    assert (Objective().label_smoothing, Objective().balance_weight) == (0.1, 0.01)

@@ -120,6 +120,32 @@ def test_gradients_of_micro_batches_are_averaged():
         np.testing.assert_allclose(both, (first + second) / 2, atol=1e-5)
 
 
+def test_metrics_of_micro_batches_are_averaged_and_finite_only_together():
+    parts = [{"loss": 2.0, "load": [0.0, 1.0, 2.0], "finite": 1.0}, {"loss": 4.0, "load": [1.0, 2.0, 6.0], "finite": 0.0}]
+    parts = [{"one": {name: tf.constant(value) for name, value in part.items()}} for part in parts]
+    found = step_module._means([*parts, {"two": parts[0]["one"]}])
+    assert {name: value.numpy().tolist() for name, value in found["one"].items()} == {
+        "loss": 3.0, "load": [0.5, 1.5, 4.0], "finite": 0.0,
+    }  # fmt: skip
+    assert found["two"]["load"].numpy().tolist() == [0.0, 1.0, 2.0]
+
+
+def test_a_loss_that_is_not_finite_changes_nothing_even_if_its_gradient_is_finite(monkeypatch):
+    def infinite(*arguments, **settings):
+        loss, figures = problem_loss(*arguments, **settings)
+        return loss + np.inf, figures
+
+    monkeypatch.setattr(step_module, "problem_loss", infinite)
+    model = small_model(mixtures=False)
+    before = [v.numpy().copy() for v in model.trainable_variables]
+    sgd = keras.optimizers.SGD(1.0)
+    sgd.build(model.trainable_variables)
+    figures, norm = step_of(tf.distribute.get_strategy(), model, sgd, PROBLEMS[:1])({"one": batch(1)})
+    assert figures["one"]["finite"] == 0 and 0 < float(norm) < np.inf
+    for old, variable in zip(before, model.trainable_variables):
+        np.testing.assert_array_equal(variable.numpy(), old)
+
+
 def test_each_problems_gradient_may_be_clipped_by_itself():
     """With SGD, an update is the sum of what each problem alone would do, however large the other's gradient is."""
     updates = []

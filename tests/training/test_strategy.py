@@ -28,6 +28,16 @@ def test_the_start_says_how_batches_are_shared_out():
     assert lines[2] == "imagenet: global batch 30 examples (15 per replica) of pixels a side 299"
 
 
+def test_the_start_lists_the_cluster():
+    class Worker(tf.distribute.MirroredStrategy):
+        cluster_resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+            tf.train.ClusterSpec({"worker": ["a:1", "b:2"]}), task_type="worker", task_id=1
+        )
+
+    lines = strategy.describe(Worker(["CPU:0"]), PROBLEMS, BatchSettings(positions=1000, images=30, max_length=100))
+    assert lines[:3] == ["Worker, 1 replica(s), this is worker 1", "worker 0: a:1", "worker 1: b:2"]
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "{}", json.dumps({"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}})]
 )
