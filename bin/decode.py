@@ -68,7 +68,9 @@ def read_inputs(modality: str | list[str]) -> list[example.Example]:
       CorpusError: a file cannot be read, there is no input, or an example has too many or too few inputs.
     """
     several = not isinstance(modality, str)
-    given = command_inputs.given(_INPUT.value, _INPUT_FILE.value, modality if several else [modality])
+    given = list(command_inputs.given(_INPUT.value, _INPUT_FILE.value, modality if several else [modality]))
+    if not given:
+        raise example.CorpusError("The input is empty.")
     return [example.Example(one.values if several and one.values else "".join(one.values), "", one.origin) for one in given]
 
 

@@ -141,7 +141,7 @@ def main(_):
     except clients.PredictError as error:
         raise SystemExit(f"{command.name()}: {error.message}") from error
     if not count:
-        raise SystemExit(f"{command.name()}: the input is empty.")
+        raise SystemExit(f"{command.name()}: The input is empty.")
     if failed:
         raise SystemExit(1)
 

@@ -3,9 +3,9 @@
 import json
 import os
 
-from t2t_mm.corpora.corpus_files import check_split, encodes, missing_corpus, warn_of_count
+from t2t_mm.corpora.corpus_files import check_split, missing_corpus, warn_of_count
 from t2t_mm.corpora.example import CorpusError, Example, Report
-from t2t_mm.corpora.plain_text import decode
+from t2t_mm.corpora.plain_text import decode, not_text
 
 _NAMES = {"train": "train", "dev": "val", "test": "test"}
 _CATALOGUE = "MS-COCO captions (cocodataset.org)"
@@ -191,7 +191,7 @@ def _image_paths(images: list[dict], folder: str, annotation_path: str, report: 
 
 def _is_plain_name(name: str) -> bool:
     """Returns whether a name refers to something directly inside a folder."""
-    return os.path.basename(name) == name and "\\" not in name and name not in ("", ".", "..") and encodes(name)
+    return os.path.basename(name) == name and "\\" not in name and name not in ("", ".", "..") and not not_text(name)
 
 
 def _captions(
@@ -205,8 +205,8 @@ def _captions(
             report.skip(origin, f"there is no image {annotation['image_id']}")
         elif not caption:
             report.skip(origin, "the caption is blank")
-        elif not encodes(caption):
-            report.skip(origin, "the caption contains half of a surrogate pair")
+        elif wrong := not_text(caption):
+            report.skip(origin, f"the caption contains {wrong}")
         else:
             captions.setdefault(annotation["image_id"], []).append((annotation["id"], caption))
     return captions

@@ -1,12 +1,14 @@
 """What the corpus readers share: the message for a missing corpus, and the lines of text files."""
 
+import fnmatch
 import functools
+import glob
 import gzip
 import io
 import itertools
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from absl import logging
 
@@ -90,15 +92,6 @@ def stream(source: Source, split: str, report: Report) -> Iterator[Example]:
     return iter(source.examples(split, report))
 
 
-def encodes(text: str) -> bool:
-    """Returns whether a text can be encoded as UTF-8. JSON can contain half of a surrogate pair, which cannot be."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def read_lines(path: str, report: Report) -> list[str | None]:
     """Returns the lines of `iterate_lines` as a list."""
     return list(iterate_lines(path, report))
@@ -152,6 +145,36 @@ def walk(folder: str) -> Iterator[tuple[str, list[str]]]:
             continue
         seen.add(real)
         yield where, sorted(names)
+
+
+def matching_files(folder: str, patterns: Iterable[str]) -> list[str]:
+    """Returns the sorted paths below a folder that match one of the glob patterns.
+
+    "**" stands for any number of folders. Links to folders are followed as in `walk`, so that a link to a folder above
+    does not multiply its files.
+    """
+    found: set[str] = set()
+    for pattern in patterns:
+        parts = pattern.split("/")
+        if "**" not in parts:
+            found.update(glob.glob(os.path.join(glob.escape(folder), pattern)))
+            continue
+        above, below = parts[: parts.index("**")], parts[parts.index("**") :]
+        for begin in glob.glob(os.path.join(glob.escape(folder), *above)):
+            for where, names in walk(begin):
+                relative = [] if where == begin else os.path.relpath(where, begin).split(os.sep)
+                found.update(os.path.join(where, name) for name in names if _matches([*relative, name], below))
+    return sorted(found)
+
+
+def _matches(parts: list[str], patterns: list[str]) -> bool:
+    """Returns whether the parts of a path match the parts of a glob pattern, as `glob.glob` would do it."""
+    if not patterns or not parts:
+        return not parts and all(pattern == "**" for pattern in patterns)
+    if patterns[0] == "**":
+        return _matches(parts, patterns[1:]) or _matches(parts[1:], patterns)
+    hidden = parts[0].startswith(".") and not patterns[0].startswith(".")
+    return not hidden and fnmatch.fnmatchcase(parts[0], patterns[0]) and _matches(parts[1:], patterns[1:])
 
 
 class _Unpacked(io.RawIOBase):

@@ -45,6 +45,17 @@ def decode_line(line: bytes) -> str:
         raise TextError(f"not UTF-8: {position}") from error
 
 
+def not_text(value: str) -> str:
+    """Returns what a string contains that is not text, or an empty string. JSON can spell such characters by its escapes."""
+    if "\0" in value:
+        return f"a NUL character at position {value.index(chr(0))}"
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:  # UTF-8 cannot encode it
+        return f"half of a surrogate pair at position {error.start}"
+    return ""
+
+
 def decode(data: bytes) -> str:
     """Returns a whole text, with lines separated by line feeds.
 

@@ -7,6 +7,7 @@ module walks through the parts of the container by their headers before libsndfi
 import struct
 import zlib
 
+LARGEST_SOUND = 1 << 26  # maximum number of samples of all channels: 70 minutes at 16 kHz
 MOST_CHUNKS = 10_000  # maximum number of chunks of a WAV, which usually has two
 # Sizes written by programs that cannot return to the header, because they write to a pipe: 0xFFFFFFFF; SoX 0x7FFFF000.
 STREAMED = 0x7FFFF000
@@ -147,26 +148,63 @@ _BITRATES = {
 _MPEG_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # MPEG-1, 2, 2.5
 
 
-def check_mp3(data: bytes) -> None:
-    """Checks that MPEG frames follow one another to the end, and that there are as many as the first one declares.
+_DECODER_DELAY = 529  # samples by which an MP3 decoder lags; libsndfile's omits them if the number of frames is declared
+
+
+def mp3_with_length(data: bytes) -> tuple[bytes, int]:
+    """Returns an MPEG file whose length is declared as its decoder expects it, and the samples per channel.
+
+    Without a Xing header before the frames, libsndfile estimates the number of samples from the bitrate of the first frames,
+    and reads no further. Therefore the header is written anew, with the number of frames that are present and, as far as the
+    encoder declared them, the numbers of samples that it added at the beginning and at the end. Layers I and II have no such
+    header; their number of samples is the one that the decoder has to return.
 
     Raises:
-      SoundFileError: this is not the case.
+      SoundFileError: the frames do not follow one another to the end, or there are not as many as the first one declares.
     """
-    at, frames, declared = 0, 0, None
+    at, sizes = 0, []
     while at < len(data):
         size = _frame_bytes(data[at : at + 4])
         if size is None:
             raise SoundFileError(f"no MPEG frame begins at byte {at} of {len(data)}: the file is damaged or truncated")
         if at + size > len(data):
             raise SoundFileError(f"the MPEG frame at byte {at} of {len(data)} is truncated")
-        if at == 0:
-            declared = _declared_frames(data[:size])
-        at, frames = at + size, frames + 1
-    if declared is not None:
-        frames -= 1  # the first frame contains the number instead of audio
-        if frames != declared:
-            raise SoundFileError(f"truncated: {declared} MPEG frames declared, {frames} present")
+        at += size
+        sizes.append(size)
+    declared, delay, end = _declared_frames(data[: sizes[0]]) if sizes else (None, 0, 0)
+    if declared is not None:  # the first frame contains the number instead of audio
+        data = data[sizes.pop(0) :]
+        if len(sizes) != declared:
+            raise SoundFileError(f"truncated: {declared} MPEG frames declared, {len(sizes)} present")
+    if not sizes:
+        raise SoundFileError("it has no frame with audio")
+    layer, first = 4 - (data[1] >> 1 & 3), data[1] >> 3 & 3 == 3
+    samples = len(sizes) * {1: 384, 2: 1152, 3: 1152 if first else 576}[layer]
+    if layer < 3:
+        return data, samples
+    if delay + end >= samples:
+        delay = end = 0
+    return _xing_frame(data[:4], len(sizes), delay, end) + data, samples - (delay + end or _DECODER_DELAY)
+
+
+def _xing_frame(like: bytes, frames: int, delay: int, end: int) -> bytes:
+    """Returns a silent frame of layer III that declares a number of frames, with the header `like` otherwise."""
+    place = _xing_place(like)
+    declared = b"Xing" + struct.pack(">II", 1, frames)
+    if delay or end:  # the encoder's name, eleven bytes of settings, and two numbers of 12 bits
+        declared += b"Lavc".ljust(21, b"\0") + (delay << 12 | end).to_bytes(3, "big")
+    for rate_code in range(1, 15):  # the lowest bitrate that leaves enough room
+        head = bytes([like[0], like[1] | 1, rate_code << 4 | like[2] & 0x0C, like[3]])  # without a checksum
+        size = _frame_bytes(head)
+        if size and size >= place + len(declared) + 16:
+            break
+    return (head + bytes(place - 4) + declared).ljust(size or 0, b"\0")
+
+
+def _xing_place(head: bytes) -> int:
+    """Returns the position of a Xing header in a frame, which follows the frame's header and its empty side information."""
+    mono = head[3] >> 6 == 3
+    return (21 if mono else 36) if head[1] >> 3 & 3 == 3 else (13 if mono else 21)
 
 
 def _frame_bytes(head: bytes) -> int | None:
@@ -184,13 +222,27 @@ def _frame_bytes(head: bytes) -> int | None:
     return (144 if first or layer == 2 else 72) * rate // hertz + padding
 
 
-def _declared_frames(frame: bytes) -> int | None:
-    """Returns the number of frames in a Xing, Info or VBRI header, or None if the frame is an ordinary one."""
+def _declared_frames(frame: bytes) -> tuple[int | None, int, int]:
+    """Returns what a Xing, Info or VBRI header declares: the number of frames, or None if the frame is an ordinary one; and
+    the numbers of samples that the encoder added at the beginning and at the end, or 0 if they are unknown."""
     for name in (b"Xing", b"Info"):
         at = frame.find(name, 4, 60)
         if at > 0 and len(frame) >= at + 12:
             flags, count = struct.unpack_from(">II", frame, at + 4)
-            return count if flags & 1 else None
+            encoder = at + 8 + 4 * (flags & 1) + 4 * (flags >> 1 & 1) + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
+            whole = frame[encoder + 34 : encoder + 36] == _checksum_of_encoder(frame[: encoder + 34]).to_bytes(2, "big")
+            added = int.from_bytes(frame[encoder + 21 : encoder + 24], "big") if whole else 0
+            return (count if flags & 1 else None), added >> 12, added & 0xFFF
     if frame[36:40] == b"VBRI" and len(frame) >= 54:
-        return int.from_bytes(frame[50:54], "big")
-    return None
+        return int.from_bytes(frame[50:54], "big"), 0, 0
+    return None, 0, 0
+
+
+def _checksum_of_encoder(data: bytes) -> int:
+    """Returns the CRC-16 (ARC) that LAME and FFmpeg write behind their settings, which begin with the encoder's name."""
+    crc = 0
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0xA001 if crc & 1 else 0)
+    return crc

@@ -6,11 +6,18 @@ import numpy as np
 import soundfile
 
 from t2t_mm.corpora.example import MediaError
-from t2t_mm.corpora.sound_files import SoundFileError, check_mp3, check_ogg, flac_of_any_length, plain_wav, without_tags
+from t2t_mm.corpora.sound_files import (
+    LARGEST_SOUND,
+    SoundFileError,
+    check_ogg,
+    flac_of_any_length,
+    mp3_with_length,
+    plain_wav,
+    without_tags,
+)  # fmt: skip
 from t2t_mm.corpora.sphere import decode_sphere
 from t2t_mm.corpora.tars import read_file
 
-LARGEST_SOUND = 1 << 26  # maximum number of samples of all channels: 70 minutes at 16 kHz
 SAMPLE_RATES = (1000, 192_000)  # minimum and maximum in Hz
 ENDINGS = (".wav", ".flac", ".sph", ".wv1", ".mp3", ".ogg", ".oga", ".opus")
 _BLOCK = 1 << 16  # number of samples read at once
@@ -68,10 +75,10 @@ def _decode(data: bytes, origin: str) -> tuple[np.ndarray, int]:  # -> float32 [
             data, declared = flac_of_any_length(data)
         elif data[:1] == b"\xff":
             kind = "MP3"
-            check_mp3(data)
+            data, declared = mp3_with_length(data)
         else:
             raise MediaError(f"{origin}: neither WAV, FLAC, MP3, Ogg nor SPHERE (first bytes {data[:8]!r}).")
-        samples, rate = _decoded(data, kind == "FLAC", origin)
+        samples, rate = _decoded(data, bool(declared) or kind == "FLAC", origin)
     except (SoundFileError, soundfile.LibsndfileError) as error:
         reason = getattr(error, "error_string", str(error)).removeprefix("Error : ").rstrip(".")
         raise MediaError(f"{origin}: not a readable {kind} file: {reason}.") from error

@@ -1,11 +1,10 @@
 """Read speech in open layouts: LibriSpeech, tables of file and text, Festvox prompts, Sphinx transcriptions."""
 
-import glob
 import os
 import re
 from collections.abc import Iterator, Sequence
 
-from t2t_mm.corpora.corpus_files import check_split, missing_corpus, read_lines, walk, warn_of_count
+from t2t_mm.corpora.corpus_files import check_split, matching_files, missing_corpus, read_lines, walk, warn_of_count
 from t2t_mm.corpora.example import CorpusError, Example, Report
 from t2t_mm.corpora.sounds import ENDINGS
 
@@ -58,8 +57,7 @@ class SpeechFolders:
         check_split(split)
         if split not in self.splits:
             raise CorpusError(f"{self.folder}: `splits` has no patterns for {split}.")
-        patterns = [os.path.join(glob.escape(self.folder), pattern) for pattern in self.splits[split]]
-        files = sorted({path for pattern in patterns for path in glob.glob(pattern, recursive=True)})
+        files = matching_files(self.folder, self.splits[split])
         if not files:
             wanted = " or ".join(self.splits[split])
             raise missing_corpus(self.folder, f"transcripts {wanted}", "LibriSpeech (openslr.org/12)", "wsj")

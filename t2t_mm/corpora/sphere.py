@@ -8,10 +8,11 @@ import soundfile
 
 from t2t_mm.corpora.example import MediaError
 from t2t_mm.corpora.shorten import ShortenError, decode_shorten
+from t2t_mm.corpora.sound_files import LARGEST_SOUND
 
 _HEADER = 1024
 _LARGEST_HEADER = 1 << 20
-_SHORTEN = re.compile(r"pcm,embedded-shorten-v[\d.]+")  # the stream itself contains the actual version
+_SHORTEN = re.compile(r"pcm,embedded-shorten-v\S+")  # the stream itself contains the actual version
 _ORDERS = {"01": "<", "10": ">"}  # sample_byte_format -> byte order
 _SPARE = 1 << 16  # number of samples by which a stream may exceed the declared number before it is rejected
 
@@ -38,6 +39,8 @@ def decode_sphere(data: bytes, origin: str) -> tuple[np.ndarray, int]:
         raise MediaError(f"{origin}: channel_count {channels}.")
     if (coding == "pcm" or law) and len(body) < width * count * channels:
         raise MediaError(f"{origin}: truncated: {count} samples declared, {len(body) // (width * channels)} present.")
+    if count * channels > LARGEST_SOUND:  # a few bytes of a compressed stream can declare hours of silence
+        raise MediaError(f"{origin}: more than {LARGEST_SOUND:,} samples.")
     if law:
         coded = io.BytesIO(body[: count * channels])
         form = {"format": "RAW", "subtype": law, "channels": channels, "samplerate": 8000}

@@ -2,14 +2,14 @@
 
 import csv
 import difflib
-import glob
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
 
-from t2t_mm.corpora.corpus_files import SPLITS, check_split, iterate_lines, missing_corpus
+from t2t_mm.corpora.corpus_files import SPLITS, check_split, iterate_lines, matching_files, missing_corpus
 from t2t_mm.corpora.example import CorpusError, Example, Report
+from t2t_mm.corpora.plain_text import not_text
 
 _ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
 # A field of a CSV file may span lines. Without a limit, an unclosed quotation mark would swallow the rest of the file.
@@ -130,8 +130,7 @@ class Table:
         return "train"
 
     def _paths(self, split: str) -> list[str]:
-        patterns = [os.path.join(glob.escape(self.folder), pattern) for pattern in self.files[split]]
-        paths = sorted({path for pattern in patterns for path in glob.glob(pattern, recursive=True)})
+        paths = matching_files(self.folder, self.files[split])
         if not paths:
             expected = f"a table {' or '.join(self.files[split])} ({', '.join(_ENDINGS)}, with or without .gz)"
             raise missing_corpus(self.folder, expected)
@@ -152,6 +151,9 @@ class Table:
                 for column, value in zip(columns, values):
                     if not value:
                         report.skip(origin, f"the column {column!r} contains {row[column]!r}, which is not text")
+                        break
+                    if wrong := not_text(value):
+                        report.skip(origin, f"the column {column!r} contains {wrong}")
                         break
                 else:
                     yield origin, values[:-1], values[-1]

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from absl import logging
 
-from t2t_mm.corpora.corpus_files import check_split, missing_corpus, read_lines, warn_of_count
+from t2t_mm.corpora.corpus_files import check_split, matching_files, missing_corpus, read_lines, warn_of_count
 from t2t_mm.corpora.example import CorpusError, Example, Report
 
 # The split used in all published results (LDC99T42, sections of the Wall Street Journal part).
@@ -362,8 +362,7 @@ class Treebank:
             return self._section_files(split)
         if split not in self.splits:
             raise CorpusError(f"{self.folder}: `splits` has no patterns for {split}.")
-        patterns = [os.path.join(glob.escape(self.folder), pattern) for pattern in self.splits[split]]
-        files = sorted({path for pattern in patterns for path in glob.glob(pattern, recursive=True)})
+        files = matching_files(self.folder, self.splits[split])
         if not files:
             raise missing_corpus(self.folder, f"Penn Treebank files {', '.join(self.splits[split])}", "LDC99T42", "ptb")
         return files

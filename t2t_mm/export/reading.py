@@ -122,7 +122,7 @@ def _exif(data: tf.Tensor) -> tf.Tensor:
     """Returns the EXIF data of a JPEG or PNG, which is a small TIFF file, or an empty string."""
 
     def in_jpeg():
-        """Searches the segments: 0xFF, a type, and the size of the content. The pixels follow the type 0xDA."""
+        """Searches the segments: 0xFF (or several), a type, and the size of the content. The pixels follow the type 0xDA."""
 
         def is_exif(at):
             return tf.logical_and(_byte(data, at + 1) == 0xE1, substring(data, at + 4, 6) == b"Exif\0\0")
@@ -131,7 +131,7 @@ def _exif(data: tf.Tensor) -> tf.Tensor:
             return tf.logical_and(_byte(data, at) == 0xFF, _byte(data, at + 1) != 0xDA)
 
         def step(at):
-            return at + 2 + number(data, at + 2, 2, True)
+            return tf.where(_byte(data, at + 1) == 0xFF, at + 1, at + 2 + number(data, at + 2, 2, True))
 
         at = _walk(2, lambda at: tf.logical_and(before_pixels(at), tf.logical_not(is_exif(at))), step)
         size = tf.maximum(number(data, at + 2, 2, True) - 8, 0)
@@ -163,9 +163,10 @@ def _orientation(exif: tf.Tensor) -> tf.Tensor:
     directory = tf.minimum(field(4, 4), tf.strings.length(exif))
     first, end = directory + 2, directory + 2 + 12 * field(directory, 2)
     at = _walk(first, lambda at: tf.logical_and(at < end, field(at, 2) != _ORIENTATION), lambda at: at + 12)
-    one = tf.logical_and(field(at + 2, 2) == 3, field(at + 4, 4) == 1)  # type 3: 16 bits
-    value = tf.where(one, field(at + 8, 2), 1)
-    found = tf.reduce_all([is_tiff, at < end, value >= 1, value <= 8])
+    # Most programs write type 3, 16 bits. Pillow accepts 32 bits (4) and signed numbers (8, 9), too.
+    of_type = lambda *types: tf.reduce_any(field(at + 2, 2) == list(types))  # noqa: E731
+    value = tf.where(of_type(3, 8), field(at + 8, 2), tf.where(of_type(4, 9), field(at + 8, 4), 1))
+    found = tf.reduce_all([is_tiff, at < end, field(at + 4, 4) == 1, value >= 1, value <= 8])
     return tf.where(found, value, 1)
 
 

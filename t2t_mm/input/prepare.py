@@ -109,7 +109,7 @@ def prepare(
     shard_examples = shard_examples or min(_SHARD_EXAMPLES.get(one.name, 1024) for one in problem.modalities)
     plan = make_plan(problem, Tokenizer(vocabulary), image_size, sample_rate, shard_examples)
     if os.path.exists(final):
-        return done_before(final, plan)
+        return done_before(final, plan, problem, vocabulary)
     folder = final + ".incomplete"
     _begin(folder, plan)
     done, dropped, left_out, absent = {}, {}, {}, {}
@@ -141,11 +141,12 @@ def verify(output: str, name: str) -> dict:
     return description
 
 
-def done_before(final: str, plan: Plan) -> dict:
+def done_before(final: str, plan: Plan, problem: Problem, vocabulary: str) -> dict:
     """Returns the description of finished records.
 
     Raises:
-      CorpusError: there is no description, or the records were made with another plan.
+      CorpusError: there is no description, the records were made with another plan, or an example that could not be read then
+        can be read now.
     """
     path = os.path.join(final, records.DESCRIPTION)
     if not os.path.isfile(path):
@@ -153,6 +154,16 @@ def done_before(final: str, plan: Plan) -> dict:
     with open(path, encoding="utf-8") as file:
         description = json.load(file)
     _check_plan({name: description.get(name) for name in dataclasses.asdict(plan)}, plan, final)
+    record = functools.cache(lambda: RecordMaker(plan, vocabulary))
+    for split, dropped in description["dropped"].items():
+        if not dropped:
+            continue
+        for example in stream(problem.source, split, Report(f"{problem.name} {split}", max_bad=1 << 60)):
+            if example.origin in dropped and _is_readable(example, record()):
+                raise CorpusError(
+                    f"{final}: lacks {example.origin}, which could not be read when the records were made, but can be read "
+                    "now. Delete the folder and prepare it again."
+                )
     return description
 
 

@@ -48,7 +48,7 @@ def prepare(
     final = os.path.join(output, problem.name, records.VERSION)
     plan = make_plan(problem, Tokenizer(vocabulary), image_size, sample_rate)
     if os.path.exists(final):
-        return done_before(final, plan)
+        return done_before(final, plan, problem, vocabulary)
     absent = _absent(problem, splits)
     present = [split for split in splits if split not in absent]
     begun = os.path.join(output, problem.name, "beam.incomplete")

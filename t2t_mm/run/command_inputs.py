@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -37,7 +38,7 @@ def given(inputs: Sequence[str], files: Sequence[str], names: Sequence[str]) -> 
     """
     if not inputs and not files:
         raise CorpusError("No input; give --input=..., --input=- or --input_file=...")
-    numbered = list(enumerate(inputs, start=1))
+    numbered = [(number, _as_text(value)) for number, value in enumerate(inputs, start=1)]
     runs = [(lines, list(run)) for lines, run in itertools.groupby(numbered, lambda one: one[1] == "-")]
     for lines, run in runs:
         for start in range(0, 0 if lines or len(names) == 1 else len(run), len(names)):
@@ -57,6 +58,14 @@ def given(inputs: Sequence[str], files: Sequence[str], names: Sequence[str]) -> 
                 yield from _lines(file, path, names)
         except OSError as error:
             raise CorpusError(f"{path}: {error.strerror}") from error
+
+
+def _as_text(value: str) -> str:
+    """Returns a value of --input by the rules for all text."""
+    try:
+        return plain_text.decode(os.fsencode(value))
+    except plain_text.TextError as error:
+        raise CorpusError(f"--input={value!r}: {error}") from error
 
 
 def _lines(file: Iterable[bytes], origin: str, names: Sequence[str]) -> Iterator[Given]:

@@ -1,5 +1,6 @@
 """Tests audio files of every container and coding: all samples are read, or one error names the file."""
 
+import contextlib
 import io
 import os
 import struct
@@ -12,6 +13,7 @@ import soundfile
 from t2t_mm.corpora.example import MediaError
 from t2t_mm.corpora.sound_files import (
     SoundFileError,
+    _declared_frames,
     _frame_bytes,
     _ogg_checksum,
     check_ogg,
@@ -214,6 +216,29 @@ def test_tags_before_and_after_are_no_sound(container, coding):
     ape = ape + bytes(8) + ape
     for found in (id3() + data, data + b"TAG" + bytes(125), data + ape + b"TAG" + bytes(125), id3() + data + ape):
         np.testing.assert_array_equal(decode_audio(found, "x", RATE), whole)
+
+
+@pytest.mark.parametrize("rate, channels", [(RATE, 1), (44100, 2)])
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
+def test_an_mp3_without_a_declared_length_is_read_to_its_end(rate, channels, mode):
+    """The bitrate of silence says nothing of the length of what follows."""
+    tone = np.concatenate([np.tile(TONE, 3), np.zeros(5 * len(TONE)), np.tile(TONE, 3)])
+    file = io.BytesIO()
+    soundfile.write(
+        file, np.stack([tone] * channels, 1), rate, format="MP3", subtype="MPEG_LAYER_III", bitrate_mode=mode,
+        compression_level=0.5,
+    )  # fmt: skip
+    data = file.getvalue()
+    first = _frame_bytes(data[:4])
+    declared, delay, end = _declared_frames(data[:first])
+    whole, found = decode_audio(data, "x", rate), decode_audio(data[first:], "x", rate)
+    assert len(whole) == len(tone) and len(found) == len(tone) + delay + end - 529
+    np.testing.assert_allclose(found[delay : delay + len(whole) - 2000], whole[:-2000], atol=1e-6)
+    # A changed byte in the frame with the declared length causes an error, or the samples of the encoder are kept.
+    for place in range(4, first):
+        changed = data[:place] + bytes([data[place] ^ 0x5A]) + data[place + 1 :]
+        with contextlib.suppress(MediaError):
+            assert len(decode_audio(changed, "x", rate)) >= len(tone), place
 
 
 def test_a_flac_of_unknown_length_is_read_to_its_end():

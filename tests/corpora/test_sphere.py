@@ -182,7 +182,7 @@ def test_version_1_of_shorten_does_not_round_and_3_reads_as_2():
         decode_shorten(with_means().stream(0))
 
 
-@pytest.mark.parametrize("version, said", [(1, "v1.09"), (1, "v1.1"), (2, "v2.00"), (3, "v3.1"), (1, "v2.00")])
+@pytest.mark.parametrize("version, said", [(1, "v1.09"), (1, "v1.1"), (2, "v2.00"), (3, "v3.1"), (1, "v2.00"), (2, "v1.1b")])
 def test_the_version_of_a_stream_is_that_of_its_byte(version, said):
     stream = with_means().stream(version)
     samples = decode_shorten(stream).astype(np.int16)
@@ -190,6 +190,13 @@ def test_the_version_of_a_stream_is_that_of_its_byte(version, said):
     header = header.replace(b"-s3 pcm", f"-s26 pcm,embedded-shorten-{said}".encode()).ljust(1024)
     found, rate = decode_sphere(header + stream, "x")
     assert rate == 16000 and found.tolist() == samples.tolist()
+
+
+def test_a_compressed_stream_of_endless_silence_is_refused():
+    header = encode_sphere(SAMPLES, 16000)[:1024].replace(b"sample_count -i 6", b"sample_count -i 67108865")
+    header = header.rstrip(b" ").replace(b"-s3 pcm", b"-s26 pcm,embedded-shorten-v2.00").ljust(1024)
+    with pytest.raises(MediaError, match="x: more than 67,108,864 samples"):
+        decode_sphere(header + with_means().stream(2), "x")
 
 
 def test_telephone_sounds_are_read_and_other_byte_formats_named():

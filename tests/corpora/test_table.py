@@ -90,7 +90,11 @@ def test_a_quotation_mark_that_is_never_closed_loses_no_row_in_silence(tmp_path)
     assert any("quotation mark" in reason for reason in report.skipped.values())
 
 
-@pytest.mark.parametrize("line,reason", [("{", "not JSON"), ("[1]", "a JSON list"), ('{"text": {}, "label": "x"}', "not text")])
+@pytest.mark.parametrize("line,reason", [
+    ("{", "not JSON"), ("[1]", "a JSON list"), ('{"text": {}, "label": "x"}', "not text"),
+    ('{"text": "a\\u0000b", "label": "x"}', "'text' contains a NUL character at position 1"),
+    ('{"text": "ab", "label": "x\\ud800"}', "'label' contains half of a surrogate pair at position 1"),
+])  # fmt: skip
 def test_a_json_line_that_cannot_be_used_is_reported(tmp_path, line, reason):
     write(tmp_path, train__jsonl=line + '\n{"text": "a", "label": "b"}\n')
     found, report = read(table(tmp_path, files=ALL))

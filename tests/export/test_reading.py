@@ -129,6 +129,21 @@ def test_a_picture_stands_as_its_exif_says(orientation, format):
     np.testing.assert_allclose(pixels, decode_image(data, "x", None), atol=3)
 
 
+def test_exif_of_any_whole_type_and_fill_bytes_are_those_of_the_reader():
+    data, upright = oriented(6)
+    at = data.index(b"Exif\0\0") + 6
+    field = data.index(bytes([1, 0x12, 0, 3]), at)  # the tag and its type
+    variants = {kind: changed(data, field + 3, kind) for kind in (3, 8)}
+    for kind in (4, 9):
+        value = bytes([0, 0, 0, 6])
+        variants[kind] = data[: field + 3] + bytes([kind]) + data[field + 4 : field + 8] + value + data[field + 12 :]
+    begin = data.index(b"\xff\xe1")
+    variants["fill"] = data[:begin] + b"\xff\xff" + data[begin:]
+    for name, variant in variants.items():
+        assert decode_image(variant, "x", None).shape == upright.shape
+        assert decode_picture(tf.constant(variant), tf.constant(0))[1].shape == upright.shape, name
+
+
 def test_exif_that_is_damaged_turns_nothing_or_as_in_the_reader():
     data, _ = oriented(6)
     at, rng = data.index(b"Exif\0\0") + 6, np.random.default_rng(0)

@@ -288,6 +288,16 @@ def test_a_picture_that_was_mended_is_not_dropped_any_more(corpora, tmp_path):
     assert found["splits"]["train"]["examples"] == 6 and not found["dropped"]["train"]
 
 
+def test_finished_records_say_so_when_a_dropped_picture_was_mended(corpora, tmp_path):
+    problem, path, whole = broken_and_mended(corpora, tmp_path)
+    found = prepared(problem, corpora, tmp_path / "out")
+    assert found["splits"]["train"]["examples"] == 5
+    assert prepared(problem, corpora, tmp_path / "out") == found
+    path.write_bytes(whole)
+    with pytest.raises(CorpusError, match=r"1\.0\.0: lacks .*1\.JPEG, .* but can be read now. Delete the folder"):
+        prepared(problem, corpora, tmp_path / "out")
+
+
 def test_what_could_not_be_read_is_tried_again_although_its_file_is_the_same(corpora, tmp_path):
     problem, path, whole = broken_and_mended(corpora, tmp_path)
     before = os.stat(path)
