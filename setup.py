@@ -55,7 +55,7 @@ setup(
         "tensorflow-text>=2.17,<2.22",  # SentencePiece inside the graph, with ops that TensorFlow Serving links in
         "tensorflow-serving-api>=2.17,<2.22",  # warm-up records, and the stubs of the server and the client
         "keras>=3.15,<3.16",  # the optimizer overrides private methods (t2t_mm/training/optimizer.py)
-        "gin-config>=0.5,<0.6",  # the strict checks read private tables (t2t_mm/run/config.py)
+        "gin-config>=0.5,<0.6",  # the strict checks read private tables (t2t_mm/common/config.py)
         "tensorboard>=2.17",  # tf.summary needs it, and TensorFlow 2.21 no longer brings it along
         "soundfile>=0.12",  # decodes audio with libsndfile, 4 MB
         "tensorflow-datasets>=4.9.7",  # its data sets, and the format of prepared records

@@ -12,9 +12,9 @@ import time
 
 from absl import flags
 
+from t2t_mm.common import command, config, environment
+from t2t_mm.common.errors import RunError
 from t2t_mm.lab import benchmarks, results
-from t2t_mm.run import command, config, environment
-from t2t_mm.run.errors import RunError
 
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration files. Default: gin/benchmarks/NAME.gin.")
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the files; may be repeated.")

@@ -5,7 +5,7 @@
 
 from absl import flags
 
-from t2t_mm.run import command, config
+from t2t_mm.common import command, config
 
 _GIN_FILE = flags.DEFINE_multi_string(
     "gin_file", None, "Configuration file; may be repeated, later files override earlier ones.", required=True

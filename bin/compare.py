@@ -9,7 +9,7 @@ Each problem has a table with one row per run. --output also writes a page (.md)
 
 from absl import flags
 
-from t2t_mm.run import command
+from t2t_mm.common import command
 
 _MODEL_DIR = flags.DEFINE_multi_string("model_dir", None, "Folder of an evaluated run; repeat it for each run.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "test", ["train", "dev", "test"], "Split on which the runs were evaluated.")

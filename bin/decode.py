@@ -27,10 +27,10 @@ import sys
 
 from absl import flags
 
+from t2t_mm.common import checkpoint_flags, command, command_inputs, config, environment
+from t2t_mm.common.errors import RunError
+from t2t_mm.common.files import write_whole
 from t2t_mm.corpora import example
-from t2t_mm.run import checkpoint_flags, command, command_inputs, config, environment
-from t2t_mm.run.errors import RunError
-from t2t_mm.run.files import write_whole
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
 _PROBLEM = flags.DEFINE_string(

@@ -14,8 +14,8 @@ import time
 
 from absl import flags, logging
 
-from t2t_mm.run import checkpoint_flags, command, config
-from t2t_mm.run.errors import RunError
+from t2t_mm.common import checkpoint_flags, command, config
+from t2t_mm.common.errors import RunError
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "dev", ["dev", "test"], "Split to evaluate on.")
@@ -78,10 +78,10 @@ def main(_):
     command.load_tensorflow()
     config.parse(gin_files, _GIN_PARAM.value)
     from t2t_mm import experiment
+    from t2t_mm.common.files import write_whole
     from t2t_mm.corpora.example import CorpusError
     from t2t_mm.evaluation import curves, evaluate, tensorboard
     from t2t_mm.lab import results, summary
-    from t2t_mm.run.files import write_whole
     from t2t_mm.run.folder import use_folder
     from t2t_mm.training import strategy
 

@@ -13,7 +13,7 @@ import time
 
 from absl import flags, logging
 
-from t2t_mm.run import checkpoint_flags, command, config
+from t2t_mm.common import checkpoint_flags, command, config
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
 _EXPORT_DIR = flags.DEFINE_string("export_dir", None, "Folder for the versions of the export.", required=True)
@@ -55,8 +55,8 @@ def main(_):
     command.load_tensorflow()
     config.parse(gin_files, _GIN_PARAM.value)
     from t2t_mm import experiment
+    from t2t_mm.common.files import size_on_disk
     from t2t_mm.export import answers, save
-    from t2t_mm.run.files import size_on_disk
     from t2t_mm.run.folder import use_folder
 
     logging.set_verbosity(logging.WARNING)  # otherwise TensorFlow lists a thousand captured weights

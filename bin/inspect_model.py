@@ -9,9 +9,9 @@ import os
 
 from absl import flags
 
+from t2t_mm.common import command, config
+from t2t_mm.common.errors import RunError
 from t2t_mm.problems import paper
-from t2t_mm.run import command, config
-from t2t_mm.run.errors import RunError
 
 _GIN_FILE = flags.DEFINE_multi_string(
     "gin_file", [], "Configuration file; may be repeated, later files override earlier ones."

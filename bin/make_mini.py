@@ -12,8 +12,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from absl import flags  # noqa: E402
 
+from t2t_mm.common import command, config  # noqa: E402
 from t2t_mm.mini import corpora, questions  # noqa: E402
-from t2t_mm.run import command, config  # noqa: E402
 
 _ROOT = flags.DEFINE_string("root", None, "Folder for the corpora; it is created if it does not exist.", required=True)
 _SEED = flags.DEFINE_integer("seed", 0, "Random seed of the sentences, images and voices.")

@@ -9,7 +9,7 @@ import os
 
 from absl import flags
 
-from t2t_mm.run import checkpoint_flags, command, config
+from t2t_mm.common import checkpoint_flags, command, config
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write; it must be absent or empty.", required=True)

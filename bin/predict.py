@@ -21,8 +21,8 @@ from collections.abc import Iterator
 
 from absl import flags
 
-from t2t_mm.run import command, command_inputs
-from t2t_mm.run.errors import RunError
+from t2t_mm.common import command, command_inputs
+from t2t_mm.common.errors import RunError
 from t2t_mm.serving import client as clients
 
 _PROBLEM = flags.DEFINE_string(

@@ -10,8 +10,8 @@ import os
 
 from absl import flags, logging
 
+from t2t_mm.common import command, config
 from t2t_mm.corpora import corpus_files
-from t2t_mm.run import command, config
 
 _GIN_FILE = flags.DEFINE_multi_string(
     "gin_file", None, "Configuration file of the run; may be repeated, later files override earlier ones.", required=True

@@ -14,7 +14,7 @@ import sys
 
 from absl import flags
 
-from t2t_mm.run import command, config, shipped
+from t2t_mm.common import command, config, shipped
 
 _TABLE = flags.DEFINE_multi_string(
     "table", [], "Table to reproduce: 1, 2, 3, 4, curve or zero_shot. Default: all tables."

@@ -14,8 +14,8 @@ import os
 
 from absl import flags
 
-from t2t_mm.run import checkpoint_flags, command, config
-from t2t_mm.run.errors import RunError
+from t2t_mm.common import checkpoint_flags, command, config
+from t2t_mm.common.errors import RunError
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.")
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the scores.")
@@ -46,7 +46,7 @@ def score_answers() -> None:
     for name, value in figures.items():
         print(f"{name}\t{value:.2f}" if isinstance(value, float) else f"{name}\t{value}")
     if _OUTPUT.value:
-        from t2t_mm.run.files import write_json
+        from t2t_mm.common.files import write_json
 
         write_json(_OUTPUT.value, figures, indent=1)
 

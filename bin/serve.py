@@ -14,7 +14,7 @@ import sys
 
 from absl import flags, logging
 
-from t2t_mm.run import command, environment
+from t2t_mm.common import command, environment
 
 _EXPORT_DIR = flags.DEFINE_string("export_dir", None, "Folder that contains the numbered versions.", required=True)
 _MODEL_NAME = flags.DEFINE_string("model_name", "t2t_mm", "Name of the model in requests.")

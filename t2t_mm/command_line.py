@@ -6,7 +6,7 @@ import runpy
 import sys
 
 import t2t_mm
-from t2t_mm.run import command, shipped
+from t2t_mm.common import command, shipped
 
 
 def commands() -> dict[str, str]:

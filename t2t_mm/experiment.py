@@ -8,6 +8,7 @@ from typing import Any
 
 from absl import logging
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.subset import Subset
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
@@ -16,7 +17,6 @@ from t2t_mm.modalities.known import KNOWN
 from t2t_mm.modalities.modality import Modality
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
-from t2t_mm.run.errors import RunError
 from t2t_mm.run.precision import layers_of
 from t2t_mm.run.weights import Weights
 from t2t_mm.traces import share_traces

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from t2t_mm import experiment
+from t2t_mm.common import config
 from t2t_mm.model import MultiModel
-from t2t_mm.run import config
 from t2t_mm.training import parts
 
 TOP = os.path.join(os.path.dirname(__file__), "..")

@@ -1,8 +1,9 @@
-"""Tests rules of this project that no linter checks: class names are unique, and no object rewrites itself."""
+"""Tests rules of this project that no linter checks, for instance that class names are unique and imports have one direction."""
 
 import ast
 import collections
 import glob
+import graphlib
 import os
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -21,6 +22,22 @@ def test_every_class_has_a_name_of_its_own():
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places[node.name].append(path)
     assert len(places) > 100 and {name: paths for name, paths in places.items() if len(paths) > 1} == {}
+
+
+def test_the_folders_of_the_package_import_each_other_in_one_direction():
+    """Without imports in functions, which avoid loading what is rarely needed, and imports of types only."""
+    uses = collections.defaultdict(set)
+    for path, module in modules():
+        here = path.split(os.sep)[1].removesuffix(".py")
+        for node in module.body:
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            uses[here] |= {name.split(".")[1] for name in names if name.startswith("t2t_mm.")} - {here}
+    order = list(graphlib.TopologicalSorter(uses).static_order())  # raises CycleError with the circle
+    assert order.index("corpora") < order.index("input") < order.index("training") < order.index("lab")
 
 
 def test_nothing_rewrites_a_frozen_object_or_hangs_on_a_function():

@@ -14,6 +14,7 @@ import pytest
 
 import gin
 from t2t_mm import model as model_module
+from t2t_mm.common import config
 from t2t_mm.layers import attention, convolution, moe, normalization, randomness
 from t2t_mm.layers.attention import AttentionBlock
 from t2t_mm.layers.convolution import ConvBlock
@@ -24,7 +25,6 @@ from t2t_mm.modalities.audio import AudioInput
 from t2t_mm.modalities.categorical import CategoricalOutput
 from t2t_mm.modalities.image import ImageInput
 from t2t_mm.model import MultiModel
-from t2t_mm.run import config
 
 MODULES = (attention, convolution, moe, normalization, randomness, audio, categorical, image, language, model_module)
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

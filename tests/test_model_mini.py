@@ -6,6 +6,7 @@ import os
 import pytest
 
 import gin
+from t2t_mm.common import config
 from t2t_mm.corpora.example import Example, Report
 from t2t_mm.experiment import Experiment
 from t2t_mm.inference.predictor import Predictor, predict
@@ -13,7 +14,6 @@ from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.metrics.parsing import bracket_f1
 from t2t_mm.metrics.recognition import wer
 from t2t_mm.metrics.translation import bleu
-from t2t_mm.run import config
 from t2t_mm.run.folder import load_trained, use_folder
 
 FOLDER = os.path.join(os.path.dirname(__file__), "..", "models", "mini")

@@ -6,9 +6,9 @@ import os
 import pytest
 
 import gin
+from t2t_mm.common import config
 from t2t_mm.lab import inspection
 from t2t_mm.model import MultiModel
-from t2t_mm.run import config
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # With the 8,000 pieces, five commands and 1,000 classes of the paper's eight problems.

@@ -8,11 +8,11 @@ import pytest
 import soundfile
 from PIL import Image
 
+from t2t_mm.common import config
 from t2t_mm.evaluation import evaluate
 from t2t_mm.experiment import Experiment
 from t2t_mm.input import vocabulary
 from t2t_mm.model import MultiModel
-from t2t_mm.run import config
 from t2t_mm.run.folder import use_folder
 from t2t_mm.training import loop
 

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from t2t_mm.common.errors import RunError
+from t2t_mm.common.files import write_whole
 from t2t_mm.corpora.example import Example
 from t2t_mm.corpora.source import Examples
 from t2t_mm.metrics.captioning import captions, captions_of_each
@@ -26,8 +28,6 @@ from t2t_mm.metrics.parsing import bracket_f1
 from t2t_mm.metrics.recognition import wer
 from t2t_mm.metrics.translation import bleu
 from t2t_mm.problem import Problem
-from t2t_mm.run.errors import RunError
-from t2t_mm.run.files import write_whole
 
 RANKED = 5  # number of classes in a line
 

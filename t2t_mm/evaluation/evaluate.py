@@ -11,6 +11,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from t2t_mm.common import progress
+from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.example import CorpusError, Example, Report
 from t2t_mm.corpora.line_files import LineFiles
 from t2t_mm.corpora.source import Examples
@@ -24,8 +26,6 @@ from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.losses import cross_entropy, forward, token_weights
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
-from t2t_mm.run import progress
-from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import load_description, load_trained
 
 # Evaluation does not leave out long examples; these numbers only limit the largest bucket.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from absl import logging
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.example import Report
 from t2t_mm.evaluation import tensorboard
 from t2t_mm.evaluation.evaluate import TeacherForced, sample_of, score
@@ -15,7 +16,6 @@ from t2t_mm.input.pipeline import batches_of, load_examples, make_batches
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
-from t2t_mm.run.errors import RunError
 
 _FIGURES = {"log_perplexity": False, "token_accuracy": True, "sequence_accuracy": True}  # whether higher is better
 _LOWER_IS_BETTER = ("log_perplexity", "wer", "substitutions", "deletions", "insertions", "repaired")

@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.experiment import Experiment
 from t2t_mm.export import names, operations, subexpressions, warmup
 from t2t_mm.export.answers import Answers
@@ -21,7 +22,6 @@ from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.modalities.known import KNOWN
 from t2t_mm.model import MultiModel, path_below
 from t2t_mm.problem import Problem
-from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import load_trained
 
 _ASIDE = ".writing-"

@@ -10,10 +10,10 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_log_pb2
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.export import limits
 from t2t_mm.export.answers import EXAMPLE_FEATURES, input_names
 from t2t_mm.problem import Problem
-from t2t_mm.run.errors import RunError
 
 # The path at which TensorFlow Serving expects them.
 RECORDS = os.path.join("assets.extra", "tf_serving_warmup_requests")

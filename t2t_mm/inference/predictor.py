@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.example import Example, Report
 from t2t_mm.corpora.source import Examples
 from t2t_mm.incremental import IncrementalDecoder
@@ -22,7 +23,6 @@ from t2t_mm.input.pipeline import batches_of, make_batches
 from t2t_mm.input.tokenizer import PADDING_ID, Tokenizer, text_to_tree
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
-from t2t_mm.run.errors import RunError
 
 Answer = str | np.ndarray
 

@@ -6,8 +6,8 @@ determine which symbols may follow.
 
 import tensorflow as tf
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.input.tokenizer import END_ID, Tokenizer, tree_to_text
-from t2t_mm.run.errors import RunError
 
 _CLOSING_AT_LEAST = 3  # tokens of a tree besides its leaves: the two brackets of its root, and the end token
 

@@ -5,10 +5,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.input.augmentation import RandomCrop, SpecAugment
 from t2t_mm.modalities.features import Bounds
 from t2t_mm.problem import Problem
-from t2t_mm.run.errors import RunError
 
 
 @dataclasses.dataclass(frozen=True)

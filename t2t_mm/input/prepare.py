@@ -25,6 +25,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 import tqdm
 
+from t2t_mm.common.command import load_tensorflow
+from t2t_mm.common.files import write_json
 from t2t_mm.corpora import pictures, sounds
 from t2t_mm.corpora.corpus_files import SPLITS, MissingCorpus, stream
 from t2t_mm.corpora.example import CorpusError, Example, MediaError, Report
@@ -33,8 +35,6 @@ from t2t_mm.corpora.tars import state_of
 from t2t_mm.input import records
 from t2t_mm.input.tokenizer import END_ID, Tokenizer, tree_to_text
 from t2t_mm.problem import Problem
-from t2t_mm.run.command import load_tensorflow
-from t2t_mm.run.files import write_json
 
 _SHARD_EXAMPLES = {"language": 16384, "image": 1024, "audio": 512}  # about a hundred megabytes at most
 _PLAN, _NOTES = "plan.json", "shards"

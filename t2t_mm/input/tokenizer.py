@@ -12,8 +12,8 @@ import sentencepiece
 import tensorflow as tf
 import tensorflow_text
 
+from t2t_mm.common.files import write_whole
 from t2t_mm.corpora.example import CorpusError
-from t2t_mm.run.files import write_whole
 
 PADDING_ID, END_ID, UNKNOWN_ID = 0, 1, 2
 

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 
 from absl import logging
 
+from t2t_mm.common import progress
 from t2t_mm.corpora.corpus_files import stream
 from t2t_mm.corpora.example import Example, Report
 from t2t_mm.input.tokenizer import train_vocabulary, tree_to_text
 from t2t_mm.problem import Problem
-from t2t_mm.run import progress
 
 
 def build_vocabulary(problems: Sequence[Problem], path: str, size: int = 8000, most: int = 1_000_000) -> None:

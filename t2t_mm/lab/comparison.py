@@ -4,12 +4,12 @@ import json
 import os
 from collections.abc import Sequence
 
+from t2t_mm.common.errors import RunError
+from t2t_mm.common.files import write_whole
 from t2t_mm.evaluation.curves import curves
 from t2t_mm.lab import svg
 from t2t_mm.lab.results import circumstances, shown
 from t2t_mm.lab.summary import judged
-from t2t_mm.run.errors import RunError
-from t2t_mm.run.files import write_whole
 
 
 def read(model_dirs: Sequence[str], split: str) -> dict:

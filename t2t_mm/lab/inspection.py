@@ -11,10 +11,10 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.input.buckets import BatchSettings, Measure, bucket_shapes
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
-from t2t_mm.run.errors import RunError
 from t2t_mm.run.shapes import without_values
 
 FLOAT = 4  # bytes of a float32

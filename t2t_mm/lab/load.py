@@ -17,8 +17,8 @@ import aiohttp
 import numpy as np
 import psutil
 
+from t2t_mm.common import environment
 from t2t_mm.lab import attacks
-from t2t_mm.run import environment
 from t2t_mm.serving import memory
 from t2t_mm.serving.batching import BatchingSettings
 from t2t_mm.serving.server import Server, Settings

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from t2t_mm.run.files import write_json, write_whole
+from t2t_mm.common.files import write_json, write_whole
 
 _PACKAGES = ("tensorflow", "jax", "keras", "sacrebleu", "jiwer")
 

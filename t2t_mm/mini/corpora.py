@@ -12,13 +12,13 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
+from t2t_mm.common.files import whole_folder
 from t2t_mm.corpora.corpus_files import MINI_RECORD
 from t2t_mm.corpora.example import CorpusError
 from t2t_mm.corpora.sphere import encode_sphere
 from t2t_mm.corpora.treebank import clean, linearise, parse_tree
 from t2t_mm.mini import grammar, images, speech, workers, world
 from t2t_mm.mini.sentence import Sentence
-from t2t_mm.run.files import whole_folder
 
 _CHUNK = 64  # images or utterances per task of a worker process
 # Each corpus has its own stream of random numbers, so that the size of one does not change the content of another.

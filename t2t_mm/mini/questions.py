@@ -12,11 +12,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from t2t_mm.common.files import whole_folder, write_json, write_whole
 from t2t_mm.corpora.corpus_files import MINI_RECORD, SPLITS
 from t2t_mm.corpora.example import CorpusError
 from t2t_mm.mini import speech, workers, world
 from t2t_mm.mini.corpora import COCO_SPLITS, read_aloud, scene_of
-from t2t_mm.run.files import whole_folder, write_json, write_whole
 
 FOLDER, _RECORD = "questions", "questions.json"
 _STREAM, _VOICES = 100, 101  # streams of random numbers that no other corpus uses

@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from t2t_mm.run import progress
+from t2t_mm.common import progress
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import tensorflow as tf
 from absl import logging
 
-from t2t_mm.run.errors import RunError
+from t2t_mm.common.errors import RunError
 
 _NAME = re.compile(r"ckpt-(\d+)\.index$")
 _VALUE = ".ATTRIBUTES/VARIABLE_VALUE"

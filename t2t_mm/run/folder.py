@@ -13,6 +13,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from t2t_mm.common.errors import RunError
+from t2t_mm.common.files import write_json, write_whole
 from t2t_mm.corpora.example import CorpusError
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.run.checkpoints import (  # fmt: skip
@@ -25,8 +27,6 @@ from t2t_mm.run.checkpoints import (  # fmt: skip
     of_step,
     valid,
 )
-from t2t_mm.run.errors import RunError
-from t2t_mm.run.files import write_json, write_whole
 from t2t_mm.run.weights import Weights
 
 if TYPE_CHECKING:  # not at run time, because `experiment` must not depend on the folders of runs

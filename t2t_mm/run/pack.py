@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from t2t_mm.common.errors import RunError
+from t2t_mm.common.files import size_on_disk, whole_folder, write_json
 from t2t_mm.run.checkpoints import checkpoints_folder
-from t2t_mm.run.errors import RunError
-from t2t_mm.run.files import size_on_disk, whole_folder, write_json
 from t2t_mm.run.folder import PACKED, all_variables, load_trained
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 import contextlib
 from collections.abc import Iterator
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.layers.policy import made_with
-from t2t_mm.run.errors import RunError
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")  # Keras's names; weights are always float32
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.model import path_below
 from t2t_mm.run.checkpoints import checkpoints_folder, count_weights, key_of, newest_valid
-from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import load_description, use_folder
 from t2t_mm.run.shapes import without_values
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from t2t_mm.run.errors import RunError
+from t2t_mm.common.errors import RunError
 
 
 @dataclasses.dataclass(frozen=True)

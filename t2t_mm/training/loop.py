@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.example import Report
 from t2t_mm.evaluation import periodic, tensorboard
 from t2t_mm.evaluation.curves import COSINE
@@ -31,7 +32,6 @@ from t2t_mm.run.checkpoints import (  # fmt: skip
     saved_text,
     writing,
 )
-from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import (  # fmt: skip
     MOVING_AVERAGES,
     all_variables,

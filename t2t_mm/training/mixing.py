@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from t2t_mm.run.errors import RunError
+from t2t_mm.common.errors import RunError
 
 
 class MixingError(RunError):

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.model import MultiModel, path_below
-from t2t_mm.run.errors import RunError
 
 _BODY = ("encoder", "mixer", "decoder")
 GROUPS = ("modality nets", "body", "all")

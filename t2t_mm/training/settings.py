@@ -7,7 +7,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from t2t_mm.run.errors import RunError
+from t2t_mm.common.errors import RunError
 from t2t_mm.run.precision import PRECISIONS
 from t2t_mm.training.optimizer import FusedAdam
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.input.buckets import BatchSettings, bucket_shapes, unit
 from t2t_mm.problem import Problem
-from t2t_mm.run.errors import RunError
 
 NAMES = ("one", "mirrored", "multi_worker", "tpu")  # functions of this module, and values of bin/train.py --strategy
 

@@ -5,11 +5,11 @@ import re
 
 import pytest
 
+from t2t_mm.common import command
 from t2t_mm.export import save
 from t2t_mm.lab import inspection
 from t2t_mm.lab.tables import reproduce
 from t2t_mm.problems import paper
-from t2t_mm.run import command
 from t2t_mm.training import strategy
 
 BIN = os.path.join(os.path.dirname(__file__), "..", "..", "bin")

@@ -2,12 +2,12 @@
 
 import pytest
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.example import CorpusError, Example, Report
 from t2t_mm.corpora.subset import Subset
 from t2t_mm.experiment import Experiment
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.problem import Problem
-from t2t_mm.run.errors import RunError
 
 
 class Numbers:

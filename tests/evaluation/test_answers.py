@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.example import Example
 from t2t_mm.evaluation import answers
 from t2t_mm.metrics.captioning import captions
@@ -12,7 +13,6 @@ from t2t_mm.metrics.classification import top_k
 from t2t_mm.metrics.parsing import bracket_f1
 from t2t_mm.metrics.translation import bleu
 from t2t_mm.problem import Problem
-from t2t_mm.run.errors import RunError
 
 GERMAN = Problem("en_de", None, "language", "text", "To-German", (bleu,))
 CAPTIONS = Problem("coco", None, "image", "text", "To-English", (captions,))

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.example import Example, Report
 from t2t_mm.corpora.treebank import delinearise
 from t2t_mm.inference import answers_shown, attention_page
@@ -25,7 +26,6 @@ from t2t_mm.modalities.audio import AudioInput
 from t2t_mm.modalities.image import ImageInput
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
-from t2t_mm.run.errors import RunError
 
 TREE = "(S (NP DT NN )NP (VP VBD )VP . )S"
 TEXTS = ["the cat sees a dog", "der Hund schläft", "le chien dort"] * 5

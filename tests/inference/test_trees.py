@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.treebank import delinearise
 from t2t_mm.inference.search import IMPOSSIBLE_SCORE, beam_search, best_of_beam, sample
 from t2t_mm.inference.trees import TreeConstraint, TreeGrammar
 from t2t_mm.input.tokenizer import END_ID, PADDING_ID, Tokenizer, text_to_tree, train_vocabulary, tree_to_text
-from t2t_mm.run.errors import RunError
 
 TREE = "(S (NP DT NN )NP (VP VBD )VP . )S"
 # "<->" becomes a piece by itself, and is no symbol of trees.

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from t2t_mm.common import config
 from t2t_mm.corpora.example import Example, Report
 from t2t_mm.corpora.pictures import load_image
 from t2t_mm.input.augmentation import RandomCrop, SpecAugment
@@ -16,7 +17,6 @@ from t2t_mm.input.features import AudioFeatures
 from t2t_mm.input.pipeline import make_batches
 from t2t_mm.input.tokenizer import Tokenizer, train_vocabulary
 from t2t_mm.problem import Problem
-from t2t_mm.run import config
 from tests.corpora.test_sounds import wav
 
 PICTURES = Problem("i", None, "image", "class", "c")

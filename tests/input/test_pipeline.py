@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.example import Example, Report, TooManyBadExamples
 from t2t_mm.corpora.sphere import encode_sphere
 from t2t_mm.input.buckets import BatchSettings, bucket_shapes
@@ -12,7 +13,6 @@ from t2t_mm.input.features import AudioFeatures, standardise_image
 from t2t_mm.input.pipeline import make_batches, next_batch
 from t2t_mm.input.tokenizer import Tokenizer, train_vocabulary
 from t2t_mm.problem import Problem
-from t2t_mm.run.errors import RunError
 
 TRANSLATION = Problem("t", None, "language", "text", "c")
 PICTURES = Problem("i", None, "image", "class", "c")

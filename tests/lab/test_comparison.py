@@ -6,8 +6,8 @@ import xml.etree.ElementTree
 import pytest
 import tensorflow as tf
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.lab import comparison, results
-from t2t_mm.run.errors import RunError
 
 PROBLEM = {"wer": 12.5, "log_perplexity": 0.5, "sequence_accuracy": 75.0}
 

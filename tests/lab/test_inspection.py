@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import gin
+from t2t_mm.common import config
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.lab import inspection
 from t2t_mm.layers import sharing
@@ -15,7 +16,6 @@ from t2t_mm.layers.attention import AttentionBlock
 from t2t_mm.losses import forward
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
-from t2t_mm.run import config
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TRANSLATION = Problem("wmt_en_de", None, "language", "text", "To-German")

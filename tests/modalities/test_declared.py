@@ -9,6 +9,7 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="training is TensorFlow's")
 
+from t2t_mm.common.errors import RunError  # noqa: E402
 from t2t_mm.corpora.example import CorpusError, Example, Report, TooManyBadExamples  # noqa: E402
 from t2t_mm.experiment import Experiment  # noqa: E402
 from t2t_mm.inference.predictor import Predictor, predict  # noqa: E402
@@ -23,7 +24,6 @@ from t2t_mm.modalities.modality import Modality  # noqa: E402
 from t2t_mm.modalities.net import InputNet  # noqa: E402
 from t2t_mm.model import MultiModel, path_below  # noqa: E402
 from t2t_mm.problem import Problem  # noqa: E402
-from t2t_mm.run.errors import RunError  # noqa: E402
 from t2t_mm.training.parts import rate_factors  # noqa: E402
 from t2t_mm.training.step import TrainStep  # noqa: E402
 

@@ -3,9 +3,9 @@
 import pytest
 from PIL import Image
 
+from t2t_mm.common import config
 from t2t_mm.corpora.example import Report
 from t2t_mm.experiment import Experiment
-from t2t_mm.run import config
 
 GIN = """
 from __gin__ import dynamic_registration

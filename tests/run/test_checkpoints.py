@@ -5,6 +5,7 @@ import os
 import pytest
 import tensorflow as tf
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.run.checkpoints import (
     Checkpoints,
     best_first,
@@ -16,7 +17,6 @@ from t2t_mm.run.checkpoints import (
     only_trainer,
     valid,
 )  # fmt: skip
-from t2t_mm.run.errors import RunError
 from tests.training import tiny_run
 
 

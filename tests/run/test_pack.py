@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from t2t_mm.common.errors import RunError
+from t2t_mm.common.files import size_on_disk
 from t2t_mm.input.vocabulary import build_vocabulary
-from t2t_mm.run.errors import RunError
-from t2t_mm.run.files import size_on_disk
 from t2t_mm.run.folder import load_trained
 from t2t_mm.run.pack import pack
 from tests.training import tiny_run

@@ -15,7 +15,7 @@ from PIL import Image
 from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from t2t_mm.run.environment import VARIABLES
+from t2t_mm.common.environment import VARIABLES
 
 CHECKOUT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 with open(os.path.join(CHECKOUT, "docs", "serving.md"), encoding="utf-8") as file:

@@ -2,10 +2,10 @@
 
 import pytest
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.example import Example
 from t2t_mm.lab.benchmarks import export
 from t2t_mm.problem import Problem
-from t2t_mm.run.errors import RunError
 
 
 class Sentences:

@@ -12,9 +12,9 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.lab import attacks, c_api, load
 from t2t_mm.lab.benchmarks import releases
-from t2t_mm.run.errors import RunError
 from t2t_mm.serving.batching import BatchingSettings
 from t2t_mm.serving.service import Limits
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from t2t_mm.run.errors import RunError
+from t2t_mm.common.errors import RunError
 from t2t_mm.training.settings import Checkpointing, Evaluation, Numerics, Objective, Optimizer
 
 

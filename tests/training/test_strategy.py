@@ -5,9 +5,9 @@ import json
 import pytest
 import tensorflow as tf
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.problem import Problem
-from t2t_mm.run.errors import RunError
 from t2t_mm.training import strategy
 
 PROBLEMS = [

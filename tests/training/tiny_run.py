@@ -16,6 +16,7 @@ import sys
 import tensorflow as tf
 from absl import logging
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.example import Example
 from t2t_mm.experiment import Experiment
 from t2t_mm.input.buckets import BatchSettings
@@ -25,7 +26,6 @@ from t2t_mm.layers.moe import MixtureOfExperts
 from t2t_mm.modalities.categorical import CategoricalOutput
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
-from t2t_mm.run.errors import RunError
 from t2t_mm.training import loop, strategy
 from t2t_mm.training.schedule import InverseSquareRoot
 from t2t_mm.training.settings import Checkpointing, Evaluation

@@ -33,7 +33,7 @@ def module(*names: str) -> Any:
     return importlib.import_module(next(here))
 
 
-config = module("t2t_mm.run.config", "t2t_mm.config")
+config = module("t2t_mm.common.config", "t2t_mm.config")
 timing = module("t2t_mm.lab.benchmarks.timing", "t2t_mm.benchmarks.timing")
 benchmark = module("t2t_mm.lab.benchmarks.train", "t2t_mm.benchmarks.train")
 strategy = importlib.import_module("t2t_mm.training.strategy")

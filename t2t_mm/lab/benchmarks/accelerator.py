@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.source import NoExamples
 from t2t_mm.lab import inspection
 from t2t_mm.layers.moe import MixtureOfExperts
 from t2t_mm.losses import problem_loss
 from t2t_mm.problem import Problem
-from t2t_mm.run.errors import RunError
 
 _COMMAND = "To-Benchmark"
 

@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 
+from t2t_mm.common import config
+from t2t_mm.common.errors import RunError
+from t2t_mm.common.files import write_json
 from t2t_mm.corpora.example import Report
 from t2t_mm.evaluation.evaluate import TeacherForced
 from t2t_mm.experiment import Experiment
@@ -18,9 +21,6 @@ from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.lab.benchmarks.timing import matmul_peak, seconds
 from t2t_mm.lab.benchmarks.train import Translation, open_streams, train_step, translation_batch, translation_step
 from t2t_mm.model import MultiModel
-from t2t_mm.run import config
-from t2t_mm.run.errors import RunError
-from t2t_mm.run.files import write_json
 from t2t_mm.run.precision import PRECISIONS, layers_of
 from t2t_mm.training import loop
 from t2t_mm.training.schedule import InverseSquareRoot

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from absl import logging
 
+from t2t_mm.common.errors import RunError
+from t2t_mm.common.files import size_on_disk
 from t2t_mm.corpora.example import Report
 from t2t_mm.export import save
 from t2t_mm.input.pipeline import load_examples
 from t2t_mm.lab.benchmarks.serve import client_bytes
 from t2t_mm.problem import Problem
-from t2t_mm.run.errors import RunError
-from t2t_mm.run.files import size_on_disk
 from t2t_mm.serving.errors import ServingError
 from t2t_mm.serving.servable import Servable
 

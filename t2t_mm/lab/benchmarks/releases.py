@@ -10,9 +10,9 @@ import os
 from google.protobuf import text_format
 from tensorflow.core.protobuf import config_pb2
 
+from t2t_mm.common.environment import VARIABLES
+from t2t_mm.common.errors import RunError
 from t2t_mm.lab import c_api
-from t2t_mm.run.environment import VARIABLES
-from t2t_mm.run.errors import RunError
 
 
 def run(export_dir: str, environments: tuple[str, ...] = (), session_config: str = "") -> dict[str, dict]:
@@ -69,4 +69,4 @@ def _packages_of(environment: str) -> str:
 
 
 def _release(installed: str) -> str:
-    return next(importlib.metadata.distributions(name="tensorflow", path=[installed])).version
+    return next(iter(importlib.metadata.distributions(name="tensorflow", path=[installed]))).version

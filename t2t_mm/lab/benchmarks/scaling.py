@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from t2t_mm.run import config
-from t2t_mm.run.errors import RunError
+from t2t_mm.common import config
+from t2t_mm.common.errors import RunError
 from t2t_mm.training import loop, strategy
 
 

@@ -18,14 +18,14 @@ from absl import logging
 from google.protobuf import text_format
 from tensorflow.core.protobuf import config_pb2
 
+from t2t_mm.common.environment import VARIABLES
+from t2t_mm.common.errors import RunError
 from t2t_mm.corpora import sounds
 from t2t_mm.corpora.example import Example, Report
 from t2t_mm.corpora.split import examples_of
 from t2t_mm.lab import c_api as by_c_api
 from t2t_mm.lab import load
 from t2t_mm.problem import Problem
-from t2t_mm.run.environment import VARIABLES
-from t2t_mm.run.errors import RunError
 from t2t_mm.serving.batching import BatchingSettings
 from t2t_mm.serving.service import Limits
 

@@ -7,8 +7,8 @@ import sys
 
 import numpy as np
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.lab.benchmarks import _joint_step
-from t2t_mm.run.errors import RunError
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 

@@ -7,12 +7,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.experiment import Experiment
 from t2t_mm.input.buckets import bucket_shapes
 from t2t_mm.lab.benchmarks.timing import wait
 from t2t_mm.lab.benchmarks.train import open_streams, train_step
 from t2t_mm.losses import problem_loss
-from t2t_mm.run.errors import RunError
 
 # With optimizations, XLA had not finished compiling the mini size after 18 minutes on two cores. Without them it takes
 # one or two minutes per shape and computes the same function.

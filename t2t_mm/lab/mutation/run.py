@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import SimpleQueue
 
+from t2t_mm.common.files import write_whole
 from t2t_mm.lab.mutation.faults import PARTS, Mutant, runs_at_import, sample
 from t2t_mm.lab.mutation.traces import Traces, digest, python_files, test_files
-from t2t_mm.run.files import write_whole
 
 EQUIVALENT = "tests/equivalent_mutants.toml"
 # Outcomes of detected faults: a test has failed, or tests that usually take seconds have crashed or not ended.

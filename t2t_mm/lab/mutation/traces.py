@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 
-from t2t_mm.run.files import write_json
+from t2t_mm.common.files import write_json
 
 
 def digest(top: str, paths: Sequence[str]) -> str:

@@ -3,9 +3,9 @@
 import json
 import os
 
+from t2t_mm.common.files import write_json
 from t2t_mm.lab.tables.runs import Planned
 from t2t_mm.lab.tables.tables import PROBLEMS
-from t2t_mm.run.files import write_json
 
 TIMINGS = "timings.json"
 _OF_PROBLEM = {problem.name: problem.seconds for problem in PROBLEMS}

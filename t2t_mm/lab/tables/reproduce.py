@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
+from t2t_mm.common import config
+from t2t_mm.common.errors import RunError
 from t2t_mm.experiment import Experiment
 from t2t_mm.lab.tables import tables as declared
 from t2t_mm.lab.tables.costs import Costs
@@ -14,8 +16,6 @@ from t2t_mm.lab.tables.report.gather import gather
 from t2t_mm.lab.tables.report.write import write
 from t2t_mm.lab.tables.runner import Runner, Stopped, missing
 from t2t_mm.lab.tables.runs import Setting, plan, with_starts
-from t2t_mm.run import config
-from t2t_mm.run.errors import RunError
 
 __all__ = ["CORPORA", "Stopped", "Study"]
 CORPORA = {"mini": "gin/runs/tables_mini.gin", "real": "gin/runs/tables_real.gin"}

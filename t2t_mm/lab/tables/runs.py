@@ -7,11 +7,11 @@ import json
 import os
 from collections.abc import Sequence
 
+from t2t_mm.common import config
+from t2t_mm.common.errors import RunError
 from t2t_mm.lab.tables.scores import write
 from t2t_mm.lab.tables.tables import Run
-from t2t_mm.run import config
 from t2t_mm.run.checkpoints import checkpoints_folder, newest_first
-from t2t_mm.run.errors import RunError
 
 SCORES = "scores.json"
 

@@ -4,12 +4,12 @@ import os
 
 from absl import logging
 
+from t2t_mm.common.files import write_json
 from t2t_mm.corpora.corpus_files import MissingCorpus
 from t2t_mm.evaluation.curves import curves
 from t2t_mm.evaluation.evaluate import Evaluated, Evaluator, evaluate_baselines
 from t2t_mm.experiment import Experiment
 from t2t_mm.inference.search import Decoding
-from t2t_mm.run.files import write_json
 from t2t_mm.run.folder import load_trained
 
 SPLITS = ("dev", "test")

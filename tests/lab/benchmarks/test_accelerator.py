@@ -8,8 +8,8 @@ import sys
 import keras
 import pytest
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.lab.benchmarks import accelerator
-from t2t_mm.run.errors import RunError
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 SMALL = """

@@ -5,9 +5,9 @@ import types
 import pytest
 import tensorflow as tf
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.lab.benchmarks import xla
-from t2t_mm.run.errors import RunError
 
 
 def test_open_shapes_are_refused():

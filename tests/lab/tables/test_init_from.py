@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.example import Example
 from t2t_mm.experiment import Experiment
 from t2t_mm.input.buckets import BatchSettings
@@ -16,7 +17,6 @@ from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.input.vocabulary import build_vocabulary
 from t2t_mm.layers.moe import MixtureOfExperts
 from t2t_mm.problem import Problem
-from t2t_mm.run.errors import RunError
 from t2t_mm.run.folder import load_description, load_trained
 from t2t_mm.training import loop
 from t2t_mm.training.schedule import InverseSquareRoot

@@ -7,12 +7,12 @@ import shutil
 
 import pytest
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.lab.tables.report import text
 from t2t_mm.lab.tables.report.gather import gather
 from t2t_mm.lab.tables.report.write import write
 from t2t_mm.lab.tables.reproduce import Study
 from t2t_mm.lab.tables.runner import missing
-from t2t_mm.run.errors import RunError
 from tests.lab.tables import fixture
 
 VOID = {"meta", "br"}

@@ -8,11 +8,11 @@ import time
 
 import pytest
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.lab.tables.costs import Costs
 from t2t_mm.lab.tables.runner import Runner, Stopped, duration, missing
 from t2t_mm.lab.tables.runs import Setting, plan, with_starts
 from t2t_mm.lab.tables.tables import Run
-from t2t_mm.run.errors import RunError
 from tests.commands import command
 from tests.lab.tables import fixture
 

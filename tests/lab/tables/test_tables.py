@@ -4,12 +4,12 @@ import os
 
 import pytest
 
+from t2t_mm.common import config
+from t2t_mm.common.errors import RunError
 from t2t_mm.experiment import Experiment
 from t2t_mm.lab.tables import tables
 from t2t_mm.lab.tables.reproduce import CORPORA, Study
 from t2t_mm.lab.tables.runs import Setting, plan
-from t2t_mm.run import config
-from t2t_mm.run.errors import RunError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 

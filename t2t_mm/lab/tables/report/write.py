@@ -1,8 +1,8 @@
 """Writes the report of the tables to NAME.json, NAME.md and NAME.html."""
 
+from t2t_mm.common.files import write_whole
 from t2t_mm.lab import results
 from t2t_mm.lab.tables.report import page, text
-from t2t_mm.run.files import write_whole
 
 
 def write(path: str, command: str, seeds: int, minutes: float, found: dict) -> list[str]:

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from absl import app, logging
 
+from t2t_mm.common import config
+from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.example import CorpusError
-from t2t_mm.run import config
-from t2t_mm.run.errors import RunError
 
 # The paper's problems (t2t_mm/problems/paper.py), for the help of --problem; a run may have others.
 PROBLEMS = ("wsj_speech", "imagenet", "coco", "wsj_parsing", "wmt_en_de", "wmt_de_en", "wmt_en_fr", "wmt_fr_en")

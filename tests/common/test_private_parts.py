@@ -1,6 +1,6 @@
 """Tests the private parts of gin-config and Keras that the package uses. A failure shows what a new release has changed.
 
-setup.py limits the versions of both. Only t2t_mm/run/config.py and t2t_mm/training/optimizer.py may use them.
+setup.py limits the versions of both. Only t2t_mm/common/config.py and t2t_mm/training/optimizer.py may use them.
 """
 
 import ast
@@ -18,7 +18,7 @@ LIBRARIES = ("gin_config", "gin", "keras")
 
 @pytest.mark.parametrize("name", ["_CONFIG", "_OPERATIVE_CONFIG", "_REGISTRY", "_FILE_READERS", "_LOCATION_PREFIXES"])
 def test_gin_has_the_tables_that_the_strict_checks_read(name):
-    assert hasattr(gin_config, name), f"gin.config.{name} is gone; t2t_mm/run/config.py reads it"
+    assert hasattr(gin_config, name), f"gin.config.{name} is gone; t2t_mm/common/config.py reads it"
 
 
 def test_gins_tables_have_the_form_that_the_strict_checks_expect():
@@ -65,4 +65,4 @@ def test_no_other_module_uses_private_parts_of_them():
                     found.append(os.path.relpath(path, package))
                 if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("keras.src"):
                     found.append(os.path.relpath(path, package))
-    assert set(found) == {"run/config.py"}
+    assert set(found) == {"common/config.py"}

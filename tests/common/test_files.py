@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from t2t_mm.run.files import write_json, write_whole
+from t2t_mm.common.files import write_json, write_whole
 
 CONTENT = {
     "numbers": [1, -2.5e-9, 3], "strings": ["[\n 1,\n 2\n]", "ä"], "nested": [1, [2, 3], []], "else": [None, 1, True],

@@ -5,7 +5,7 @@ dynamic_registration`), so layers, problems and training do not depend on gin.
 
 Gin has no public interface to list the bindings and those that were used, so this module reads `gin.config._CONFIG`,
 `_OPERATIVE_CONFIG`, `_REGISTRY` and `_FILE_READERS`. For this reason, setup.py restricts the version of gin-config, and
-tests/run/test_private_parts.py names the part that a new release has changed.
+tests/common/test_private_parts.py names the part that a new release has changed.
 """
 
 import difflib
@@ -21,9 +21,9 @@ from typing import Any
 
 import gin
 from gin import config as gin_config
+from t2t_mm.common import shipped
+from t2t_mm.common.renamed import RENAMED
 from t2t_mm.corpora.plain_text import TextError, decode
-from t2t_mm.run import shipped
-from t2t_mm.run.renamed import RENAMED
 
 _MACRO = "gin.macro"
 _MODULES_BESIDE = "# Modules beside: "  # begins a line of a saved configuration that names a folder of imported modules

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 import gin
+from t2t_mm.common import config
+from t2t_mm.common.renamed import RENAMED
 from t2t_mm.model import MultiModel
-from t2t_mm.run import config
-from t2t_mm.run.renamed import RENAMED
 from t2t_mm.training import mixing
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

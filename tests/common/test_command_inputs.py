@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from t2t_mm.common import command_inputs
+from t2t_mm.common.command_inputs import Given, given
 from t2t_mm.corpora.example import CorpusError
-from t2t_mm.run import command_inputs
-from t2t_mm.run.command_inputs import Given, given
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import io
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from t2t_mm.run import progress
+from t2t_mm.common import progress
 
 
 class Terminal(io.StringIO):

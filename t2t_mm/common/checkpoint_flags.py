@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from t2t_mm.run.errors import RunError
+from t2t_mm.common.errors import RunError
 
 if TYPE_CHECKING:
     from t2t_mm.experiment import Experiment
