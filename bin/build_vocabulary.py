@@ -1,6 +1,6 @@
 """Builds the SentencePiece vocabulary for the problems in the .gin files.
 
-    python bin/build_vocabulary.py --gin_file=gin/runs/joint_mini.gin --size=1200
+python bin/build_vocabulary.py --gin_file=gin/runs/joint_mini.gin --size=1200
 """
 
 from absl import flags
@@ -10,9 +10,7 @@ from t2t_mm.common import command, config
 _GIN_FILE = flags.DEFINE_multi_string(
     "gin_file", None, "Configuration file; may be repeated, later files override earlier ones.", required=True
 )
-_SIZE = flags.DEFINE_integer(
-    "size", 8000, "Number of pieces, including padding, end, unknown, 256 bytes and the tree symbols."
-)
+_SIZE = flags.DEFINE_integer("size", 8000, "Number of pieces, including padding, end, unknown, 256 bytes and the tree symbols.")
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the files; may be repeated.")
 
 

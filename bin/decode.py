@@ -33,9 +33,7 @@ from t2t_mm.common.files import write_whole
 from t2t_mm.corpora import example
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
-_PROBLEM = flags.DEFINE_string(
-    "problem", None, f"Problem to decode for; {command.PROBLEM_HELP}.", required=True
-)
+_PROBLEM = flags.DEFINE_string("problem", None, f"Problem to decode for; {command.PROBLEM_HELP}.", required=True)
 _INPUT = flags.DEFINE_multi_string(
     "input", [], 'A sentence, or the path of an image or recording; "-" reads one per line from standard input.'
 )
@@ -84,9 +82,7 @@ def sampling() -> dict | None:
         return None
     temperature = 1.0 if _TEMPERATURE.value is None else _TEMPERATURE.value
     if temperature <= 0 or not 0 < _TOP_P.value <= 1:
-        raise RunError(
-            f"--temperature={temperature} must be above 0, --top_p={_TOP_P.value} above 0 and at most 1."
-        )
+        raise RunError(f"--temperature={temperature} must be above 0, --top_p={_TOP_P.value} above 0 and at most 1.")
     if _BEAM_SIZE.value > 1:
         raise RunError("Either sample (--temperature, --top_k, --top_p) or search with --beam_size, not both.")
     return {"temperature": temperature, "top_k": _TOP_K.value, "top_p": _TOP_P.value, "seed": _SEED.value}

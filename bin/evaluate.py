@@ -46,7 +46,8 @@ _OUTPUT = flags.DEFINE_string(
     "output", None, "JSON file for the results. Default: MODEL_DIR/evaluation_SPLIT.json; with --inputs, evaluation_own.json."
 )
 _ANSWERS = flags.DEFINE_string(
-    "answers", None,
+    "answers",
+    None,
     'Folder for the answers, in files PROBLEM.jsonl; "" writes none. Default: MODEL_DIR/answers; with --inputs, answers_own.',
 )
 

@@ -1,8 +1,8 @@
 """Estimates the cost of a configuration (parameters, memory, operations, bytes, days) without creating any weights.
 
-    python bin/inspect_model.py --gin_file=gin/sizes/paper.gin --hardware=tpu-v5p --replicas=8 --steps=1000000
-    python bin/inspect_model.py --gin_file=gin/runs/joint_mini.gin --gin_param="model.MultiModel.depth = 256"
-    python bin/inspect_model.py --model_dir=runs/joint_mini
+python bin/inspect_model.py --gin_file=gin/sizes/paper.gin --hardware=tpu-v5p --replicas=8 --steps=1000000
+python bin/inspect_model.py --gin_file=gin/runs/joint_mini.gin --gin_param="model.MultiModel.depth = 256"
+python bin/inspect_model.py --model_dir=runs/joint_mini
 """
 
 import os
@@ -13,9 +13,7 @@ from t2t_mm.common import command, config
 from t2t_mm.common.errors import RunError
 from t2t_mm.problems import paper
 
-_GIN_FILE = flags.DEFINE_multi_string(
-    "gin_file", [], "Configuration file; may be repeated, later files override earlier ones."
-)
+_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration file; may be repeated, later files override earlier ones.")
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a run whose config.gin is inspected.")
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the files; may be repeated.")
 _HARDWARE = flags.DEFINE_enum(
@@ -24,9 +22,7 @@ _HARDWARE = flags.DEFINE_enum(
 )  # fmt: skip
 _REPLICAS = flags.DEFINE_integer("replicas", 1, "Number of chips.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", 250_000, "Number of joint steps to estimate the time of.", lower_bound=1)
-_SHARE = flags.DEFINE_float(
-    "share", 0.35, "Assumed fraction of the chip's peak performance.", lower_bound=0.001, upper_bound=1
-)
+_SHARE = flags.DEFINE_float("share", 0.35, "Assumed fraction of the chip's peak performance.", lower_bound=0.001, upper_bound=1)
 _TOKENS = flags.DEFINE_integer("tokens", 32, "Number of tokens in a typical text.", lower_bound=1)
 _FRAMES = flags.DEFINE_integer("frames", 800, "Number of frames (10 ms each) in a typical recording.", lower_bound=1)
 _VOCABULARY = flags.DEFINE_integer("vocabulary_size", 8000, "Number of pieces in the vocabulary.", lower_bound=2)
@@ -65,11 +61,7 @@ def main(_):
     except ValueError as error:  # a layer rejects its size
         raise RunError(str(error)) from error
     lengths = inspection.Lengths(_TOKENS.value, _FRAMES.value)
-    print(
-        inspection.report(
-            network, problems, batches, lengths, _HARDWARE.value, _REPLICAS.value, _STEPS.value, _SHARE.value
-        )
-    )
+    print(inspection.report(network, problems, batches, lengths, _HARDWARE.value, _REPLICAS.value, _STEPS.value, _SHARE.value))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Writes the mini corpora: eight small corpora in the layouts of the real ones.
 
-    python bin/make_mini.py --root=corpora/mini
-    python bin/make_mini.py --root=corpora/mini --questions    # also writes typed and spoken questions about the images
+python bin/make_mini.py --root=corpora/mini
+python bin/make_mini.py --root=corpora/mini --questions    # also writes typed and spoken questions about the images
 """
 
 import os

@@ -17,9 +17,7 @@ _GIN_FILE = flags.DEFINE_multi_string(
     "gin_file", None, "Configuration file of the run; may be repeated, later files override earlier ones.", required=True
 )
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the files; may be repeated.")
-_OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder for the records; each problem has a subfolder in it.", required=True
-)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder for the records; each problem has a subfolder in it.", required=True)
 _PROBLEM = flags.DEFINE_multi_string(
     "problem", [], f"Problem to prepare; may be repeated. Default: all problems of the run; {command.PROBLEM_HELP}."
 )

@@ -16,18 +16,14 @@ from absl import flags
 
 from t2t_mm.common import command, config, shipped
 
-_TABLE = flags.DEFINE_multi_string(
-    "table", [], "Table to reproduce: 1, 2, 3, 4, curve or zero_shot. Default: all tables."
-)
+_TABLE = flags.DEFINE_multi_string("table", [], "Table to reproduce: 1, 2, 3, 4, curve or zero_shot. Default: all tables.")
 _CORPORA = flags.DEFINE_enum("corpora", "mini", ["mini", "real"], "Corpora to train on.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds of each run.", lower_bound=1)
 _RUNS = flags.DEFINE_string("runs", None, "Folder of all runs. Default: runs/tables/CORPORA.")
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Path of the report, which is written to OUTPUT.json, .md and .html. Default: RUNS/tables."
 )
-_RUN = flags.DEFINE_multi_string(
-    "run", [], "Run to train and score, a name or a pattern such as 'alone_*'. Default: all runs."
-)
+_RUN = flags.DEFINE_multi_string("run", [], "Run to train and score, a name or a pattern such as 'alone_*'. Default: all runs.")
 _KEEP = flags.DEFINE_multi_string(
     "keep", [], "Earlier report (.json) whose scores are reused for runs with the same configuration."
 )
@@ -49,7 +45,13 @@ def main(_: list[str]) -> None:
 
     try:
         study = reproduce.Study(
-            _CORPORA.value, _TABLE.value, _SEEDS.value, runs, shipped.bin_folder(), _GIN_FILE.value, _GIN_PARAM.value,
+            _CORPORA.value,
+            _TABLE.value,
+            _SEEDS.value,
+            runs,
+            shipped.bin_folder(),
+            _GIN_FILE.value,
+            _GIN_PARAM.value,
             _SIZE.value,
         )
         for path in _KEEP.value:

@@ -20,6 +20,7 @@ python=$environment/bin/python
 export TF_CPP_MIN_LOG_LEVEL=2
 
 $python -m ruff check .
+$python -m ruff format --check --quiet . || { echo "Some files are not formatted: run ruff format ." >&2; exit 1; }
 # Only with the default versions, because the type annotations of older numpy releases differ.
 [ ${#pair[@]} -gt 0 ] || $python -m mypy
 # One worker per core. The tests of a file run on the same worker, because they share fixtures that are slow to make, and

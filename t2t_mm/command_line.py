@@ -25,9 +25,7 @@ def usage() -> str:
     known = commands()
     width = max(map(len, known))
     lines = [f"  {name:{width}}  {described}" for name, described in known.items()]
-    return "\n".join(
-        ["Usage: t2t-mm COMMAND [FLAGS]", "", *lines, "", "t2t-mm COMMAND --help lists the flags of a command."]
-    )
+    return "\n".join(["Usage: t2t-mm COMMAND [FLAGS]", "", *lines, "", "t2t-mm COMMAND --help lists the flags of a command."])
 
 
 def main() -> None:

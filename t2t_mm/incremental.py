@@ -59,8 +59,7 @@ class IncrementalDecoder:
         batch, rows = ops.shape(encoded)[0], ops.shape(encoded)[0] * width
         state: dict = {
             "inputs": [
-                ops.zeros([dilation, taps - 1, rows, count * self._depth])
-                for (taps, dilation), count in self._kinds.items()
+                ops.zeros([dilation, taps - 1, rows, count * self._depth]) for (taps, dilation), count in self._kinds.items()
             ]
         }
         if not self._attention.attend:

@@ -54,9 +54,7 @@ class Mixture(keras.layers.Layer):
         y, balance = self.flat(positions.flatten(x), positions, training)
         return positions.unflatten(y), balance
 
-    def flat(
-        self, x: Tensor, positions: Positions, training: bool = False
-    ) -> tuple[Tensor, dict]:  # [N, D] -> [N, D], balance
+    def flat(self, x: Tensor, positions: Positions, training: bool = False) -> tuple[Tensor, dict]:  # [N, D] -> [N, D], balance
         y, balance = self.mixture.flat(self.norm.flat(x), positions, training)
         return x + y, balance
 
@@ -148,9 +146,7 @@ class Mixer(keras.layers.Layer):
         """[B, S, D], [B, S], [B, T, D], [B, T] -> [B, T, D]."""
         source = Positions.of(source_padding, encoded, ("encoded", "source_padding"), self.depth)
         positions = Positions.of(padding, x, depth=self.depth)
-        x = self.attention.flat(
-            source.flatten(encoded), source, positions.flatten(x), positions, causal, training, looks
-        )
+        x = self.attention.flat(source.flatten(encoded), source, positions.flatten(x), positions, causal, training, looks)
         for block in self.blocks:
             x = block.flat(x, positions, training)
         return positions.unflatten(x)

@@ -98,9 +98,7 @@ class Reference:
             kernel = taps[..., None] * pointwise
         size, side = kernel.shape[0], kernel.shape[0] // 2
         padded = np.pad(x, [[side, side], [side, side], [0, 0]])
-        out = sum(
-            padded[a : a + x.shape[0], b : b + x.shape[1]] @ kernel[a, b] for a in range(size) for b in range(size)
-        )
+        out = sum(padded[a : a + x.shape[0], b : b + x.shape[1]] @ kernel[a, b] for a in range(size) for b in range(size))
         return self.norm(f"{path}/norm", out[:: strides[0], :: strides[1]])
 
     def conv_res(self, path, x, strides, first=False):
@@ -220,7 +218,5 @@ class Reference:
         h5 = self.conv_step_2d(f"{path}/h5", self.conv_step_2d(f"{path}/h4", h3))
         h6 = relu(h5).mean(axis=(0, 1))
         if self.has(f"{path}/batch_norm/moving_mean"):
-            h6 = (h6 - self.w(f"{path}/batch_norm/moving_mean")) / np.sqrt(
-                self.w(f"{path}/batch_norm/moving_variance") + 1e-3
-            )
+            h6 = (h6 - self.w(f"{path}/batch_norm/moving_mean")) / np.sqrt(self.w(f"{path}/batch_norm/moving_variance") + 1e-3)
         return h6 @ self.w(f"{path}/{labels}/kernel") + self.w(f"{path}/{labels}/bias")

@@ -17,9 +17,7 @@ from t2t_mm.problem import Problem
 from t2t_mm.run.precision import layers_of
 from tests.test_model import CLASSES, ids, some_input, step_by_step, tiny
 
-TEXT = {
-    modality: Problem(modality, None, modality, "text", "To-German") for modality in ("language", "image", "audio")
-}
+TEXT = {modality: Problem(modality, None, modality, "text", "To-German") for modality in ("language", "image", "audio")}
 PROBLEMS = [*TEXT.values(), Problem("imagenet", None, "image", "class", "To-Class")]
 
 

@@ -119,8 +119,12 @@ def test_classes_from_every_modality(modality, labels):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"source_timing": False}, {"full_stem": True}, {"first_relu": True}, {"frequencies": "positions"},
-        {"batch_norm": False}, {"classes_from": "encoder"},
+        {"source_timing": False},
+        {"full_stem": True},
+        {"first_relu": True},
+        {"frequencies": "positions"},
+        {"batch_norm": False},
+        {"classes_from": "encoder"},
     ],  # fmt: skip
     ids=lambda settings: next(iter(settings)),
 )

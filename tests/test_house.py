@@ -1,4 +1,4 @@
-"""Tests rules of this project that no linter checks, for instance that class names are unique and imports have one direction."""
+"""Tests rules of this project that no linter checks: class names are unique, imports have one direction, and others."""
 
 import ast
 import collections

@@ -213,8 +213,7 @@ def test_the_command_token_matters(model):
     encoded, padding, _, _ = model.encode("language", *some_input("language", rng))
     targets, none = ids(rng, 2, 4), np.zeros((2, 4), bool)
     german, english = (
-        np.asarray(model.decode_text(encoded, padding, command, targets, none)[0])
-        for command in ("To-German", "To-English")
+        np.asarray(model.decode_text(encoded, padding, command, targets, none)[0]) for command in ("To-German", "To-English")
     )
     assert np.abs(german - english).max() > 1e-4
     with pytest.raises(ValueError, match="To-Klingon"):

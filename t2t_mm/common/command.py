@@ -75,8 +75,9 @@ def load_tensorflow() -> None:
     # The Python modules of TensorFlow and tensorflow-datasets write to the same log as this package, for instance how long
     # each save took, or what is deprecated in their own code.
     logging.get_absl_handler().addFilter(
-        lambda record: not _OTHERS.search(record.pathname)
-        or (record.levelname != "INFO" and "deprecated" not in str(record.msg))
+        lambda record: (
+            not _OTHERS.search(record.pathname) or (record.levelname != "INFO" and "deprecated" not in str(record.msg))
+        )
     )
 
 

@@ -128,7 +128,9 @@ class ImageFolders:
                     lines = read_lines(path, Report(path, max_bad=0))
                     return [line.strip() for line in lines if line and line.strip()]
         raise missing_corpus(
-            os.path.join(self.folder, _LABELS[0]), f"the label list of a flat val ({' or '.join(_LABELS)})", _CATALOGUE,
+            os.path.join(self.folder, _LABELS[0]),
+            f"the label list of a flat val ({' or '.join(_LABELS)})",
+            _CATALOGUE,
             "imagenet",
         )
 

@@ -47,8 +47,7 @@ class LineFiles:
         for path, lines in zip(self.references, references):
             if len(lines) != len(inputs):
                 raise CorpusError(
-                    f"{self.inputs} has {len(inputs)} lines and {path} has {len(lines)}; they need one reference per "
-                    "input."
+                    f"{self.inputs} has {len(inputs)} lines and {path} has {len(lines)}; they need one reference per input."
                 )
         found = []
         for number, (line, *answers) in enumerate(zip(inputs, *references), start=1):

@@ -40,9 +40,7 @@ class SpeechFolders:
       lower_case: whether to convert transcripts to lower case.
     """
 
-    def __init__(
-        self, root: str, folder: str, splits: dict[str, Sequence[str]] | None = None, lower_case: bool = True
-    ):
+    def __init__(self, root: str, folder: str, splits: dict[str, Sequence[str]] | None = None, lower_case: bool = True):
         self.folder = os.path.join(root, folder)
         self.splits = _SPLITS if splits is None else splits
         self.lower_case = lower_case

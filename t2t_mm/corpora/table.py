@@ -162,8 +162,7 @@ class Table:
         for column in (*self.inputs, self.target):
             if column not in row:
                 raise CorpusError(
-                    f"{origin}: no column {column!r}{_near(column, list(row))}. The table has "
-                    f"{', '.join(map(repr, row))}."
+                    f"{origin}: no column {column!r}{_near(column, list(row))}. The table has {', '.join(map(repr, row))}."
                 )
 
     def _delimited_rows(self, path: str, report: Report) -> Iterator[tuple[int, dict]]:

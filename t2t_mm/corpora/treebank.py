@@ -334,9 +334,7 @@ class Treebank:
         reference of the example, because scoring must know which words are punctuation.
     """
 
-    def __init__(
-        self, root: str, folder: str = "ptb", splits: dict[str, Sequence[str]] | None = None, tags: bool = True
-    ):
+    def __init__(self, root: str, folder: str = "ptb", splits: dict[str, Sequence[str]] | None = None, tags: bool = True):
         self.folder = os.path.join(root, folder)
         self.splits = splits
         self.tags = tags
@@ -370,9 +368,7 @@ class Treebank:
     def _section_files(self, split: str) -> list[str]:
         for layout in _LAYOUTS:
             sections = {
-                section: sorted(
-                    glob.glob(os.path.join(glob.escape(self.folder), layout, f"{section:02d}", "*.[mM][rR][gG]"))
-                )
+                section: sorted(glob.glob(os.path.join(glob.escape(self.folder), layout, f"{section:02d}", "*.[mM][rR][gG]")))
                 for section in SECTIONS[split]
             }
             absent = [f"{section:02d}" for section, files in sections.items() if not files]

@@ -31,6 +31,7 @@ from t2t_mm.problem import Problem
 
 RANKED = 5  # number of classes in a line
 
+
 def exact_match(predictions: Sequence, examples: Sequence[Example] | Examples) -> dict:
     """Returns the percentage of answers that exactly match the reference, or an empty dict if there are no examples.
 

@@ -70,9 +70,7 @@ def evaluate(
     """
     problems = [experiment.problem(name) for name in names] or list(experiment.problems)
     if constrain_trees and not any(is_parsing(problem) for problem in problems):
-        raise RunError(
-            f"constrain_trees is set, but none of {', '.join(p.name for p in problems)} parses sentences."
-        )
+        raise RunError(f"constrain_trees is set, but none of {', '.join(p.name for p in problems)} parses sentences.")
     network, description, trained = load_trained(experiment, model_dir)
     evaluator = Evaluator(experiment, network, description, decoding, max_bad_examples, constrain_trees)
     found = {
@@ -278,9 +276,7 @@ class Evaluator:
         return Evaluated(figures, shown, report.skipped, measured, lines)
 
 
-def on_own_files(
-    experiment: Experiment, model_dir: str, name: str, inputs: str, references: Sequence[str]
-) -> Experiment:
+def on_own_files(experiment: Experiment, model_dir: str, name: str, inputs: str, references: Sequence[str]) -> Experiment:
     """Returns the experiment with one problem only, whose examples are the lines of files (see `LineFiles`).
 
     Raises:

@@ -117,8 +117,7 @@ class DevSet:
         numbers = [key for key, value in score(problem, answers, examples).items() if isinstance(value, int | float)]
         if name not in numbers:
             raise RunError(
-                f"best_metric is {self._metric.name!r}; {problem.name} has the metrics "
-                f"{', '.join([*numbers, *_FIGURES])}."
+                f"best_metric is {self._metric.name!r}; {problem.name} has the metrics {', '.join([*numbers, *_FIGURES])}."
             )
 
     def evaluate(self, step: int) -> dict:

@@ -69,9 +69,7 @@ def small_pictures(inputs: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
 
     If a header cannot be read, the decoder rejects the image later.
     """
-    pixels, scans = tf.map_fn(
-        lambda data: (_pixels(data), _scans(data)), inputs, fn_output_signature=(tf.int64, tf.int64)
-    )
+    pixels, scans = tf.map_fn(lambda data: (_pixels(data), _scans(data)), inputs, fn_output_signature=(tf.int64, tf.int64))
     numbers = tf.strings.as_string(pixels)
     one = tf.strings.join(["an image of ", numbers, f" pixels; at most {MOST_PIXELS} are allowed"])
     together = tf.cumsum(pixels)
@@ -82,9 +80,7 @@ def small_pictures(inputs: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     return held(inputs, small, few, require(scans <= _MOST_SCANS, rows, "inputs", message))
 
 
-def short_sounds(
-    inputs: tf.Tensor, rows: tf.Tensor, audio: AudioFeatures, max_frames: int, length: Callable
-) -> tf.Tensor:
+def short_sounds(inputs: tf.Tensor, rows: tf.Tensor, audio: AudioFeatures, max_frames: int, length: Callable) -> tf.Tensor:
     """Returns WAV files [B] after rejecting those whose headers declare too many samples, before they are decoded.
 
     Args:

@@ -33,9 +33,7 @@ def several_shown(problem: Problem, text: str, answers: Sequence[Hypothesis], co
 
 def classes_shown(log_probs: np.ndarray, class_names: Sequence[str]) -> str:
     """Returns the most likely classes, one per line, with their probabilities."""
-    return "\n".join(
-        f"{class_names[index]}\t{100 * math.exp(log_probs[index]):.1f}%" for index in _most_likely(log_probs)
-    )
+    return "\n".join(f"{class_names[index]}\t{100 * math.exp(log_probs[index]):.1f}%" for index in _most_likely(log_probs))
 
 
 def objects(problem: Problem, text: str, answers: Sequence[Hypothesis]) -> list[dict[str, Any]]:

@@ -230,9 +230,7 @@ class Predictor:
         if self._sampling is not None:
             found = sample(*given, **self._sampling, constraint=constraint, log_probs=log_probs)
             return tuple(part[:, None] for part in found)
-        return best_of_beam(
-            *given, self._beam_size, self._n_best, self._alpha, constraint=constraint, log_probs=log_probs
-        )
+        return best_of_beam(*given, self._beam_size, self._n_best, self._alpha, constraint=constraint, log_probs=log_probs)
 
     def _trees(self, problem, inputs, padding, command, words, log_probs=False):
         return self._sequences(problem, inputs, padding, command, TreeConstraint(self._grammar, words), log_probs)

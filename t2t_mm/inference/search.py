@@ -69,9 +69,7 @@ def beam_search(
     Returns: ids [B, max_length] (PADDING_ID after the end token); scores [B] (log-probability divided by the length penalty,
       in nats).
     """
-    ids, scores = best_of_beam(
-        model, encoded, source_padding, command, max_length, beam_size, 1, alpha, never_end, constraint
-    )
+    ids, scores = best_of_beam(model, encoded, source_padding, command, max_length, beam_size, 1, alpha, never_end, constraint)
     return ids[:, 0], scores[:, 0]
 
 
@@ -181,9 +179,7 @@ def sample(
         drawn = tf.argmax(allowed - tf.math.log(-tf.math.log(noise)), axis=-1, output_type=tf.int32)[:, None]
         return scores + tf.gather(log_p, drawn, batch_dims=2), None, drawn
 
-    ids, scores, _, of_tokens = _decode(
-        model, encoded, source_padding, command, max_length, 1, choose, constraint, log_probs
-    )
+    ids, scores, _, of_tokens = _decode(model, encoded, source_padding, command, max_length, 1, choose, constraint, log_probs)
     found = ids[:, 0], scores[:, 0]
     return (*found, of_tokens[:, 0]) if log_probs else found
 

@@ -66,9 +66,7 @@ def _bounds(longest: int) -> list[int]:
     return bounds
 
 
-def bucket_shapes(
-    problem: Problem, settings: BatchSettings, replicas: int = 1, training: bool = True
-) -> list[tuple[int, int]]:
+def bucket_shapes(problem: Problem, settings: BatchSettings, replicas: int = 1, training: bool = True) -> list[tuple[int, int]]:
     """Returns (length bound, batch size) for each bucket, shortest first. `Measure` defines the length.
 
     If no input is padded, there is a single bucket; for images, its bound is their size. Batch sizes for training are

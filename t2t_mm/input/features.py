@@ -41,9 +41,7 @@ class AudioFeatures:
         else:
             samples = tf.pad(samples, [[0, tf.maximum(self.frame - tf.shape(samples)[0], 0)]])
             power = tf.abs(tf.signal.stft(samples, self.frame, self.hop)) ** 2
-            mel = tf.signal.linear_to_mel_weight_matrix(
-                self.bins, power.shape[-1], self.sample_rate, self.lowest, self.highest
-            )
+            mel = tf.signal.linear_to_mel_weight_matrix(self.bins, power.shape[-1], self.sample_rate, self.lowest, self.highest)
             features = tf.math.log(power @ mel + 1e-6)
         mean, variance = tf.nn.moments(features, axes=[0], keepdims=True)
         return (features - mean) * tf.math.rsqrt(variance + 1e-5)

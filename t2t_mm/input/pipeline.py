@@ -180,9 +180,7 @@ def _bucketed(data, problem, settings, training, replicas):
         return functools.reduce(tf.maximum, [tf.reshape(one, []) for one in found])
 
     if measure.budget:
-        data = data.bucket_by_sequence_length(
-            length, [bound + 1 for bound in bounds[:-1]], sizes, drop_remainder=training
-        )
+        data = data.bucket_by_sequence_length(length, [bound + 1 for bound in bounds[:-1]], sizes, drop_remainder=training)
     else:
         data = data.padded_batch(sizes[0], drop_remainder=training)
     return data.map(_to_bounds(problem, settings, measure, bounds, sizes)) if settings.static_shapes else data

@@ -24,9 +24,7 @@ _OPEN_SHARDS = 16
 _TRAINING = ("targets", "index", "origin")
 
 
-def features(
-    inputs: str | Sequence[str], targets: str, image_size: int, class_names: list[str]
-) -> tfds.features.FeaturesDict:
+def features(inputs: str | Sequence[str], targets: str, image_size: int, class_names: list[str]) -> tfds.features.FeaturesDict:
     """Returns the features of a record.
 
     "inputs" are token ids `[L]`, an image `[image_size, image_size, 3]`, or 16-bit samples `[N]` at the prepared rate.

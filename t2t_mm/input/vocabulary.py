@@ -35,9 +35,7 @@ def build_vocabulary(problems: Sequence[Problem], path: str, size: int = 8000, m
             examples = list(examples)
             symbols.update(tree_to_text(symbol) for example in examples for symbol in example.target_text.split())
         for example in _sample(examples, most):
-            texts.update(
-                part for part, modality in zip(example.input_parts, problem.modalities) if modality.name == "language"
-            )
+            texts.update(part for part, modality in zip(example.input_parts, problem.modalities) if modality.name == "language")
             if problem.targets == "text":
                 texts.add(example.target_text)
     logging.info("Training %d pieces on %d sentences", size, len(texts))

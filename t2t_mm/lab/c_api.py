@@ -56,9 +56,7 @@ def measure(
     where = os.path.join(installed, "tensorflow")
     work = {
         "libraries": [os.path.join(where, "libtensorflow_framework.so.2"), os.path.join(where, "libtensorflow_cc.so.2")],
-        "operations": glob.glob(
-            os.path.join(installed, "tensorflow_text", "python", "ops", "_sentencepiece_tokenizer.so")
-        ),
+        "operations": glob.glob(os.path.join(installed, "tensorflow_text", "python", "ops", "_sentencepiece_tokenizer.so")),
         "folder": folder,
         "config": base64.b64encode(session_config).decode(),
         "requests": requests,

@@ -85,9 +85,7 @@ def build_without_weights(
     """
 
     def build():
-        built = model(
-            vocabulary_size=vocabulary_size, commands=tuple(commands), num_classes=num_classes, frequency_bins=bins
-        )
+        built = model(vocabulary_size=vocabulary_size, commands=tuple(commands), num_classes=num_classes, frequency_bins=bins)
         built.build()
         return built
 
@@ -182,9 +180,7 @@ def _summed(parts) -> tuple[float, float]:
     return sum(part[0] for part in parts), sum(part[1] for part in parts)
 
 
-def example_cost(
-    model: MultiModel, problem: Problem, batches: BatchSettings | None, lengths: Lengths = Lengths()
-) -> Cost:
+def example_cost(model: MultiModel, problem: Problem, batches: BatchSettings | None, lengths: Lengths = Lengths()) -> Cost:
     """Returns the cost of the forward pass of one example of a problem, with the given lengths.
 
     Args:
@@ -253,9 +249,7 @@ def report(
         forward, kept = sum(cost.flops.values()), cost.activations * size * FLOAT
         step, largest = step + 3 * forward * size, max(largest, kept)
         parts = ", ".join(f"{name} {flops / 1e9:.3g}" for name, flops in cost.flops.items())
-        lines.append(
-            f"  {problem.name:14} {forward / 1e9:8.3g} GFLOP ({parts}); batch {size}: activations {kept / 1e9:.3g} GB"
-        )
+        lines.append(f"  {problem.name:14} {forward / 1e9:8.3g} GFLOP ({parts}); batch {size}: activations {kept / 1e9:.3g} GB")
     lines.append(f"One joint step on one replica, 3 x forward x batch, all problems: {step / 1e12:.4g} TFLOP")
     weights = FLOAT * total
     need = 4 * weights + largest

@@ -270,9 +270,7 @@ async def switch(
                 start = time.monotonic()
                 status, text = await _post(session, base_url, bodies[index])
                 answered = status == 200
-                found.append(
-                    (start, time.monotonic() - start, answered, answered and _outputs(text) == expected[index])
-                )
+                found.append((start, time.monotonic() - start, answered, answered and _outputs(text) == expected[index]))
 
         tasks = [asyncio.create_task(worker(start)) for start in range(workers)]
         await asyncio.sleep(seconds)

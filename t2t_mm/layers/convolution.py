@@ -345,9 +345,7 @@ class ConvBlock(keras.layers.Layer):
     def compute_output_shape(self, x_shape: Shape, padding_shape: Shape | None = None) -> Shape:
         return x_shape
 
-    def call(
-        self, x: Tensor, padding: Tensor = None, training: bool = False
-    ) -> Tensor:  # [B, L, D], [B, L] -> [B, L, D]
+    def call(self, x: Tensor, padding: Tensor = None, training: bool = False) -> Tensor:  # [B, L, D], [B, L] -> [B, L, D]
         positions = Positions.of(padding, x, depth=self.steps[0].conv.filters)
         return positions.unflatten(self.flat(positions.flatten(x), positions, training))
 
@@ -434,9 +432,7 @@ class ConvStep2D(keras.layers.Layer):
             return mean_free_initializer(taps, scale) if self.relu else pointwise_initializer(scale**2)
 
         if not self.separable:
-            self.kernel = self.add_weight(
-                name="kernel", shape=(size, size, depth, self.filters), initializer=start()
-            )
+            self.kernel = self.add_weight(name="kernel", shape=(size, size, depth, self.filters), initializer=start())
             self.norm.build((*input_shape[:-1], self.filters))
             return
         if size > 1:  # a 1×1 depthwise kernel would only rescale the pointwise kernel

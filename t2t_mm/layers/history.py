@@ -9,9 +9,7 @@ from t2t_mm.layers.tensors import Tensor
 from t2t_mm.layers.timing import timing_signal
 
 
-def scatter(
-    memory: Tensor, rows: Tensor, values: Tensor, after: Tensor
-) -> Tensor:  # [N, ...], [n], [n, ...] -> [N, ...]
+def scatter(memory: Tensor, rows: Tensor, values: Tensor, after: Tensor) -> Tensor:  # [N, ...], [n], [n, ...] -> [N, ...]
     """Returns `memory` with its `rows` replaced by `values`.
 
     Args:

@@ -222,9 +222,7 @@ class MixtureOfExperts(keras.layers.Layer):
         counted = ops.cast(valid, "float32")[:, None]
         weights = ops.softmax(top[:, : self.chosen], axis=-1) * counted
         experts = ops.cast(experts[:, : self.chosen], "int32")
-        importance = ops.segment_sum(
-            ops.reshape(weights, [-1]), ops.reshape(experts, [-1]), num_segments=self.num_experts
-        )
+        importance = ops.segment_sum(ops.reshape(weights, [-1]), ops.reshape(experts, [-1]), num_segments=self.num_experts)
         # The probability that expert i would be chosen if only its own noise were drawn again (eq. 8 and 9). It is compared
         # with the K-th best of the others, which is the (K+1)-th best of all if expert i was chosen itself.
         last, next_best = top[:, self.chosen - 1 : self.chosen], top[:, self.chosen :]

@@ -29,9 +29,7 @@ class Positions:
         self._dropouts = 0
 
     @staticmethod
-    def of(
-        padding: Tensor, x: Tensor, names: tuple[str, str] = ("x", "padding"), depth: int | None = None
-    ) -> "Positions":
+    def of(padding: Tensor, x: Tensor, names: tuple[str, str] = ("x", "padding"), depth: int | None = None) -> "Positions":
         """Returns the Positions of `padding`, which may be Positions already, so that the parts of a model share them.
 
         Args:

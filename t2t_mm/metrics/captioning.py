@@ -53,9 +53,7 @@ def bleu4(candidates: list[list[str]], references: list[list[list[str]]]) -> flo
     """Returns the corpus BLEU-4 of tokens (with the closest reference length), in percent."""
     most = max(len(group) for group in references)
     # sacrebleu accepts None for a missing reference, although its annotations do not include it.
-    streams: list[list[Any]] = [
-        [" ".join(group[i]) if i < len(group) else None for group in references] for i in range(most)
-    ]
+    streams: list[list[Any]] = [[" ".join(group[i]) if i < len(group) else None for group in references] for i in range(most)]
     metric = sacrebleu.BLEU(tokenize="none", smooth_method="none", force=True)
     return metric.corpus_score([" ".join(candidate) for candidate in candidates], streams).score
 
@@ -73,9 +71,7 @@ def cider_d_of_each(candidates: list[list[str]], references: list[list[list[str]
     """Returns the CIDEr-D of each image, whose mean is `cider_d`."""
     if not references:
         return []
-    documents = Counter(
-        gram for group in references for gram in {gram for reference in group for gram in _grams(reference)}
-    )
+    documents = Counter(gram for group in references for gram in {gram for reference in group for gram in _grams(reference)})
     log_images = math.log(len(references))
     weigh = lambda caption: _weights(caption, documents, log_images)  # noqa: E731
     scores = []
@@ -87,9 +83,7 @@ def cider_d_of_each(candidates: list[list[str]], references: list[list[list[str]
 
 
 def _grams(caption: list[str]) -> Counter:
-    return Counter(
-        tuple(caption[i : i + n]) for n in range(1, _ORDERS + 1) for i in range(len(caption) - n + 1)
-    )
+    return Counter(tuple(caption[i : i + n]) for n in range(1, _ORDERS + 1) for i in range(len(caption) - n + 1))
 
 
 def _weights(caption: list[str], documents: Counter, log_images: float) -> list[dict]:

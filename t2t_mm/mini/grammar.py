@@ -131,12 +131,9 @@ _MODIFIED_BY_MANNER = {"run", "sing", "play", "work", "go", "carry", "open", "ea
 _WITHOUT_MODAL = {"have", "fall", "know", "love"}
 _TOGETHER = {"play", "work", "sing", "run"}  # verbs that can be done "with" someone
 _TRANSITIVE = (*lexicon.TRANSITIVE, lexicon.HAVE)
-_TRANSITIVE_OF = {
-    kind: tuple(verb for verb in _TRANSITIVE if kind in verb.subjects) for kind in ("person", "animal")
-}
+_TRANSITIVE_OF = {kind: tuple(verb for verb in _TRANSITIVE if kind in verb.subjects) for kind in ("person", "animal")}
 _INTRANSITIVE_OF = {
-    kind: tuple(verb for verb in lexicon.INTRANSITIVE if kind in verb.subjects)
-    for kind in ("person", "animal", "thing")
+    kind: tuple(verb for verb in lexicon.INTRANSITIVE if kind in verb.subjects) for kind in ("person", "animal", "thing")
 }
 _VERBS_ON = {
     noun: tuple(verb for verb in _TRANSITIVE if noun in lexicon.OBJECT_GROUPS[verb.objects]) for noun in NOUNS.values()
@@ -357,9 +354,7 @@ class _Writer:
         frequency = None
         if not negated and self.chance(0.08):
             frequency = self.pick((lexicon.OFTEN, lexicon.ALWAYS, lexicon.NEVER))
-        return VerbPhrase(
-            lexicon.BE, past, negated, predicate=predicate, very=very, frequency=frequency, time=self._time(past)
-        )
+        return VerbPhrase(lexicon.BE, past, negated, predicate=predicate, very=very, frequency=frequency, time=self._time(past))
 
     def _time(self, past: bool) -> lexicon.Adverb | None:
         if not self.chance(0.07):

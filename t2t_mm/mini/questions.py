@@ -120,9 +120,7 @@ def _write(root: str, part: str, split: str, seed: int, per_scene: PerScene) -> 
         for place, one in enumerate(asked[: per_scene.spoken]):
             recording = f"{FOLDER}/recordings/{split}/{number}_{place}.wv1"
             spoken.append(f"{path}\t{recording}\t{one.text} ?\t{one.answer}")
-            voice = speech.random_voice(
-                np.random.default_rng((seed, _VOICES, SPLITS.index(split), number % _VOICES_OF[split]))
-            )
+            voice = speech.random_voice(np.random.default_rng((seed, _VOICES, SPLITS.index(split), number % _VOICES_OF[split])))
             inside = os.path.join(part, recording.removeprefix(f"{FOLDER}/"))
             yield inside, one.text.split(), voice, (seed, _STREAM, number, place)
     write_whole(os.path.join(part, f"{split}.tsv"), "\n".join(typed) + "\n")

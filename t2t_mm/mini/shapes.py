@@ -72,9 +72,7 @@ class Pen:
         """Draws a line through the points."""
         self._stroke(shade, width, np.reshape(xy, (-1, 2)))
 
-    def arc(
-        self, shade: int, width: float, x: float, y: float, rx: float, ry: float, start: float, stop: float
-    ) -> None:
+    def arc(self, shade: int, width: float, x: float, y: float, rx: float, ry: float, start: float, stop: float) -> None:
         """Draws the outline of an ellipse from `start` to `stop` (degrees, clockwise)."""
         self._stroke(shade, width, _arc(x, y, rx, ry, start, stop))
 

@@ -102,9 +102,7 @@ def random_voice(rng: np.random.Generator) -> Voice:
     )  # fmt: skip
 
 
-def synthesize(
-    words: Sequence[str], voice: Voice, rng: np.random.Generator, noise_snr_db: float | None = None
-) -> np.ndarray:
+def synthesize(words: Sequence[str], voice: Voice, rng: np.random.Generator, noise_snr_db: float | None = None) -> np.ndarray:
     """Reads words aloud as one phrase.
 
     Args:
@@ -213,9 +211,7 @@ def _continuant(name: str, following: str) -> _Segment:
         return _Segment(milliseconds / 1000, formants, bandwidths=bandwidths, voice=voice, zero=zero)
     milliseconds, formants, voice, noise, level = _FRICATIVES[name]
     bandwidths = (70, 100, 170) if voice else _OPEN
-    return _Segment(
-        milliseconds / 1000, formants, bandwidths=bandwidths, voice=voice, noise=noise, noise_level=level
-    )
+    return _Segment(milliseconds / 1000, formants, bandwidths=bandwidths, voice=voice, noise=noise, noise_level=level)
 
 
 def _stop(name: str, previous: str, following: str) -> list[_Segment]:

@@ -56,8 +56,12 @@ class AudioInput(InputNet):
         self.least_width = at_least(1, least_width, "least_width")
         self.blocks = [
             ConvRes(
-                max(2**i, least_width), (2, 1), relu=first_relu or i > 1, separable=i > 1 or not full_stem,
-                kernel_scale=kernel_scale, name=f"l{i}",
+                max(2**i, least_width),
+                (2, 1),
+                relu=first_relu or i > 1,
+                separable=i > 1 or not full_stem,
+                kernel_scale=kernel_scale,
+                name=f"l{i}",
             )  # fmt: skip
             for i in range(1, at_least(1, blocks, "blocks") + 1)
         ]

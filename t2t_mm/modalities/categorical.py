@@ -83,9 +83,7 @@ class CategoricalOutput(keras.layers.Layer):
         for head in self.heads.values():
             head.build((None, self.h5.filters))
 
-    def call(
-        self, x: Tensor, padding: Tensor, grid: tuple | None = None, labels: str = "", training: bool = False
-    ) -> Tensor:
+    def call(self, x: Tensor, padding: Tensor, grid: tuple | None = None, labels: str = "", training: bool = False) -> Tensor:
         """Returns the logits [B, classes] in float32.
 
         Args:

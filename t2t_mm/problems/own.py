@@ -1,8 +1,8 @@
 """Problems on a user's own data, which need only a .gin file (docs/your_data.md has an example of each).
 
-    problems = [@reviews/own.table(), @en_it/own.translation()]
-    reviews/own.table.name = 'reviews'
-    …
+problems = [@reviews/own.table(), @en_it/own.translation()]
+reviews/own.table.name = 'reviews'
+…
 """
 
 from collections.abc import Callable, Sequence

@@ -20,9 +20,7 @@ from t2t_mm.problem import Problem
 COMMANDS = {"en": "To-English", "de": "To-German", "fr": "To-French"}
 
 
-def translation(
-    root: str, source_language: str, target_language: str, folder: str, names: dict | None = None
-) -> Problem:
+def translation(root: str, source_language: str, target_language: str, folder: str, names: dict | None = None) -> Problem:
     """Translation between two languages. Both directions read the same pair of files."""
     return Problem(
         f"wmt_{source_language}_{target_language}",

@@ -33,9 +33,7 @@ def speech(root: str, language: str) -> Problem:
 
 def speech_tree(root: str) -> Problem:
     """Parse trees of English speech."""
-    return Problem(
-        "speech_tree", _spoken(root, "tree"), "audio", "tree", "To-Parse-Tree", (bracket_f1_without_words,)
-    )
+    return Problem("speech_tree", _spoken(root, "tree"), "audio", "tree", "To-Parse-Tree", (bracket_f1_without_words,))
 
 
 def _spoken(root: str, what: str) -> SpeechFolders:

@@ -159,9 +159,7 @@ class Checkpoints:
       RunError: `keep` or `best` is less than 1.
     """
 
-    def __init__(
-        self, checkpoint: tf.train.Checkpoint, model_dir: str, keep: int = 2, metric: str = "", best: int = 1
-    ):
+    def __init__(self, checkpoint: tf.train.Checkpoint, model_dir: str, keep: int = 2, metric: str = "", best: int = 1):
         if keep < 1 or best < 1:
             raise RunError(f"keep is {keep}, keep_best {best}; at least 1 checkpoint must be kept.")
         self._checkpoint, self._keep, self._metric, self._most = checkpoint, keep, metric, best
@@ -287,8 +285,7 @@ def only_trainer(model_dir: str) -> Iterator[None]:
             file.seek(0)
             owner = file.read().decode().strip()
             raise RunError(
-                f"{model_dir}: another training process is using it ({owner}). Wait for it, stop it, or use another "
-                "model_dir."
+                f"{model_dir}: another training process is using it ({owner}). Wait for it, stop it, or use another model_dir."
             ) from error
         with writing(path):
             file.truncate(0)

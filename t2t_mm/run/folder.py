@@ -238,9 +238,7 @@ def _check_fit(variables: Sequence[tf.Variable], shapes: dict[str, list[int]], p
         if wrong is None and tuple(shape) != tuple(variable.shape):
             wrong = f"{variable.name} has the shape {tuple(shape)} there and {tuple(variable.shape)} here"
     if wrong:
-        raise RunError(
-            f"{path}: does not fit this configuration ({wrong}). Use the config.gin of the run, or another folder."
-        )
+        raise RunError(f"{path}: does not fit this configuration ({wrong}). Use the config.gin of the run, or another folder.")
 
 
 def use_folder(experiment: Experiment, model_dir: str) -> Experiment:

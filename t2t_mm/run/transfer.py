@@ -186,9 +186,7 @@ class _Changes:
         self.dropped[what] = [name for name in before if name not in names]
 
 
-def _report(
-    path: str, network: MultiModel, assigned: Mapping, untouched: Sequence[str], changes: _Changes
-) -> Transfer:
+def _report(path: str, network: MultiModel, assigned: Mapping, untouched: Sequence[str], changes: _Changes) -> Transfer:
     def below(part, paths):
         return [name for name in paths if name.startswith(f"{part}/")]
 

@@ -181,9 +181,7 @@ class Batcher:
         if seconds <= 0:
             raise ServingError(StatusCode.DEADLINE_EXCEEDED, "The time for the request ran out.")
         loop = asyncio.get_running_loop()
-        outputs = await loop.run_in_executor(
-            self._threads, servable.run, signature_name, inputs, output_names, seconds
-        )
+        outputs = await loop.run_in_executor(self._threads, servable.run, signature_name, inputs, output_names, seconds)
         if len(tasks) == 1:
             _settle(tasks[0], outputs)
             return

@@ -28,8 +28,7 @@ def _messages():
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return [
-        message_factory.GetMessageClass(pool.FindMessageTypeByName(f"t2t_mm.health.{name}"))
-        for name in ("Request", "Response")
+        message_factory.GetMessageClass(pool.FindMessageTypeByName(f"t2t_mm.health.{name}")) for name in ("Request", "Response")
     ]
 
 

@@ -327,9 +327,7 @@ def _to_base64(value: bytes) -> dict:
 
 def classify_answer(result: classification_pb2.ClassificationResult) -> str:
     """Returns {"results": [[[label, score], ...], ...]} as JSON."""
-    results = [
-        [[found.label, float(str(np.float32(found.score)))] for found in one.classes] for one in result.classifications
-    ]
+    results = [[[found.label, float(str(np.float32(found.score)))] for found in one.classes] for one in result.classifications]
     return json.dumps({"results": results}, ensure_ascii=False)
 
 

@@ -225,7 +225,6 @@ class Versions:
             raise ServingError(StatusCode.NOT_FOUND, f"Servable not found for request: {asked}")
         return version
 
-
     def _being_loaded(self, version: int | None) -> str:
         """Returns the message for a request for a version that is being loaded (or any while the first is), otherwise ""."""
         for number, entry in self._entries.items():

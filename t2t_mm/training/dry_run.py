@@ -35,9 +35,7 @@ def describe_data(problem: Problem, examples: Examples, experiment: Experiment, 
             if padding.shape[1]:  # images and classes have no length
                 lengths.setdefault(kind, []).extend(np.sum(~padding.numpy(), axis=1)[real].tolist())
     left_out = report.skipped | report.left_out
-    lines = [
-        f"{problem.name}: {len(examples)} training examples; of the first {len(first)}, {len(left_out)} would be left out"
-    ]
+    lines = [f"{problem.name}: {len(examples)} training examples; of the first {len(first)}, {len(left_out)} would be left out"]
     for kind, found in lengths.items():
         unit = "frames" if kind.startswith("audio") else "tokens"
         middle, longest = np.median(found), max(found)
@@ -55,9 +53,7 @@ def unknown_bytes(problem: Problem, examples: Iterable[Example], tokenizer: Toke
     processor = tokenizer.processor
     unknown = total = 0
     for example in examples:
-        texts = [
-            part for modality, part in zip(problem.modalities, example.input_parts) if modality.name == "language"
-        ]
+        texts = [part for modality, part in zip(problem.modalities, example.input_parts) if modality.name == "language"]
         if problem.targets == "text":
             texts.append(example.target_text)
         elif problem.targets == "tree":

@@ -200,9 +200,7 @@ def train(
         )  # fmt: skip
         dev_set = None
         if evaluation.every_steps:
-            dev_set = periodic.DevSet(
-                experiment, network, evaluation.examples, evaluation.samples, max_bad_examples, metric
-            )
+            dev_set = periodic.DevSet(experiment, network, evaluation.examples, evaluation.samples, max_bad_examples, metric)
 
         # Restore.
         state = {"variables": all_variables(network), "optimizer": adam, "done": done, "seconds": seconds}

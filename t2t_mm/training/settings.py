@@ -1,7 +1,7 @@
 """The settings of a training run, in groups. Each group is bound in Gin by its own name.
 
-    loop.train.evaluation = @settings.Evaluation()     # once, as gin/runs/joint.gin does for every group
-    settings.Evaluation.every_steps = 250
+loop.train.evaluation = @settings.Evaluation()     # once, as gin/runs/joint.gin does for every group
+settings.Evaluation.every_steps = 250
 """
 
 import dataclasses

@@ -275,9 +275,7 @@ def _gradient_functions(
 
     def gradients_of(problem, batch, command, weight, seed, scale=None):
         with replica(), Draws(seed), tf.GradientTape() as tape:
-            loss, figures = problem_loss(
-                model, problem, batch, label_smoothing, balance_weight, command=command, mean=mean
-            )
+            loss, figures = problem_loss(model, problem, batch, label_smoothing, balance_weight, command=command, mean=mean)
             loss = loss * weight if scale is None else loss * weight * scale
         found = tape.gradient(loss, [v.value for v in variables])
         found = {i: tf.convert_to_tensor(g) for i, g in enumerate(found) if g is not None}

@@ -155,9 +155,7 @@ class Workers:
         """Raises RunError if `value` is not the same on all workers."""
         mean = self._mean(value)
         if mean != value:
-            raise RunError(
-                f"{self._here}: the workers do not agree on {what}; it is {value} here and {mean:g} on average."
-            )
+            raise RunError(f"{self._here}: the workers do not agree on {what}; it is {value} here and {mean:g} on average.")
 
     @contextlib.contextmanager
     def named_if_gone(self) -> Iterator[None]:

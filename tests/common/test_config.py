@@ -240,14 +240,17 @@ def test_an_old_name_says_what_it_is_called_now(tmp_path, before, now):
 
 
 def test_mixing_by_size_is_reached_from_gin(tmp_path):
-    write(tmp_path, mine_gin="""
+    write(
+        tmp_path,
+        mine_gin="""
 from __gin__ import dynamic_registration
 from t2t_mm.training import loop
 from t2t_mm.training import mixing
 include 'gin/runs/joint_mini.gin'
 loop.train.mixing = @mixing.BySize()
 mixing.BySize.temperature = 2.0
-""")
+""",
+    )
     config.parse([str(tmp_path / "mine.gin")])
     assert config.configured(mixing.BySize)() == mixing.BySize(temperature=2.0)
     with pytest.raises(config.ConfigError, match="did you mean temperature\\?"):

@@ -249,7 +249,9 @@ def test_parallel_text(tmp_path, one, two):
 
 @pytest.mark.parametrize("ending", [".sgm", ".sgm.gz"])
 def test_sgm(tmp_path, ending):
-    text = '<srcset setid="x" srclang="any">\n<doc>\n<seg id="1">A  cat &amp; a dog.</seg>\n<SEG id="2">Two\nlines</SEG>\n</doc>'  # noqa: E501
+    text = (
+        '<srcset setid="x" srclang="any">\n<doc>\n<seg id="1">A  cat &amp; a dog.</seg>\n<SEG id="2">Two\nlines</SEG>\n</doc>'  # noqa: E501
+    )
     for language in ("en", "de"):
         data = text.encode()
         (tmp_path / f"test.{language}{ending}").write_bytes(gzip.compress(data) if ending.endswith("gz") else data)

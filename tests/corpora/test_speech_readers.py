@@ -74,9 +74,7 @@ def test_open_layouts(tmp_path, name, content):
     write(tmp_path / "c" / name, content)
     write(tmp_path / "c" / "deep" / "a-1.wav", b"RIFF")
     report = Report("x")
-    (example,) = SpeechFolders(str(tmp_path), "c", {"train": (name,)}).examples(
-        "train", report
-    )
+    (example,) = SpeechFolders(str(tmp_path), "c", {"train": (name,)}).examples("train", report)
     assert (example.targets, os.path.basename(example.inputs)) == ("hello there", "a-1.wav")
     ((origin, reason),) = report.skipped.items()
     assert origin.endswith(":2") and "no recording b-1" in reason

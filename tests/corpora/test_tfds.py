@@ -118,9 +118,7 @@ def test_builder_of_the_treebank(vocabulary, tmp_path):
     assert {split: info.num_examples for split, info in builder.info.splits.items()} == {"train": 3, "validation": 3}
     problem = declared.wsj_parsing(str(tmp_path))
     examples = problem.source.examples("dev", Report("x"))
-    assert {(e.inputs, e.targets) for e in examples} == {
-        ("the cat sleeps .", "(S (NP DT NN )NP (VP VBZ )VP . )S")
-    }
+    assert {(e.inputs, e.targets) for e in examples} == {("the cat sleeps .", "(S (NP DT NN )NP (VP VBZ )VP . )S")}
     (batch,) = make_batches(problem, examples, vocabulary, AudioFeatures(), SETTINGS, Report("x", 0), False)
     pieces = [vocabulary.processor.IdToPiece(int(i)) for i in batch["targets"][0]]
     assert "<(S>" in pieces and pieces[-2] == "<)S>"

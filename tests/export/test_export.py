@@ -241,9 +241,7 @@ def served(exported):
     requests["unfit"] = "serving_default", {"command": ["imagenet"], "inputs": ["a dog"]}
     examples = [
         tf.train.Example(
-            features=tf.train.Features(
-                feature={"image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[data]))}
-            )
+            features=tf.train.Features(feature={"image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[data]))})
         ).SerializeToString()
         for data in INPUTS["image"]
     ]

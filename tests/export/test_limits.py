@@ -53,9 +53,7 @@ def test_a_frame_header_that_never_comes_is_not_waited_for():
 
 @pytest.fixture(scope="module")
 def small_pictures():
-    return tf.function(
-        lambda data: limits.small_pictures(data, tf.range(tf.size(data))), [tf.TensorSpec([None], tf.string)]
-    )
+    return tf.function(lambda data: limits.small_pictures(data, tf.range(tf.size(data))), [tf.TensorSpec([None], tf.string)])
 
 
 def test_pixels_of_one_and_of_all(small_pictures):

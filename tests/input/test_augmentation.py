@@ -128,9 +128,7 @@ def test_one_file_over_a_run_switches_it_on():
     assert BatchSettings().crop is None and BatchSettings().masks is None
 
 
-@pytest.mark.parametrize(
-    "ranges", [{"area": (0.0, 1.0)}, {"area": (0.5, 1.1)}, {"aspect": (2.0, 1.0)}, {"aspect": (1.0,)}]
-)
+@pytest.mark.parametrize("ranges", [{"area": (0.0, 1.0)}, {"area": (0.5, 1.1)}, {"aspect": (2.0, 1.0)}, {"aspect": (1.0,)}])
 def test_ranges_that_cannot_be_meant(ranges):
     with pytest.raises(ValueError, match=f"RandomCrop: {next(iter(ranges))} is"):
         RandomCrop(**ranges)
@@ -193,9 +191,7 @@ def test_evaluation_masks_nothing_and_an_interrupted_training_goes_on_with_the_s
 def test_every_width_and_every_place_of_a_mask_is_as_likely():
     """One mask of up to 3 of 6 frequencies: a width of 0 to 3 a quarter each, then its places alike."""
     masks = SpecAugment(frequency_masks=1, frequency_width=3, time_masks=0)
-    found = tf.vectorized_map(
-        lambda n: masks(tf.ones([4, 6]), tf.stack([n, 7])), tf.range(4000, dtype=tf.int64)
-    ).numpy()
+    found = tf.vectorized_map(lambda n: masks(tf.ones([4, 6]), tf.stack([n, 7])), tf.range(4000, dtype=tf.int64)).numpy()
     widths = 6 - found[:, 0].sum(axis=1)
     np.testing.assert_allclose(np.bincount(widths.astype(int), minlength=4) / 4000, [0.25] * 4, atol=0.03)
     first = found[widths == 3][:, 0]

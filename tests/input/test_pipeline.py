@@ -29,9 +29,7 @@ def tokenizer(tmp_path_factory):
 def batches(problem, examples, tokenizer, report=None, training=False, seed=0, replicas=1, **settings):
     settings = BatchSettings(**{"positions": 64, "max_length": 40, "image_size": 8, "images": 3, **settings})
     audio = AudioFeatures(bins=20)
-    return make_batches(
-        problem, examples, tokenizer, audio, settings, report or Report("x", 0), training, seed, replicas
-    )
+    return make_batches(problem, examples, tokenizer, audio, settings, report or Report("x", 0), training, seed, replicas)
 
 
 def sentences(lengths):

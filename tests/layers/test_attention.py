@@ -135,9 +135,7 @@ def test_ablation_removes_attention_and_nothing_else():
     # Without attention the source has no way in.
     rng = np.random.default_rng(0)
     target, padding = rng.normal(size=(1, 4, 16)).astype("float32"), np.zeros((1, 4), bool)
-    one, other = (
-        as_numpy(ablated(rng.normal(size=(1, 4, 16)).astype("float32"), padding, target, padding)) for _ in range(2)
-    )
+    one, other = (as_numpy(ablated(rng.normal(size=(1, 4, 16)).astype("float32"), padding, target, padding)) for _ in range(2))
     np.testing.assert_array_equal(one, other)
 
 

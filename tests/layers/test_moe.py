@@ -56,9 +56,7 @@ def test_output_and_both_balancing_losses():
     np.testing.assert_allclose(as_numpy(balance["importance"]), importance, atol=1e-4)
     np.testing.assert_allclose(as_numpy(balance["load"]), load, atol=1e-4)
     for name, vector in (("importance", importance), ("load", load)):
-        np.testing.assert_allclose(
-            float(squared_variation(balance[name])), vector.var() / vector.mean() ** 2, rtol=1e-3
-        )
+        np.testing.assert_allclose(float(squared_variation(balance[name])), vector.var() / vector.mean() ** 2, rtol=1e-3)
 
 
 def test_no_token_is_dropped_when_all_choose_the_same_experts():
@@ -103,9 +101,7 @@ def test_dispatch_gives_every_assignment_a_row_of_its_own_in_a_block_of_its_expe
     experts = rng.integers(0, 5, size=40).astype("int32")
     experts[experts == 3] = 0  # one expert gets nothing
     valid = rng.random(40) > 0.2
-    slots, blocks = (
-        np.asarray(x) for x in dispatch_to_blocks(ops.array(experts), ops.array(valid), 5, block_size)
-    )
+    slots, blocks = (np.asarray(x) for x in dispatch_to_blocks(ops.array(experts), ops.array(valid), 5, block_size))
     assert len(set(slots[valid])) == valid.sum()
     np.testing.assert_array_equal(blocks[slots[valid] // block_size], experts[valid])
     np.testing.assert_array_equal(slots[~valid], len(blocks) * block_size)

@@ -117,9 +117,7 @@ def test_drawn_things_do_not_overlap_or_leave_the_picture():
     rng = generator(1)
     for scene in (images.random_scene(rng) for _ in range(40)):
         for angle in (-0.1, 0.1):  # the largest tilt in a scene
-            masks = [
-                silhouette(thing.kind, Pose(thing.x, thing.y, thing.size, angle)) for thing in scene.things
-            ]
+            masks = [silhouette(thing.kind, Pose(thing.x, thing.y, thing.size, angle)) for thing in scene.things]
             assert np.sum(masks, axis=0).max() == 1
             assert not any(mask[[0, -1]].any() or mask[:, [0, -1]].any() for mask in masks)
 

@@ -67,9 +67,10 @@ def test_batch_norm_is_the_batchs_in_training_and_the_moving_one_in_use():
     head, norm = net.heads["labels"], net.batch_norm
     head.kernel.assign(np.eye(8, 3, dtype="float32"))
     x = np.random.default_rng(0).normal(size=(16, 9, 4)).astype("float32")
-    call = lambda x, training: as_numpy(  # noqa: E731
-        net(x, np.zeros(x.shape[:2], bool), grid=(3, 3), labels="labels", training=training)
-    )
+
+    def call(x, training):
+        return as_numpy(net(x, np.zeros(x.shape[:2], bool), grid=(3, 3), labels="labels", training=training))
+
     standard = call(x, True)
     np.testing.assert_allclose(standard.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(standard.std(axis=0), 1, atol=0.1)

@@ -155,7 +155,6 @@ SIGNATURES = (
 )  # fmt: skip
 
 
-
 def _save(model: SmallModel, path: str, version: int) -> None:
     model.version.assign(str(version))
     tf.saved_model.save(model, path, {name: getattr(model, name).get_concrete_function() for name in SIGNATURES})
@@ -234,9 +233,7 @@ class Running:
             connection.close()
 
     def predict(self, signature, values, model="t2t_mm"):
-        return self.http(
-            "POST", f"/v1/models/{model}:predict", {"signature_name": signature, "inputs": {"inputs": values}}
-        )
+        return self.http("POST", f"/v1/models/{model}:predict", {"signature_name": signature, "inputs": {"inputs": values}})
 
     @contextlib.contextmanager
     def stubs(self):

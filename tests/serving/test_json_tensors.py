@@ -37,9 +37,7 @@ def test_what_is_written_reads_back(data, dtype, row_form, named):
     rows = data.draw(st.lists(st.lists(VALUES[dtype], min_size=inner, max_size=inner), min_size=1, max_size=4))
     instances = [{"x": row} for row in rows] if named else rows
     request = {"instances": instances} if row_form else {"inputs": {"x": rows} if named else rows}
-    arrays, found_form = json_tensors.predict_inputs(
-        json_tensors.parse(json.dumps(request).encode()), signature(x=dtype)
-    )
+    arrays, found_form = json_tensors.predict_inputs(json_tensors.parse(json.dumps(request).encode()), signature(x=dtype))
     assert found_form == row_form and arrays["x"].shape == (len(rows), inner)
     written = json.loads(json_tensors.predict_answer(arrays, row_form))["predictions" if row_form else "outputs"]
     expected = np.array(rows, object if dtype == tf.string else dtype.as_numpy_dtype)

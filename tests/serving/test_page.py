@@ -162,9 +162,7 @@ def test_a_tree_can_be_copied_and_is_named(page):
 
 def test_problems_stand_by_their_input_and_commands_without_training_are_marked(page, tmp_path):
     groups = {
-        title: page.run(
-            f"[...document.querySelectorAll('#group-{title} button')].map((one) => one.dataset.problem)"
-        )
+        title: page.run(f"[...document.querySelectorAll('#group-{title} button')].map((one) => one.dataset.problem)")
         for title in ("text", "image", "audio")
     }
     assert groups["image"] == ["coco", "imagenet"]

@@ -90,9 +90,7 @@ def test_status_metadata_versions_and_labels(server):
     assert signatures["imagenet_classify"]["method_name"] == "tensorflow/serving/classify"
     assert signatures["tokens"]["inputs"]["ids"]["dtype"] == "DT_INT32"
     body = {"signature_name": "wmt_en_de", "instances": ["a"]}
-    answers = [
-        server.http("POST", f"{MODEL}{which}:predict", body) for which in ("", "/versions/1", "/labels/stable", "?a=b")
-    ]
+    answers = [server.http("POST", f"{MODEL}{which}:predict", body) for which in ("", "/versions/1", "/labels/stable", "?a=b")]
     assert answers[0][0] == 200 and all(answer == answers[0] for answer in answers[:3])
     assert answers[3][0] == 400
 

@@ -122,9 +122,7 @@ def test_it_listens_while_it_loads_and_ends_at_once(publish, write_warm_up, tmp_
 
 
 def check_health(channel, service):
-    call = channel.unary_unary(
-        "/grpc.health.v1.Health/Check", health.Request.SerializeToString, health.Response.FromString
-    )
+    call = channel.unary_unary("/grpc.health.v1.Health/Check", health.Request.SerializeToString, health.Response.FromString)
     return call(health.Request(service=service), timeout=60, wait_for_ready=True).status
 
 

@@ -482,9 +482,7 @@ def test_fewer_pictures_than_replicas_are_refused(corpora):
         num_replicas_in_sync = 2
 
     build_vocabulary(problems_of(corpora), str(corpora / "vocabulary.model"), size=310)
-    experiment = Experiment(
-        problems_of(corpora), str(corpora / "vocabulary.model"), batches=BatchSettings(images=1)
-    )
+    experiment = Experiment(problems_of(corpora), str(corpora / "vocabulary.model"), batches=BatchSettings(images=1))
     with pytest.raises(RunError, match="images is 1, less than the 2 replicas"):
         loop.train(experiment, str(corpora / "run"), 1, strategy=TwoReplicas)
 

@@ -39,7 +39,7 @@ def test_draws_follow_from_seed_and_step_alone():
         ({"a": 1}, "rates for a; the problems are a, b, c"),
         ({"a": 1, "b": -1, "c": 1}, "must not be negative"),
         ({"a": 0, "b": 0, "c": 0}, "at least one must be above zero"),
-        ("roundrobin", "'roundrobin'; it must be \"joint\", \"round_robin\", a dict"),
+        ("roundrobin", '\'roundrobin\'; it must be "joint", "round_robin", a dict'),
         (None, "None"),
     ],
 )

@@ -53,9 +53,7 @@ def batch(seed):
     return {"inputs": x, "input_padding": none, "targets": y, "target_padding": none}
 
 
-SIGNATURE = {
-    name: tf.TensorSpec([None, None], tf.bool if name.endswith("padding") else tf.int32) for name in batch(0)
-}
+SIGNATURE = {name: tf.TensorSpec([None, None], tf.bool if name.endswith("padding") else tf.int32) for name in batch(0)}
 
 
 def step_of(strategy, model, optimizer, problems=PROBLEMS, weights=None, clip_norm=1e9, smoothing=0.0, balance=0.0):

@@ -1,6 +1,6 @@
 """Measures forward and backward passes on an accelerator with the JAX backend of Keras, without TensorFlow.
 
-    KERAS_BACKEND=jax python bin/benchmark.py accelerator --output=docs/results/accelerator.json
+KERAS_BACKEND=jax python bin/benchmark.py accelerator --output=docs/results/accelerator.json
 """
 
 import time

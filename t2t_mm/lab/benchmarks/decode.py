@@ -45,9 +45,7 @@ def run(
             for length in lengths:
                 figures[beam, length] = _seconds(_search(network, length, beam), encoded, padding, repeats)
         for length in lengths:
-            figures["at once", length] = _seconds_of_several(
-                _search(network, length, 1), encoded, padding, repeats, at_once
-            )
+            figures["at once", length] = _seconds_of_several(_search(network, length, 1), encoded, padding, repeats, at_once)
         for length in naive_lengths:
             figures["naive", length] = _seconds(_naive(network, length), encoded, padding, 1)
         found |= _report(figures, batch, at_once)

@@ -75,9 +75,7 @@ def run(
     """
     versions = [int(name) for name in os.listdir(export_dir) if name.isdecimal()] if os.path.isdir(export_dir) else []
     if not versions:
-        raise RunError(
-            f"There is no export in {export_dir}. Write one with bin/export.py and set serve.run.export_dir."
-        )
+        raise RunError(f"There is no export in {export_dir}. Write one with bin/export.py and set serve.run.export_dir.")
     bodies = {problem.name: _bodies(problem, split, examples) for problem in problems}
     every = [body for turn in zip(*bodies.values()) for body in turn]  # the problems alternate
     limits = Limits(max_body_bytes=2 * max(map(len, every)), timeout_seconds=timeout_seconds)
@@ -103,9 +101,7 @@ def run(
                 if soak_seconds:
                     for kind, figures in asyncio.run(load.costs(url, process, limits)).items():
                         found[f"one request alone: {kind}"] = figures
-                    soak = load.soak(
-                        url, process, every, limits, soak_workers, soak_seconds, max_requests, lambda: publish(3)
-                    )
+                    soak = load.soak(url, process, every, limits, soak_workers, soak_seconds, max_requests, lambda: publish(3))
                     found[f"soak of {soak_seconds:.0f} s"] = asyncio.run(soak)
         except load.LoadError as error:
             raise RunError(str(error)) from error

@@ -240,9 +240,7 @@ class _Passes:
             made["modality_out"] = out, run_out, (target, target_padding)
         else:
             made["modality_out"] = network.language_out, lambda x: network.language_out(x), (target,)
-        return {
-            part: self._call(problem, part, causal, *one, {tf.float32: body, tf.bool: mask}) for part, one in made.items()
-        }
+        return {part: self._call(problem, part, causal, *one, {tf.float32: body, tf.bool: mask}) for part, one in made.items()}
 
     def _call(self, problem, part, causal, layer, run, arguments, specs):
         key = (part, causal, problem.inputs if part == "modality_in" else "")
@@ -286,17 +284,13 @@ def translation_step(
     """Returns a model for one translation problem, the problem, and a training step."""
     keras.utils.set_random_seed(0)
     problem = Problem("translation", NoExamples(), inputs="language", targets="text", command="To-German")
-    network = sized(
-        vocabulary_size=translation.vocabulary_size, commands=("To-German",), inputs=("language",), depth=depth
-    )
+    network = sized(vocabulary_size=translation.vocabulary_size, commands=("To-German",), inputs=("language",), depth=depth)
     network.build()
     signature = {name: tf.TensorSpec([None, None], x.dtype) for name, x in translation_batch(translation, 1).items()}
     return network, problem, train_step(network, [problem], {"translation": signature})
 
 
-def _translation(
-    sized, translation: Translation, depth: int, batch_size: int, steps: int, peak: float
-) -> dict[str, float]:
+def _translation(sized, translation: Translation, depth: int, batch_size: int, steps: int, peak: float) -> dict[str, float]:
     start = time.perf_counter()
     batch = translation_batch(translation, batch_size)
     network, problem, step = translation_step(sized, translation, depth)

@@ -98,8 +98,14 @@ class Outcomes:
 
 
 def run(
-    root: str = ".", parts: Sequence[str] = PARTS, count: int = 300, seed: int = 0, jobs: int = 1, seconds: float = 120.0,
-    state: str | None = None, progress: Callable[[str], None] = print,
+    root: str = ".",
+    parts: Sequence[str] = PARTS,
+    count: int = 300,
+    seed: int = 0,
+    jobs: int = 1,
+    seconds: float = 120.0,
+    state: str | None = None,
+    progress: Callable[[str], None] = print,
 ) -> dict:
     """Plants `count` faults, each in a copy of the checkout, and counts how many of them a test detects.
 

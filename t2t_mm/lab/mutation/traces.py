@@ -95,9 +95,7 @@ class Traces:
         touched = [path for path in entry["touched"] if os.path.exists(os.path.join(top, path))]
         return digest(top, [name, *helpers, *touched])
 
-    def plan(
-        self, path: str, first: int, last: int, seconds: float, at_import: bool = False
-    ) -> tuple[dict[str, float], int]:
+    def plan(self, path: str, first: int, last: int, seconds: float, at_import: bool = False) -> tuple[dict[str, float], int]:
         """Selects the tests that may detect a fault in the lines from `first` to `last` of the file `path`.
 
         The tests that run one of these lines come first, ordered by file, with the fastest files first. They are followed by

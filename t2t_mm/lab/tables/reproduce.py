@@ -65,9 +65,7 @@ class Study:
         self._tables = [table for table in tables if table.name in (names or known)]
         wanted = [name for table in self._tables for name in table.run_names()]
         if corpora == "mini" and size:
-            raise RunError(
-                f"Runs on the mini corpora have the mini size, not {size!r}; change its settings with --gin_param."
-            )
+            raise RunError(f"Runs on the mini corpora have the mini size, not {size!r}; change its settings with --gin_param.")
         sizes = [f"gin/sizes/{size or 'base'}.gin"] if corpora == "real" else []
         self._setting = Setting(
             folder, (*sizes, CORPORA[corpora], *gin_files), tuple(bindings), seeds, _ALONE.get(size or "", ())

@@ -101,9 +101,7 @@ def _comparison(result: dict) -> list[str]:
 
 
 def _intervals(metric: str, results: list[dict]) -> str:
-    rows = [
-        (f"{r['claim']}: {r['problem']}", r["difference"], r["low"], r["high"], r["beyond_noise"]) for r in results
-    ]
+    rows = [(f"{r['claim']}: {r['problem']}", r["difference"], r["low"], r["high"], r["beyond_noise"]) for r in results]
     title = f"Difference in {metric_name(metric)}, 95% intervals (grey: noise)"
     return svg.intervals(title, rows, functools.partial(text.number, metric=metric))
 

@@ -136,10 +136,7 @@ def _experts(experts: dict) -> list[str]:
             "experts (mean over the seeds).", "",
             f"| | {' | '.join(problems)} |", f"| --- |{' ---: |' * len(problems)}",
         ]  # fmt: skip
-        lines += [
-            f"| {problem} | {_overlaps(row, problems)} |"
-            for problem, row in found["overlap"].items()
-        ]
+        lines += [f"| {problem} | {_overlaps(row, problems)} |" for problem, row in found["overlap"].items()]
         lines.append("")
     return lines
 
