@@ -175,7 +175,7 @@ def test_there_are_as_many_answers_as_lines(root, tmp_path):
     assert done.returncode == 0 and done.stdout.count("\n") == 1, done.stderr[-3000:]
     (tmp_path / "utf16.txt").write_text("The cat sleeps.\n", encoding="utf-16")
     done = command(*decode, "--problem=wmt_en_de", f"--input_file={tmp_path}/utf16.txt")
-    assert done.returncode == 1 and "utf16.txt: not UTF-8 text but UTF-16" in done.stderr
+    assert done.returncode == 1 and "utf16.txt:1: not UTF-8 text but UTF-16" in done.stderr
 
 
 def test_decoding_of_a_users_sentences_and_pictures(root):
