@@ -25,6 +25,7 @@ def coco(data_dir: str | None = None) -> Problem:
 
 def wmt14(source_language: str, target_language: str, data_dir: str | None = None) -> Problem:
     """WMT14 translation between English and German or French, in either direction."""
+    # TFDS names a pair after its foreign language, whatever the direction.
     (foreign,) = {source_language, target_language} - {"en"}
     source = TFDS(f"wmt14_translate/{foreign}-en", source_language, target_language, data_dir)
     name = f"wmt_{source_language}_{target_language}"

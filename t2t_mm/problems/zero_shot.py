@@ -37,5 +37,7 @@ def speech_tree(root: str) -> Problem:
 
 
 def _spoken(root: str, what: str) -> SpeechFolders:
+    # The recordings are those of the mini WSJ; only the tables with the references are others.
     splits: dict[str, Sequence[str]] = {split: (f"{split}.{what}.tsv",) for split in ("train", "dev", "test")}
+    # Trees and German nouns need their capitals, unlike transcripts.
     return SpeechFolders(root, "wsj", splits, lower_case=False)
