@@ -139,6 +139,7 @@ class Predictor:
         """
         if problem.targets == "class":
             return list(self._call(self._classes, problem, batch).numpy())
+        # The best answer comes first, whatever `n_best` is.
         ids, _ = self._search(problem, batch, words)
         return [self._answer(problem, best) for best in ids[:, 0].numpy()]
 
@@ -166,6 +167,7 @@ class Predictor:
         known = of_tokens[0].numpy() if log_probs else None
         read: dict = {}
         if looks:
+            # Without the padding up to max_length, for which the weights would mean nothing but take memory.
             longest = tf.reduce_max(tf.reduce_sum(tf.cast(ids != PADDING_ID, tf.int32), axis=-1))
             read = self._call(self._read, problem, batch, ids[..., :longest])
             read = {name: value.numpy() for name, value in read.items()}
@@ -173,6 +175,7 @@ class Predictor:
         for row, (row_ids, row_scores) in enumerate(zip(ids.numpy(), scores.numpy())):
             found.append([])
             for place, (own, score) in enumerate(zip(row_ids, row_scores)):
+                # These only fill the places of the beam, because the constraint allows fewer answers.
                 if score < IMPOSSIBLE_SCORE:
                     continue
                 pieces = self._tokenizer.pieces(own)
@@ -195,6 +198,7 @@ class Predictor:
             return self._call(self._sequences, problem, batch, log_probs=log_probs)
         assert self._grammar is not None  # see `constrains`
         room = np.array(words) <= self._grammar.most_words
+        # A sentence that does not fit is treated like a row that fills the batch, and answered by the search below.
         counted = tf.constant(np.where(room, words, 0), tf.int32)
         trees = self._call(self._trees, problem, batch, counted, log_probs=log_probs)
         if room.all():
@@ -205,11 +209,13 @@ class Predictor:
     def _call(self, decode: Callable, problem: Problem, batch: dict, *more: tf.Tensor, **settings: bool) -> Any:
         """Calls `decode`, traced once for all sizes and lengths. Problems with the same modalities share it."""
         inputs, padding = batch["inputs"], batch["input_padding"]
+        # A tensor, so that the function does not depend on the command and problems can share it.
         command = tf.constant(self._network.command_id(problem.command))
         key = (decode.__name__, problem.kind, *settings.items())
         if key not in self._functions:
             function = lambda *arguments: decode(problem, *arguments, **settings)  # noqa: E731
             padded = tuple(modality.padded for modality in problem.modalities)
+            # All sizes are open, because each new size would otherwise be traced anew.
             specs = [
                 tf.nest.map_structure(_spec, inputs, padded if len(padded) > 1 else padded[0]),
                 tf.nest.map_structure(lambda _: tf.TensorSpec([None, None], tf.bool), padding),
@@ -226,9 +232,12 @@ class Predictor:
 
     def _sequences(self, problem, inputs, padding, command, constraint=None, log_probs=False):
         encoded, padding, _, _ = self._network.encode(problem.modality, inputs, problem.padding(padding))
+        # Made within the graph, so that the function uses the weights of the model at each call: an evaluation during training
+        # sees new ones.
         given = IncrementalDecoder(self._network), encoded, padding, command, self._max_length
         if self._sampling is not None:
             found = sample(*given, **self._sampling, constraint=constraint, log_probs=log_probs)
+            # Sampling gives one answer; the axis of the answers is that of a beam.
             return tuple(part[:, None] for part in found)
         return best_of_beam(*given, self._beam_size, self._n_best, self._alpha, constraint=constraint, log_probs=log_probs)
 
@@ -245,6 +254,7 @@ class Predictor:
         many, length = tf.shape(ids)[1], tf.shape(ids)[2]
         source, source_padding = tf.repeat(encoded, many, axis=0), tf.repeat(padding, many, axis=0)
         flat = tf.reshape(ids, [-1, length])
+        # Each answer is a row with a copy of its source.
         names, weights = source_weights(self._network, source, source_padding, command, flat)  # [blocks, B·N, T, S]
         shape = tf.concat([tf.shape(weights)[:1], tf.shape(ids), tf.shape(weights)[3:]], axis=0)
         return {
@@ -257,6 +267,7 @@ class Predictor:
         """Returns the Looks of the `count` tokens of one answer."""
         blocks = [name.decode() for name in read["blocks"]]
         length = int(read["lengths"][row])
+        # Cut to the answer and the source of this row, both of which are padded for the batch.
         weights, inputs = read["weights"][:, row, place, :count, :length], batch["inputs"][row].numpy()
         if problem.modality == "language":
             return Looks(blocks, weights, self._tokenizer.pieces(inputs), None, None)
@@ -282,7 +293,7 @@ def predict(
     at_once: int = 1,
     done: Callable[[int], None] = lambda count: None,
 ) -> list[Answer | None]:
-    """Returns the answer to each example, in order. None: its image or recording cannot be read, or it is too long.
+    """Returns the answer to each example, in order. The answer is None if an input cannot be read or is too long.
 
     `at_once` is the number of batches that are decoded at the same time. The operations of a search are too small to be
     divided among the cores of a processor, so that one batch keeps little more than one core busy. `done` is called with
@@ -312,8 +323,10 @@ def _of_each(
     predictor, answer: Callable, problem, examples, tokenizer, audio, batches, report: Report, at_once: int,
     done: Callable[[int], None] = lambda count: None,
 ) -> list:  # fmt: skip
+    # Counted in the text and not in its tokens, because a leaf stands for a word.
     words = [len(one.inputs.split()) for one in examples] if predictor.constrains(problem) else []
     data = make_batches(problem, examples, tokenizer, audio, batches, report, training=False)
+    # Batches are made by length, so answers are put to the places of their examples; those without a batch keep None.
     found: list = [None] * len(examples)
 
     def keep(places: np.ndarray, answers: Future) -> None:
@@ -329,6 +342,7 @@ def _of_each(
             counted = [words[place] if place >= 0 else 0 for place in places] if words else []
             waiting.append((places, pool.submit(answer, problem, batch, counted)))
             if len(waiting) > at_once:  # more batches would only take memory
+                # The oldest first, so that `done` and errors come in the order of the batches.
                 keep(*waiting.popleft())
         for one in waiting:
             keep(*one)

@@ -9,6 +9,8 @@ import tensorflow as tf
 from t2t_mm.incremental import IncrementalDecoder
 from t2t_mm.input.tokenizer import END_ID, PADDING_ID
 
+# Finite, because differences and products of infinities would be NaN. A sum of a few of them, or of one and the
+# log-probabilities of a long text, still is far below IMPOSSIBLE_SCORE.
 _IMPOSSIBLE = -1e9
 IMPOSSIBLE_SCORE = -1e8  # hypotheses with lower scores are not outputs, but only fill places
 _ROOM = 32  # positions by which the memory of the attention grows, so that short answers do not pay for the length limit
@@ -121,9 +123,12 @@ def best_of_beam(
         symbols = log_p.shape[-1]
         if never_end:
             log_p += tf.one_hot(END_ID, symbols, on_value=_IMPOSSIBLE, off_value=0.0)
+        # Greedy search needs neither a sort nor a reordering of the pasts.
         if beam_size == 1:
             best = tf.argmax(log_p, axis=-1, output_type=tf.int32)
             return scores + tf.gather(log_p, best, batch_dims=2), None, best
+        # The K best of all K·V continuations. A hypothesis that has ended has a single one, padding with log-probability 0,
+        # and so competes with its unchanged score.
         total = tf.reshape(scores[..., None] + log_p, [-1, beam_size * symbols])
         scores, choice = tf.math.top_k(total, beam_size)  # [B, K]
         return scores, choice // symbols, choice % symbols
@@ -174,9 +179,13 @@ def sample(
         )
 
     def choose(position, log_p, scores, ended):
+        # Gumbel's method: the argmax of log p + Gumbel noise is a sample from p, so that nothing has to be normalised again.
         allowed = keep_likely(log_p[:, 0] / temperature, top_k, top_p)  # [B, V]
+        # One draw per position for the whole batch, from the seed and the position alone. 0 is left out, because its logarithm
+        # is infinite.
         noise = tf.random.stateless_uniform(tf.shape(allowed), tf.stack([seed, position]), minval=1e-20)
         drawn = tf.argmax(allowed - tf.math.log(-tf.math.log(noise)), axis=-1, output_type=tf.int32)[:, None]
+        # The score is the log-probability under the model itself, without temperature and truncation.
         return scores + tf.gather(log_p, drawn, batch_dims=2), None, drawn
 
     ids, scores, _, of_tokens = _decode(model, encoded, source_padding, command, max_length, 1, choose, constraint, log_probs)
@@ -189,8 +198,10 @@ def keep_likely(logits: tf.Tensor, top_k: int, top_p: float) -> tf.Tensor:
     symbols = logits.shape[-1]
     if not 0 < top_k < symbols and top_p == 1:
         return logits
+    # All symbols if there is no limit of k.
     ordered, order = tf.math.top_k(logits, min(top_k, symbols) or symbols)
     probabilities = tf.nn.softmax(ordered)
+    # Exclusive, so that the most likely token is always kept.
     kept = tf.cumsum(probabilities, axis=-1, exclusive=True) < top_p  # the tokens before it have less than p
     rows = tf.broadcast_to(tf.range(tf.shape(logits)[0])[:, None], tf.shape(order))
     places = tf.stack([rows, order], axis=-1)
@@ -223,9 +234,12 @@ def _decode(
     ids = tf.fill([batch, width, max_length], PADDING_ID)
     lengths = tf.zeros([batch, width], tf.int32)
     ended = tf.zeros([batch, width], tf.bool)
+    # A hypothesis writes to its own slot, whatever past it continues (see `History`).
     own = tf.range(width)[None, :, None]
+    # Rounded up to whole rooms, like the memory of the attention.
     longest = -(-max_length // _ROOM) * _ROOM
     ancestors = tf.broadcast_to(own, [batch, width, longest]) if width > 1 else tf.zeros([], tf.int32)
+    # A loop cannot carry None, but an empty structure.
     form = () if constraint is None else constraint.initial(width)
     of_tokens = tf.zeros([batch, width, max_length]) if log_probs else ()
 
@@ -234,15 +248,20 @@ def _decode(
 
     def advance(position, x, state, ancestors, form, of_tokens, scores, ids, lengths, ended):
         logits, state = model.step(x, position, state, ancestors if width > 1 else None, _write_in_place)
+        # Before the constraint, which must not change the probabilities of the tokens that it allows.
         log_p = tf.nn.log_softmax(tf.reshape(logits, [-1, width, logits.shape[-1]]))
         if constraint is not None:
             log_p += tf.where(constraint.allowed(form, position), 0.0, _IMPOSSIBLE)
+        # Padding is the only continuation of an ended hypothesis, and is impossible for all others.
         log_p = tf.where(ended[..., None], _only_padding(logits.shape[-1], 0.0), log_p + _no_padding(logits.shape[-1]))
         scores, parent, token = choose(position, log_p, scores, ended)
         if parent is not None:
+            # Everything that belongs to a hypothesis follows it to its new place, except for the memory of the layers, which
+            # is large: only the table of ancestors changes.
             ids, lengths, ended, form, of_tokens = tf.nest.map_structure(
                 lambda old: tf.gather(old, parent, batch_dims=1), (ids, lengths, ended, form, of_tokens)
             )
+            # Later positions keep the own slot, to which the hypothesis is going to write.
             past = tf.range(longest)[None, None] <= position
             ancestors = tf.where(past, tf.gather(ancestors, parent, batch_dims=1), own)
         ids = tf.where(tf.range(max_length)[None, None] == position, token[..., None], ids)
@@ -251,6 +270,7 @@ def _decode(
             rows = log_p if parent is None else tf.gather(log_p, parent, batch_dims=1)
             gain = tf.gather(rows, token, batch_dims=2)
             of_tokens = tf.where(tf.range(max_length)[None, None] == position, gain[..., None], of_tokens)
+        # Before `ended` is updated, so that the end token counts.
         lengths += tf.cast(tf.logical_not(ended), tf.int32)
         ended = tf.logical_or(ended, token == END_ID)
         form = () if constraint is None else constraint.advance(form, token)
@@ -263,6 +283,7 @@ def _decode(
         tf.nest.map_structure(lambda new, old: new.set_shape(old.shape), advanced, loop)
         return advanced
 
+    # Two nested loops: in the inner one, no shape changes; the outer one copies the memory into a larger one, once per room.
     def fill_room(position, x, state, *others):
         limit = position + _ROOM
         return tf.while_loop(
