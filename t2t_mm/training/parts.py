@@ -27,6 +27,7 @@ def rate_factors(network: MultiModel, rates: Mapping[str, float] | None) -> dict
         if factor < 0:
             raise RunError(f"Optimizer.rates of {name!r} is {factor!r}; it must not be negative (0 freezes).")
         begins = tuple(f"{part}/" if part else "" for part in groups.get(name, (name,)))
+        # Both end with a slash, so that "encoder/block1" does not match "encoder/block10".
         fitting = [path for path in factors if f"{path}/".startswith(begins)]
         if not fitting:
             raise RunError(
@@ -52,6 +53,7 @@ def freeze(network: MultiModel, factors: Mapping[str, float]) -> list[str]:
         trainable = part.trainable_variables
         still = [variable for variable in trainable if factors[path_below(variable)] == 0]
         if trainable and len(still) == len(trainable):
+            # A frozen Keras layer runs its batch norm with the moving statistics, and does not update them.
             part.trainable = False
         for variable in still:
             variable.trainable = False

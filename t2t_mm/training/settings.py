@@ -60,6 +60,7 @@ class Optimizer:
         _at_least(0, self, "weight_decay")
         _at_least(1, self, "accumulate")
         for name in ("beta_1", "beta_2", "ema"):
+            # With a decay rate of 1, a moment would take in no gradient, and its bias correction would divide by zero.
             if not 0 <= getattr(self, name) < 1:
                 raise RunError(f"Optimizer.{name} is {getattr(self, name)!r}; it must be from 0 to below 1.")
         for name in ("epsilon", "clip_norm"):
@@ -94,6 +95,7 @@ class Objective:
     """
 
     loss_weights: dict[str, float] | None = None
+    # This and the next value are those of the 2017 release; the paper gives none.
     label_smoothing: float = 0.1
     balance_weight: float = 0.01
 
@@ -116,6 +118,7 @@ class Objective:
             raise RunError(
                 f"Objective.loss_weights names {', '.join(unknown)}; the problems of this run are {', '.join(names)}."
             )
+        # Floats, because an int would be a tensor of another type in the signature of the step.
         return {name: float(given.get(name, 1.0)) for name in names}
 
 
