@@ -17,6 +17,7 @@ def top_k(predictions: Sequence[np.ndarray], examples: Sequence[Example]) -> dic
     if not examples:
         return {}
     ranks = np.array([
+        # Stable, so that equal scores, as those of a trivial baseline, have a defined order.
         np.flatnonzero(np.argsort(-np.asarray(scores), kind="stable") == example.targets)[0]
         for scores, example in zip(predictions, examples, strict=True)
     ])  # fmt: skip
