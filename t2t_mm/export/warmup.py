@@ -25,6 +25,7 @@ def example_input(modality: str, sample_rate: int = 16000) -> bytes:
         return b"The cat sleeps ."
     data = io.BytesIO()
     if modality == "image":
+        # Not a constant image, whose deviation is zero.
         grey = np.linspace(0, 255, 32 * 32 * 3).astype(np.uint8).reshape(32, 32, 3)
         Image.fromarray(grey).save(data, "JPEG")
         return data.getvalue()
@@ -55,6 +56,7 @@ def requests(signatures: Sequence[str], problems: Sequence[Problem], sample_rate
             written = written[: limits.MOST_LOOKED_AT] if name == "attention" else written
             records.append(_predict(name, command=written, inputs=[inputs[one] for one in written]))
         elif name == "tokens":
+            # The ids 3 and 4 exist in every vocabulary (0 to 2 are padding, end and unknown), and 1 is the end token.
             command = next(p.command for p in problems if p.modality == "language" and p.targets != "class")
             records.append(_predict(name, command=[command], ids=np.array([[3, 4, 1]], np.int32)))
         elif name in given:
@@ -96,6 +98,7 @@ def answer_all(folder: str) -> None:
       RunError: a score is not finite.
       tf.errors.OpError: a signature fails.
     """
+    # From the files and in a session, as a server does it, and not from the functions in memory.
     records, settings = recorded(folder), tf.compat.v1.ConfigProto()
     settings.graph_options.rewrite_options.disable_meta_optimizer = True
     with tf.compat.v1.Session(graph=tf.Graph(), config=settings) as session:
