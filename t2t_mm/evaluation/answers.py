@@ -64,6 +64,7 @@ def score_each(metrics: Sequence[Callable], predictions: Sequence, examples: Seq
         if metric in _OF_EACH:
             single = _OF_EACH[metric](predictions, examples)
         else:
+            # All other metrics of a set of one are those of the example.
             single = [metric([p], [e]) for p, e in zip(predictions, examples)]
         for figures, one in zip(found, single):
             figures |= {key: value for key, value in one.items() if isinstance(value, int | float)}
@@ -116,6 +117,7 @@ def lines(
 def write(path: str, found: Sequence[dict]) -> None:
     """Writes the objects to a file atomically, one per line."""
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    # Letters beyond ASCII stay readable.
     write_whole(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in found))
 
 
@@ -146,6 +148,7 @@ def read(path: str, classes: bool | None = None) -> Read:
     """
     found = []
     try:
+        # With or without a byte order mark, because the file may come from another program.
         with open(path, encoding="utf-8-sig") as file:
             for number, text in enumerate(file, start=1):
                 if text.strip():
@@ -159,6 +162,7 @@ def read(path: str, classes: bool | None = None) -> Read:
         raise RunError(f"{path}: contains no answers.")
     if classes is None:
         classes = any("ranked" in line for _, line in used)
+    # The classes are those that occur in the file, because another system's file has no list of all classes.
     names = sorted({name for _, line in used for name in [line["reference"], *_ranked(line)]}) if classes else []
     predictions: list = []
     examples = []
@@ -202,6 +206,7 @@ def _ranked(line: dict) -> list[str]:
 def _scores(names: Sequence[str], line: dict) -> np.ndarray:
     """Returns scores [classes] with the ranking of a line. Among classes that it does not name, the right one comes last."""
     scores = np.full(len(names), -1.0)
+    # A system gains nothing by naming fewer classes than it could.
     scores[names.index(line["reference"])] = -2.0
     for place, name in enumerate(_ranked(line)):
         scores[names.index(name)] = float(len(names) - place)
