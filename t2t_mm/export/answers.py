@@ -243,10 +243,11 @@ class Answers(tf.Module):
 
         They come from a beam search with `count` hypotheses, or with the beam size of the export if that is larger.
 
-        Returns: a function that returns "outputs" [B, N] and "scores" [B, N], the best first, "tokens" [B, N, max_length],
-          the pieces of the answers including the end token, and "log_probs" [B, N, max_length], the log-probabilities of
-          the pieces in nats. After the end token, the pieces are "" and the log-probabilities 0. If fewer answers are
-          possible, the others are "", have no tokens and a score of -inf.
+        Returns:
+          A function that returns "outputs" [B, N] and "scores" [B, N], the best first, "tokens" [B, N, max_length], the
+          pieces of the answers including the end token, and "log_probs" [B, N, max_length], the log-probabilities of the
+          pieces in nats. After the end token, the pieces are "" and the log-probabilities 0. If fewer answers are possible,
+          the others are "", have no tokens and a score of -inf.
 
         Raises (the returned function):
           InvalidArgumentError: see `any_problem`; or a row belongs to a class problem.
@@ -280,8 +281,9 @@ class Answers(tf.Module):
     def attention(self) -> Callable:
         """Returns a function from command [B] and inputs [B], like `any_problem`, to answers with their attention weights.
 
-        Returns: a function that returns "outputs" and "scores" [B]; "tokens" [B, T], the pieces of the answers including the
-          end token; "blocks" [B, blocks], the names of the blocks, the same in each row; "weights" [B, blocks, T, S], the
+        Returns:
+          A function that returns "outputs" and "scores" [B]; "tokens" [B, T], the pieces of the answers including the end
+          token; "blocks" [B, blocks], the names of the blocks, the same in each row; "weights" [B, blocks, T, S], the
           weight that each token gives to each position of the source in each block, averaged over the heads; "sources"
           [B, S], the pieces of a text, and "" for other inputs; and "grid" [B, 2], the number of rows and columns of the
           positions of an image or a recording. The rows of a recording are points in time; a text has one column. T and S
@@ -342,7 +344,8 @@ class Answers(tf.Module):
 
         It rejects rows whose command is unknown or does not take their input.
 
-        Returns: a function that returns the number of rows; inputs [B] and rows [B]; places [B, 2], whose second column is the
+        Returns:
+          A function that returns the number of rows; inputs [B] and rows [B]; places [B, 2], whose second column is the
           index in reading.MODALITIES; path [B], the index in `_paths`; the ids of the command tokens [B]; and the commands
           [B] as errors quote them.
         """
@@ -566,7 +569,8 @@ class Answers(tf.Module):
         Args:
           modalities: [B], the index in reading.MODALITIES, or -1 for a row that is not answered with text.
 
-        Returns: texts [b], scores [b], and the row [b] of each.
+        Returns:
+          The texts [b], scores [b], and the row [b] of each.
         """
         encoded, padding, order = self._encoded_together(modalities, inputs, rows)
 
@@ -688,7 +692,8 @@ class Answers(tf.Module):
     def _search_best(self, count: int) -> Callable:
         """Returns a function like `_search` for several answers.
 
-        Returns: a function that returns ids [b, N, max_length], scores [b, N] and the log-probabilities of the tokens
+        Returns:
+          A function that returns ids [b, N, max_length], scores [b, N] and the log-probabilities of the tokens
           [b, N, max_length].
         """
         settings = self._decoding

@@ -247,8 +247,9 @@ class Predictor:
     def _read(self, problem, inputs, padding, command, ids):
         """Runs a teacher-forced pass over answers [B, N, T].
 
-        Returns: a dict with the names of the "blocks"; their "weights" [blocks, B, N, T, S], averaged over the heads; the
-          "grid" [2] of the source, zeros if there is none; and the "lengths" [B] of the source without padding.
+        Returns:
+          A dict with the names of the "blocks"; their "weights" [blocks, B, N, T, S], averaged over the heads; the "grid"
+          [2] of the source, zeros if there is none; and the "lengths" [B] of the source without padding.
         """
         encoded, padding, grid, _ = self._network.encode(problem.modality, inputs, problem.padding(padding))
         many, length = tf.shape(ids)[1], tf.shape(ids)[2]
@@ -293,7 +294,9 @@ def predict(
     at_once: int = 1,
     done: Callable[[int], None] = lambda count: None,
 ) -> list[Answer | None]:
-    """Returns the answer to each example, in order. The answer is None if an input cannot be read or is too long.
+    """Returns the answer to each example, in order.
+
+    The answer is None if the image or recording of the example cannot be read, or if the example is too long.
 
     `at_once` is the number of batches that are decoded at the same time. The operations of a search are too small to be
     divided among the cores of a processor, so that one batch keeps little more than one core busy. `done` is called with

@@ -27,6 +27,7 @@ class Decoding:
     """
 
     beam_size: int = 1
+    # As Vaswani et al. 2017, 6.1.
     alpha: float = 0.6
     max_length: int = 128
 
@@ -68,7 +69,8 @@ def beam_search(
 
     For the arguments and errors, see `best_of_beam`.
 
-    Returns: ids [B, max_length] (PADDING_ID after the end token); scores [B] (log-probability divided by the length penalty,
+    Returns:
+      The ids [B, max_length] (PADDING_ID after the end token); scores [B] (log-probability divided by the length penalty,
       in nats).
     """
     ids, scores = best_of_beam(model, encoded, source_padding, command, max_length, beam_size, 1, alpha, never_end, constraint)
@@ -106,7 +108,8 @@ def best_of_beam(
         others.
       log_probs: whether to return the log-probabilities of the tokens too.
 
-    Returns: ids [B, N, max_length] (PADDING_ID after the end token); scores [B, N] (log-probability divided by the length
+    Returns:
+      The ids [B, N, max_length] (PADDING_ID after the end token); scores [B, N] (log-probability divided by the length
       penalty, in nats); with `log_probs` also [B, N, max_length], the log-probability of each token given those before it,
       in nats, 0 after the end token. These are the log-probabilities of the model over its whole vocabulary, even if a
       constraint is set: the only token that a constraint allows has the probability that the model assigns to it, not 1.
@@ -166,7 +169,8 @@ def sample(
         2020); 1: from all tokens. With `top_k`, the set is taken from the k most likely tokens.
       seed: with the same seed, an example at the same place in its batch has the same output, whatever the other examples are.
 
-    Returns: ids [B, max_length]; scores [B] (log-probability of the output under the model itself, in nats); with `log_probs`
+    Returns:
+      The ids [B, max_length]; scores [B] (log-probability of the output under the model itself, in nats); with `log_probs`
       also the log-probabilities of the tokens [B, max_length], under the model itself like the scores.
 
     Raises:
@@ -220,8 +224,9 @@ def _decode(
         log_p only allows PADDING_ID, with log-probability 0.
       constraint: a Constraint, or None.
 
-    Returns: ids [B, K, max_length], scores [B, K], lengths [B, K], and the log-probabilities of the tokens
-      [B, K, max_length] with `log_probs`, otherwise ().
+    Returns:
+      The ids [B, K, max_length], scores [B, K], lengths [B, K], and the log-probabilities of the tokens [B, K, max_length]
+      with `log_probs`, otherwise ().
     """
     batch = tf.shape(encoded)[0]
     # Memory that is written in place must not be shared, but TensorFlow merges the zeros of all layers into one constant.
@@ -239,7 +244,7 @@ def _decode(
     # Rounded up to whole rooms, like the memory of the attention.
     longest = -(-max_length // _ROOM) * _ROOM
     ancestors = tf.broadcast_to(own, [batch, width, longest]) if width > 1 else tf.zeros([], tf.int32)
-    # A loop cannot carry None, but an empty structure.
+    # A loop cannot carry None, but it can carry an empty structure.
     form = () if constraint is None else constraint.initial(width)
     of_tokens = tf.zeros([batch, width, max_length]) if log_probs else ()
 
