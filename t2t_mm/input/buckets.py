@@ -41,6 +41,7 @@ class BatchSettings:
     audio_frames: int = 8000
     max_length: int = 128
     max_frames: int = 1600
+    # The size of Xception's inputs, whose entry flow the image net is (paper, 2.5).
     image_size: int = 299
     factors: dict[str, float] | None = None
     shuffle: int = 20000

@@ -20,7 +20,10 @@ class AudioFeatures:
     """
 
     sample_rate: int = 16000
+    # With 40 bins, speech on the mini corpora has the same loss in 0.34 instead of 0.47 s per step (docs/learning.md,
+    # "Speech").
     bins: int = 80
+    # Windows of 25 ms at distances of 10 ms.
     frame: int = 400
     hop: int = 160
     lowest: float = 60.0

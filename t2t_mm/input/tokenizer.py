@@ -53,7 +53,7 @@ def train_vocabulary(
             # The paper does not say how its 8k subwords are found (2.5).
             model_type="bpe",
             vocab_size=size,
-            # Any text can be written, character by character in bytes if need be, so that no answer needs the unknown piece.
+            # Any text can be written, in single bytes if need be, so that no answer needs the unknown piece.
             byte_fallback=True,
             normalization_rule_name=normalization,
             # Every character of the training text is a piece, if the size allows it.

@@ -53,6 +53,7 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, unseen: Tensor) -> Ten
     heads, depth = queries.shape[1], queries.shape[3]
     # Vaswani et al. 2017 (arXiv 1706.03762), 3.2. The weights are rounded to the compute type only after the softmax.
     weights = attention_weights(queries, keys, unseen)
+    # The heads are a batch axis of both products, so that each head is one matrix product.
     mixed = ops.matmul(ops.cast(weights, values.dtype), values)  # [B, G, T, D/G]
     return ops.reshape(ops.transpose(mixed, [0, 2, 1, 3]), [-1, heads * depth])
 
@@ -179,6 +180,7 @@ class AttentionBlock(keras.layers.Layer):
         convs: int = 2,
         dropout: float = 0.0,
         source_timing: bool = False,
+        # English to French reaches 1.21 nats after 150 updates with 1, and 1.08 with 0.2 (docs/learning.md, "Translation").
         timing_scale: float = 1.0,
         attend: bool = True,
         **kwargs: Any,
@@ -284,8 +286,7 @@ class AttentionBlock(keras.layers.Layer):
             *(part.kernel.value for part in (self.self_query, self.self_key, self.self_value, self.self_output)),
             heads=self.heads, rate=self.dropout.rate,
         )  # fmt: skip
-        # The source is read as it is; its timing signal, if any, is not scaled, because it is added once and not to the
-        # stream.
+        # Not scaled, because it is added once to the keys, and not to the stream by every block.
         timing = source_positions.timing(depth, source.dtype) if self.source_timing else None
         both = x, source, timing, source_positions.unseen(False), source_positions.length, positions.length
         # The weights are computed a second time, so that the function that is traced without `looks` stays as it is.

@@ -47,9 +47,14 @@ class Optimizer:
     """
 
     beta_1: float = 0.85
+    # In runs of a few hundred updates, 0.98 is better: the first gradients are ten times as large as the later ones, and 0.997
+    # remembers them for the whole run (docs/learning.md, "What helps").
     beta_2: float = 0.997
+    # 1e-3 helps images, but English to French is then at 2.48 instead of 1.08 nats after 150 updates.
     epsilon: float = 1e-6
     clip_norm: float = 2.0
+    # The gradient of ImageNet has a norm of 15 at first, those of the others about 1. Clipped together, the others keep a
+    # fifth of their contribution (docs/learning.md, "All eight problems jointly").
     clip_each: bool = False
     rates: dict[str, float] | None = None
     weight_decay: float = 0.0
