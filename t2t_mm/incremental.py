@@ -85,6 +85,7 @@ class IncrementalDecoder:
 
     def _of_heads(self, x, kernels):  # [B, S, D], [A, D, D] -> [A, B·G, S, D/G]
         length, count, head_depth = ops.shape(x)[1], kernels.shape[0], self._depth // self._heads
+        # The kernels of all A blocks are one batch, so this is a single operation.
         projected = ops.matmul(ops.reshape(x, [1, -1, self._depth]), ops.convert_to_tensor(kernels))
         projected = ops.reshape(projected, [count, -1, length, self._heads, head_depth])
         return ops.reshape(ops.transpose(projected, [0, 1, 3, 2, 4]), [count, -1, length, head_depth])
@@ -181,6 +182,7 @@ class _Step:
 
     def _scaled(self, x):
         """Returns the layer normalisation of an x that is already centred over the channels."""
+        # Without the subtraction of the mean, which the product before it contains (see `decoder_weights`).
         scale = ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + EPSILON)
         return x * scale * next(self._vectors) + next(self._vectors)
 
@@ -189,12 +191,14 @@ class _Step:
 
     def _attention_block(self, x):
         history, attention = self._history, self._attention
+        # The signal is the same for all blocks and hypotheses, so `history` computes it once per position.
         x = x + history.timing(x.shape[-1], attention.timing_scale)
         for conv in attention.convs:
             x = self._conv_block(x, conv)
         if not attention.attend:
             return x
         h = self._normalised(x)
+        # Pre-norm, as in `attention.self_attention`.
         queries = self._queries(h)
         both = self._by_heads(ops.matmul(ops.expand_dims(h, 0), next(self._keys_values)), 2)
         # The position itself is appended before it attends, because a position may attend to itself.
@@ -220,6 +224,7 @@ class _Step:
     def _queries(self, h):  # [B·K, D] -> [B·G, D/G, K]
         head_depth = h.shape[-1] // self._attention.heads
         queries = self._by_heads(ops.matmul(h, next(self._matrices)), 1)
+        # Without a beam, the rows are already in the order of examples and heads.
         if self._history.width == 1:
             return ops.expand_dims(queries, 2)
         return ops.transpose(ops.reshape(queries, [-1, self._history.width, head_depth]), [0, 2, 1])
@@ -273,6 +278,7 @@ def decoder_weights(model: MultiModel) -> dict[str, Tensor]:
             return
         norm(block.self_norm)
         matrices.extend([_value(block.self_query.kernel) * scale, _value(block.self_output.kernel)])
+        # Together, because one product gives both, and both are written to one cache.
         keys_values.append(ops.stack([_value(block.self_key.kernel), _value(block.self_value.kernel)]))
         norm(block.source_norm)
         matrices.extend([_value(block.source_query.kernel) * scale, _value(block.source_output.kernel)])

@@ -83,15 +83,18 @@ def problem_loss(
     command = problem.command if command is None else command
     logits, balances = forward(model, problem, batch, command, training)
     smoothed, plain = cross_entropy(logits, batch["targets"], label_smoothing)
+    # Per token and teacher-forced, as in the paper's tables 2 and 3.
     right = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), batch["targets"]), "float32")
     weights = token_weights(problem, batch)
     # Every replica divides by the mean number of tokens of all replicas, not by its own. The mean of these quotients over the
     # replicas is then the mean over all tokens of the whole batch, however they are distributed.
     count = mean(ops.sum(weights))
     figures = {"loss": ops.sum(plain * weights) / count, "accuracy": ops.sum(right * weights) / count}
+    # Per token and not per sentence, so that a batch of long sentences does not count more than one of short ones.
     total = ops.sum(smoothed * weights) / count
     # Shazeer et al., section 4 and appendix A: the two losses of each mixture, with a common weight as in the 2017 release.
     for name in ("importance", "load"):
+        # Also without mixtures, so that all steps report the same figures.
         figures[f"{name}_loss"] = ops.zeros(())
         for part, balance in balances.items():
             # The variation is not linear, so the vectors have to be averaged before it. The mean will do instead of the sum,

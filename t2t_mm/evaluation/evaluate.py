@@ -136,7 +136,7 @@ def _results(
         started = {problem.name: pool.submit(compute, problem) for problem in problems}
         yield lambda problem: started[problem.name].result()
     finally:
-        # After an error or Ctrl-C, problems that have not begun are not begun any more.
+        # After an error or Ctrl-C, problems that have not begun are cancelled.
         pool.shutdown(cancel_futures=True)
 
 

@@ -87,7 +87,7 @@ def check_padding(padding: Any, name: str, x: Any, axes: int, broadcast: bool = 
     """
     found, shape = _shape(padding, name), _shape(x, name)
     dtype = keras.backend.standardize_dtype(padding.dtype)
-    # A mask of numbers is refused, because many libraries use 1 for positions that are kept, the opposite of True here.
+    # A mask of numbers would be ambiguous: in many libraries, 1 marks the positions that are kept.
     if dtype != "bool":
         raise ValueError(f"{name} is {dtype}; it must be boolean, True where a position is padded.")
     if found is None or shape is None:

@@ -127,6 +127,8 @@ class MixtureOfExperts(keras.layers.Layer):
         shape = (depth, self.num_experts)
         self.gate = self.add_weight(name="gate", shape=shape, initializer="zeros", autocast=False)
         self.noise = self.add_weight(name="noise", shape=shape, initializer="zeros", autocast=False)
+        # All experts are one tensor, so that a batch of experts is one product and the optimizer has two variables instead of
+        # hundreds.
         self.expert_in = self.add_weight(
             name="expert_in",
             shape=(self.num_experts, depth, self.hidden),
@@ -157,6 +159,7 @@ class MixtureOfExperts(keras.layers.Layer):
         self, tokens: Tensor, positions: Positions, training: bool = False
     ) -> tuple[Tensor, dict]:  # [N, D] -> [N, D], balance
         """Does the same as `call` on the flat sequences of `positions`."""
+        # Padding is left out of gates, balance and experts, so that it neither costs anything nor counts as load.
         valid = positions.valid()
         weights, experts, balance = self.gating(tokens, valid, training)
         y = self._experts(tokens, valid, weights, experts)
@@ -289,6 +292,7 @@ class MixtureOfExperts(keras.layers.Layer):
         filled = ops.segment_sum(ops.arange(count, dtype="int32") + 1, slots, num_segments=rows + 1)[:rows]
         assignments = ops.where(filled > 0, filled - 1, count)
         groups = ops.reshape(_spread(tokens, assignments, slots), [-1, size, depth])
+        # One product for all groups: [groups, size, D] with [groups, D, H].
         hidden = ops.relu(ops.matmul(groups, ops.cast(expert_in, tokens.dtype)))
         out = ops.reshape(ops.matmul(hidden, ops.cast(expert_out, tokens.dtype)), [-1, depth])
         chosen = ops.reshape(_collected(out, slots, assignments), [-1, self.chosen, depth])

@@ -96,6 +96,7 @@ class LayerNorm(keras.layers.Layer):
 
     def build(self, input_shape: Shape) -> None:
         depth = input_shape[-1:]
+        # A small scale weakens a residual branch at the start without limiting it later (see `ConvBlock.branch_scale`).
         start = keras.initializers.Constant(self.scale)
         # Not cast to the compute type, because the norm computes in float32.
         self.gamma = self.add_weight(name="gamma", shape=depth, initializer=start, autocast=False)

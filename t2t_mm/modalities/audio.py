@@ -61,6 +61,8 @@ class AudioInput(InputNet):
                 (2, 1),
                 # Only the first block reads raw input, on which a ReLU would discard all negative values.
                 relu=first_relu or i > 1,
+                # `tests/test_start.py` counts the directions that the first step can pass on: one if it is separable, nine if
+                # it is full (docs/learning.md, "Speech").
                 separable=i > 1 or not full_stem,
                 kernel_scale=kernel_scale,
                 name=f"l{i}",
@@ -102,6 +104,7 @@ class AudioInput(InputNet):
         check_padding(padding, "padding", x, axes=2)
         # Static, because the channels of `to_depth` are computed from it.
         frequency = x.shape[2]
+        # A spectrogram is an image with one channel.
         x, padding = x[..., None], padding[..., None]  # padding broadcasts along the frequencies
         for block in self.blocks:
             x, padding = block(x, padding)

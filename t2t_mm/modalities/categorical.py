@@ -119,4 +119,5 @@ class CategoricalOutput(keras.layers.Layer):
         h6 = ops.sum(ops.relu(h5) * kept, axis=(1, 2)) / ops.maximum(ops.sum(kept, axis=(1, 2)), 1.0)
         if self.batch_norm:
             h6 = self.batch_norm(h6, training=training)
+        # Each label set has its own map; the paper has only one classification problem, and is silent on more.
         return ops.cast(self.heads[labels](h6), "float32")

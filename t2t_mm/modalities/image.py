@@ -46,6 +46,7 @@ class ImageInput(InputNet):
         if len(filters) < 2:
             raise ValueError(f"ImageInput: filters is {filters!r}; it needs at least the two of h1 and h2.")
         self.filters = tuple(filters)
+        # The ConvRes blocks after h1 and h2 are separable in any case, as in Xception.
         stem = functools.partial(ConvStep2D, separable=not full_stem, kernel_scale=kernel_scale)
         # Four halvings in all, one here and one in each ConvRes of the paper's size: one position for 16 × 16 pixels.
         self.h1 = stem(filters[0], 3, strides=(2, 2), relu=first_relu, name="h1")
@@ -86,7 +87,7 @@ class ImageInput(InputNet):
         return flatten_grid(x, None)
 
     def sequence(self, x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, tuple]:
-        # Batches contain an empty padding mask for images, which this net must not be given.
+        # There is nothing to pass on: images have no padding (see `call`).
         return self(x)
 
 

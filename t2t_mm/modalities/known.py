@@ -7,6 +7,7 @@ from t2t_mm.modalities.image import IMAGE
 from t2t_mm.modalities.language import LANGUAGE
 from t2t_mm.modalities.modality import Modality
 
+# The model builds its nets in this order (see `MultiModel.build`).
 KNOWN = {modality.name: modality for modality in (LANGUAGE, IMAGE, AUDIO)}
 
 

@@ -142,7 +142,6 @@ def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
       RunError: the file is damaged, or a part of it is missing or has another shape.
     """
     try:
-        # Every object must be in the file, but the file may contain more, such as the optimizer's state.
         checkpoint.read(path).assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         reason = " ".join(str(error).split())[:300]

@@ -46,7 +46,7 @@ class BySize:
         counts = {name: size if self.limit is None else min(size, self.limit) for name, size in sizes.items()}
         # Uses logarithms, because with a low temperature the powers would overflow.
         logs = np.log(np.array(list(counts.values()), float)) / self.temperature
-        # Relative to the largest, whose share is then 1 before the division by the sum.
+        # Relative to the largest, so that no exponential overflows.
         shares = np.exp(logs - logs.max())
         return dict(zip(counts, (shares / shares.sum()).tolist()))
 

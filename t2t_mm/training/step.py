@@ -89,6 +89,7 @@ class TrainStep:
             strategy, model, problems, label_smoothing, balance_weight, signatures, static_shapes, jit_compile,
             clip_norm if at_source else None, loss_scale is not None,
         )  # fmt: skip
+        # Threads of Python are enough, because TensorFlow computes outside Python's lock.
         at_once = problems_at_once() if at_once is None else at_once
         # Several replicas must exchange their gradients in the same order.
         parallel = at_once > 1 and self._replicas == 1
@@ -292,6 +293,7 @@ def _gradient_functions(
         return of_replica(tf.distribute.get_replica_context().replica_id_in_sync_group if replicas > 1 else None)
 
     def gradients_of(problem, batch, command, weight, seed, scale=None):
+        # All random numbers of the pass follow from the seed, and those of the replicas differ.
         with replica(), Draws(seed), tf.GradientTape() as tape:
             loss, figures = problem_loss(model, problem, batch, label_smoothing, balance_weight, command=command, mean=mean)
             loss = loss * weight if scale is None else loss * weight * scale
@@ -316,6 +318,7 @@ def _gradient_functions(
         reduce = lambda value: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)  # noqa: E731
         return found, {name: reduce(value) for name, value in figures.items()}
 
+    # The function of the first problem of a kind serves all of them: what differs, the command and the weight, is an argument.
     by_kind, by_name = {}, {}
     for problem in problems:
         kind = problem.kind
