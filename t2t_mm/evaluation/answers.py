@@ -89,6 +89,7 @@ def lines(
       log_perplexity: place of an example -> nats per token.
     """
     pairs = [(answer, example) for answer, example in zip(answers, examples) if answer is not None]
+    # Only examples with an answer have a score, so the scores are taken one after the other.
     scores = iter(score_each(problem.metrics, [answer for answer, _ in pairs], [example for _, example in pairs]))
     found = []
     for place, (answer, example) in enumerate(zip(answers, examples)):
@@ -102,6 +103,7 @@ def lines(
         if answer is None:
             line["skipped"] = skipped.get(example.origin, "it has no answer")
         elif class_names:
+            # Stable, so that the first name is the class that `top_k` ranks first.
             order = np.argsort(-np.asarray(answer), kind="stable")[:RANKED]
             line |= {"answer": class_names[order[0]], "ranked": [class_names[index] for index in order]}
         else:
@@ -188,6 +190,7 @@ def _parsed(where: str, text: str) -> dict:
         raise RunError(f"{where}: not JSON ({error.msg}). A file of answers has one object per line.") from error
     if not isinstance(line, dict):
         raise RunError(f"{where}: not an object but {type(line).__name__}.")
+    # There is no answer to be checked.
     if "skipped" in line:
         return line
     for name, kinds in (("reference", (str,)), ("answer", (str, type(None)))):

@@ -45,6 +45,7 @@ def cosines(model_dir: str) -> dict[str, dict[str, float]]:
             measured.setdefault((one, other), {})[step] = value
     found: dict[str, dict[str, float]] = {}
     for (one, other), steps in measured.items():
+        # The cosine of a single step is noisy: it is that of two batches.
         mean = sum(steps.values()) / len(steps)
         found.setdefault(one, {})[other] = mean
         found.setdefault(other, {})[one] = mean

@@ -333,6 +333,7 @@ class TeacherForced:
             # Rows of index −1 only fill the batch.
             rows.append(np.column_stack([index, *(part.numpy() for part in counted)])[index >= 0])
             for name, vector in importance.items():
+                # Summed over the set, because a mixture may use other experts for every batch.
                 experts[name] = experts.get(name, np.zeros(())) + vector.numpy().astype(float)
         table = np.concatenate(rows).astype(float)
         # Batches are made by length; the order of the corpus is restored.

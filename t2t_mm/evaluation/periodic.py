@@ -38,6 +38,7 @@ class Metric:
     """
 
     def __init__(self, name: str, problems: Sequence[str], lower_is_better: bool | None = None):
+        # Without a slash, there is no problem, and the metric is averaged over all.
         *problem, figure = name.split("/", 1)
         if (figure not in _FIGURES and not problem) or not set(problem) <= set(problems):
             raise RunError(

@@ -187,6 +187,7 @@ class Answers(tf.Module):
             encoded, padding = self._encode_joint(problem)(*(part for parts in features for part in parts))
             commands = tf.fill([count], self._network.command_id(problem.command))
             if problem.targets == "class":
+                # As for a text, because a joined sequence has no grid.
                 found = self._probabilities(problem.name, "language")(encoded, padding, tf.zeros([2], tf.int32), commands)
                 return dict(zip(("classes", "scores"), self._best(problem.name, found)))
             ids, scores = self._search(encoded, padding, commands)
@@ -313,6 +314,7 @@ class Answers(tf.Module):
             ids, scores, weights, grid = (tf.gather(found, back) for found in (ids, scores, weights, grid))
             here = tf.where(modalities == reading.MODALITIES.index("language"))[:, 0]
             source_ids = self._features("language", tf.gather(inputs, here), tf.gather(rows, here))[0]
+            # The sources of texts are as long as those of the longest input of the request, which may be an image.
             longest = tf.shape(padding)[1]
             sources = tf.tensor_scatter_nd_update(
                 tf.fill([count, longest], ""), here[:, None], self._pieces(_widened(source_ids, longest))
@@ -662,6 +664,7 @@ class Answers(tf.Module):
         specs = [self._feature_specs(name) for name in names]
 
         def encode(*features):
+            # A traced function takes a flat list of tensors. An image has one of them, and the others two, with their padding.
             left = iter(features)
             parts = [[next(left) for _ in own] for own in specs]
             inputs, padding = [own[0] for own in parts], [own[1] if len(own) > 1 else None for own in parts]
@@ -700,6 +703,7 @@ class Answers(tf.Module):
 
         def search(encoded, padding, commands):
             return best_of_beam(
+                # A beam has to be at least as wide as the number of answers that it gives.
                 self._decoder(), encoded, padding, commands, settings.max_length, max(count, settings.beam_size), count,
                 settings.alpha, log_probs=True,
             )  # fmt: skip

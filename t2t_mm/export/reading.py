@@ -141,6 +141,7 @@ def _exif(data: tf.Tensor) -> tf.Tensor:
             return tf.where(_byte(data, at + 1) == 0xFF, at + 1, at + 2 + number(data, at + 2, 2, True))
 
         at = _walk(2, lambda at: tf.logical_and(before_pixels(at), tf.logical_not(is_exif(at))), step)
+        # The size counts itself (2 bytes) and the mark "Exif" with two zeros (6 bytes).
         size = tf.maximum(number(data, at + 2, 2, True) - 8, 0)
         return tf.cond(is_exif(at), lambda: substring(data, at + 10, size), lambda: tf.constant(b""))
 
@@ -149,11 +150,13 @@ def _exif(data: tf.Tensor) -> tf.Tensor:
         length = tf.strings.length(data)
 
         def step(at):
+            # Twelve bytes around the content: size, name and checksum. A wrong size must not lead beyond the file.
             return tf.minimum(at + 12 + tf.minimum(number(data, at, 4, True), length), length)
 
         def other(at):
             return tf.logical_and(at < length, substring(data, at + 4, 4) != b"eXIf")
 
+        # After the signature.
         at = _walk(8, other, step)
         found = at < length
         size = tf.minimum(number(data, at, 4, True), length)
@@ -201,6 +204,7 @@ def read_sounds(inputs: tf.Tensor, rows: tf.Tensor, audio: AudioFeatures, max_fr
     features = tf.map_fn(
         lambda pair: read_sound(pair[0], pair[1], audio, max_frames),
         (limits.short_sounds(inputs, rows, audio, max_frames, _length), rows),
+        # Ragged, because recordings have different lengths.
         fn_output_signature=tf.RaggedTensorSpec([None, audio.bins], tf.float32, ragged_rank=0),
         parallel_iterations=1,
     )

@@ -108,6 +108,7 @@ class Predictor:
             raise ValueError(f"n_best is {n_best}; it must be between 1 and the {beam_size} hypotheses of beam_size.")
         self._network, self._tokenizer, self._sampling = network, tokenizer, sampling
         self._beam_size, self._alpha, self._max_length = beam_size, alpha, max_length
+        # Made at once, so that a vocabulary without brackets is reported before anything is decoded.
         self._grammar = TreeGrammar(tokenizer, max_length) if constrain_trees else None
         self._n_best = n_best
         self._functions: dict = {}
@@ -266,6 +267,7 @@ class Predictor:
 
     def _looks(self, problem, batch, read, row, place, count):
         """Returns the Looks of the `count` tokens of one answer."""
+        # The names come out of a graph, as bytes.
         blocks = [name.decode() for name in read["blocks"]]
         length = int(read["lengths"][row])
         # Cut to the answer and the source of this row, both of which are padded for the batch.
@@ -274,6 +276,7 @@ class Predictor:
             return Looks(blocks, weights, self._tokenizer.pieces(inputs), None, None)
         columns = int(read["grid"][1])
         if problem.modalities[0].padded:
+            # The features are shown, and padding is not a part of the recording.
             inputs = inputs[~batch["input_padding"][row].numpy()]
         return Looks(blocks, weights, [], inputs, (length // columns, columns))
 

@@ -156,10 +156,12 @@ def done_before(final: str, plan: Plan, problem: Problem, vocabulary: str) -> di
     with open(path, encoding="utf-8") as file:
         description = json.load(file)
     _check_plan({name: description.get(name) for name in dataclasses.asdict(plan)}, plan, final)
+    # Made only if some example was dropped, because it loads the vocabulary.
     record = functools.cache(lambda: RecordMaker(plan, vocabulary))
     for split, dropped in description["dropped"].items():
         if not dropped:
             continue
+        # Without a limit, because the bad examples were counted when the records were made.
         for example in stream(problem.source, split, Report(f"{problem.name} {split}", max_bad=1 << 60)):
             if example.origin in dropped and _is_readable(example, record()):
                 raise CorpusError(

@@ -80,6 +80,7 @@ def _absent(problem: Problem, splits: Sequence[str]) -> dict[str, str]:
     absent = {}
     for split in splits:
         try:
+            # The first example is enough to know whether there is a corpus.
             next(ordered(problem, split, Report(f"{problem.name} {split}")), None)
         except MissingCorpus as error:
             if split == "train":

@@ -89,11 +89,13 @@ def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
         value = shift = 0
         while True:
             byte = message[at]
+            # Seven bits per byte, the lowest first. The highest bit says whether another byte follows.
             value, at, shift = value | (byte & 127) << shift, at + 1, shift + 7
             if byte < 128:
                 return value
 
     while at < len(message):
+        # The lowest three bits are the wire type: 0 an integer, 2 bytes, 1 and 5 numbers of 8 and 4 bytes, which are skipped.
         number, kind = divmod(varint(), 8)
         if kind == 0:
             yield number, varint()

@@ -339,6 +339,7 @@ class ConvBlock(keras.layers.Layer):
         at_least(1, kernel_small, "kernel_small")
         at_least(1, kernel_large, "kernel_large")
         at_least(1, dilation, "dilation")
+        # The taps and the dilation of h1 to h4 (paper, 2.1).
         self.kernels = ((kernel_small, 1), (kernel_small, 1), (kernel_large, 1), (kernel_large, dilation))
         self.dropout = Dropout(dropout, name="dropout")
 

@@ -318,6 +318,7 @@ def _spread(tokens, assignments, slots):
     def gradient(*arguments, upstream=None):
         up = arguments[0] if upstream is None else upstream
         each = ops.reshape(_rows(up, slots), [-1, chosen, depth])
+        # The gradient of a token is the sum over its K assignments; indices have none.
         return ops.sum(each, axis=1), None, None
 
     return _rows(tokens, assignments // chosen), gradient

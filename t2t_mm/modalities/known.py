@@ -22,6 +22,7 @@ def modalities_of(inputs: str | Modality | Sequence[str | Modality]) -> tuple[Mo
     """
     if isinstance(inputs, str | Modality):
         inputs = [inputs]
+    # The model would treat a tuple of one as several inputs, and add the timing signal of `joined`.
     elif len(inputs) < 2:
         raise ValueError(f"inputs is {inputs!r}; give a single modality by itself, and several in a tuple.")
     found = []

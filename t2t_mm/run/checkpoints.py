@@ -72,6 +72,7 @@ def valid(paths: Sequence[str], count: int = 1) -> list[str]:
     whole: list[str] = []
     damaged = []
     for path in paths:
+        # No more are read than are needed, because a check reads the whole checkpoint.
         if len(whole) == count:
             break
         reason = damage(path)

@@ -91,6 +91,7 @@ def seed_of(model_dir: str, seed: int) -> int:
     """Returns the seed with which the run in the folder was started, or `seed` for a new run."""
     if not os.path.exists(os.path.join(model_dir, "model.json")):
         return seed
+    # With another seed, a resumed run would draw other batches and random numbers than the unbroken one.
     begun = load_description(model_dir).get("seed", seed)
     if begun != seed:
         logging.warning(

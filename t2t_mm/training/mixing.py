@@ -61,6 +61,7 @@ def describe(mixing: "str | Mapping[str, float] | BySize", sizes: Mapping[str, i
       sizes: problem -> number of its training examples.
       steps: total number of batches in the run.
     """
+    # Every problem has as many batches as there are steps, so there is nothing to tell.
     if mixing == "joint":
         return []
     if isinstance(mixing, str):

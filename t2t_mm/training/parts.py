@@ -67,6 +67,7 @@ def describe(network: MultiModel, factors: Mapping[str, float]) -> list[str]:
         names = []
         for part in network.parts():
             paths = [path for path in factors if path.startswith(f"{part}/")]
+            # A part is named as a whole where all of its weights have the factor.
             fitting = [path for path in paths if factors[path] == factor]
             if fitting and len(fitting) == len(paths):
                 names.append(part)

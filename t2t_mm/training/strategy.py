@@ -68,6 +68,7 @@ def multi_worker() -> tf.distribute.Strategy:
     try:
         described = json.loads(text)
         kind, index = described["task"]["type"], described["task"]["index"]
+        # Fails if the cluster does not contain this task.
         _ = described["cluster"][kind][index]
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise RunError(
@@ -88,6 +89,7 @@ def tpu(address: str = "") -> tf.distribute.Strategy:
     """
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=address)
+        # On a TPU VM, this process already runs on the host of the TPU.
         if address != "local":
             tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
@@ -174,6 +176,7 @@ class Workers:
             if not self._here:
                 raise
             reason = " ".join(str(error).split())
+            # TensorFlow's messages name the task in one of these two forms.
             found = re.search(r"(?:reported from|remote target) /job:(\w+)(?:/replica:\d+)?/task:(\d+)", reason)
             gone = f"{found[1]} {found[2]}" if found else "another worker"
             raise RunError(
