@@ -133,9 +133,9 @@ def key_of(name: str) -> str:
     return f"{name}/{_VALUE}"
 
 
-def count_weights(names: Iterable[str]) -> int:
-    """Returns how many of the tensors in a checkpoint are weights of its model."""
-    return sum(bool(_WEIGHT.fullmatch(name)) for name in names)
+def weights_in_order(names: Iterable[str]) -> list[str]:
+    """Returns those tensors of a checkpoint that are variables of its model, in the order of the model's variables."""
+    return sorted((name for name in names if _WEIGHT.fullmatch(name)), key=lambda name: int(name.split("/")[1]))
 
 
 def saved_text(path: str, name: str) -> str | None:

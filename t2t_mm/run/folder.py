@@ -21,11 +21,11 @@ from t2t_mm.run.checkpoints import (  # fmt: skip
     best_first,
     best_folder,
     checkpoints_folder,
-    count_weights,
     key_of,
     newest_first,
     of_step,
     valid,
+    weights_in_order,
 )
 from t2t_mm.run.weights import Weights
 
@@ -238,7 +238,7 @@ def _check_fit(variables: Sequence[tf.Variable], shapes: dict[str, list[int]], p
       RunError: it does not.
     """
     # The number is compared, too: weights are stored by place, so one more or less shifts all others.
-    held = count_weights(shapes)
+    held = len(weights_in_order(shapes))
     wrong = None if held == len(variables) else f"it has {held} weights, but the model has {len(variables)}"
     for place, variable in enumerate(variables):
         shape = shapes.get(key_of(f"variables/{place}"), [])

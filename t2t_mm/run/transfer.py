@@ -13,7 +13,7 @@ import tensorflow as tf
 from t2t_mm.common.errors import RunError
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.model import path_below
-from t2t_mm.run.checkpoints import checkpoints_folder, count_weights, key_of, newest_valid
+from t2t_mm.run.checkpoints import checkpoints_folder, newest_valid, weights_in_order
 from t2t_mm.run.folder import load_description, use_folder
 from t2t_mm.run.shapes import without_values
 
@@ -88,12 +88,14 @@ def transfer(network: MultiModel, description: dict, experiment: Experiment, mod
     before, old = use_folder(experiment, model_dir), load_description(model_dir)
     # Checkpoints store weights by place. The paths of these places follow from building the other model, whose values are not
     # needed.
-    theirs = without_values(lambda: before.build_model(old)).variables
-    places = {path_below(variable): place for place, variable in enumerate(theirs) if not _is_random_state(variable)}
+    theirs = [v for v in without_values(lambda: before.build_model(old)).variables if not _is_random_state(v)]
     reader = tf.train.load_checkpoint(path)
-    shapes = reader.get_variable_to_shape_map()
+    shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+    # The states of the random numbers are left out, because how many there are depends on the dropout.
+    saved = [key for key in weights_in_order(shapes) if types[key].is_floating]
+    places = {path_below(variable): key for variable, key in zip(theirs, saved)}
     # If the settings of the layers differ, places would stand for other weights.
-    if len(theirs) != count_weights(shapes):
+    if len(theirs) != len(saved):
         raise RunError(
             f"{model_dir}: its model has other layers than this configuration (another number of blocks, or a part that "
             f"is left out), so this run cannot start from it. Use the model settings in {model_dir}/config.gin."
@@ -109,7 +111,7 @@ def transfer(network: MultiModel, description: dict, experiment: Experiment, mod
         if name not in places:
             untouched.append(name)
             continue
-        key = key_of(f"variables/{places[name]}")
+        key = places[name]
         found = new_names.of(name, shape)
         if found is None:
             _check(shape == tuple(shapes[key]), name, shapes[key], shape, model_dir)

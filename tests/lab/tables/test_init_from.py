@@ -15,6 +15,7 @@ from t2t_mm.experiment import Experiment
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.input.vocabulary import build_vocabulary
+from t2t_mm.layers.convolution import ConvBlock
 from t2t_mm.layers.moe import MixtureOfExperts
 from t2t_mm.problem import Problem
 from t2t_mm.run.folder import load_description, load_trained
@@ -117,6 +118,17 @@ def start_from(folder, name, start, problems, caplog, vocabulary="vocabulary.mod
     found = re.search(r"  kept: +(.*)\n.*  new: +(.*)\n.*  dropped: +(.*)\n", caplog.text)
     assert caplog.text.index("  dropped:") < caplog.text.index("step 1/1")
     return network, by_path(network), found.groups()
+
+
+def test_the_dropout_may_be_another(folder):
+    """It determines how many states of random numbers the model has besides its weights."""
+    joint, _, _ = load_trained(experiment(folder, tiny_run.PROBLEMS), os.path.join(folder, "joint"))
+    still = functools.partial(InverseSquareRoot, 1e-30, 5)
+    made = experiment(
+        folder, [REVERSAL], model=functools.partial(tiny_run.tiny_model, conv_block=functools.partial(ConvBlock, dropout=0.0))
+    )
+    one = loop.train(made, os.path.join(folder, "dry"), 1, schedule=still, init_from=os.path.join(folder, "joint"))
+    assert len(one.variables) < len(joint.variables) and same(weights(one), weights(joint))
 
 
 def test_a_new_command_and_new_classes_join_what_is_kept(folder, caplog):
