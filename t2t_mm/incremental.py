@@ -44,7 +44,7 @@ class IncrementalDecoder:
         return ops.cast(self._model.command(command, batch), "float32")
 
     def language_in(self, ids: Tensor) -> Tensor:  # [rows] -> [rows, D]
-        """Returns the embedding of tokens, each the next `x`."""
+        """Returns the embeddings of tokens. Each of them is the next `x` of its hypothesis."""
         # The factor √D of the language net is already contained in these weights.
         return ops.take(ops.convert_to_tensor(self._weights["embedding"]), ids, axis=0)
 

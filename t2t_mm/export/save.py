@@ -152,7 +152,7 @@ def _writing(export_dir: str) -> Iterator[str]:
 
 
 def _is_written(path: str) -> bool:
-    """Returns whether the process of a temporary folder is still running; for another machine, assumes this for a day."""
+    """Returns whether the process of a temporary folder is still running. On another machine, this is assumed for a day."""
     process, _, host = os.path.basename(path).removeprefix(_ASIDE).partition("@")
     if not process.isdecimal() or not host:
         return False
@@ -182,7 +182,7 @@ def load_seconds(folder: str) -> float:
 
 
 def make_signatures(answers: Answers, problems: Sequence[Problem], n_best: int = 0, attention: bool = False) -> dict:
-    """Returns a dict of signature name -> function. The names are part of the API. n_best, attention: as in `export`."""
+    """Returns a dict of signature name -> function. Their names are part of the API. See `export` for `n_best` and `attention`."""
     alone = [problem for problem in problems if len(problem.modalities) == 1]
     signatures = {"serving_default": answers.any_problem()} if alone else {}
     signatures |= {problem.name: answers.joint(problem) for problem in problems if problem not in alone}

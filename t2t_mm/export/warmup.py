@@ -39,8 +39,10 @@ def example_input(modality: str, sample_rate: int = 16000) -> bytes:
 
 
 def requests(signatures: Sequence[str], problems: Sequence[Problem], sample_rate: int) -> list:
-    """Returns a PredictionLog for each signature in order. `serving_default`, `n_best` and `attention` get one row for every
-    problem that they take, up to the limit of `attention`."""
+    """Returns a PredictionLog for each signature in order.
+
+    `serving_default`, `n_best` and `attention` get one row for every problem that they take, up to the limit of `attention`.
+    """
     given = {
         problem.name: [example_input(modality.name, sample_rate) for modality in problem.modalities] for problem in problems
     }
@@ -92,7 +94,7 @@ def recorded(folder: str) -> list[tuple[str, dict[str, np.ndarray]]]:
 
 
 def answer_all(folder: str) -> None:
-    """Loads an export and answers its records. After an error, a server would not serve it either.
+    """Loads an export and answers its records. If this fails, a server would not serve the export either.
 
     Raises:
       RunError: a score is not finite.

@@ -186,7 +186,7 @@ def _only(names: Iterable[str], decoders: dict | None = None) -> tfds.decode.Par
 
 
 def _reading(training: bool, seed: int = 0) -> tfds.ReadConfig:
-    """Reads many shards at once in an order that depends on the seed, or in evaluation one shard after the other.
+    """Returns how records are read: in training many shards at once in an order that depends on the seed, otherwise in order.
 
     Buffers are small and nothing is cached, because several problems are read at the same time.
     """

@@ -110,7 +110,7 @@ def task(strategy: tf.distribute.Strategy) -> str:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the chief, which writes checkpoints and logs."""
+    """Returns whether this process is the chief, which writes checkpoints and logs."""
     here = task(strategy)
     jobs = strategy.cluster_resolver.cluster_spec().jobs if here else ()
     # TensorFlow's convention: worker 0 is the chief if the cluster has no job of this name.
@@ -157,7 +157,7 @@ class Workers:
         return float(total) / self._strategy.num_replicas_in_sync
 
     def any(self, value: int) -> bool:
-        """Whether the non-negative value is above zero on any worker."""
+        """Returns whether the non-negative value is above zero on any worker."""
         return self._mean(value) > 0
 
     def check_same(self, value: int, what: str) -> None:
