@@ -54,6 +54,7 @@ def token_weights(problem: Problem, batch: dict) -> Tensor:
     """Returns 1 for each target that counts and 0 for padding: [B, T], or [B] for classes."""
     if problem.targets == "class":
         return ops.cast(batch["index"] >= 0, "float32")  # rows that only fill the batch have index −1
+    # The end token counts as a target; only what follows it is padding.
     return ops.cast(ops.logical_not(batch["target_padding"]), "float32")
 
 

@@ -182,7 +182,11 @@ def load_seconds(folder: str) -> float:
 
 
 def make_signatures(answers: Answers, problems: Sequence[Problem], n_best: int = 0, attention: bool = False) -> dict:
-    """Returns a dict of signature name -> function. Their names are part of the API. See `export` for `n_best` and `attention`."""
+    """Returns a dict of signature name -> function. The names are part of the API.
+
+    Args:
+      n_best, attention: see `export`.
+    """
     alone = [problem for problem in problems if len(problem.modalities) == 1]
     signatures = {"serving_default": answers.any_problem()} if alone else {}
     signatures |= {problem.name: answers.joint(problem) for problem in problems if problem not in alone}

@@ -233,9 +233,11 @@ def _decode(
     state = tf.nest.map_structure(
         lambda part: tf.raw_ops.DeepCopy(x=part), model.initial_state(encoded, source_padding, 0, width)
     )
+    # All hypotheses of an example start from its command token (paper, 2.4).
     x = tf.repeat(model.command(command, batch), width, axis=0)  # [B·K, D]
     # All hypotheses start equal, so only the first may be extended in the first step.
     scores = tf.tile([[0.0] + [_IMPOSSIBLE] * (width - 1)], [batch, 1])  # [B, K]
+    # Of full length from the start, because a loop must not change the shapes of its state.
     ids = tf.fill([batch, width, max_length], PADDING_ID)
     lengths = tf.zeros([batch, width], tf.int32)
     ended = tf.zeros([batch, width], tf.bool)

@@ -21,4 +21,5 @@ def top_k(predictions: Sequence[np.ndarray], examples: Sequence[Example]) -> dic
         np.flatnonzero(np.argsort(-np.asarray(scores), kind="stable") == example.targets)[0]
         for scores, example in zip(predictions, examples, strict=True)
     ])  # fmt: skip
+    # Top-5 is what the paper reports for ImageNet (Table 1).
     return {"top1": 100 * float(np.mean(ranks < 1)), "top5": 100 * float(np.mean(ranks < 5))}

@@ -52,6 +52,7 @@ def bracket_f1(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
         predicted += sum(mine.values())
         expected += sum(theirs.values())
         complete += mine == theirs
+        # Counted, because a repaired tree still scores: an F1 alone would hide how many outputs were no trees.
         repairs += repaired
         # A repaired tree has exactly one leaf per word, so the tags of both trees can be paired.
         pairs = [(a, b) for a, b, scored in zip(_tags(tree), tags, counted) if scored]

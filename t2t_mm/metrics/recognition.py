@@ -24,6 +24,7 @@ def wer(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
         (normalise(example.target_text), normalise(prediction or ""))
         for prediction, example in zip(predictions, examples, strict=True)
     ]
+    # An empty reference has no words to be aligned; its insertions are added below.
     spoken = [pair for pair in pairs if pair[0]]
     counts = {"substitutions": 0, "deletions": 0, "insertions": 0}
     if spoken:

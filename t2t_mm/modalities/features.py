@@ -112,12 +112,14 @@ class Pictures(Features):
     """Images as standardised pixels [H, W, 3]. In training, images of classes are cropped if the settings say so."""
 
     def bounds(self, batches: BatchSettings) -> Bounds:
+        # All images have one size, so a batch is limited by their number and not by positions.
         return Bounds(batches.image_size, count=batches.images, unit="pixels a side")
 
     def is_random(self, reading: Reading) -> bool:
         return self._crop(reading) is not None
 
     def _crop(self, reading):
+        # Only classes survive a crop: a caption or an answer may be about what it cuts off.
         return reading.batches.crop if reading.training and reading.is_class and reading.alone else None
 
     def reader(self, reading: Reading, shape: tuple[int | None, ...]) -> Reader:
@@ -167,6 +169,7 @@ class Sounds(Features):
     def reader(self, reading: Reading, shape: tuple[int | None, ...]) -> Reader:
         import tensorflow as tf
 
+        # Evaluation must not be random.
         audio, masks = reading.audio, reading.batches.masks if reading.training else None
 
         def sound(value, origin, seed):

@@ -34,6 +34,7 @@ def rate_factors(network: MultiModel, rates: Mapping[str, float] | None) -> dict
                 f"Optimizer.rates names {name!r}, which is no part of this model. Its parts are "
                 f"{', '.join(network.parts())}; groups of them are {', '.join(GROUPS)}."
             )
+        # A later name replaces the factor of an earlier one, so "all" can come first and exceptions after it.
         factors |= dict.fromkeys(fitting, float(factor))
     return factors
 

@@ -69,6 +69,7 @@ class Optimizer:
             if not 0 <= getattr(self, name) < 1:
                 raise RunError(f"Optimizer.{name} is {getattr(self, name)!r}; it must be from 0 to below 1.")
         for name in ("epsilon", "clip_norm"):
+            # Negated, so that NaN is refused, too.
             if not getattr(self, name) > 0:
                 raise RunError(f"Optimizer.{name} is {getattr(self, name)!r}; it must be above 0.")
 
@@ -79,6 +80,7 @@ class Optimizer:
           learning_rate: a number or a schedule.
           factors: factor of the learning rate for each variable. Default: 1.
         """
+        # The moving average is kept by the optimizer, which touches every weight in each update anyway.
         return FusedAdam(
             learning_rate, beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon, factors=factors,
             decay=self.weight_decay, ema=self.ema,

@@ -155,6 +155,7 @@ class TrainStep:
         in_order = lambda chain: {name: calls[name]() for name in chain}  # noqa: E731
         # Two threads cannot trace faster than one, so the first calls of the functions run one after the other.
         parallel = self._workers is not None and self._traced.issuperset(calls)
+        # `map` gives the results in the order of the chains, whichever is done first.
         results = self._workers.map(in_order, chains) if parallel else map(in_order, chains)
         results = {name: result for chain in results for name, result in chain.items()}
         self._traced.update(calls)
@@ -233,6 +234,7 @@ def _cosines(found: Sequence[dict]) -> tf.Tensor:
     # Variables with the same users form one vector, because an operation for each variable and pair would be too many.
     groups: dict[tuple[int, ...], list[int]] = {}
     for index, who in users.items():
+        # Most variables of the body have all problems as users, so there are few groups.
         groups.setdefault(who, []).append(index)
     vectors = {
         (who, number): tf.concat([tf.reshape(found[number][index], [-1]) for index in indices], axis=0)
