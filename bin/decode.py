@@ -35,21 +35,25 @@ from t2t_mm.corpora import example
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
 _PROBLEM = flags.DEFINE_string("problem", None, f"Problem to decode for; {command.PROBLEM_HELP}.", required=True)
 _INPUT = flags.DEFINE_multi_string(
-    "input", [], 'A sentence, or the path of an image or recording; "-" reads one per line from standard input.'
+    "input", [], 'Sentence, or path of an image or recording, or "-" for one per line from standard input; may be repeated.'
 )
 _INPUT_FILE = flags.DEFINE_multi_string("input_file", [], "File with one sentence or path per line; may be repeated.")
-_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration file. Default: the config.gin of the run.")
+_GIN_FILE = flags.DEFINE_multi_string(
+    "gin_file", [], "Configuration file; may be repeated. Default: the config.gin of the run."
+)
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the configuration; may be repeated.")
 checkpoint_flags.define()
-_BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Number of hypotheses in beam search; 1 is greedy search.", lower_bound=1)
+_BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Number of hypotheses in beam search; 1: greedy search.", lower_bound=1)
 _ALPHA = flags.DEFINE_float("alpha", 0.6, "Exponent of the length penalty.")
 _MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Maximum number of tokens in an answer.", lower_bound=1)
-_TEMPERATURE = flags.DEFINE_float("temperature", None, "Sample the answer at this temperature instead of searching.")
-_TOP_K = flags.DEFINE_integer("top_k", 0, "Sample from the k most likely tokens; 0 means all tokens.", lower_bound=0)
-_TOP_P = flags.DEFINE_float("top_p", 1.0, "Sample from the smallest set of tokens whose probabilities sum to p.")
+_TEMPERATURE = flags.DEFINE_float(
+    "temperature", None, "Temperature at which to sample the answers. Default: no sampling but a search."
+)
+_TOP_K = flags.DEFINE_integer("top_k", 0, "Number of most likely tokens to sample from; 0: all tokens.", lower_bound=0)
+_TOP_P = flags.DEFINE_float("top_p", 1.0, "Sum of the probabilities of the most likely tokens to sample from.")
 _N_BEST = flags.DEFINE_integer("n_best", 1, "Number of answers to each input; at most --beam_size.", lower_bound=1)
 _CONSTRAIN_TREES = flags.DEFINE_bool(
-    "constrain_trees", False, "Constrain every parse to a tree with matching brackets and one leaf for each word."
+    "constrain_trees", False, "Whether to constrain every parse to a tree with matching brackets and one leaf for each word."
 )
 _OUTPUT = flags.DEFINE_string("output", None, "JSON lines file for the answers, scores and log-probabilities of the tokens.")
 _ATTENTION = flags.DEFINE_string("attention", None, "HTML file that shows what each token of the answers attended to.")

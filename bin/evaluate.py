@@ -31,14 +31,18 @@ _REFERENCES = flags.DEFINE_multi_string(
     "references", [], "File with one reference per line for --inputs: a text, a bracketed tree or a class; may be repeated "
     "if there are several references.",
 )  # fmt: skip
-_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration file. Default: the config.gin of the run.")
+_GIN_FILE = flags.DEFINE_multi_string(
+    "gin_file", [], "Configuration file; may be repeated. Default: the config.gin of the run."
+)
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the configuration; may be repeated.")
 checkpoint_flags.define()
-_BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Number of hypotheses in beam search; 1 is greedy search.", lower_bound=1)
+_BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Number of hypotheses in beam search; 1: greedy search.", lower_bound=1)
 _ALPHA = flags.DEFINE_float("alpha", 0.6, "Exponent of the length penalty.")
 _MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Maximum number of tokens in an answer.", lower_bound=1)
 _CONSTRAIN_TREES = flags.DEFINE_bool(
-    "constrain_trees", False, "Parse sentences a second time with parses constrained to trees, and score both parses."
+    "constrain_trees",
+    False,
+    "Whether to parse sentences a second time with parses constrained to trees, and to score both parses.",
 )
 _BASELINES = flags.DEFINE_bool("baselines", True, "Whether to score the trivial baselines too.")
 _COMMAND = flags.DEFINE_string("command", None, "Command to record in the results. Default: this command line.")

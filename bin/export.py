@@ -18,13 +18,17 @@ from t2t_mm.common import checkpoint_flags, command, config
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
 _EXPORT_DIR = flags.DEFINE_string("export_dir", None, "Folder for the versions of the export.", required=True)
 _PROBLEMS = flags.DEFINE_list(
-    "problems", [], f"Exports only these problems and the nets that they use; {command.PROBLEM_HELP}."
+    "problems",
+    [],
+    f"Problems to export, with only the nets that they use. Default: all problems of the run; {command.PROBLEM_HELP}.",
 )
-_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Gin configuration file. Default: the config.gin of the run.")
-_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding, which overrides the file.")
+_GIN_FILE = flags.DEFINE_multi_string(
+    "gin_file", [], "Configuration file; may be repeated. Default: the config.gin of the run."
+)
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the configuration; may be repeated.")
 checkpoint_flags.define()
-_BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Number of hypotheses; 1: greedy search.", lower_bound=1)
-_ALPHA = flags.DEFINE_float("alpha", 0.6, "Strength of the length penalty.")
+_BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Number of hypotheses in beam search; 1: greedy search.", lower_bound=1)
+_ALPHA = flags.DEFINE_float("alpha", 0.6, "Exponent of the length penalty.")
 _MAX_LENGTH = flags.DEFINE_integer(
     "max_length", 128, "Maximum number of tokens of an answer, including the end token.", lower_bound=1
 )
@@ -33,11 +37,11 @@ _N_BEST = flags.DEFINE_integer(
     lower_bound=0,
 )  # fmt: skip
 _ATTENTION = flags.DEFINE_bool(
-    "attention", False, "Adds a signature attention, which also returns what each token of an answer attended to."
+    "attention", False, "Whether to add a signature attention, which also returns what each token of an answer attended to."
 )
-_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Type of the stored weights.")
+_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Data type of the stored weights.")
 _RUN_WARMUP = flags.DEFINE_bool(
-    "run_warmup", True, "Loads the new version and answers its warm-up records before it gets its number."
+    "run_warmup", True, "Whether to load the new version and answer its warm-up records before it gets its number."
 )
 
 

@@ -21,7 +21,7 @@ _HARDWARE = flags.DEFINE_enum(
     "Chip of each replica.",
 )  # fmt: skip
 _REPLICAS = flags.DEFINE_integer("replicas", 1, "Number of chips.", lower_bound=1)
-_STEPS = flags.DEFINE_integer("steps", 250_000, "Number of joint steps to estimate the time of.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 250_000, "Number of joint steps whose time is estimated.", lower_bound=1)
 _SHARE = flags.DEFINE_float("share", 0.35, "Assumed fraction of the chip's peak performance.", lower_bound=0.001, upper_bound=1)
 _TOKENS = flags.DEFINE_integer("tokens", 32, "Number of tokens in a typical text.", lower_bound=1)
 _FRAMES = flags.DEFINE_integer("frames", 800, "Number of frames (10 ms each) in a typical recording.", lower_bound=1)

@@ -17,7 +17,7 @@ from t2t_mm.mini import corpora, questions  # noqa: E402
 
 _ROOT = flags.DEFINE_string("root", None, "Folder for the corpora; it is created if it does not exist.", required=True)
 _SEED = flags.DEFINE_integer("seed", 0, "Random seed of the sentences, images and voices.")
-_QUESTIONS = flags.DEFINE_bool("questions", False, "Also write questions about the images (docs/your_data.md).")
+_QUESTIONS = flags.DEFINE_bool("questions", False, "Whether to write questions about the images, too (docs/your_data.md).")
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", ["gin/mini_corpora.gin"], "Configuration file with the sizes of the corpora.")
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the files; may be repeated.")
 

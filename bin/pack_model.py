@@ -12,7 +12,7 @@ from absl import flags
 from t2t_mm.common import checkpoint_flags, command, config
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "Folder to write; it must be absent or empty.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder for the packed model; it must be absent or empty.", required=True)
 _DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["bfloat16", "float32"], "Data type of the stored matrices.")
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the run's config.gin; may be repeated.")
 checkpoint_flags.define()

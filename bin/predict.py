@@ -26,12 +26,14 @@ from t2t_mm.common.errors import RunError
 from t2t_mm.serving import client as clients
 
 _PROBLEM = flags.DEFINE_string(
-    "problem", None, f"Problem, the name of a signature of the export; {command.PROBLEM_HELP}.", required=True
+    "problem", None, f"Problem, which is the name of a signature of the export; {command.PROBLEM_HELP}.", required=True
 )
 _COMMAND = flags.DEFINE_string(
     "command", None, "Command token or problem, for the signatures that take one: serving_default, n_best and attention."
 )
-_INPUT = flags.DEFINE_multi_string("input", [], 'A sentence or a path; "-" reads one per line from standard input.')
+_INPUT = flags.DEFINE_multi_string(
+    "input", [], 'Sentence or path, or "-" for one per line from standard input; may be repeated.'
+)
 _INPUT_FILE = flags.DEFINE_multi_string("input_file", [], "File with one sentence or path per line; may be repeated.")
 _INPUT_NAMES = flags.DEFINE_list(
     "input_names", ["inputs"],
@@ -39,12 +41,14 @@ _INPUT_NAMES = flags.DEFINE_list(
 )  # fmt: skip
 _READ_AS = flags.DEFINE_enum(
     "read_as", "auto", ["auto", "text", "path"],
-    "Whether inputs are text or paths; auto: paths for image and speech problems and for inputs called image or audio, "
+    "Form of the inputs; auto: paths for image and speech problems and for inputs called image or audio, "
     "otherwise text.",
 )  # fmt: skip
 _PROTOCOL = flags.DEFINE_enum("protocol", "rest", ["rest", "grpc"], "Protocol of the requests.")
 _SERVER = flags.DEFINE_string(
-    "server", None, "host:port, or a URL for REST. Default: 127.0.0.1:8501 for REST, 127.0.0.1:8500 for gRPC."
+    "server",
+    None,
+    "Address of the server, host:port, or a URL for REST. Default: 127.0.0.1:8501 for REST, 127.0.0.1:8500 for gRPC.",
 )
 _MODEL_NAME = flags.DEFINE_string("model_name", "t2t_mm", "Name of the model on the server.")
 _VERSION = flags.DEFINE_integer("version", None, "Version of the model. Default: the newest version.", lower_bound=0)

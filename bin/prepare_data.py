@@ -32,7 +32,7 @@ _MAX_BAD = flags.DEFINE_integer(
 _BEAM = flags.DEFINE_list(
     "beam_pipeline_options", [], "Options of an Apache Beam pipeline that does the work, such as runner=DirectRunner."
 )
-_VERIFY = flags.DEFINE_bool("verify", False, "Only compare the records in --output with their checksums.")
+_VERIFY = flags.DEFINE_bool("verify", False, "Whether to only compare the records in --output with their checksums.")
 
 
 def prepare_or_verify(run, problem, workers) -> dict:

@@ -30,11 +30,11 @@ _KEEP = flags.DEFINE_multi_string(
 _SIZE = flags.DEFINE_string(
     "size", None, "Size of the models on the real corpora, the name of a file in gin/sizes. Default: base."
 )
-_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration file applied to all runs.")
-_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding applied after the files.")
+_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration file applied to all runs; may be repeated.")
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding applied after the files; may be repeated.")
 _JOBS = flags.DEFINE_integer("jobs", 1, "Number of jobs that run at the same time and share the cores.", lower_bound=1)
 _TRAIN = flags.DEFINE_bool("train", True, "Whether to run missing jobs; --notrain only reports the finished runs.")
-_PLAN = flags.DEFINE_bool("plan", False, "Print all runs, the steps done and the estimated time left, then exit.")
+_PLAN = flags.DEFINE_bool("plan", False, "Whether to only print all runs, the steps done and the estimated time left.")
 
 
 def main(_: list[str]) -> None:

@@ -19,7 +19,9 @@ from t2t_mm.common.errors import RunError
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.")
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the scores.")
-_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration file. Default: the config.gin of the run.")
+_GIN_FILE = flags.DEFINE_multi_string(
+    "gin_file", [], "Configuration file; may be repeated. Default: the config.gin of the run."
+)
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the configuration; may be repeated.")
 checkpoint_flags.define()
 _DECODE = flags.DEFINE_bool("decode", True, "Whether to decode answers and score them.")

@@ -23,13 +23,13 @@ _REST_PORT = flags.DEFINE_integer("rest_port", 8501, "Port for REST and the web 
 _GRPC_PORT = flags.DEFINE_integer("grpc_port", 8500, "Port for gRPC; 0: any free port, -1: no gRPC.")
 _NUM_VERSIONS = flags.DEFINE_integer("num_versions", 1, "Number of newest versions to serve.", lower_bound=1)
 _LABEL = flags.DEFINE_multi_string(
-    "version_label", [], "LABEL:VERSION; serve this version under the label, besides the newest; may be repeated."
+    "version_label", [], "Label of a version that is served besides the newest, as LABEL:VERSION; may be repeated."
 )
-_POLL = flags.DEFINE_float("poll_seconds", 1.0, "Seconds between checks for new versions.", lower_bound=0.01)
+_POLL = flags.DEFINE_float("poll_seconds", 1.0, "Time between checks for new versions, in seconds.", lower_bound=0.01)
 _BATCHING = flags.DEFINE_boolean("enable_batching", True, "Whether to run concurrent requests as one batch.")
 _BATCH_SIZE = flags.DEFINE_integer("max_batch_size", 16, "Maximum number of examples in a batch.", lower_bound=1)
 _BATCH_TIMEOUT = flags.DEFINE_float(
-    "batch_timeout_ms", 2.0, "How long an incomplete batch waits, in milliseconds.", lower_bound=0
+    "batch_timeout_ms", 2.0, "Maximum time that an incomplete batch waits, in milliseconds.", lower_bound=0
 )
 _ENQUEUED = flags.DEFINE_integer(
     "max_enqueued", 256, "Maximum number of waiting or running examples; beyond it, the status is 429.", lower_bound=1
@@ -40,13 +40,16 @@ _CONCURRENT = flags.DEFINE_integer(
     "max_concurrent", 64, "Maximum number of simultaneous requests; beyond it, the status is 429.", lower_bound=1
 )
 _TIMEOUT = flags.DEFINE_float(
-    "timeout_seconds", 30.0, "Time limit for a request (beyond it, the status is 504) and for its headers.", lower_bound=0.001
+    "timeout_seconds",
+    30.0,
+    "Time limit for a request (beyond it, the status is 504) and for its headers, in seconds.",
+    lower_bound=0.001,
 )
 _ALLOWED = flags.DEFINE_list(
     "allowed_hosts", [],
     "Additional host names of this server, and origins (https://demo.example) of web pages that may send requests.",
 )  # fmt: skip
-_DRAIN = flags.DEFINE_float("drain_seconds", 30.0, "Seconds to complete active requests after SIGTERM.", lower_bound=0)
+_DRAIN = flags.DEFINE_float("drain_seconds", 30.0, "Time limit for active requests after SIGTERM, in seconds.", lower_bound=0)
 
 
 def labels() -> dict[str, int]:

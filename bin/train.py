@@ -18,17 +18,18 @@ _GIN_FILE = flags.DEFINE_multi_string(
 )
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the files; may be repeated.")
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder for checkpoints and logs.", required=True)
-_INIT_FROM = flags.DEFINE_string("init_from", None, "Folder of another run; a new run starts from its weights.")
+_INIT_FROM = flags.DEFINE_string("init_from", None, "Folder of another run, from whose weights a new run starts.")
 _PROFILE_STEPS = flags.DEFINE_integer(
     "profile_steps", 0, "Number of steps to profile for TensorBoard, after the first steps.", lower_bound=0
 )
 _DRY_RUN = flags.DEFINE_boolean(
     "dry_run", False,
-    "Only read some of every corpus and make a few steps; print counts, lengths, what would be left out, time and memory.",
+    "Whether to only read some of every corpus, make a few steps, and print counts, lengths, what would be left out, time and "
+    "memory.",
 )  # fmt: skip
 _STRATEGY = flags.DEFINE_enum(
     "strategy", None, ["one", "mirrored", "multi_worker", "tpu"],
-    "How to distribute the run over devices. Default: loop.train.strategy.",
+    "Strategy that distributes the run over devices. Default: loop.train.strategy.",
 )  # fmt: skip
 _HEADER = """
 from __gin__ import dynamic_registration

@@ -44,7 +44,8 @@ class IncrementalDecoder:
         return ops.cast(self._model.command(command, batch), "float32")
 
     def language_in(self, ids: Tensor) -> Tensor:  # [rows] -> [rows, D]
-        """Returns the embedding of tokens, each the next `x`."""
+        """Returns the embeddings of tokens. Each of them is the next `x` of its hypothesis."""
+        # The factor √D of the language net is already contained in these weights.
         return ops.take(ops.convert_to_tensor(self._weights["embedding"]), ids, axis=0)
 
     def initial_state(self, encoded: Tensor, source_padding: Tensor, positions: int | Tensor, width: int = 1) -> dict:
@@ -58,6 +59,8 @@ class IncrementalDecoder:
         """
         batch, rows = ops.shape(encoded)[0], ops.shape(encoded)[0] * width
         state: dict = {
+            # One tensor for all convolutions of a kind, side by side in the channels. A loop needs operations for each tensor
+            # that it passes on, so a few large ones are better than one per layer. Zeros are the padding on the left.
             "inputs": [
                 ops.zeros([dilation, taps - 1, rows, count * self._depth]) for (taps, dilation), count in self._kinds.items()
             ]
@@ -65,20 +68,24 @@ class IncrementalDecoder:
         if not self._attention.attend:
             return state
         encoded = ops.cast(encoded, "float32")
+        # As in `attention._asked`: only the keys get the timing signal.
         keyed = encoded
         if self._attention.source_timing:
             keyed = encoded + timing_signal(ops.shape(encoded)[1], self._depth)
+        # The source does not change while decoding, so its keys and values are computed once, for all blocks in one product.
         state["source_keys"], state["source_values"] = (
             self._of_heads(x, self._weights[name]) for x, name in ((keyed, "memory_keys"), (encoded, "memory_values"))
         )
         unseen = ops.repeat((ops.cast(source_padding, "float32") * -1e9)[:, None], self._heads, axis=1)
         state["source_unseen"] = ops.reshape(unseen, [-1, 1, ops.shape(encoded)[1]])
+        # One cache per block; they start as the same zeros, so a search that writes in place has to copy them first.
         cache = ops.zeros([2, batch * self._heads, positions, width * self._depth // self._heads])
         state["caches"] = [cache] * (1 + len(self._model.decoder.blocks))
         return state
 
     def _of_heads(self, x, kernels):  # [B, S, D], [A, D, D] -> [A, B·G, S, D/G]
         length, count, head_depth = ops.shape(x)[1], kernels.shape[0], self._depth // self._heads
+        # The kernels of all A blocks are one batch, so this is a single operation.
         projected = ops.matmul(ops.reshape(x, [1, -1, self._depth]), ops.convert_to_tensor(kernels))
         projected = ops.reshape(projected, [count, -1, length, self._heads, head_depth])
         return ops.reshape(ops.transpose(projected, [0, 1, 3, 2, 4]), [count, -1, length, head_depth])
@@ -87,6 +94,7 @@ class IncrementalDecoder:
         """Returns the state with room for `positions` more positions."""
         if not self._attention.attend:
             return state
+        # Only the caches of the self-attentions grow with the answer. The memory of a convolution has a fixed size.
         more = [[0, 0], [0, 0], [0, positions], [0, 0]]
         return dict(state, caches=[ops.pad(cache, more) for cache in state["caches"]])
 
@@ -106,6 +114,7 @@ class IncrementalDecoder:
         Returns:
           The logits [B·K, V] and the new state.
         """
+        # The embedding is the largest weight, and is read by `language_in` between the steps.
         weights = {name: ops.convert_to_tensor(x) for name, x in self._weights.items() if name != "embedding"}
         return _Step(self, weights, History(position, ancestors, write), state).run(ops.cast(x, "float32"))
 
@@ -116,6 +125,7 @@ class _Step:
     def __init__(self, decoder: IncrementalDecoder, weights: dict[str, Tensor], history: History, state: dict):
         self._model, self._attention, self._kinds = decoder._model, decoder._attention, decoder._kinds
         self._weights, self._history, self._state = weights, history, state
+        # Each weight is used once per position, in the order of `decoder_weights`, so that the blocks need no indices.
         self._vectors: Iterator = iter(ops.unstack(weights["vectors"]))
         self._matrices: Iterator = iter(ops.unstack(weights["matrices"]))
         # By kind of convolution: the contribution of the inputs before this position, and the inputs at this position.
@@ -140,17 +150,22 @@ class _Step:
             x = self._conv_block(x, block)
         for index in range(len(decoder.blocks)):
             if mixture := decoder.mixture_before(index):
+                # As in `Mixture.flat`.
                 x = x + mixture.mixture.step(self._normalised(x), *(self._weights[name] for name in _MIXTURE))
             x = self._attention_block(x)
         state = dict(self._state, inputs=[
+            # Memory is written after all layers have read it; `past` makes an implementation that writes in place wait for
+            # that.
             inputs if past is None else self._history.remember(inputs, _joined(self._inputs[kind]), past)
             for kind, inputs, past in zip(self._kinds, self._state["inputs"], self._past)
         ])  # fmt: skip
         if self._caches:
             state["caches"] = self._caches
+        # The norm at the end of the decoder, then the language net.
         return ops.matmul(self._normalised(x), self._weights["logits"]), state
 
     def _conv_block(self, x, block: ConvBlock):
+        # As in `convolution.conv_block`, without dropout.
         first, second, third, fourth = block.steps
         h = self._conv_step(self._conv_step(x, first), second)
         return x + self._conv_step(self._conv_step(x + h, third), fourth)
@@ -158,12 +173,16 @@ class _Step:
     def _conv_step(self, x, step: ConvStep):
         kind, x = _kind(step), ops.relu(x)
         past, tap = next(self._pieces[kind]), next(self._vectors)
+        # What is stored is the input after the ReLU, so that later positions do not have to apply it again.
         self._inputs[kind].append(x)
+        # The convolutions of mixer and decoder are causal, so the last tap reads the current position, and `past` is the rest
+        # of the sum. It depends on earlier positions only, and has been computed for all layers at once.
         x = x * tap if past is None else x * tap + past
         return self._scaled(ops.matmul(x, next(self._matrices)))
 
     def _scaled(self, x):
         """Returns the layer normalisation of an x that is already centred over the channels."""
+        # Without the subtraction of the mean, which the product before it contains (see `decoder_weights`).
         scale = ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + EPSILON)
         return x * scale * next(self._vectors) + next(self._vectors)
 
@@ -172,22 +191,27 @@ class _Step:
 
     def _attention_block(self, x):
         history, attention = self._history, self._attention
+        # The signal is the same for all blocks and hypotheses, so `history` computes it once per position.
         x = x + history.timing(x.shape[-1], attention.timing_scale)
         for conv in attention.convs:
             x = self._conv_block(x, conv)
         if not attention.attend:
             return x
         h = self._normalised(x)
+        # Pre-norm, as in `attention.self_attention`.
         queries = self._queries(h)
         both = self._by_heads(ops.matmul(ops.expand_dims(h, 0), next(self._keys_values)), 2)
+        # The position itself is appended before it attends, because a position may attend to itself.
         cache = history.append(self._state["caches"][len(self._caches)], both)
         self._caches.append(cache)
+        # The slots of all hypotheses of an example are keys for each of them. `unseen` masks those outside their own past.
         if history.width > 1:
             length = ops.shape(cache)[2] * history.width
             cache = ops.reshape(cache, [2, -1, length, x.shape[-1] // attention.heads])
         keys, values = ops.unstack(cache)
         unseen = history.unseen(ops.shape(self._caches[-1])[2], attention.heads)
         x = x + self._attended(queries, keys, values, unseen)
+        # The source attention; `_normalised` takes the vectors of its norm, which come next.
         keys, values = next(self._sources)
         return x + self._attended(self._queries(self._normalised(x)), keys, values, self._state["source_unseen"])
 
@@ -200,6 +224,7 @@ class _Step:
     def _queries(self, h):  # [B·K, D] -> [B·G, D/G, K]
         head_depth = h.shape[-1] // self._attention.heads
         queries = self._by_heads(ops.matmul(h, next(self._matrices)), 1)
+        # Without a beam, the rows are already in the order of examples and heads.
         if self._history.width == 1:
             return ops.expand_dims(queries, 2)
         return ops.transpose(ops.reshape(queries, [-1, self._history.width, head_depth]), [0, 2, 1])
@@ -231,6 +256,7 @@ def decoder_weights(model: MultiModel) -> dict[str, Tensor]:
     taps: dict = {}
     memory_keys, memory_values, keys_values = [], [], []
     attention = model.mixer.attention
+    # The factor 1/√(D/G) of the logits is multiplied into the query kernels here, once instead of at every position.
     scale = 1.0 / math.sqrt(model.depth // attention.heads)
 
     def norm(layer: LayerNorm) -> None:
@@ -241,6 +267,7 @@ def decoder_weights(model: MultiModel) -> dict[str, Tensor]:
             kernel = _value(step.conv.depthwise)
             taps.setdefault(_kind(step), []).append(kernel[:-1])
             vectors.append(kernel[-1])
+            # Centred as in `conv_step`, so that `_scaled` is the whole layer norm.
             matrices.append(centred(_value(step.conv.pointwise)))
             norm(step.norm)
 
@@ -251,6 +278,7 @@ def decoder_weights(model: MultiModel) -> dict[str, Tensor]:
             return
         norm(block.self_norm)
         matrices.extend([_value(block.self_query.kernel) * scale, _value(block.self_output.kernel)])
+        # Together, because one product gives both, and both are written to one cache.
         keys_values.append(ops.stack([_value(block.self_key.kernel), _value(block.self_value.kernel)]))
         norm(block.source_norm)
         matrices.extend([_value(block.source_query.kernel) * scale, _value(block.source_output.kernel)])
@@ -258,6 +286,8 @@ def decoder_weights(model: MultiModel) -> dict[str, Tensor]:
         memory_values.append(_value(block.memory_value.kernel))
 
     weights: dict[str, Any] = {}
+    # The order in which `_Step.run` takes them. Each of the lists is consumed by position, so this order is the only link
+    # between the weights and the computation.
     attention_block(attention)
     for block in model.mixer.blocks:
         conv_block(block)
@@ -270,7 +300,9 @@ def decoder_weights(model: MultiModel) -> dict[str, Tensor]:
     weights |= {"vectors": ops.stack(vectors), "matrices": ops.stack(matrices), "logits": _value(model.language_out.kernel)}
     weights["embedding"] = _value(model.language_in.embedding) * model.depth**0.5
     for kind, kernels in taps.items():
+        # A convolution with one tap has no memory.
         if kind[0] > 1:
+            # The memory is a ring. With the taps twice in succession, the taps for any rotation of the ring are one slice.
             twice = ops.tile(_joined(kernels), [2, 1])
             weights[_name(kind)] = twice[:, None, :, None]
     if attention.attend:

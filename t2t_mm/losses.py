@@ -22,8 +22,11 @@ def cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> tu
     Returns:
       The smoothed and the plain cross-entropy (−ln p), both [...] in nats.
     """
+    # Szegedy et al. 2016 (arXiv 1512.00567), section 7: the smoothing is spread over all classes, including the target.
+    # `log_softmax` stays finite where the logarithm of a softmax that has underflowed would not.
     log_p = ops.log_softmax(logits, axis=-1)
     plain = -ops.take_along_axis(log_p, targets[..., None], axis=-1)[..., 0]
+    # Both are returned, because reported losses must not depend on the smoothing: the paper's tables are in plain nats.
     return (1.0 - label_smoothing) * plain - label_smoothing * ops.mean(log_p, axis=-1), plain
 
 
@@ -35,6 +38,7 @@ def forward(
     Returns:
       The logits, [B, T, V] or [B, classes], and the balance vectors of each mixture: "encoder" or "decoder" -> vectors.
     """
+    # The batch itself always contains a mask, because tf.data has no None.
     padding = problem.padding(batch["input_padding"])
     encoded, padding, grid, encoder = model.encode(problem.modality, batch["inputs"], padding, training=training)
     if problem.targets == "class":
@@ -50,6 +54,7 @@ def token_weights(problem: Problem, batch: dict) -> Tensor:
     """Returns 1 for each target that counts and 0 for padding: [B, T], or [B] for classes."""
     if problem.targets == "class":
         return ops.cast(batch["index"] >= 0, "float32")  # rows that only fill the batch have index −1
+    # The end token counts as a target; only what follows it is padding.
     return ops.cast(ops.logical_not(batch["target_padding"]), "float32")
 
 
@@ -79,14 +84,22 @@ def problem_loss(
     command = problem.command if command is None else command
     logits, balances = forward(model, problem, batch, command, training)
     smoothed, plain = cross_entropy(logits, batch["targets"], label_smoothing)
+    # Per token and teacher-forced, as in the paper's tables 2 and 3.
     right = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), batch["targets"]), "float32")
     weights = token_weights(problem, batch)
+    # Every replica divides by the mean number of tokens of all replicas, not by its own. The mean of these quotients over the
+    # replicas is then the mean over all tokens of the whole batch, however they are distributed.
     count = mean(ops.sum(weights))
     figures = {"loss": ops.sum(plain * weights) / count, "accuracy": ops.sum(right * weights) / count}
+    # Per token and not per sentence, so that a batch of long sentences does not count more than one of short ones.
     total = ops.sum(smoothed * weights) / count
+    # Shazeer et al., section 4 and appendix A: the two losses of each mixture, with a common weight as in the 2017 release.
     for name in ("importance", "load"):
+        # Also without mixtures, so that all steps report the same figures.
         figures[f"{name}_loss"] = ops.zeros(())
         for part, balance in balances.items():
+            # The variation is not linear, so the vectors have to be averaged before it. The mean will do instead of the sum,
+            # because the coefficient of variation does not depend on the scale.
             figures[f"{part}/{name}"] = vector = mean(balance[name])
             figures[f"{name}_loss"] += squared_variation(vector)
         total = total + balance_weight * figures[f"{name}_loss"]

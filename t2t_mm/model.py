@@ -36,8 +36,11 @@ class Mixture(keras.layers.Layer):
 
     def __init__(self, mixture: Part, **kwargs: Any):
         super().__init__(**kwargs)
+        # The paper shows no norm around the mixture. Like the attentions, it is a residual branch with a norm at its
+        # beginning, so that the ablation without mixtures (Table 4) removes this branch and nothing else.
         self.norm = LayerNorm(name="norm")
         self.mixture = constructor(mixture)(name="mixture")
+        # The settings are those of the finished layer, because a class or a partial cannot be saved (see `constructors`).
         self._mixture = Constructor.of(self.mixture)
 
     def get_config(self) -> dict:
@@ -50,6 +53,7 @@ class Mixture(keras.layers.Layer):
     def call(
         self, x: Tensor, padding: Tensor, training: bool = False
     ) -> tuple[Tensor, dict]:  # [B, L, D], [B, L] -> [B, L, D], balance
+        # A layer can be called alone or within the model. Only in the second case are the positions shared with other layers.
         positions = Positions.of(padding, x, depth=self.norm.gamma.shape[0])
         y, balance = self.flat(positions.flatten(x), positions, training)
         return positions.unflatten(y), balance
@@ -72,9 +76,13 @@ class Encoder(keras.layers.Layer):
         super().__init__(**kwargs)
         conv_block = constructor(conv_block)
         at_least(1, blocks, "blocks")
+        # SAME padding, because the inputs are known completely before decoding begins (paper, 2.1).
         self.blocks = [conv_block(causal=False, name=f"block{index}") for index in range(1, blocks + 1)]
+        # All blocks are made alike, so the first one describes them. The encoder itself determines `causal`.
         self._conv_block = Constructor.of(self.blocks[0], "causal")
         self.mixture = Mixture(mixture, name="middle") if mixture else None
+        # Not in the paper. The blocks add to the stream, whose scale is unbounded; this norm fixes the scale of what the
+        # source attentions and the class head read.
         self.norm = LayerNorm(name="norm")
 
     def get_config(self) -> dict:
@@ -97,9 +105,11 @@ class Encoder(keras.layers.Layer):
         balance, positions = None, Positions.of(padding, x, depth=self.norm.gamma.shape[0])
         x = positions.flatten(x)
         for index, block in enumerate(self.blocks):
+            # "In the middle" (paper, 2.4): with six blocks, three come before the mixture and three after it.
             if self.mixture and index == len(self.blocks) // 2:
                 x, balance = self.mixture.flat(x, positions, training)
             x = block.flat(x, positions, training)
+        # The balancing losses are not added with Keras's `add_loss`: their vectors must first be averaged over the replicas.
         return positions.unflatten(self.norm.flat(x)), balance
 
 
@@ -118,7 +128,10 @@ class Mixer(keras.layers.Layer):
         self.attention = constructor(attention_block)(name="attention")
         self._attention_block = Constructor.of(self.attention)
         conv_block = constructor(conv_block)
+        # Causal even for classes, whose self-attention is not masked: in mixer and decoder, all convolutions are padded on the
+        # left only (paper, 2.1), and both kinds of targets share these weights.
         self.blocks = [conv_block(causal=True, name=f"block{index}") for index in range(1, blocks + 1)]
+        # Without a block there is no layer that could describe the constructor, and `get_config` does not need it.
         self._conv_block = Constructor.of(self.blocks[0], "causal") if self.blocks else None
 
     def get_config(self) -> dict:
@@ -143,7 +156,8 @@ class Mixer(keras.layers.Layer):
         training: bool = False,
         looks: SourceLooks | None = None,
     ) -> Tensor:
-        """[B, S, D], [B, S], [B, T, D], [B, T] -> [B, T, D]."""
+        """Returns the mixed stream: [B, S, D], [B, S], [B, T, D], [B, T] -> [B, T, D]."""
+        # The source and the target have their own positions, because their lengths differ.
         source = Positions.of(source_padding, encoded, ("encoded", "source_padding"), self.depth)
         positions = Positions.of(padding, x, depth=self.depth)
         x = self.attention.flat(source.flatten(encoded), source, positions.flatten(x), positions, causal, training, looks)
@@ -172,6 +186,8 @@ class Decoder(keras.layers.Layer):
         self.blocks = [attention_block(name=f"block{index}") for index in range(1, blocks + 1)]
         self._attention_block = Constructor.of(self.blocks[0])
         self.mixture = Mixture(mixture, name="middle") if mixture else None
+        # It keeps the logits of an untrained model small, whatever the number of blocks, so that the first loss is that of a
+        # guess.
         self.norm = LayerNorm(name="norm")
 
     def get_config(self) -> dict:
@@ -198,7 +214,7 @@ class Decoder(keras.layers.Layer):
         training: bool = False,
         looks: SourceLooks | None = None,
     ) -> tuple[Tensor, dict | None]:
-        """[B, S, D], [B, S], [B, T, D], [B, T] -> [B, T, D], balance or None."""
+        """Returns the decoded stream and the balance: [B, S, D], [B, S], [B, T, D], [B, T] -> [B, T, D], balance or None."""
         depth = self.norm.gamma.shape[0]
         source = Positions.of(source_padding, encoded, ("encoded", "source_padding"), depth)
         balance, positions = None, Positions.of(padding, x, depth=depth)
@@ -211,6 +227,7 @@ class Decoder(keras.layers.Layer):
 
     def mixture_before(self, index: int) -> Mixture | None:
         """Returns the mixture if it comes before the block with this index, which is the middle one; otherwise None."""
+        # Step-by-step decoding (`incremental`) asks the same question, so that the two orders cannot differ.
         return self.mixture if index == len(self.blocks) // 2 else None
 
 
@@ -225,8 +242,11 @@ def _declared(inputs: Sequence[str | Modality | dict], frequency_bins: int) -> d
             one = KNOWN[one_of(list(KNOWN), one, "inputs")]
         elif isinstance(one, dict):
             one = Modality.loaded(one)
+        # The number of frequencies is a setting of the run, and therefore left open in the declaration.
         if one is KNOWN["audio"]:
             one = dataclasses.replace(one, shape=(None, frequency_bins))
+        # A net is an attribute of the model with the name of its modality, so a second one would silently replace the first.
+        # The nets are compared, not the declarations, because the one of audio has just been copied.
         if one.name in found or one.name in KNOWN and one.net is not KNOWN[one.name].net:
             raise ValueError(f"inputs has two modalities that are called {one.name!r}.")
         found[one.name] = one
@@ -298,6 +318,7 @@ class MultiModel(keras.Model):
         self.frequency_bins, self.mixtures = at_least(1, frequency_bins, "frequency_bins"), mixtures
         conv_block, attention_block, mixture = constructor(conv_block), constructor(attention_block), constructor(mixture)
         attention_block = functools.partial(attention_block, conv_block=conv_block)  # one ConvBlock for the whole body
+        # Keras does not pass the policy of a model on to its sublayers; they would get the global one.
         with made_with(self.dtype_policy):
             # All nets are constructed, so that their settings are checked; only those in use are kept and get weights.
             self.language_in = LanguageInput(depth, vocabulary_size, name="language_in")
@@ -311,6 +332,7 @@ class MultiModel(keras.Model):
                 setattr(self, f"{one.name}_in", constructor(one.net)(depth=depth, name=f"{one.name}_in"))
             categorical_out = constructor(categorical)(num_classes=num_classes or {}, name="categorical_out")
             self.categorical_out = categorical_out if num_classes else None
+            # A command takes the place of the first token, so its embedding has the same scale as that of a token.
             self.command_in = LanguageInput(depth, len(self.commands), name="command_in")
             left_out = mixture(name="left_out") if mixture and not mixtures else None
             mixture_in_use = mixture if mixtures else None
@@ -335,11 +357,14 @@ class MultiModel(keras.Model):
             self.command_in.build()
             for layer in (self.language_out, self.encoder, self.mixer, self.decoder):
                 layer.build(body)
+            # In an order that does not depend on that of `inputs`, because weights draw their initial values in the order of
+            # creation.
             for name in sorted(self._declared, key=[*KNOWN, *self._own].index):
                 if name != "language":  # already built, because the targets need it
                     self._net(name).build((None, *self._declared[name].shape))
             if self.categorical_out:
                 self.categorical_out.build(body)
+        # All weights exist, so that the first call does not build the model again.
         self.built = True
 
     def get_config(self) -> dict:
@@ -381,6 +406,7 @@ class MultiModel(keras.Model):
             if unknown or "inputs" not in inputs:
                 what = f"the key {unknown[0]!r}" if unknown else "no key 'inputs'"
                 raise ValueError(f"The dict of inputs has {what}; its keys are among {', '.join(sorted(_CALL_KEYS))}.")
+            # Named arguments of the call take precedence over those in the dict.
             settings = {name: value for name, value in inputs.items() if name != "inputs"} | settings
             inputs = inputs["inputs"]
         return super().__call__(inputs, *args, **settings)
@@ -413,6 +439,7 @@ class MultiModel(keras.Model):
           ValueError: an unknown modality, command or label set, or both targets and labels.
         """
         encoded, padding, grid, _ = self.encode(modality, inputs, padding, training=training)
+        # What is generated follows from the call and not from the model: one model does both (paper, 2.4).
         if targets is None:
             return self.decode_classes(encoded, padding, grid, command, labels, training=training)[0]
         if labels is not None:
@@ -454,6 +481,8 @@ class MultiModel(keras.Model):
           batch: B, the number of examples.
         """
         index = self.command_id(command) if isinstance(command, str) else command
+        # A scalar is repeated for all examples. An export that answers mixed commands passes an id for each example, which
+        # this leaves as it is.
         return self.command_in(ops.broadcast_to(ops.cast(index, "int32"), [batch]))
 
     def encode(
@@ -483,12 +512,14 @@ class MultiModel(keras.Model):
         if isinstance(modality, str):
             x, padding, grid = self._represent(modality, inputs, padding)
         else:
+            # A joined sequence has no two dimensions, even if one of its parts is an image.
             grid = None
             padding = [None] * len(modality) if padding is None else padding
             for what, given in (("inputs", inputs), ("padding", padding)):
                 if not isinstance(given, list | tuple) or len(given) != len(modality):
                     found = f"a sequence of {len(given)}" if isinstance(given, list | tuple) else "one tensor"
                     raise ValueError(f"{what} is {found}; it must have one entry for each of {', '.join(modality)}.")
+            # Each part passes through the net of its modality before they are joined, so the nets do not know of each other.
             parts = [self._represent(*part) for part in zip(modality, inputs, padding)]
             x, padding = joined([part for part, *_ in parts], [part_padding for _, part_padding, _ in parts])
         encoded, balance = self.encoder(x, padding, training=training)
@@ -504,8 +535,10 @@ class MultiModel(keras.Model):
         one_of([*sorted(known, key=[*KNOWN, *self._own].index)], modality, "modality")
         declared = known[modality]
         check_features(inputs, "inputs", _AXES.get(modality, declared.axes))
+        # Images have no mask, because all images of a batch have the same size.
         if declared.padded:
             if padding is None:
+                # From here on, a mask always exists.
                 padding = ops.zeros(ops.shape(inputs)[:2], "bool")
             check_padding(padding, "padding", inputs, axes=2)
         return self._net(modality).sequence(inputs, padding)
@@ -535,13 +568,18 @@ class MultiModel(keras.Model):
         check_features(encoded, "encoded", "[B, S, D]", self.depth)
         check_features(targets, "targets", "[B, T]")
         check_ids(targets, "targets")
+        # Decoding always starts from a command token, which tells apart problems with the same output modality (paper, 2.4).
         first = self.command(command, ops.shape(encoded)[0])[:, None]
+        # The net that embeds targets is the one for input texts: all text problems share one vocabulary (paper, 2.5).
         x = ops.concatenate([ops.cast(first, encoded.dtype), self.language_in(targets[:, :-1])], axis=1)
         source = Positions.of(source_padding, encoded, ("encoded", "source_padding"))
+        # Position t reads target t − 1 and predicts target t. The padding is that of the predicted targets, so that exactly
+        # the positions whose loss counts are kept.
         target = Positions.of(target_padding, x, ("targets", "target_padding"))
         both = {"source_padding": source, "padding": target, "training": training, "looks": looks}
         x = self.mixer(encoded, x=x, **both)
         x, balance = self.decoder(encoded, x=x, **both)
+        # Logits and not probabilities: a loss is more exact with the logarithm of the softmax.
         return self.language_out(x), balance
 
     def decode_classes(
@@ -566,10 +604,15 @@ class MultiModel(keras.Model):
         check_features(encoded, "encoded", "[B, S, D]", self.depth)
         labels = self._label_set(labels)
         assert self.categorical_out is not None  # every model with label sets has one
+        # As in the 2017 release. With it, a small model learns the mini ImageNet in 400 updates; through mixer and decoder, it
+        # has learnt nothing after 200 (docs/learning.md, "Images").
         if self.classes_from == "encoder":
             return self.categorical_out(encoded, padding, grid=grid, labels=labels, training=training), None
+        # The command is added to every position instead of being put before the first one: the exit flow needs exactly the
+        # rows and columns of the input.
         x = encoded + self.command(command, ops.shape(encoded)[0])[:, None]
         positions = Positions.of(padding, x)
+        # Source and target are the same sequence here, and share its masks and timing signal.
         both = {"source_padding": positions, "padding": positions, "causal": False, "training": training}
         x = self.mixer(encoded, x=x, **both)
         x, balance = self.decoder(encoded, x=x, **both)
@@ -578,4 +621,5 @@ class MultiModel(keras.Model):
 
 def path_below(variable: keras.Variable) -> str:
     """Returns the path of a weight without the name of its model, such as "encoder/block1/step1/conv/pointwise"."""
+    # Keras gives each model a different name, so that only the rest can be compared between models and checkpoints.
     return variable.path.split("/", 1)[1]

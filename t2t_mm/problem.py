@@ -37,6 +37,7 @@ class Problem:
     metrics: tuple[Callable, ...] = ()
 
     def __post_init__(self):
+        # `modalities` is computed here only for its checks, whose messages do not know which problem they are about.
         try:
             modalities = self.modalities
         except ValueError as error:
@@ -63,12 +64,15 @@ class Problem:
     @property
     def modality(self) -> str | tuple[str, ...]:
         """The name of the input modality, or a tuple of names for several inputs, as `MultiModel.encode` takes it."""
+        # A single name for a single input, because then there is nothing to be joined and the grid of an image is kept.
         names = tuple(modality.name for modality in self.modalities)
         return names if len(names) > 1 else names[0]
 
     @property
     def kind(self) -> tuple[str | tuple[str, ...], str]:
         """A key that is equal for problems that only differ in their command, which therefore share traced functions."""
+        # Texts and trees are both sequences from one softmax. Each label set has a head of its own, so a class problem shares
+        # its functions with no other.
         return self.modality, self.name if self.targets == "class" else "sequence"
 
     def padding(self, given: Any) -> Any:

@@ -11,7 +11,7 @@ _LOCK = threading.RLock()
 
 
 def share_traces() -> None:
-    """From now on, uses one traced function for equal blocks of all models and graphs in this process."""
+    """Makes all models and graphs created later in this process share one traced function per kind of block."""
     sharing.share_by(_call)
 
 

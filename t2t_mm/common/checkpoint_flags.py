@@ -18,9 +18,10 @@ def define() -> None:
     """Defines the flags for the command that calls this."""
     flags.DEFINE_bool(
         "best", None,
-        "Use the checkpoint with the best evaluation during training instead of the newest. Default: weights.Weights.best.",
+        "Whether to use the checkpoint with the best evaluation during training instead of the newest. Default: "
+        "weights.Weights.best.",
     )  # fmt: skip
-    flags.DEFINE_integer("step", None, "Use the checkpoint of this step instead of the newest.", lower_bound=0)
+    flags.DEFINE_integer("step", None, "Step of the checkpoint to use instead of the newest.", lower_bound=0)
 
 
 def check() -> None:

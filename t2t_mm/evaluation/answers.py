@@ -64,6 +64,7 @@ def score_each(metrics: Sequence[Callable], predictions: Sequence, examples: Seq
         if metric in _OF_EACH:
             single = _OF_EACH[metric](predictions, examples)
         else:
+            # All other metrics of a set of one are those of the example.
             single = [metric([p], [e]) for p, e in zip(predictions, examples)]
         for figures, one in zip(found, single):
             figures |= {key: value for key, value in one.items() if isinstance(value, int | float)}
@@ -88,6 +89,7 @@ def lines(
       log_perplexity: place of an example -> nats per token.
     """
     pairs = [(answer, example) for answer, example in zip(answers, examples) if answer is not None]
+    # Only examples with an answer have a score, so the scores are taken one after the other.
     scores = iter(score_each(problem.metrics, [answer for answer, _ in pairs], [example for _, example in pairs]))
     found = []
     for place, (answer, example) in enumerate(zip(answers, examples)):
@@ -101,6 +103,7 @@ def lines(
         if answer is None:
             line["skipped"] = skipped.get(example.origin, "it has no answer")
         elif class_names:
+            # Stable, so that the first name is the class that `top_k` ranks first.
             order = np.argsort(-np.asarray(answer), kind="stable")[:RANKED]
             line |= {"answer": class_names[order[0]], "ranked": [class_names[index] for index in order]}
         else:
@@ -116,6 +119,7 @@ def lines(
 def write(path: str, found: Sequence[dict]) -> None:
     """Writes the objects to a file atomically, one per line."""
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    # Letters beyond ASCII stay readable.
     write_whole(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in found))
 
 
@@ -146,6 +150,7 @@ def read(path: str, classes: bool | None = None) -> Read:
     """
     found = []
     try:
+        # With or without a byte order mark, because the file may come from another program.
         with open(path, encoding="utf-8-sig") as file:
             for number, text in enumerate(file, start=1):
                 if text.strip():
@@ -159,6 +164,7 @@ def read(path: str, classes: bool | None = None) -> Read:
         raise RunError(f"{path}: contains no answers.")
     if classes is None:
         classes = any("ranked" in line for _, line in used)
+    # The classes are those that occur in the file, because another system's file has no list of all classes.
     names = sorted({name for _, line in used for name in [line["reference"], *_ranked(line)]}) if classes else []
     predictions: list = []
     examples = []
@@ -184,6 +190,7 @@ def _parsed(where: str, text: str) -> dict:
         raise RunError(f"{where}: not JSON ({error.msg}). A file of answers has one object per line.") from error
     if not isinstance(line, dict):
         raise RunError(f"{where}: not an object but {type(line).__name__}.")
+    # There is no answer to be checked.
     if "skipped" in line:
         return line
     for name, kinds in (("reference", (str,)), ("answer", (str, type(None)))):
@@ -202,6 +209,7 @@ def _ranked(line: dict) -> list[str]:
 def _scores(names: Sequence[str], line: dict) -> np.ndarray:
     """Returns scores [classes] with the ranking of a line. Among classes that it does not name, the right one comes last."""
     scores = np.full(len(names), -1.0)
+    # A system gains nothing by naming fewer classes than it could.
     scores[names.index(line["reference"])] = -2.0
     for place, name in enumerate(_ranked(line)):
         scores[names.index(name)] = float(len(names) - place)

@@ -20,10 +20,12 @@ def baseline(problem: Problem, train: Sequence[Example] | Examples, examples: Se
     set.
     """
     if problem.targets == "class":
+        # The test set may contain classes that the training set lacks, whose score is then 0.
         classes = 1 + max(example.target_class for example in [*train, *examples])
         scores = np.bincount([example.target_class for example in train], minlength=classes).astype(float)
         return [scores] * len(examples), "majority class"
     if problem.targets == "tree" and problem.modality == "language":
+        # The tags are guessed from the training set, because a parser gets words alone.
         tags = _frequent_tags(train)
         return [right_branching(example.input_line.split(), tags) for example in examples], "right-branching tree"
     if problem.modality == "language" and problem.targets == "text":
@@ -54,6 +56,7 @@ def right_branching(words: Sequence[str], tags: dict[str, str]) -> str:
     body = [tags[word] for word in words[: len(words) - len(final)]]
     symbols = ["(S"]
     for index, tag in enumerate(body):
+        # The first word is a child of the root, and the last two share the innermost VP.
         symbols += ["(VP", tag] if 0 < index < len(body) - 1 else [tag]
     symbols += [")VP"] * max(len(body) - 2, 0)
     return " ".join([*symbols, *final, ")S"])

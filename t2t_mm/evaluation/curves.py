@@ -45,6 +45,7 @@ def cosines(model_dir: str) -> dict[str, dict[str, float]]:
             measured.setdefault((one, other), {})[step] = value
     found: dict[str, dict[str, float]] = {}
     for (one, other), steps in measured.items():
+        # The cosine of a single step is noisy: it is that of two batches.
         mean = sum(steps.values()) / len(steps)
         found.setdefault(one, {})[other] = mean
         found.setdefault(other, {})[one] = mean
@@ -61,6 +62,7 @@ def thinned(steps: dict[int, float], points: int = 10) -> dict[int, float]:
 
 def _scalars(model_dir: str, pattern: Sequence[str]) -> Iterator[tuple[int, str, float]]:
     """Yields (step, tag, value) from event files, each up to an incomplete record that a killed process left behind."""
+    # The names contain the time at which a file was made, so a resumed run comes after the earlier one.
     for path in sorted(glob.glob(os.path.join(glob.escape(model_dir), *pattern))):
         try:
             for event in tf.compat.v1.train.summary_iterator(path):

@@ -79,6 +79,7 @@ def evaluate(
     }  # fmt: skip
     loaded: dict[str, tuple[Examples, Report] | CorpusError] = {}
     total = 0
+    # All sets are loaded first, because the progress needs the number of all examples.
     for problem in problems:
         try:
             loaded[problem.name] = examples, _ = evaluator.load(problem, split)
@@ -129,11 +130,13 @@ def _results(
     if at_once == 1:
         yield compute
         return
+    # Threads are enough, because TensorFlow computes outside Python's lock.
     pool = concurrent.futures.ThreadPoolExecutor(at_once)
     try:
         started = {problem.name: pool.submit(compute, problem) for problem in problems}
         yield lambda problem: started[problem.name].result()
     finally:
+        # After an error or Ctrl-C, problems that have not begun are cancelled.
         pool.shutdown(cancel_futures=True)
 
 
@@ -165,9 +168,11 @@ class Measured:
             return {}
         tokens = self.tokens.sum()
         return {
+            # Per token of the whole set and not per sentence, as the paper's tables.
             "log_perplexity": float(self.nats.sum() / tokens),
             "token_accuracy": float(100 * self.right.sum() / tokens),
             "token_top5": float(100 * self.right5.sum() / tokens),
+            # Table 3: all tokens of a sequence, including its end.
             "sequence_accuracy": float(100 * np.mean(self.right == self.tokens)),
         }
 
@@ -215,6 +220,7 @@ class Evaluator:
         self._predictor = Predictor(network, self._tokenizer, **settings)
         self._constrained = Predictor(network, self._tokenizer, **settings, constrain_trees=True) if constrain_trees else None
         self._teacher_forced = TeacherForced(network)
+        # A test set with long examples left out would not be comparable.
         self._settings = dataclasses.replace(experiment.batches, max_length=_LONGEST_TEXT, max_frames=_LONGEST_SOUND)
 
     def load(self, problem: Problem, split: str) -> tuple[Examples, Report]:
@@ -251,6 +257,7 @@ class Evaluator:
         batches = batches_of(make_batches(problem, examples, *tools, training=False), report)
         measured = self._teacher_forced.measure(problem, batches)
         figures, shown, lines = measured.figures(), [], []
+        # Classes are always ranked, because that needs no search.
         if self._decodes or problem.targets == "class":
             answers = predict(self._predictor, problem, examples, *tools, done=done)
             answered = [(answer, example) for answer, example in zip(answers, examples) if answer is not None]
@@ -323,10 +330,13 @@ class TeacherForced:
         for batch in data:
             counted, importance = self._function(problem)(batch, command)
             index = batch["index"].numpy()
+            # Rows of index −1 only fill the batch.
             rows.append(np.column_stack([index, *(part.numpy() for part in counted)])[index >= 0])
             for name, vector in importance.items():
+                # Summed over the set, because a mixture may use other experts for every batch.
                 experts[name] = experts.get(name, np.zeros(())) + vector.numpy().astype(float)
         table = np.concatenate(rows).astype(float)
+        # Batches are made by length; the order of the corpus is restored.
         index, nats, right, right5, tokens = table[np.argsort(table[:, 0])].T
         return Measured(index.astype(int), nats, right, right5, tokens, experts)
 
@@ -342,10 +352,13 @@ class TeacherForced:
         """Returns nats, correct tokens, those among the five most likely, and tokens, all [B], and the gates [E] by mixture."""
         logits, balance = forward(self._network, problem, batch, command, training=False)
         targets = batch["targets"]
+        # Without label smoothing, which only belongs to the objective.
         _, plain = cross_entropy(logits, targets, 0.0)
         weights = token_weights(problem, batch)
         right = tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32) == targets, tf.float32)
         of_target = tf.gather(logits, targets[..., None], batch_dims=targets.shape.rank)
+        # Counting is cheaper than finding the five largest of thousands of logits. A target equal to the fifth counts as
+        # right.
         likelier = tf.reduce_sum(tf.cast(logits > of_target, tf.int32), axis=-1)
         sums = [
             tf.reduce_sum(tf.reshape(x * weights, [tf.shape(weights)[0], -1]), axis=1)
@@ -355,6 +368,7 @@ class TeacherForced:
 
 
 def _check_classes(problem: Problem, description: dict) -> None:
+    # A corpus with another list of classes would give every class another index, and an accuracy by chance.
     if problem.targets == "class" and problem.class_names() != description["class_names"].get(problem.name):
         raise RunError(f"{problem.name}: the classes of the corpus are not those that the model was trained on.")
 

@@ -38,6 +38,7 @@ class Metric:
     """
 
     def __init__(self, name: str, problems: Sequence[str], lower_is_better: bool | None = None):
+        # Without a slash, there is no problem, and the metric is averaged over all.
         *problem, figure = name.split("/", 1)
         if (figure not in _FIGURES and not problem) or not set(problem) <= set(problems):
             raise RunError(
@@ -54,6 +55,7 @@ class Metric:
         If none of the problems has an example, it is NaN, which is never the best value.
         """
         found = [results[problem][self._figure] for problem in self._problems if self._figure in results[problem]]
+        # Problems weigh equally, however many examples they have.
         return sum(found) / len(found) if found else math.nan
 
 
@@ -83,11 +85,13 @@ class DevSet:
         self._experiment, self._samples, self._metric = experiment, samples, metric
         tokenizer = Tokenizer(experiment.vocabulary)
         self._teacher_forced = TeacherForced(network)
+        # Greedy, because this is repeated many times in a run.
         self._predictor = Predictor(network, tokenizer, max_length=experiment.batches.max_length)
         self._examples, self._batches, self._shown, self._reports = {}, {}, {}, {}
         for problem in experiment.problems:
             report = self._reports[problem.name] = Report(problem.name, max_bad_examples)
             found = load_examples(problem, "dev", report)
+            # The same examples each time, so that the values of a run can be compared.
             kept = found.first(examples)
             self._examples[problem.name] = list(kept)
             logging.info("%s: evaluated on the first %d of %d dev examples", problem.name, len(kept), len(found))
@@ -98,6 +102,7 @@ class DevSet:
             ]
             self._batches[problem.name], self._shown[problem.name] = batches[0], batches[1:]
             if self._is_decoded(problem):
+                # Before training, and not after hours, at the first evaluation.
                 self._check_metric(problem)
 
     def _is_decoded(self, problem: Problem) -> bool:
@@ -113,6 +118,7 @@ class DevSet:
         examples, (_, name) = self._examples[problem.name], self._metric.decoded
         answers: list = [example.targets for example in examples]
         if problem.targets == "class":
+            # The scores of classes are vectors; a right answer has 1 at its class.
             answers = list(np.eye(len(problem.class_names()))[answers])
         numbers = [key for key, value in score(problem, answers, examples).items() if isinstance(value, int | float)]
         if name not in numbers:

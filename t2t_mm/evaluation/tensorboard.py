@@ -34,12 +34,14 @@ def write(
     with writer.as_default(step=found["step"]):
         for problem, metrics in found["results"].items():
             for metric, value in metrics.items():
+                # Counts and signatures are no curves.
                 if isinstance(value, float):
                     tf.summary.scalar(f"{problem}/{metric}", value)
             for number, sample in enumerate(found["samples"][problem], start=1):
                 tag = f"{problem}/sample_{number}"
                 tf.summary.text(tag, "\n\n".join(f"{key}: {value}" for key, value in sample.items()))
                 _write_input(tag, modalities.get(problem), sample["input"], audio)
+    # Otherwise TensorBoard would not see them until the buffer is full or the run ends.
     writer.flush()
 
 

@@ -24,6 +24,7 @@ from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 
 _STRINGS, _NUMBERS = tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32)
+# As many as the top-5 accuracy counts.
 _CLASSES = 5  # maximum number of classes in an answer
 _TAKEN = ("text", "images", "audio")  # how errors name the modalities, in the order of reading.MODALITIES
 # The feature of a tf.train.Example that contains the input.
@@ -48,6 +49,7 @@ class Path:
 def _paired(command, inputs, what: str):
     """Returns command [B] and inputs [B, ...], after checking that they match, with their count and the numbers of the rows."""
     count = tf.shape(inputs)[0]
+    # TensorFlow would otherwise fail in some later operation, whose error does not name the inputs.
     alike = tf.debugging.Assert(tf.size(command) == count, [f"command and {what} differ in length"])
     command, inputs = held((command, inputs), alike, limits.require_rows(count, what))
     return command, inputs, count, tf.range(count)
@@ -127,6 +129,7 @@ class Answers(tf.Module):
         self._problems = tuple(problem for problem in problems if len(problem.modalities) == 1)
         self._audio, self._batches, self._decoding = audio, batches, decoding
         self._tokenizer = tokenizer
+        # An attribute of the module, so that saving finds its resource and writes the vocabulary into the export.
         self.sentencepiece = tensorflow_text.SentencepieceTokenizer(tokenizer.model, add_eos=True)
         self._dtype = dtype
         self._narrow = None
@@ -153,6 +156,7 @@ class Answers(tf.Module):
 
         def answer(inputs):
             inputs = held(inputs, limits.require_rows(tf.size(inputs), "inputs"))
+            # The number of each row in the request, which errors name even where a part of the rows is processed.
             rows = tf.range(tf.size(inputs))
             commands = tf.fill([tf.size(inputs)], self._network.command_id(problem.command))
             if problem.targets == "class":
@@ -183,6 +187,7 @@ class Answers(tf.Module):
             encoded, padding = self._encode_joint(problem)(*(part for parts in features for part in parts))
             commands = tf.fill([count], self._network.command_id(problem.command))
             if problem.targets == "class":
+                # As for a text, because a joined sequence has no grid.
                 found = self._probabilities(problem.name, "language")(encoded, padding, tf.zeros([2], tf.int32), commands)
                 return dict(zip(("classes", "scores"), self._best(problem.name, found)))
             ids, scores = self._search(encoded, padding, commands)
@@ -216,6 +221,8 @@ class Answers(tf.Module):
         def answer(command, inputs):
             count, inputs, rows, places, path, commands, _ = route(command, inputs)
             outputs, scores = tf.fill([count], ""), tf.zeros([count])
+            # Each class problem has its own head and input net. All texts and trees are answered together below, by one
+            # search.
             for index, one in enumerate(self._paths()):
                 if one.kind == "class":
                     here = tf.where(path == index)[:, 0]
@@ -223,6 +230,7 @@ class Answers(tf.Module):
                     outputs = tf.tensor_scatter_nd_update(outputs, here[:, None], best)
                     scores = tf.tensor_scatter_nd_update(scores, here[:, None], best_scores)
             kinds = self._kinds(path)
+            # Rows with classes are answered already.
             written = tf.where(kinds != "class", places[:, 1], -1)
             texts, text_scores, order = self._texts(written, inputs, rows, commands)
             outputs = tf.tensor_scatter_nd_update(outputs, order[:, None], texts)
@@ -236,10 +244,11 @@ class Answers(tf.Module):
 
         They come from a beam search with `count` hypotheses, or with the beam size of the export if that is larger.
 
-        Returns: a function that returns "outputs" [B, N] and "scores" [B, N], the best first, "tokens" [B, N, max_length],
-          the pieces of the answers including the end token, and "log_probs" [B, N, max_length], the log-probabilities of
-          the pieces in nats. After the end token, the pieces are "" and the log-probabilities 0. If fewer answers are
-          possible, the others are "", have no tokens and a score of -inf.
+        Returns:
+          A function that returns "outputs" [B, N] and "scores" [B, N], the best first, "tokens" [B, N, max_length], the
+          pieces of the answers including the end token, and "log_probs" [B, N, max_length], the log-probabilities of the
+          pieces in nats. After the end token, the pieces are "" and the log-probabilities 0. If fewer answers are possible,
+          the others are "", have no tokens and a score of -inf.
 
         Raises (the returned function):
           InvalidArgumentError: see `any_problem`; or a row belongs to a class problem.
@@ -252,7 +261,9 @@ class Answers(tf.Module):
             modalities = held(places[:, 1], self._require_written(kinds, rows, quoted, "n_best"))
             encoded, padding, order = self._encoded_together(modalities, inputs, rows)
             ids, scores, log_probs = self._search_best(count)(encoded, padding, tf.gather(commands, order))
+            # The inverse of the permutation `order`, which sorted the rows by modality.
             back = tf.scatter_nd(order[:, None], rows, tf.shape(order, tf.int64))
+            # A beam has as many places as hypotheses, even if fewer answers are possible.
             possible = scores >= IMPOSSIBLE_SCORE
             scores = tf.where(possible, scores, -float("inf"))
             ids = tf.where(possible[..., None], ids, PADDING_ID)
@@ -271,8 +282,9 @@ class Answers(tf.Module):
     def attention(self) -> Callable:
         """Returns a function from command [B] and inputs [B], like `any_problem`, to answers with their attention weights.
 
-        Returns: a function that returns "outputs" and "scores" [B]; "tokens" [B, T], the pieces of the answers including the
-          end token; "blocks" [B, blocks], the names of the blocks, the same in each row; "weights" [B, blocks, T, S], the
+        Returns:
+          A function that returns "outputs" and "scores" [B]; "tokens" [B, T], the pieces of the answers including the end
+          token; "blocks" [B, blocks], the names of the blocks, the same in each row; "weights" [B, blocks, T, S], the
           weight that each token gives to each position of the source in each block, averaged over the heads; "sources"
           [B, S], the pieces of a text, and "" for other inputs; and "grid" [B, 2], the number of rows and columns of the
           positions of an image or a recording. The rows of a recording are points in time; a text has one column. T and S
@@ -293,6 +305,7 @@ class Answers(tf.Module):
             encoded, padding, order, columns = self._encoded_together(modalities, inputs, rows, columns=True)
             commands = tf.gather(commands, order)
             ids, scores = self._search(encoded, padding, commands)
+            # Up to the longest answer: the weights take memory for every position.
             ids = ids[:, : tf.reduce_max(tf.reduce_sum(tf.cast(ids != PADDING_ID, tf.int32), axis=1))]
             blocks, weights = self._look(encoded, padding, commands, ids)
             lengths = tf.reduce_sum(tf.cast(tf.logical_not(padding), tf.int32), axis=1)
@@ -301,6 +314,7 @@ class Answers(tf.Module):
             ids, scores, weights, grid = (tf.gather(found, back) for found in (ids, scores, weights, grid))
             here = tf.where(modalities == reading.MODALITIES.index("language"))[:, 0]
             source_ids = self._features("language", tf.gather(inputs, here), tf.gather(rows, here))[0]
+            # The sources of texts are as long as those of the longest input of the request, which may be an image.
             longest = tf.shape(padding)[1]
             sources = tf.tensor_scatter_nd_update(
                 tf.fill([count, longest], ""), here[:, None], self._pieces(_widened(source_ids, longest))
@@ -319,6 +333,7 @@ class Answers(tf.Module):
 
     def _pieces(self, ids):  # ids of any shape -> their pieces, "" for padding
         pieces = [self._tokenizer.processor.IdToPiece(i) for i in range(self._tokenizer.size)]
+        # A client would otherwise have to know how the vocabulary spells padding.
         pieces[PADDING_ID] = ""
         return tf.gather(tf.constant(pieces), ids)
 
@@ -331,16 +346,19 @@ class Answers(tf.Module):
 
         It rejects rows whose command is unknown or does not take their input.
 
-        Returns: a function that returns the number of rows; inputs [B] and rows [B]; places [B, 2], whose second column is the
+        Returns:
+          A function that returns the number of rows; inputs [B] and rows [B]; places [B, 2], whose second column is the
           index in reading.MODALITIES; path [B], the index in `_paths`; the ids of the command tokens [B]; and the commands
           [B] as errors quote them.
         """
         routes, paths = self.routes(), self._paths()
         names = sorted({name for name, _ in routes})
         # Tables [names, modalities]. -1: the name does not take the modality.
+        # The routes as constants, which the graph looks up for all rows at once.
         places = [[(name, modality) for modality in reading.MODALITIES] for name in names]
         path_table = [[paths.index(routes[p][0]) if p in routes else -1 for p in row] for row in places]
         command_table = [[routes[p][1] if p in routes else 0 for p in row] for row in places]
+        # Written once, while tracing. The list of the error is also what the web page reads (see `_takes`).
         known = f"; this export knows {', '.join(self._takes(name) for name in names)}"
 
         def route(command, inputs):
@@ -353,6 +371,7 @@ class Answers(tf.Module):
             path, commands = (tf.gather_nd(tf.constant(table), places) for table in (path_table, command_table))
             found = tf.gather(tf.constant(_TAKEN), places[:, 1])
             fits = require(path >= 0, rows, "inputs", tf.strings.join([quoted, " does not take ", found]))
+            # The assertion has to precede the use of −1 as an index of a path.
             inputs, path = held((inputs, path), fits)
             return count, inputs, rows, places, path, commands, quoted
 
@@ -363,6 +382,7 @@ class Answers(tf.Module):
 
     def _with_trees(self, outputs, kinds, inputs, rows):
         """Returns outputs [b], after converting the linearised trees among them to bracketed trees over the inputs' words."""
+        # An export without parsing contains no operations for trees.
         if all(one.kind != "tree" for one in self._paths()):
             return outputs
         here = tf.where(kinds == "tree")
@@ -408,11 +428,14 @@ class Answers(tf.Module):
         def answer(tokens_command, tokens_ids, **inputs):
             given = [inputs[problem.name] for problem in problems]
             sentences = tf.concat(given, axis=0)
+            # Of all members, of which only one is fed.
             count = tf.size(sentences) + tf.shape(tokens_ids)[0]
             sentences, tokens_ids = held((sentences, tokens_ids), limits.require_rows(count, "inputs"))
             sentences = limits.short_texts(sentences, tf.range(tf.size(sentences)), most)
             ids, _ = reading.read_texts(sentences, tf.range(tf.size(sentences)), self.sentencepiece, most)
             other_ids, other_commands = self._checked_tokens(tokens_command, tokens_ids)
+            # Empty inputs have no columns; both parts are widened to one shape, because the graph does not know which is
+            # empty.
             longest = tf.maximum(tf.shape(ids)[1], tf.shape(other_ids)[1])
             ids = tf.concat([_widened(ids, longest), _widened(other_ids, longest)], axis=0)
             named = [tf.fill([tf.size(x)], self._network.command_id(p.command)) for x, p in zip(given, problems)]
@@ -422,6 +445,8 @@ class Answers(tf.Module):
             texts = self._detokenize(found)
             answers = {"texts": texts, "ids": found, "scores": scores}
             if any(problem.targets == "tree" for problem in problems):
+                # Sentences come first, so that the trees are those of the first rows. Those of other signatures are not
+                # fetched.
                 answers["trees"] = bracketed(texts[: tf.size(sentences)], sentences)
             return answers
 
@@ -485,6 +510,7 @@ class Answers(tf.Module):
         ids = held(ids, require(tf.fill([tf.size(rows)], length <= most), rows, "ids", message))
         valid = tf.reduce_all(tf.logical_and(ids >= 0, ids < self._tokenizer.size), axis=1)
         checks.append(require(valid, rows, "ids", f"an id outside 0 to {self._tokenizer.size - 1}"))
+        # As `reading.read_texts`, this rejects empty sentences.
         said = tf.logical_and(ids != PADDING_ID, ids != END_ID)
         checks.append(require(tf.reduce_any(said, axis=1), rows, "ids", "no tokens except padding and end"))
         commands = [self._network.command_id(name) for name in names]
@@ -513,6 +539,7 @@ class Answers(tf.Module):
     @property
     def weights(self) -> list[tf.Variable]:
         """Returns the variables that the functions read, in a fixed order."""
+        # In bfloat16 only the narrow copies are read, and the originals are not saved.
         stored = [v.value for v in self._network.variables] if self._narrow is None else list(self._narrow.values())
         return [*stored, *self._decoder_weights.values()]
 
@@ -535,6 +562,7 @@ class Answers(tf.Module):
             classes, scores = self._classes(path.modality, path.labels, *arguments)
             return classes[:, 0], scores[:, 0]
 
+        # A request of other kinds does not run the image net on an empty batch.
         return tf.cond(tf.size(here) > 0, some, lambda: (tf.fill([0], ""), tf.zeros([0])))
 
     def _texts(self, modalities, inputs, rows, commands):
@@ -543,7 +571,8 @@ class Answers(tf.Module):
         Args:
           modalities: [B], the index in reading.MODALITIES, or -1 for a row that is not answered with text.
 
-        Returns: texts [b], scores [b], and the row [b] of each.
+        Returns:
+          The texts [b], scores [b], and the row [b] of each.
         """
         encoded, padding, order = self._encoded_together(modalities, inputs, rows)
 
@@ -575,9 +604,11 @@ class Answers(tf.Module):
                 tf.zeros([0, 1, self._network.depth]), tf.fill([0, 1], True), *([tf.zeros([0], tf.int32)] if columns else [])
             )  # fmt: skip
             parts.append((*tf.cond(tf.size(here) > 0, some, none), here))
+        # Encoded inputs of different modalities are one batch from here on: the body does not know where they come from.
         longest = tf.reduce_max([tf.shape(part[1])[1] for part in parts])
         room = [[[0, 0], [0, longest - tf.shape(part[1])[1]]] for part in parts]
         encoded = tf.concat([tf.pad(part[0], [*r, [0, 0]]) for part, r in zip(parts, room)], axis=0)
+        # True, because what is added is padding.
         padding = tf.concat([tf.pad(part[1], r, constant_values=True) for part, r in zip(parts, room)], axis=0)
         order = tf.concat([part[-1] for part in parts], axis=0)
         return encoded, padding, order, *([tf.concat([part[2] for part in parts], axis=0)] if columns else [])
@@ -605,10 +636,12 @@ class Answers(tf.Module):
 
     def _best(self, labels: str, probabilities):  # [b, classes] -> names [b, k], probabilities [b, k]
         names = self._class_names[labels]
+        # A label set may have fewer classes.
         top, indices = tf.math.top_k(probabilities, min(_CLASSES, len(names)))
         return tf.gather(tf.constant(names), indices), top
 
     def _detokenize(self, ids):  # [b, T] -> [b]
+        # As `Tokenizer.detokenize`: up to the first end token.
         ended = tf.cumsum(tf.cast(ids == END_ID, tf.int32), axis=1) > 0
         left_out = tf.logical_or(ended, ids == PADDING_ID)
         return self.sentencepiece.detokenize(tf.ragged.boolean_mask(ids, tf.logical_not(left_out)))
@@ -620,6 +653,7 @@ class Answers(tf.Module):
 
         def encode(features, padding=None):
             encoded, padding, grid, _ = self._network.encode(modality, features, padding)
+            # A traced function returns tensors only, so zeros stand for "no grid".
             return encoded, padding, tf.stack(grid if grid is not None else (0, 0))
 
         return self._part(f"encode_{modality}", encode, self._feature_specs(modality))
@@ -630,6 +664,7 @@ class Answers(tf.Module):
         specs = [self._feature_specs(name) for name in names]
 
         def encode(*features):
+            # A traced function takes a flat list of tensors. An image has one of them, and the others two, with their padding.
             left = iter(features)
             parts = [[next(left) for _ in own] for own in specs]
             inputs, padding = [own[0] for own in parts], [own[1] if len(own) > 1 else None for own in parts]
@@ -660,13 +695,15 @@ class Answers(tf.Module):
     def _search_best(self, count: int) -> Callable:
         """Returns a function like `_search` for several answers.
 
-        Returns: a function that returns ids [b, N, max_length], scores [b, N] and the log-probabilities of the tokens
+        Returns:
+          A function that returns ids [b, N, max_length], scores [b, N] and the log-probabilities of the tokens
           [b, N, max_length].
         """
         settings = self._decoding
 
         def search(encoded, padding, commands):
             return best_of_beam(
+                # A beam has to be at least as wide as the number of answers that it gives.
                 self._decoder(), encoded, padding, commands, settings.max_length, max(count, settings.beam_size), count,
                 settings.alpha, log_probs=True,
             )  # fmt: skip
@@ -676,6 +713,7 @@ class Answers(tf.Module):
     def _look(self, encoded, padding, commands, ids):  # ids [b, T] -> names [blocks], weights [b, blocks, T, S]
         def look(encoded, padding, commands, ids):
             names, weights = source_weights(self._network, encoded, padding, commands, ids)
+            # Padded positions of an answer attend to something, too, which means nothing.
             weights = tf.where((ids != PADDING_ID)[None, :, :, None], weights, 0.0)
             return tf.constant(names), tf.transpose(weights, [1, 0, 2, 3])
 
@@ -686,11 +724,13 @@ class Answers(tf.Module):
         # In a loop, reading a variable at each step costs less than passing a tensor from step to step.
         weights: dict = self._decoder_weights
         if self._dtype != "float32":
+            # Before the loop, so that the conversion is not repeated at each position.
             weights = {name: tf.cast(weight, tf.float32) for name, weight in weights.items()}
         return IncrementalDecoder(self._network, weights)
 
     def _probabilities(self, labels: str, modality: str) -> Callable:
         def probabilities(encoded, padding, grid, commands):
+            # Whether there is a grid is known while tracing; its size is not.
             shape = None if modality == "language" else (grid[0], grid[1])
             return tf.nn.softmax(self._network.decode_classes(encoded, padding, shape, commands, labels)[0])
 

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 def substring(strings: tf.Tensor, position: int | tf.Tensor, length: int | tf.Tensor) -> tf.Tensor:
     """Returns the bytes `strings[position:position + length]`, as far as they exist, for strings of any shape."""
+    # `tf.strings.substr` fails if it begins beyond the end, which damaged files ask for.
     begin = tf.minimum(tf.cast(position, tf.int64), tf.cast(tf.strings.length(strings), tf.int64))
     return tf.strings.substr(strings, begin, tf.fill(tf.shape(begin), tf.cast(length, tf.int64)))
 

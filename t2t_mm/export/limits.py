@@ -59,6 +59,7 @@ def shown(text: tf.Tensor) -> tf.Tensor:
 
 def short_texts(inputs: tf.Tensor, rows: tf.Tensor, max_length: int) -> tf.Tensor:
     """Returns texts [B] after rejecting those with too many bytes for `max_length` tokens of any content."""
+    # A first limit in bytes, before the text is tokenised; the exact one in tokens follows.
     most = max_length * MOST_BYTES_A_TOKEN
     message = f"a text of more than {most} bytes, which is longer than the limit of {max_length} tokens"
     return held(inputs, require(tf.strings.length(inputs) <= most, rows, "inputs", message))
@@ -72,9 +73,11 @@ def small_pictures(inputs: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     pixels, scans = tf.map_fn(lambda data: (_pixels(data), _scans(data)), inputs, fn_output_signature=(tf.int64, tf.int64))
     numbers = tf.strings.as_string(pixels)
     one = tf.strings.join(["an image of ", numbers, f" pixels; at most {MOST_PIXELS} are allowed"])
+    # Cumulative, so that the error names the image with which the request becomes too large.
     together = tf.cumsum(pixels)
     message = f"this image and those before it have more than {MOST_PIXELS_TOGETHER} pixels, the limit for one request"
     small = require(pixels <= MOST_PIXELS, rows, "inputs", one)
+    # An image that is too large by itself is reported as such, and not by this check as well.
     few = require(tf.logical_or(pixels > MOST_PIXELS, together <= MOST_PIXELS_TOGETHER), rows, "inputs", message)
     message = f"a JPEG of more than {_MOST_SCANS} scans; save it again as a baseline JPEG"
     return held(inputs, small, few, require(scans <= _MOST_SCANS, rows, "inputs", message))
@@ -94,6 +97,7 @@ def short_sounds(inputs: tf.Tensor, rows: tf.Tensor, audio: AudioFeatures, max_f
         return tf.where(known, samples, 0), tf.where(known, rate, SAMPLE_RATES[0])
 
     samples, rates = tf.map_fn(lengths, inputs, fn_output_signature=(tf.int64, tf.int64))
+    # The number of samples after resampling, rounded up as in `reading.read_sound`.
     resampled = -(-samples * audio.sample_rate // rates)
     return held(inputs, require_short(resampled, rows, audio, max_frames))
 
@@ -105,6 +109,7 @@ def require_short(samples: tf.Tensor, rows: tf.Tensor, audio: AudioFeatures, max
       samples: [B] int64, the number of samples of each recording at the sample rate of the model.
       rows: [B] int32, the numbers of the rows in the request.
     """
+    # The longest audio from which windows of `frame` samples at distances of `hop` make `max_frames` frames.
     most = max_frames if audio.bins == 1 else audio.frame + audio.hop * max_frames - 1
     seconds = tf.strings.as_string(tf.cast(samples, tf.float32) / audio.sample_rate, precision=2)
     limit = f" seconds; at most {most / audio.sample_rate:.2f} seconds are allowed"
@@ -134,6 +139,7 @@ def _jpeg_pixels(data: tf.Tensor) -> tf.Tensor:
 
     def advance(count, position):
         marker, length = _number(data, position + 1, 1), _number(data, position + 2, 2)
+        # TEM, RST0 to RST7 and SOI: markers without a length.
         alone = tf.logical_or(marker <= 0x01, tf.logical_and(marker >= 0xD0, marker <= 0xD8))
         step = tf.where(alone, tf.constant(2, tf.int64), 2 + length)
         # Between segments, decoders skip everything up to the next 0xFF, and repetitions of it.
@@ -141,12 +147,14 @@ def _jpeg_pixels(data: tf.Tensor) -> tf.Tensor:
         return count + 1, position + tf.where(filling, tf.constant(1, tf.int64), step)
 
     count, position = tf.while_loop(goes_on, advance, (0, tf.constant(2, tf.int64)), parallel_iterations=1)
+    # The frame header: marker, length (2), precision (1), height (2), width (2).
     pixels = _number(data, position + 5, 2) * _number(data, position + 7, 2)
     return tf.where(count < _MOST_SEGMENTS, pixels, MOST_PIXELS + 1)
 
 
 def _scans(data: tf.Tensor) -> tf.Tensor:
     """Returns the number of scans of a JPEG. A small file can make its decoder process all pixels 100,000 times."""
+    # SOS markers are counted in the whole file: inside compressed data, 0xFF is always followed by 0x00 or a restart marker.
     values = tf.io.decode_raw(tf.where(_number(data, 0, 2) == 0xFFD8, data, b"\0\0"), tf.uint8)
     return tf.reduce_sum(tf.cast(tf.logical_and(values[:-1] == 0xFF, values[1:] == 0xDA), tf.int64))
 

@@ -17,7 +17,9 @@ def shorten(graph: graph_pb2.GraphDef) -> None:
 
 
 def _shorten(function: function_pb2.FunctionDef) -> None:
+    # Arguments keep their names, which callers of the function use.
     taken = {argument.name for argument in function.signature.input_arg}
+    # As many names as there are nodes remain after leaving out those of the arguments.
     fresh = (name for name in map(_name, range(len(function.node_def) + len(taken))) if name not in taken)
     names = {node.name: next(fresh) for node in function.node_def}
 
@@ -25,6 +27,7 @@ def _shorten(function: function_pb2.FunctionDef) -> None:
         """Renames a reference of the form "node:output:index", "^node" or the name of an argument."""
         mark, reference = ("^", reference[1:]) if reference.startswith("^") else ("", reference)
         name, colon, rest = reference.partition(":")
+        # A reference to an argument is left as it is.
         return mark + names.get(name, name) + colon + rest
 
     for node in function.node_def:

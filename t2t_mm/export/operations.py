@@ -35,6 +35,7 @@ def operations(saved: saved_model_pb2.SavedModel) -> set[str]:
     """Returns all operations of all graphs and functions, except for calls of a graph's own functions."""
     found = set()
     for graph in (meta_graph.graph_def for meta_graph in saved.meta_graphs):
+        # A node can also call a function of the graph by its name, as if it were an operation.
         own = {function.signature.name for function in graph.library.function}
         found |= {node.op for node in nodes(graph)} - own
     return found

@@ -25,6 +25,8 @@ _MOST_PARTS = 1000  # maximum number of JPEG segments, PNG chunks or EXIF tags t
 
 def modality(inputs: tf.Tensor) -> tf.Tensor:
     """Returns the index in MODALITIES [B] int32 of each input [B], judged by its first bytes."""
+    # By the content, because a request has no file names. A text cannot be taken for an image: the first byte of a JPEG or
+    # PNG does not occur at the beginning of UTF-8 text.
     picture = tf.logical_or(starts_with(inputs, _JPEG), starts_with(inputs, _PNG))
     riff = tf.reduce_any([starts_with(inputs, name) for name in _WAVS], axis=0)
     sound = tf.logical_and(riff, substring(inputs, 8, 4) == b"WAVE")
@@ -39,6 +41,7 @@ def read_texts(inputs: tf.Tensor, rows: tf.Tensor, tokenizer: Any, max_length: i
       rows: [B] int32, the numbers of the rows in the request.
       tokenizer: a tokenizer that adds the end token.
     """
+    # Invalid bytes are dropped here, and what has lost something is rejected below, with the number of its row.
     kept = tf.strings.unicode_transcode(inputs, "UTF-8", "UTF-8", errors="ignore", replace_control_characters=False)
     message = "neither UTF-8 text nor a JPEG, PNG or WAV file"
     ids = tokenizer.tokenize(held(inputs, require(kept == inputs, rows, "inputs", message)))
@@ -46,6 +49,7 @@ def read_texts(inputs: tf.Tensor, rows: tf.Tensor, tokenizer: Any, max_length: i
     too_long = ["a text of ", tf.strings.as_string(lengths), f" tokens; at most {max_length} are allowed"]
     short = require(lengths <= max_length, rows, "inputs", tf.strings.join(too_long))
     blank = tf.strings.regex_full_match(inputs, r"[\s\pZ\pC]*")  # all kinds of spaces and non-printing characters
+    # One token is the end token alone.
     said = tf.logical_and(lengths > 1, tf.logical_not(blank))
     ids = held(ids, short, require(said, rows, "inputs", "an empty text"))
     return ids.to_tensor(), tf.logical_not(tf.sequence_mask(ids.row_lengths()))
@@ -72,12 +76,14 @@ def read_picture(data: tf.Tensor, row: tf.Tensor, size: int) -> tf.Tensor:
     height, picture = decode_picture(data, row)
     columns = _resized(tf.transpose(picture, [1, 0, 2]), (size, height))
     resized = _resized(tf.transpose(columns, [1, 0, 2]), (size, size))
+    # The formula of `standardise_image`.
     deviation = tf.maximum(tf.math.reduce_std(resized), (3.0 * size * size) ** -0.5)
     return tf.ensure_shape((resized - tf.reduce_mean(resized)) / deviation, [size, size, 3])
 
 
 def _resized(picture: tf.Tensor, shape: tuple) -> tf.Tensor:
     resized = tf.image.resize(picture, shape, method="bilinear", antialias=True)
+    # Pillow rounds halves up, while `tf.round` rounds them to even numbers.
     return tf.floor(tf.clip_by_value(resized, 0.0, 255.0) + 0.5)
 
 
@@ -89,6 +95,7 @@ def decode_picture(data: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tenso
 
     def decode(data):
         is_jpeg = starts_with(data, _JPEG)
+        # The size is read first, so that a small file cannot claim gigabytes of memory.
         shape = tf.cond(is_jpeg, lambda: tf.image.extract_jpeg_shape(data)[:2], lambda: _png_shape(data))
         pixels = tf.reduce_prod(tf.cast(shape, tf.int64))
         picture = tf.case(
@@ -134,6 +141,7 @@ def _exif(data: tf.Tensor) -> tf.Tensor:
             return tf.where(_byte(data, at + 1) == 0xFF, at + 1, at + 2 + number(data, at + 2, 2, True))
 
         at = _walk(2, lambda at: tf.logical_and(before_pixels(at), tf.logical_not(is_exif(at))), step)
+        # The size counts itself (2 bytes) and the mark "Exif" with two zeros (6 bytes).
         size = tf.maximum(number(data, at + 2, 2, True) - 8, 0)
         return tf.cond(is_exif(at), lambda: substring(data, at + 10, size), lambda: tf.constant(b""))
 
@@ -142,11 +150,13 @@ def _exif(data: tf.Tensor) -> tf.Tensor:
         length = tf.strings.length(data)
 
         def step(at):
+            # Twelve bytes around the content: size, name and checksum. A wrong size must not lead beyond the file.
             return tf.minimum(at + 12 + tf.minimum(number(data, at, 4, True), length), length)
 
         def other(at):
             return tf.logical_and(at < length, substring(data, at + 4, 4) != b"eXIf")
 
+        # After the signature.
         at = _walk(8, other, step)
         found = at < length
         size = tf.minimum(number(data, at, 4, True), length)
@@ -172,6 +182,7 @@ def _orientation(exif: tf.Tensor) -> tf.Tensor:
 
 def _upright(picture: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """Rotates and mirrors an image [H, W, 3] according to its EXIF orientation."""
+    # The eight orientations are a transposition, a mirroring of columns and one of rows, in this order.
     turned = tf.reduce_any(orientation == [5, 6, 7, 8])
     picture = tf.cond(turned, lambda: tf.transpose(picture, [1, 0, 2]), lambda: picture)
     mirrored = tf.reduce_any(orientation == [2, 3, 6, 7])
@@ -182,6 +193,7 @@ def _upright(picture: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 def _png_shape(data: tf.Tensor) -> tf.Tensor:
     """Returns [height, width] in the header, which comes first in a PNG."""
+    # The width comes first, in bytes 16 to 19, after the signature and the head of the first chunk.
     width_height = tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.int32, little_endian=False)
     return tf.ensure_shape(tf.reverse(width_height, [0]), [2])
 
@@ -192,6 +204,7 @@ def read_sounds(inputs: tf.Tensor, rows: tf.Tensor, audio: AudioFeatures, max_fr
     features = tf.map_fn(
         lambda pair: read_sound(pair[0], pair[1], audio, max_frames),
         (limits.short_sounds(inputs, rows, audio, max_frames, _length), rows),
+        # Ragged, because recordings have different lengths.
         fn_output_signature=tf.RaggedTensorSpec([None, audio.bins], tf.float32, ragged_rank=0),
         parallel_iterations=1,
     )
@@ -203,9 +216,12 @@ def read_sound(data: tf.Tensor, row: tf.Tensor, audio: AudioFeatures, max_frames
     """Returns the features [time, bins] of one recording, like `corpora.sounds.decode_audio` and AudioFeatures."""
     lowest, highest = SAMPLE_RATES
     mono, rate = decode_sound(data, row)
+    # A rate of 1 Hz in the header would make resampling enlarge a short file thousands of times.
     known = tf.logical_and(rate >= lowest, rate <= highest)
     mono = held(mono, require(known[None], row[None], "inputs", f"a sample rate outside {lowest} to {highest} Hz"))
+    # A rejected rate still enters the computations that shapes depend on, and must not be zero there.
     rate = tf.clip_by_value(rate, lowest, highest)
+    # Rounded up, and in 64 bits, because the product exceeds 32 for a long recording.
     length = -(-tf.size(mono, tf.int64) * audio.sample_rate // tf.cast(rate, tf.int64))
     mono = held(mono, limits.require_short(length[None], row[None], audio, max_frames))  # in case the header was wrong
     return audio(tf.cond(rate == audio.sample_rate, lambda: mono, lambda: resample(mono, rate, audio.sample_rate)))
@@ -218,6 +234,7 @@ def decode_sound(data: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]
     code, channels, align, bits = field(0, 2), field(2, 2), field(12, 2), field(14, 2)
     rate = tf.maximum(field(4, 4), 0)
     described = tf.strings.length(form) >= 16
+    # WAVE_FORMAT_EXTENSIBLE: the actual format is in the first bytes of a GUID, whose rest is always the same.
     is_extensible = tf.logical_and(code == sound_files.EXTENSIBLE, substring(form, 25, 15) == sound_files.GUID)
     code = tf.where(is_extensible, _byte(form, 24), code)
     kinds = [(code, bits) for code, widths in sound_files.CODINGS.items() for bits in widths]
@@ -235,6 +252,7 @@ def decode_sound(data: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]
     require(fine[None], row[None], "inputs", "a damaged or truncated WAV file; save it again")
     size = tf.where(tf.reduce_all([whole, framed, read]), tf.cast(tf.minimum(size, tf.int32.max), tf.int32), 0)
     content = tf.strings.substr(data, tf.minimum(begin, tf.strings.length(data)), size)
+    # All codings are in the graph; the header of each file selects one.
     samples = tf.switch_case(
         tf.cast(tf.argmax(tf.cast(known, tf.int32)), tf.int32),
         [lambda kind=kind: _samples(content, *kind) for kind in kinds],
@@ -269,6 +287,7 @@ def _find_samples(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.
         is_wide = tf.logical_and(name(at) == b"ds64", size >= 16)
         wide = tf.where(is_wide, number(data, begin + 8, 8, False, tf.int64), wide)
         end = begin + held
+        # RIFF pads chunks to an even size, which some programs forget.
         padded = tf.logical_and(held % 2 == 1, tf.reduce_all(name(end) != list(sound_files.UNPADDED)))
         # For a chunk that extends beyond the file, use a position that no chunk can have.
         overlong = tf.cast(begin, tf.int64) + size > tf.cast(length, tf.int64)
@@ -281,7 +300,9 @@ def _find_samples(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.
     fits = tf.logical_and(at + 8 <= length, name(at) == b"data")
     begin = at + 8
     present, size = tf.cast(length - begin, tf.int64), chunk_size(at)
+    # RF64 has its real size in the chunk ds64, because it exceeds 32 bits.
     size = tf.where(tf.logical_and(size == 0xFFFFFFFF, wide >= 0), wide, size)
+    # A program that writes to a pipe cannot know the size: the samples reach to the end of the file.
     size = tf.where(size >= sound_files.STREAMED, present, size)
     return form, begin, size, tf.reduce_all([fits, size <= present, size >= 0])
 
@@ -295,6 +316,7 @@ def _samples(content: tf.Tensor, code: int, bits: int) -> tf.Tensor:
     if bits == 8:
         return (tf.cast(tf.io.decode_raw(content, tf.uint8), tf.float32) - 128) / 128
     if bits == 24:
+        # TensorFlow has no 24-bit type. The highest bit is the sign.
         low, middle, high = tf.unstack(tf.cast(tf.reshape(tf.io.decode_raw(content, tf.uint8), [-1, 3]), tf.int32), axis=1)
         return tf.cast(low + middle * 2**8 + high * 2**16 - tf.where(high > 127, 2**24, 0), tf.float32) / 2**23
     return tf.cast(tf.io.decode_raw(content, tf.int16 if bits == 16 else tf.int32), tf.float32) / 2 ** (bits - 1)
@@ -302,6 +324,7 @@ def _samples(content: tf.Tensor, code: int, bits: int) -> tf.Tensor:
 
 def _law(code: int) -> np.ndarray:
     """Returns the 256 samples of A-law (6) or µ-law (7), float32 (ITU-T G.711)."""
+    # G.711 transmits bits inverted: every second one in A-law, all of them in µ-law.
     byte = np.arange(256) ^ (0x55 if code == 6 else 0xFF)
     exponent, mantissa, negative = byte >> 4 & 7, byte & 15, byte & 128
     if code == 6:

@@ -80,6 +80,7 @@ def export(
                 f"{name} is {value}, and none of the problems answers a single input with a text or a tree: "
                 f"{', '.join(one.name for one in problems)}. Leave {name} out, or export such a problem too."
             )
+    # Only here, after all checks that need no weights, because loading takes time.
     network, description, _ = load_trained(experiment, model_dir)
     if attention and not network.mixer.attention.attend:
         raise RunError("The blocks of this model have no attention (attend=False). Leave attention out.")
@@ -97,8 +98,10 @@ def export(
         if run_warmup:
             say("3/3 Answering the warm-up records")
             warmup.answer_all(aside)
+        # mkdtemp makes a private folder, but a server may run as another user.
         os.chmod(aside, 0o755)
         folder = os.path.join(export_dir, str(_next_version(export_dir)))
+        # A server polls the folder and loads whatever has a number as its name, so a complete version gets its number last.
         os.rename(aside, folder)
     return folder
 
@@ -116,6 +119,7 @@ def prepare(export_dir: str) -> None:
             if name.startswith(_ASIDE) and not _is_written(path):
                 shutil.rmtree(path, ignore_errors=True)
         free = shutil.disk_usage(export_dir).free
+        # A write is tried, because permissions alone do not tell: a disk may be mounted read-only.
         with tempfile.TemporaryFile(dir=export_dir) as file:
             file.write(bytes(4096))
     except OSError as error:
@@ -137,6 +141,7 @@ def _writing(export_dir: str) -> Iterator[str]:
         aside = tempfile.mkdtemp(prefix=f"{_ASIDE}{os.getpid()}@{socket.gethostname()}-", dir=export_dir)
         yield aside
     except (OSError, tf.errors.OpError) as error:
+        # Other errors of TensorFlow are faults of the graph, and are not hidden behind a message about the disk.
         if not isinstance(error, OSError) and not isinstance(error, _DISK_ERRORS):
             raise
         reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
@@ -147,13 +152,15 @@ def _writing(export_dir: str) -> Iterator[str]:
 
 
 def _is_written(path: str) -> bool:
-    """Returns whether the process of a temporary folder is still running; for another machine, assumes this for a day."""
+    """Returns whether the process of a temporary folder is still running. On another machine, this is assumed for a day."""
     process, _, host = os.path.basename(path).removeprefix(_ASIDE).partition("@")
     if not process.isdecimal() or not host:
         return False
+    # The folder may be on a shared disk, and a process of another machine cannot be asked.
     if host.rpartition("-")[0] != socket.gethostname():
         return time.time() - os.stat(path).st_mtime < _DAY_SECONDS
     try:
+        # Signal 0 only asks whether the process exists.
         os.kill(int(process), 0)
     except ProcessLookupError:
         return False
@@ -175,7 +182,11 @@ def load_seconds(folder: str) -> float:
 
 
 def make_signatures(answers: Answers, problems: Sequence[Problem], n_best: int = 0, attention: bool = False) -> dict:
-    """Returns a dict of signature name -> function. The names are part of the API. n_best, attention: as in `export`."""
+    """Returns a dict of signature name -> function. The names are part of the API.
+
+    Args:
+      n_best, attention: see `export`.
+    """
     alone = [problem for problem in problems if len(problem.modalities) == 1]
     signatures = {"serving_default": answers.any_problem()} if alone else {}
     signatures |= {problem.name: answers.joint(problem) for problem in problems if problem not in alone}
@@ -204,6 +215,7 @@ def reduced(network: MultiModel, experiment: Experiment, description: dict, prob
         return network  # it has nothing else
     small = experiment.build_model(kept)
     weights = {path_below(variable): variable for variable in network.variables}
+    # All other weights that are kept have the same shape in both models: each label set and each net has weights of its own.
     rows = [network.command_id(command) for command in small.commands]
     for variable in small.variables:
         value = keras.ops.convert_to_numpy(weights[path_below(variable)])
@@ -217,6 +229,7 @@ def _save(answers: Answers, signatures: dict, groups: dict[str, Group], folder: 
         for name, function in signatures.items()
     }
     concrete |= {name: group.function for name, group in groups.items()}
+    # Saved variables are read by every server at its start, so those that no signature uses are left out.
     used = {id(variable) for function in concrete.values() for variable in function.variables}
     module = tf.Module()
     module.weights = [variable for variable in answers.weights if id(variable) in used]
@@ -270,4 +283,5 @@ def _finish(folder: str, groups: dict[str, Group]) -> None:
 
 
 def _next_version(export_dir: str) -> int:
+    # Above all versions that exist, because a server serves the highest number.
     return 1 + max((int(name) for name in os.listdir(export_dir) if name.isdecimal()), default=0)

@@ -46,6 +46,7 @@ def share(meta: meta_graph_pb2.MetaGraphDef, groups: dict[str, Group]) -> None:
         for key, member in group.members.items():
             signature = meta.signature_def[key]
             for given, known in member.inputs.items():
+                # The names for clients stay the same; only the nodes behind them are others.
                 signature.inputs[given].name = whole.inputs[known].name
             for given, known in member.outputs.items():
                 signature.outputs[given].name = whole.outputs[known].name
@@ -74,6 +75,7 @@ def _prune(meta: meta_graph_pb2.MetaGraphDef) -> None:
     waiting = [saver.filename_tensor_name, saver.save_tensor_name, saver.restore_op_name]
     for signature in meta.signature_def.values():
         waiting += [found.name for found in (*signature.inputs.values(), *signature.outputs.values())]
+    # Among the collections are the operations that initialise the vocabulary when the graph is loaded.
     for collection in meta.collection_def.values():
         waiting += collection.node_list.value
     needed = set()
@@ -83,6 +85,7 @@ def _prune(meta: meta_graph_pb2.MetaGraphDef) -> None:
             needed.add(name)
             waiting += nodes[name].input
     kept = [node for node in meta.graph_def.node if node.name in needed]
+    # Copies, because deleting the field below would also empty the nodes that it contains.
     graph = graph_pb2.GraphDef(node=kept)
     del meta.graph_def.node[:]
     meta.graph_def.node.extend(graph.node)

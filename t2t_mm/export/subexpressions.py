@@ -42,8 +42,10 @@ def _merge(function: function_pb2.FunctionDef) -> None:
             return same[name][int(rest.rpartition(":")[2])]
         return mark + instead.get(name, name) + colon + rest
 
+    # In topological order, so that the inputs of a node have got their final names before it is compared.
     for node in _sorted(function):
         node.input[:] = map(renamed, node.input)
+        # With a control input, an Identity also makes its users wait, and has to stay.
         if node.op in _SAME and not any(reference.startswith("^") for reference in node.input):
             same[node.name] = list(node.input)
         if node.op in _PURE:
@@ -67,6 +69,7 @@ def _sorted(function: function_pb2.FunctionDef) -> list[node_def_pb2.NodeDef]:
     found: dict[str, node_def_pb2.NodeDef] = {}
     for start in function.node_def:
         waiting = [start]
+        # Without recursion, whose depth would be that of the graph.
         while waiting:
             node = waiting[-1]
             before = [name for name in map(_source, node.input) if name in nodes and name not in found]
@@ -85,6 +88,7 @@ def _key(node: node_def_pb2.NodeDef) -> bytes:
     """Returns a key of all properties of a node except its name and debug information."""
     like = node_def_pb2.NodeDef(op=node.op, input=node.input, device=node.device)
     for name, value in node.attr.items():
+        # Annotations, which do not change what the node computes.
         if not name.startswith("_"):
             like.attr[name].CopyFrom(value)
     return like.SerializeToString(deterministic=True)
@@ -104,6 +108,7 @@ def _prune(function: function_pb2.FunctionDef) -> None:
 
 
 def _replace(function: function_pb2.FunctionDef, nodes: list[node_def_pb2.NodeDef]) -> None:
+    # Copies, because deleting the field would also empty the nodes that it contains.
     copies = function_pb2.FunctionDef(node_def=nodes)
     del function.node_def[:]
     function.node_def.extend(copies.node_def)

@@ -35,10 +35,13 @@ def bracketed(texts: tf.Tensor, sentences: tf.Tensor) -> tf.Tensor:
     """
     symbols, words = symbols_of(texts).to_tensor(""), split_words(sentences)
     counts = tf.cast(words.row_lengths(), tf.int32)
+    # Brackets in words are written as in the Treebank, because they would be read as structure.
     escaped = tf.strings.regex_replace(tf.strings.regex_replace(words.to_tensor(""), r"\(", "-LRB-"), r"\)", "-RRB-")
+    # A last column, because `used` may point behind the last word.
     escaped = tf.pad(escaped, [[0, 0], [0, 1]], constant_values="")
     batch, length = tf.shape(symbols)[0], tf.shape(symbols)[1]
     levels = tf.range(length + 1)[None]  # [1, N+1]; level 0 is the root
+    # As many closing marks as can ever be needed at once, of which a step takes a prefix.
     closings = tf.strings.reduce_join(tf.fill([length + 1], _CLOSE))
 
     def step(position, labels, depth, used, began, trees, leaves, text):
@@ -48,6 +51,7 @@ def bracketed(texts: tf.Tensor, sentences: tf.Tensor) -> tf.Tensor:
         bracket = tf.logical_or(first == "(", first == ")")
         opens = tf.logical_and(first == "(", tf.logical_not(nameless))
         closes = tf.logical_and(first == ")", tf.logical_not(nameless))
+        # Tags beyond the last word are dropped, as are closing brackets without an open constituent of their label.
         tags = tf.logical_and(tf.logical_and(symbol != "", tf.logical_not(bracket)), used < counts)
         # Find the innermost open constituent with this label. Closing it also closes the constituents inside it.
         open_here = tf.logical_and(levels >= 1, levels <= depth[:, None])
@@ -72,6 +76,7 @@ def bracketed(texts: tf.Tensor, sentences: tf.Tensor) -> tf.Tensor:
     _, _, depth, used, began, trees, leaves, text = tf.while_loop(
         lambda position, *_: position < length, step, (0, labels, none, none, none, none, none, empty)
     )
+    # What is still open at the end is closed, as by `delinearise`.
     trees += tf.cast(tf.logical_and(depth > 0, used > began), tf.int32)
     text = tf.strings.join([text, tf.strings.substr(tf.fill([batch], closings), none, depth)])
     return _write(_without_empty(text), trees, leaves, _untagged(words, used), counts - used)
@@ -94,6 +99,7 @@ def _without_empty(text: tf.Tensor) -> tf.Tensor:
     def cleaned(text):
         return tf.strings.regex_replace(text, r"\x1c[^\x1c-\x1f]*\x1d", "")
 
+    # Removing one constituent can make the one around it empty, so this is repeated until nothing changes.
     return tf.while_loop(lambda text: tf.reduce_any(cleaned(text) != text), lambda text: [cleaned(text)], [text])[0]
 
 

@@ -25,6 +25,7 @@ def example_input(modality: str, sample_rate: int = 16000) -> bytes:
         return b"The cat sleeps ."
     data = io.BytesIO()
     if modality == "image":
+        # Not a constant image, whose deviation is zero.
         grey = np.linspace(0, 255, 32 * 32 * 3).astype(np.uint8).reshape(32, 32, 3)
         Image.fromarray(grey).save(data, "JPEG")
         return data.getvalue()
@@ -38,8 +39,10 @@ def example_input(modality: str, sample_rate: int = 16000) -> bytes:
 
 
 def requests(signatures: Sequence[str], problems: Sequence[Problem], sample_rate: int) -> list:
-    """Returns a PredictionLog for each signature in order. `serving_default`, `n_best` and `attention` get one row for every
-    problem that they take, up to the limit of `attention`."""
+    """Returns a PredictionLog for each signature in order.
+
+    `serving_default`, `n_best` and `attention` get one row for every problem that they take, up to the limit of `attention`.
+    """
     given = {
         problem.name: [example_input(modality.name, sample_rate) for modality in problem.modalities] for problem in problems
     }
@@ -55,6 +58,7 @@ def requests(signatures: Sequence[str], problems: Sequence[Problem], sample_rate
             written = written[: limits.MOST_LOOKED_AT] if name == "attention" else written
             records.append(_predict(name, command=written, inputs=[inputs[one] for one in written]))
         elif name == "tokens":
+            # The ids 3 and 4 exist in every vocabulary (0 to 2 are padding, end and unknown), and 1 is the end token.
             command = next(p.command for p in problems if p.modality == "language" and p.targets != "class")
             records.append(_predict(name, command=[command], ids=np.array([[3, 4, 1]], np.int32)))
         elif name in given:
@@ -90,12 +94,13 @@ def recorded(folder: str) -> list[tuple[str, dict[str, np.ndarray]]]:
 
 
 def answer_all(folder: str) -> None:
-    """Loads an export and answers its records. After an error, a server would not serve it either.
+    """Loads an export and answers its records. If this fails, a server would not serve the export either.
 
     Raises:
       RunError: a score is not finite.
       tf.errors.OpError: a signature fails.
     """
+    # From the files and in a session, as a server does it, and not from the functions in memory.
     records, settings = recorded(folder), tf.compat.v1.ConfigProto()
     settings.graph_options.rewrite_options.disable_meta_optimizer = True
     with tf.compat.v1.Session(graph=tf.Graph(), config=settings) as session:

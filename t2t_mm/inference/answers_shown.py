@@ -18,6 +18,7 @@ def one_shown(problem: Problem, text: str, answer: str) -> str:
     """Returns a text as one line, or a tree as one line followed by its indented form."""
     if problem.targets != "tree":
         return _on_one_line(answer)
+    # Repaired for showing, because an unconstrained search may leave brackets open or words without a leaf.
     tree, repaired = delinearise(answer.split(), text.split())
     return f"{to_brackets(tree)}{'  (repaired)' if repaired else ''}\n{to_indented(tree)}"
 
@@ -60,6 +61,7 @@ def class_objects(log_probs: np.ndarray, class_names: Sequence[str]) -> list[dic
 
 
 def _most_likely(log_probs) -> list[int]:
+    # Python's sort is stable, so equal classes stay in the order of their indices, as in `metrics.classification`.
     return sorted(range(len(log_probs)), key=lambda index: -log_probs[index])[:RANKED]
 
 

@@ -46,6 +46,7 @@ def _described(problem: Problem, text: str, hypothesis: Hypothesis, audio: Audio
         raise ValueError(f"The answer to {text!r} has no attention weights; call `hypotheses` with looks=True.")
     found: dict[str, Any] = {
         "input": text, "answer": hypothesis.answer, "modality": problem.modality, "tokens": hypothesis.pieces,
+        # Four digits are more than a colour can show, and keep the page small.
         "blocks": looks.blocks, "weights": np.round(looks.weights.astype(float), 4).tolist(),
     }  # fmt: skip
     if looks.features is None:
@@ -53,6 +54,7 @@ def _described(problem: Problem, text: str, hypothesis: Hypothesis, audio: Audio
     found |= {"grid": looks.grid, "size": looks.features.shape[:2]}
     if problem.modality == "image":
         return found | {"picture": _png(looks.features)}
+    # A waveform has one position of features per sample.
     hop = audio.hop if audio.bins > 1 else 1
     # Low frequencies are at the bottom.
     return found | {"picture": _png(looks.features.T[::-1]), "seconds": len(looks.features) * hop / audio.sample_rate}

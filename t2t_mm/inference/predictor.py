@@ -108,6 +108,7 @@ class Predictor:
             raise ValueError(f"n_best is {n_best}; it must be between 1 and the {beam_size} hypotheses of beam_size.")
         self._network, self._tokenizer, self._sampling = network, tokenizer, sampling
         self._beam_size, self._alpha, self._max_length = beam_size, alpha, max_length
+        # Made at once, so that a vocabulary without brackets is reported before anything is decoded.
         self._grammar = TreeGrammar(tokenizer, max_length) if constrain_trees else None
         self._n_best = n_best
         self._functions: dict = {}
@@ -139,6 +140,7 @@ class Predictor:
         """
         if problem.targets == "class":
             return list(self._call(self._classes, problem, batch).numpy())
+        # The best answer comes first, whatever `n_best` is.
         ids, _ = self._search(problem, batch, words)
         return [self._answer(problem, best) for best in ids[:, 0].numpy()]
 
@@ -166,6 +168,7 @@ class Predictor:
         known = of_tokens[0].numpy() if log_probs else None
         read: dict = {}
         if looks:
+            # Without the padding up to max_length, for which the weights would mean nothing but take memory.
             longest = tf.reduce_max(tf.reduce_sum(tf.cast(ids != PADDING_ID, tf.int32), axis=-1))
             read = self._call(self._read, problem, batch, ids[..., :longest])
             read = {name: value.numpy() for name, value in read.items()}
@@ -173,6 +176,7 @@ class Predictor:
         for row, (row_ids, row_scores) in enumerate(zip(ids.numpy(), scores.numpy())):
             found.append([])
             for place, (own, score) in enumerate(zip(row_ids, row_scores)):
+                # These only fill the places of the beam, because the constraint allows fewer answers.
                 if score < IMPOSSIBLE_SCORE:
                     continue
                 pieces = self._tokenizer.pieces(own)
@@ -195,6 +199,7 @@ class Predictor:
             return self._call(self._sequences, problem, batch, log_probs=log_probs)
         assert self._grammar is not None  # see `constrains`
         room = np.array(words) <= self._grammar.most_words
+        # A sentence that does not fit is treated like a row that fills the batch, and answered by the search below.
         counted = tf.constant(np.where(room, words, 0), tf.int32)
         trees = self._call(self._trees, problem, batch, counted, log_probs=log_probs)
         if room.all():
@@ -205,11 +210,13 @@ class Predictor:
     def _call(self, decode: Callable, problem: Problem, batch: dict, *more: tf.Tensor, **settings: bool) -> Any:
         """Calls `decode`, traced once for all sizes and lengths. Problems with the same modalities share it."""
         inputs, padding = batch["inputs"], batch["input_padding"]
+        # A tensor, so that the function does not depend on the command and problems can share it.
         command = tf.constant(self._network.command_id(problem.command))
         key = (decode.__name__, problem.kind, *settings.items())
         if key not in self._functions:
             function = lambda *arguments: decode(problem, *arguments, **settings)  # noqa: E731
             padded = tuple(modality.padded for modality in problem.modalities)
+            # All sizes are open, because each new size would otherwise be traced anew.
             specs = [
                 tf.nest.map_structure(_spec, inputs, padded if len(padded) > 1 else padded[0]),
                 tf.nest.map_structure(lambda _: tf.TensorSpec([None, None], tf.bool), padding),
@@ -226,9 +233,12 @@ class Predictor:
 
     def _sequences(self, problem, inputs, padding, command, constraint=None, log_probs=False):
         encoded, padding, _, _ = self._network.encode(problem.modality, inputs, problem.padding(padding))
+        # Made within the graph, so that the function uses the weights of the model at each call: an evaluation during training
+        # sees new ones.
         given = IncrementalDecoder(self._network), encoded, padding, command, self._max_length
         if self._sampling is not None:
             found = sample(*given, **self._sampling, constraint=constraint, log_probs=log_probs)
+            # Sampling gives one answer; the axis of the answers is that of a beam.
             return tuple(part[:, None] for part in found)
         return best_of_beam(*given, self._beam_size, self._n_best, self._alpha, constraint=constraint, log_probs=log_probs)
 
@@ -238,13 +248,15 @@ class Predictor:
     def _read(self, problem, inputs, padding, command, ids):
         """Runs a teacher-forced pass over answers [B, N, T].
 
-        Returns: a dict with the names of the "blocks"; their "weights" [blocks, B, N, T, S], averaged over the heads; the
-          "grid" [2] of the source, zeros if there is none; and the "lengths" [B] of the source without padding.
+        Returns:
+          A dict with the names of the "blocks"; their "weights" [blocks, B, N, T, S], averaged over the heads; the "grid"
+          [2] of the source, zeros if there is none; and the "lengths" [B] of the source without padding.
         """
         encoded, padding, grid, _ = self._network.encode(problem.modality, inputs, problem.padding(padding))
         many, length = tf.shape(ids)[1], tf.shape(ids)[2]
         source, source_padding = tf.repeat(encoded, many, axis=0), tf.repeat(padding, many, axis=0)
         flat = tf.reshape(ids, [-1, length])
+        # Each answer is a row with a copy of its source.
         names, weights = source_weights(self._network, source, source_padding, command, flat)  # [blocks, B·N, T, S]
         shape = tf.concat([tf.shape(weights)[:1], tf.shape(ids), tf.shape(weights)[3:]], axis=0)
         return {
@@ -255,13 +267,16 @@ class Predictor:
 
     def _looks(self, problem, batch, read, row, place, count):
         """Returns the Looks of the `count` tokens of one answer."""
+        # The names come out of a graph, as bytes.
         blocks = [name.decode() for name in read["blocks"]]
         length = int(read["lengths"][row])
+        # Cut to the answer and the source of this row, both of which are padded for the batch.
         weights, inputs = read["weights"][:, row, place, :count, :length], batch["inputs"][row].numpy()
         if problem.modality == "language":
             return Looks(blocks, weights, self._tokenizer.pieces(inputs), None, None)
         columns = int(read["grid"][1])
         if problem.modalities[0].padded:
+            # The features are shown, and padding is not a part of the recording.
             inputs = inputs[~batch["input_padding"][row].numpy()]
         return Looks(blocks, weights, [], inputs, (length // columns, columns))
 
@@ -282,7 +297,9 @@ def predict(
     at_once: int = 1,
     done: Callable[[int], None] = lambda count: None,
 ) -> list[Answer | None]:
-    """Returns the answer to each example, in order. None: its image or recording cannot be read, or it is too long.
+    """Returns the answer to each example, in order.
+
+    The answer is None if the image or recording of the example cannot be read, or if the example is too long.
 
     `at_once` is the number of batches that are decoded at the same time. The operations of a search are too small to be
     divided among the cores of a processor, so that one batch keeps little more than one core busy. `done` is called with
@@ -312,8 +329,10 @@ def _of_each(
     predictor, answer: Callable, problem, examples, tokenizer, audio, batches, report: Report, at_once: int,
     done: Callable[[int], None] = lambda count: None,
 ) -> list:  # fmt: skip
+    # Counted in the text and not in its tokens, because a leaf stands for a word.
     words = [len(one.inputs.split()) for one in examples] if predictor.constrains(problem) else []
     data = make_batches(problem, examples, tokenizer, audio, batches, report, training=False)
+    # Batches are made by length, so answers are put to the places of their examples; those without a batch keep None.
     found: list = [None] * len(examples)
 
     def keep(places: np.ndarray, answers: Future) -> None:
@@ -329,6 +348,7 @@ def _of_each(
             counted = [words[place] if place >= 0 else 0 for place in places] if words else []
             waiting.append((places, pool.submit(answer, problem, batch, counted)))
             if len(waiting) > at_once:  # more batches would only take memory
+                # The oldest first, so that `done` and errors come in the order of the batches.
                 keep(*waiting.popleft())
         for one in waiting:
             keep(*one)

@@ -9,6 +9,8 @@ import tensorflow as tf
 from t2t_mm.incremental import IncrementalDecoder
 from t2t_mm.input.tokenizer import END_ID, PADDING_ID
 
+# Finite, because differences and products of infinities would be NaN. A sum of a few of them, or of one and the
+# log-probabilities of a long text, still is far below IMPOSSIBLE_SCORE.
 _IMPOSSIBLE = -1e9
 IMPOSSIBLE_SCORE = -1e8  # hypotheses with lower scores are not outputs, but only fill places
 _ROOM = 32  # positions by which the memory of the attention grows, so that short answers do not pay for the length limit
@@ -25,6 +27,7 @@ class Decoding:
     """
 
     beam_size: int = 1
+    # As Vaswani et al. 2017, 6.1.
     alpha: float = 0.6
     max_length: int = 128
 
@@ -66,7 +69,8 @@ def beam_search(
 
     For the arguments and errors, see `best_of_beam`.
 
-    Returns: ids [B, max_length] (PADDING_ID after the end token); scores [B] (log-probability divided by the length penalty,
+    Returns:
+      The ids [B, max_length] (PADDING_ID after the end token); scores [B] (log-probability divided by the length penalty,
       in nats).
     """
     ids, scores = best_of_beam(model, encoded, source_padding, command, max_length, beam_size, 1, alpha, never_end, constraint)
@@ -104,7 +108,8 @@ def best_of_beam(
         others.
       log_probs: whether to return the log-probabilities of the tokens too.
 
-    Returns: ids [B, N, max_length] (PADDING_ID after the end token); scores [B, N] (log-probability divided by the length
+    Returns:
+      The ids [B, N, max_length] (PADDING_ID after the end token); scores [B, N] (log-probability divided by the length
       penalty, in nats); with `log_probs` also [B, N, max_length], the log-probability of each token given those before it,
       in nats, 0 after the end token. These are the log-probabilities of the model over its whole vocabulary, even if a
       constraint is set: the only token that a constraint allows has the probability that the model assigns to it, not 1.
@@ -121,9 +126,12 @@ def best_of_beam(
         symbols = log_p.shape[-1]
         if never_end:
             log_p += tf.one_hot(END_ID, symbols, on_value=_IMPOSSIBLE, off_value=0.0)
+        # Greedy search needs neither a sort nor a reordering of the pasts.
         if beam_size == 1:
             best = tf.argmax(log_p, axis=-1, output_type=tf.int32)
             return scores + tf.gather(log_p, best, batch_dims=2), None, best
+        # The K best of all K·V continuations. A hypothesis that has ended has a single one, padding with log-probability 0,
+        # and so competes with its unchanged score.
         total = tf.reshape(scores[..., None] + log_p, [-1, beam_size * symbols])
         scores, choice = tf.math.top_k(total, beam_size)  # [B, K]
         return scores, choice // symbols, choice % symbols
@@ -161,7 +169,8 @@ def sample(
         2020); 1: from all tokens. With `top_k`, the set is taken from the k most likely tokens.
       seed: with the same seed, an example at the same place in its batch has the same output, whatever the other examples are.
 
-    Returns: ids [B, max_length]; scores [B] (log-probability of the output under the model itself, in nats); with `log_probs`
+    Returns:
+      The ids [B, max_length]; scores [B] (log-probability of the output under the model itself, in nats); with `log_probs`
       also the log-probabilities of the tokens [B, max_length], under the model itself like the scores.
 
     Raises:
@@ -174,9 +183,13 @@ def sample(
         )
 
     def choose(position, log_p, scores, ended):
+        # Gumbel's method: the argmax of log p + Gumbel noise is a sample from p, so that nothing has to be normalised again.
         allowed = keep_likely(log_p[:, 0] / temperature, top_k, top_p)  # [B, V]
+        # One draw per position for the whole batch, from the seed and the position alone. 0 is left out, because its logarithm
+        # is infinite.
         noise = tf.random.stateless_uniform(tf.shape(allowed), tf.stack([seed, position]), minval=1e-20)
         drawn = tf.argmax(allowed - tf.math.log(-tf.math.log(noise)), axis=-1, output_type=tf.int32)[:, None]
+        # The score is the log-probability under the model itself, without temperature and truncation.
         return scores + tf.gather(log_p, drawn, batch_dims=2), None, drawn
 
     ids, scores, _, of_tokens = _decode(model, encoded, source_padding, command, max_length, 1, choose, constraint, log_probs)
@@ -189,8 +202,10 @@ def keep_likely(logits: tf.Tensor, top_k: int, top_p: float) -> tf.Tensor:
     symbols = logits.shape[-1]
     if not 0 < top_k < symbols and top_p == 1:
         return logits
+    # All symbols if there is no limit of k.
     ordered, order = tf.math.top_k(logits, min(top_k, symbols) or symbols)
     probabilities = tf.nn.softmax(ordered)
+    # Exclusive, so that the most likely token is always kept.
     kept = tf.cumsum(probabilities, axis=-1, exclusive=True) < top_p  # the tokens before it have less than p
     rows = tf.broadcast_to(tf.range(tf.shape(logits)[0])[:, None], tf.shape(order))
     places = tf.stack([rows, order], axis=-1)
@@ -209,23 +224,29 @@ def _decode(
         log_p only allows PADDING_ID, with log-probability 0.
       constraint: a Constraint, or None.
 
-    Returns: ids [B, K, max_length], scores [B, K], lengths [B, K], and the log-probabilities of the tokens
-      [B, K, max_length] with `log_probs`, otherwise ().
+    Returns:
+      The ids [B, K, max_length], scores [B, K], lengths [B, K], and the log-probabilities of the tokens [B, K, max_length]
+      with `log_probs`, otherwise ().
     """
     batch = tf.shape(encoded)[0]
     # Memory that is written in place must not be shared, but TensorFlow merges the zeros of all layers into one constant.
     state = tf.nest.map_structure(
         lambda part: tf.raw_ops.DeepCopy(x=part), model.initial_state(encoded, source_padding, 0, width)
     )
+    # All hypotheses of an example start from its command token (paper, 2.4).
     x = tf.repeat(model.command(command, batch), width, axis=0)  # [B·K, D]
     # All hypotheses start equal, so only the first may be extended in the first step.
     scores = tf.tile([[0.0] + [_IMPOSSIBLE] * (width - 1)], [batch, 1])  # [B, K]
+    # Of full length from the start, because a loop must not change the shapes of its state.
     ids = tf.fill([batch, width, max_length], PADDING_ID)
     lengths = tf.zeros([batch, width], tf.int32)
     ended = tf.zeros([batch, width], tf.bool)
+    # A hypothesis writes to its own slot, whatever past it continues (see `History`).
     own = tf.range(width)[None, :, None]
+    # Rounded up to whole rooms, like the memory of the attention.
     longest = -(-max_length // _ROOM) * _ROOM
     ancestors = tf.broadcast_to(own, [batch, width, longest]) if width > 1 else tf.zeros([], tf.int32)
+    # A loop cannot carry None, but it can carry an empty structure.
     form = () if constraint is None else constraint.initial(width)
     of_tokens = tf.zeros([batch, width, max_length]) if log_probs else ()
 
@@ -234,15 +255,20 @@ def _decode(
 
     def advance(position, x, state, ancestors, form, of_tokens, scores, ids, lengths, ended):
         logits, state = model.step(x, position, state, ancestors if width > 1 else None, _write_in_place)
+        # Before the constraint, which must not change the probabilities of the tokens that it allows.
         log_p = tf.nn.log_softmax(tf.reshape(logits, [-1, width, logits.shape[-1]]))
         if constraint is not None:
             log_p += tf.where(constraint.allowed(form, position), 0.0, _IMPOSSIBLE)
+        # Padding is the only continuation of an ended hypothesis, and is impossible for all others.
         log_p = tf.where(ended[..., None], _only_padding(logits.shape[-1], 0.0), log_p + _no_padding(logits.shape[-1]))
         scores, parent, token = choose(position, log_p, scores, ended)
         if parent is not None:
+            # Everything that belongs to a hypothesis follows it to its new place, except for the memory of the layers, which
+            # is large: only the table of ancestors changes.
             ids, lengths, ended, form, of_tokens = tf.nest.map_structure(
                 lambda old: tf.gather(old, parent, batch_dims=1), (ids, lengths, ended, form, of_tokens)
             )
+            # Later positions keep the own slot, to which the hypothesis is going to write.
             past = tf.range(longest)[None, None] <= position
             ancestors = tf.where(past, tf.gather(ancestors, parent, batch_dims=1), own)
         ids = tf.where(tf.range(max_length)[None, None] == position, token[..., None], ids)
@@ -251,6 +277,7 @@ def _decode(
             rows = log_p if parent is None else tf.gather(log_p, parent, batch_dims=1)
             gain = tf.gather(rows, token, batch_dims=2)
             of_tokens = tf.where(tf.range(max_length)[None, None] == position, gain[..., None], of_tokens)
+        # Before `ended` is updated, so that the end token counts.
         lengths += tf.cast(tf.logical_not(ended), tf.int32)
         ended = tf.logical_or(ended, token == END_ID)
         form = () if constraint is None else constraint.advance(form, token)
@@ -263,6 +290,7 @@ def _decode(
         tf.nest.map_structure(lambda new, old: new.set_shape(old.shape), advanced, loop)
         return advanced
 
+    # Two nested loops: in the inner one, no shape changes; the outer one copies the memory into a larger one, once per room.
     def fill_room(position, x, state, *others):
         limit = position + _ROOM
         return tf.while_loop(

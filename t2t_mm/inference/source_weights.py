@@ -23,6 +23,7 @@ def source_weights(
       averaged over the heads.
     """
     looks = SourceLooks()
+    # Teacher forcing gives the weights of all tokens at once, so that the search itself does not have to carry them along.
     network.decode_text(encoded, padding, command, ids, ids == PADDING_ID, looks=looks)
     names = [name.split("/", 1)[1] for name in looks.names]  # without the name of the model
     return names, tf.stack([tf.reduce_mean(one, axis=1) for one in looks.weights])

@@ -31,6 +31,7 @@ class TreeGrammar:
     def __init__(self, tokenizer: Tokenizer, max_length: int):
         symbols = tokenizer.tree_symbols()
         ids = {symbol: piece for piece, symbol in symbols.items()}
+        # A label with only one of its brackets could never be closed, or never opened.
         closing = {ids[s]: ids[f"){s[1:]}"] for s in ids if s[0] == "(" and f"){s[1:]}" in ids}
         tags = [piece for symbol, piece in ids.items() if symbol[0] not in "()"]
         if not closing or not tags:
@@ -76,6 +77,7 @@ class TreeConstraint:
           constituent is still empty.
         """
         # Each level takes two brackets, which limits the depth.
+        # The shape of the stack is static, because a loop must not change the shapes of its state.
         levels = self._grammar.max_length // 2 + 1
         left = tf.tile(self._words[:, None], [1, width])
         none = tf.zeros_like(left)
@@ -89,18 +91,22 @@ class TreeConstraint:
         prefix = self._grammar.prefix
         depth, left = state["depth"], state["left"]
         innermost = tf.gather(state["open"], tf.maximum(depth - 1, 0), batch_dims=2)
+        # No empty constituents, and the root stays open until every word has its leaf: nothing may follow its closing bracket.
         may_close = (depth > 0) & ~state["empty"] & ((depth > 1) | (left == 0))
         # An opening bracket needs room for itself, one leaf for each remaining word, the closing brackets of all open
         # constituents and its own, and the end token.
         may_open = (left > 0) & (depth + left + _CLOSING_AT_LEAST <= self._grammar.max_length - position)
+        # A leaf outside the root would be a tree of its own.
         may_tag = (left > 0) & (depth > 0)
         may_end = (left == 0) & (depth == 0)
         pieces = tf.range(tf.size(self._is_tag))
         found = (may_open[..., None] & (self._closing_of >= 0)) | (may_tag[..., None] & self._is_tag)
+        # Only the bracket of the innermost constituent can close; no piece has the number −1.
         found |= pieces == tf.where(may_close, innermost, -1)[..., None]
         found |= may_end[..., None] & (pieces == END_ID)
         if not prefix:
             return found
+        # The prefix is the same in every tree, so there is nothing to choose.
         forced = pieces == tf.gather(tf.constant(prefix), tf.minimum(position, len(prefix) - 1))
         return tf.where(position < len(prefix), forced, found)
 
@@ -109,6 +115,7 @@ class TreeConstraint:
         closing = tf.gather(self._closing_of, token)
         opens, closes = closing >= 0, tf.gather(self._closes, token)
         levels = state["open"].shape[-1]
+        # A closing bracket only lowers `depth`; what is above it in the stack is overwritten later.
         here = (tf.range(levels) == state["depth"][..., None]) & opens[..., None]
         depth = state["depth"] + tf.cast(opens, tf.int32) - tf.cast(closes, tf.int32)
         left = state["left"] - tf.cast(tf.gather(self._is_tag, token), tf.int32)

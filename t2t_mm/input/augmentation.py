@@ -51,7 +51,9 @@ class RandomCrop:
         """
         import tensorflow as tf  # imported here, because batch sizes are also computed without TensorFlow
 
+        # Two seeds, so that the mirroring is independent of the place of the crop.
         crop_seed, mirror_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+        # No bounding boxes are given, so the whole image is the object, of which no part has to be contained in the crop.
         begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
             tf.shape(pixels), tf.zeros([1, 0, 4]), crop_seed, min_object_covered=0.0, aspect_ratio_range=self.aspect,
             area_range=self.area, max_attempts=10, use_image_if_no_bounding_boxes=True,
@@ -107,11 +109,15 @@ class SpecAugment:
         import tensorflow as tf  # as above
 
         frames, bins = tf.shape(spectrogram)[0], spectrogram.shape[1]
+        # The bound p·τ of the paper for short recordings (2, "time masking").
         longest = tf.minimum(self.time_width, tf.cast(self.time_share * tf.cast(frames, tf.float32), tf.int32))
         masks = [(frames, longest)] * self.time_masks
+        # The single bin of a waveform is the signal itself, which a frequency mask would remove altogether.
         masks += [(bins, min(self.frequency_width, bins))] * (self.frequency_masks if bins > 1 else 0)
         for number, (size, widest) in enumerate(masks):
+            # Each mask gets its own seed from its number, so that the masks are independent of each other.
             two = tf.random.experimental.stateless_split(tf.random.experimental.stateless_fold_in(seed, number), 2)
+            # Both bounds are inclusive in the result; `stateless_uniform` excludes the upper one, hence the + 1.
             width = tf.random.stateless_uniform([], two[0], 0, widest + 1, tf.int32)
             begin = tf.random.stateless_uniform([], two[1], 0, size - width + 1, tf.int32)
             covered = tf.logical_and(tf.range(size) >= begin, tf.range(size) < begin + width)

@@ -41,6 +41,7 @@ class BatchSettings:
     audio_frames: int = 8000
     max_length: int = 128
     max_frames: int = 1600
+    # The size of Xception's inputs, whose entry flow the image net is (paper, 2.5).
     image_size: int = 299
     factors: dict[str, float] | None = None
     shuffle: int = 20000
@@ -62,6 +63,8 @@ def _bounds(longest: int) -> list[int]:
     """Returns bucket lengths up to `longest`, each about a quarter longer than the one before."""
     bounds = [8]
     while bounds[-1] < longest:
+        # With a growth of a quarter, an example is padded to at most 5/4 of its length. Steps of at least 4 avoid many small
+        # buckets, each of which holds back an incomplete batch.
         bounds.append(min(longest, max(bounds[-1] + 4, bounds[-1] * 5 // 4)))
     return bounds
 
@@ -77,6 +80,7 @@ def bucket_shapes(problem: Problem, settings: BatchSettings, replicas: int = 1, 
 
     def size(budget, length):
         batch = int(budget * factor) // length
+        # At least one example per replica, even if a single long one exceeds its share of the budget.
         batch = max(batch if most is None else min(batch, most), replicas)
         return batch // replicas * replicas if training else batch
 
@@ -110,8 +114,10 @@ class Measure:
     def __init__(self, problem: Problem, settings: BatchSettings):
         self.bounds = [of.bounds(settings) for of in problem.features]
         limited = [one for one in self.bounds if one.budget]
+        # Scaling to the largest budget multiplies by a ratio of at least 1, so that different lengths stay different.
         decides = max(limited, key=lambda one: one.budget or 0, default=self.bounds[0])
         self.budget, self.unit = decides.budget or 0, decides.unit
+        # The strictest of the inputs: an image and a question together are limited by the image.
         self.most = min((one.count for one in self.bounds if one.count is not None), default=None)
         texts = [one for one in limited if one.is_text]
         self.with_target = bool(texts) and problem.targets != "class"
@@ -121,6 +127,8 @@ class Measure:
     def scaled(self, positions: Any, bounds: Bounds) -> Any:
         """Converts positions of an input (a number or a tensor) to a length."""
         whole, own = self._ratio(bounds)
+        # Rounded up, and `unscaled` down, so that an example always fits the bound of its bucket. In integers, because the
+        # same formula runs on tensors.
         return (positions * whole + own - 1) // own
 
     def unscaled(self, length: Any, bounds: Bounds) -> Any:

@@ -20,7 +20,10 @@ class AudioFeatures:
     """
 
     sample_rate: int = 16000
+    # With 40 bins, speech on the mini corpora has the same loss in 0.34 instead of 0.47 s per step (docs/learning.md,
+    # "Speech").
     bins: int = 80
+    # Windows of 25 ms at distances of 10 ms.
     frame: int = 400
     hop: int = 160
     lowest: float = 60.0
@@ -39,15 +42,19 @@ class AudioFeatures:
         if self.bins == 1:
             features = samples[:, None]
         else:
+            # Audio shorter than one window would have no frame, and nothing to be standardised.
             samples = tf.pad(samples, [[0, tf.maximum(self.frame - tf.shape(samples)[0], 0)]])
             power = tf.abs(tf.signal.stft(samples, self.frame, self.hop)) ** 2
             mel = tf.signal.linear_to_mel_weight_matrix(self.bins, power.shape[-1], self.sample_rate, self.lowest, self.highest)
+            # The constant keeps the logarithm of digital silence finite.
             features = tf.math.log(power @ mel + 1e-6)
         mean, variance = tf.nn.moments(features, axes=[0], keepdims=True)
+        # Per recording and bin, which removes its loudness and the colour of its microphone. The constant is for a silent one.
         return (features - mean) * tf.math.rsqrt(variance + 1e-5)
 
 
 def standardise_image(pixels: np.ndarray) -> np.ndarray:
     """Scales an image `[H, W, 3]` to mean 0 and standard deviation 1, like tensor2tensor's preprocessing of 2017."""
+    # The lower bound, as in `tf.image.per_image_standardization`, is for images of one colour.
     deviation = max(float(pixels.std()), 1.0 / pixels.size**0.5)
     return ((pixels - pixels.mean()) / deviation).astype(np.float32)

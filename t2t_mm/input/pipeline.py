@@ -63,14 +63,17 @@ def make_batches(
     form = examples.form
     if form != "files":  # a corpus itself does not depend on the settings of a run
         examples.check(tokenizer.fingerprint, settings.image_size, audio.sample_rate)
+    # Each symbol has to be a piece of its own (see `tree_to_text`). In prepared records it is already.
     elif problem.targets == "tree":
         examples = InMemory(dataclasses.replace(one, targets=tree_to_text(str(one.targets))) for one in examples)
+    # Records were checked when they were written.
     if form == "files":
         _check_counts(problem, examples)
     reading = Reading(
         tokenizer, audio, settings, form, report, training, problem.targets == "class", len(problem.modalities) == 1
     )
     readers = [of.reader(reading, modality.shape) for of, modality in zip(problem.features, problem.modalities)]
+    # Measured in the own positions of each input, before the lengths are scaled to a common unit.
     limits = [bounds.longest for bounds in Measure(problem, settings).bounds]
 
     def encode(element):
@@ -79,11 +82,14 @@ def make_batches(
             for read, value, seed in zip(readers, parts_of(element["inputs"]), _seeds(element, len(readers)))
         ]
         x = [array for array, _ in found]
+        # The readers run outside the graph, which loses their shape.
         usable = functools.reduce(tf.logical_and, [tf.ensure_shape(one, []) for _, one in found])
         y = element["targets"]
         if form == "encoded" and problem.targets == "tree":  # the same as tree_to_text
             y = tf.strings.regex_replace(y, r"(\S+)\s*", r"<\1>")
+        # Text from a corpus; ids from records and classes are integers already.
         y = tokenizer.tokenize(y) if y.dtype == tf.string else tf.cast(y, tf.int32)
+        # Kept beside the arrays, because the padding of a batch cannot be recognised in them (see `_with_padding`).
         lengths = [tf.shape(part)[0] for part in x]
         encoded = {"inputs": _whole(x), "length": _whole(lengths), "targets": y, "index": element["index"]}
         return encoded, element["origin"], usable
@@ -92,8 +98,10 @@ def make_batches(
         long = [length > limit for length, limit in zip(parts_of(element["length"]), limits)]
         if problem.targets != "class":
             long.append(tf.shape(element["targets"])[0] > settings.max_length)
+        # What could not be read has been reported by its reader, and must not be reported a second time.
         too_long = tf.logical_and(usable, functools.reduce(tf.logical_or, long))
         message = f"longer than max_length {settings.max_length} tokens or max_frames {settings.max_frames}"
+        # In a branch, so that Python is only called for the few examples that are too long.
         return tf.cond(
             too_long,
             lambda: tf.ensure_shape(tf.numpy_function(leave_out, [origin, message], tf.bool), []),
@@ -104,6 +112,7 @@ def make_batches(
     if any(of.is_random(reading) for of in problem.features):
         # The place in the stream, which every checkpoint contains, determines the epoch and the example.
         data = data.enumerate().map(lambda place, element: {**element, "seed": tf.stack([np.int64(seed), place])})
+    # In this order also when the second call finishes first: a run must be repeatable.
     data = data.map(encode, num_parallel_calls=2, deterministic=True).filter(fits).map(lambda element, *_: element)
     data = _bucketed(data, problem, settings, training, replicas)
     data = data.map(_with_padding(problem), num_parallel_calls=1, deterministic=True).prefetch(2)
@@ -132,7 +141,7 @@ def parts_of(value: Any) -> tuple:
 
 
 def _whole(parts: Sequence) -> Any:
-    """The inverse of `parts_of`."""
+    """Returns the value from which `parts_of` makes these parts."""
     return tuple(parts) if len(parts) > 1 else parts[0]
 
 
@@ -163,6 +172,7 @@ def next_batch(iterator: Iterator[dict], report: Report) -> dict | None:
         raise CorpusError(
             f"{report.name}: damaged records: {error.message.splitlines()[0]}. Find them with bin/prepare_data.py --verify."
         ) from error
+    # A reader that raises within tf.data only gives an error of a kernel; it has left its own error in the report.
     except tf.errors.OpError as error:
         if report.failure is None:
             raise
@@ -180,6 +190,8 @@ def _bucketed(data, problem, settings, training, replicas):
         return functools.reduce(tf.maximum, [tf.reshape(one, []) for one in found])
 
     if measure.budget:
+        # TensorFlow's bounds are exclusive, and the last bucket has none. Training drops incomplete batches, which replicas
+        # could not share equally; it is endless, so nothing is lost.
         data = data.bucket_by_sequence_length(length, [bound + 1 for bound in bounds[:-1]], sizes, drop_remainder=training)
     else:
         data = data.padded_batch(sizes[0], drop_remainder=training)
@@ -200,12 +212,14 @@ def _to_bounds(problem, settings, measure, bounds, sizes):
         inputs, lengths, y, index = parts_of(batch["inputs"]), parts_of(batch["length"]), batch["targets"], batch["index"]
         found = measure.lengths([tf.shape(x)[1] for x in inputs], tf.shape(y)[-1])
         longest = functools.reduce(tf.maximum, found) if found else measure.longest
+        # The smallest bound that is not below the longest example of the batch.
         bucket = tf.searchsorted(bounds, [longest])[0]
         bound, size = tf.gather(bounds, bucket), tf.gather(sizes, bucket)
         of_text = settings.max_length
         padded = []
         for x, limits in zip(inputs, measure.bounds):
             if limits.budget:
+                # The bound of a bucket, in positions of this input, but never more than an example may have.
                 own = tf.minimum(measure.unscaled(bound, limits), limits.longest)
                 x, of_text = pad(x, 1, own), own if limits.is_text else of_text
             padded.append(pad(x, 0, size))
@@ -213,6 +227,7 @@ def _to_bounds(problem, settings, measure, bounds, sizes):
             y = pad(y, 1, of_text)
         return {
             "inputs": _whole(padded), "length": _whole([pad(one, 0, size) for one in lengths]),
+            # Rows of index −1 only fill the batch; losses and metrics leave them out.
             "targets": pad(y, 0, size), "index": pad(index, 0, size, -1),
         }  # fmt: skip
 
@@ -228,6 +243,7 @@ def _with_padding(problem):
 
     def add(batch):
         y = batch["targets"]
+        # A mask without columns stands for "no padding", because an element of tf.data cannot be None.
         nothing = tf.zeros([tf.shape(y)[0], 0], tf.bool)
         paddings = [
             tf.logical_not(tf.sequence_mask(length, tf.shape(x)[1])) if modality.padded else nothing

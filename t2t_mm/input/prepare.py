@@ -108,6 +108,7 @@ def prepare(
     final = os.path.join(output, problem.name, records.VERSION)
     shard_examples = shard_examples or min(_SHARD_EXAMPLES.get(one.name, 1024) for one in problem.modalities)
     plan = make_plan(problem, Tokenizer(vocabulary), image_size, sample_rate, shard_examples)
+    # The final name is only given to complete records, so its existence is enough.
     if os.path.exists(final):
         return done_before(final, plan, problem, vocabulary)
     folder = final + ".incomplete"
@@ -118,6 +119,7 @@ def prepare(
         try:
             done[split] = list(_shards(problem, plan, vocabulary, split, folder, report, workers))
         except MissingCorpus as error:
+            # A corpus may lack a dev or test set, but records without a training set are of no use.
             if split == "train":
                 raise
             absent[split] = str(error)
@@ -154,10 +156,12 @@ def done_before(final: str, plan: Plan, problem: Problem, vocabulary: str) -> di
     with open(path, encoding="utf-8") as file:
         description = json.load(file)
     _check_plan({name: description.get(name) for name in dataclasses.asdict(plan)}, plan, final)
+    # Made only if some example was dropped, because it loads the vocabulary.
     record = functools.cache(lambda: RecordMaker(plan, vocabulary))
     for split, dropped in description["dropped"].items():
         if not dropped:
             continue
+        # Without a limit, because the bad examples were counted when the records were made.
         for example in stream(problem.source, split, Report(f"{problem.name} {split}", max_bad=1 << 60)):
             if example.origin in dropped and _is_readable(example, record()):
                 raise CorpusError(
@@ -188,6 +192,7 @@ def _begin(folder: str, plan: Plan) -> None:
 
 def _shards(problem, plan, vocabulary, split, folder, report, workers) -> Iterator[dict]:
     """Yields the notes of the shards of a split in order, after writing the missing shards."""
+    # Read twice, because the total is only needed for the progress, and a stream does not know its length.
     examples, total = ordered(problem, split, report), _count(problem, split, report)
     waiting: collections.deque[Written] = collections.deque()
     retry = functools.cache(lambda: RecordMaker(plan, vocabulary))
@@ -206,8 +211,10 @@ def _shards(problem, plan, vocabulary, split, folder, report, workers) -> Iterat
                 break
             path = os.path.join(folder, _NOTES, f"{split}-{number:05d}")
             first = number * plan.shard_examples
+            # An existing shard is checked against the corpus as it is now, and written again if anything has changed.
             note = _note(path, part, retry)
             waiting.append(_Done(note) if note else workers.submit(plan, vocabulary, path, part, first))
+            # Enough for every process to have the next shard waiting, without all examples of a corpus in memory.
             while len(waiting) > 2 * workers.processes:
                 yield take()
         while waiting:
@@ -220,6 +227,7 @@ def ordered(problem: Problem, split: str, report: Report) -> Iterator[Example]:
         return stream(problem.source, split, report)
     examples = list(problem.source.examples(split, report))
     if split == "train":  # shuffle, because the images of a class are together in the corpus
+        # Always in the same order, so that an interrupted preparation finds its shards again.
         random.Random(0).shuffle(examples)
     return iter(examples)
 
@@ -230,6 +238,7 @@ def _count(problem: Problem, split: str, report: Report) -> int:
 
 def _digest(part: Sequence[Example]) -> str:
     """Returns a digest of the examples and, if their inputs are files, of the sizes and modification times of the files."""
+    # Not the contents of the files, which would have to be read completely to find that nothing has changed.
     found = [(dataclasses.astuple(example), *map(state_of, example.input_parts)) for example in part]
     return hashlib.sha256(repr(found).encode()).hexdigest()
 
@@ -240,6 +249,7 @@ def _note(path: str, part: Sequence[Example], retry: "Callable[[], RecordMaker]"
         return None
     with open(path + ".json", encoding="utf-8") as file:
         note = json.load(file)
+    # The digest of the examples, not their number: the corpus may have changed in the middle.
     if note["source"] != _digest(part):
         return None
     for example in part:
@@ -329,6 +339,7 @@ class ShardWriter:
           The note, {"source", "read", "examples", "bytes", "sha256", "dropped"}.
         """
         dropped, written, source = {}, 0, _digest(part)
+        # Under another name, so that a file with the final name is always complete.
         with tf.io.TFRecordWriter(path + ".part") as file:
             for index, example in enumerate(part, start=first):
                 try:
@@ -338,6 +349,7 @@ class ShardWriter:
                     continue
                 file.write(_in_fixed_order(self._features.serialize_example(record)))
                 written += 1
+        # The note comes last: a shard without a note was interrupted, and is written again.
         os.replace(path + ".part", path + ".tfrecord")
         note = {
             "source": source, "read": len(part), "examples": written, "dropped": dropped,
@@ -357,6 +369,7 @@ class RecordMaker:
 
     def __init__(self, plan: Plan, vocabulary: str):
         self._plan = plan
+        # SentencePiece itself and no graph, because a worker handles one example after the other.
         self._tokenizer = Tokenizer(vocabulary).processor if plan.vocabulary else None
 
     def __call__(self, example: Example, index: int) -> dict:
@@ -389,7 +402,9 @@ class RecordMaker:
         if modality == "image":
             return pictures.load_image(text, self._plan.image_size).astype(np.uint8)  # Pillow returns whole numbers
         assert self._plan.sample_rate is not None  # `make_plan` sets it for audio
+        # Samples and not spectrograms, whose settings can then still be changed without preparing the corpus again.
         samples = sounds.load_audio(text, self._plan.sample_rate)
+        # A sample of exactly 1 would overflow to the lowest number.
         return np.clip(np.round(samples * 2**15), -(2**15), 2**15 - 1).astype(np.int16)
 
     def _ids(self, text: str) -> np.ndarray:
@@ -404,12 +419,14 @@ def _finish(folder: str, final: str, plan: Plan, done: dict, more: dict) -> dict
     """
     infos, checksums, counts = [], {}, {}
     for split, notes in done.items():
+        # A shard may be empty, if none of its examples could be read; TFDS does not expect empty shards.
         kept = [(number, note) for number, note in enumerate(notes) if note["examples"]]
         if not kept:
             raise CorpusError(f"{plan.problem}: no example of split {split} is usable.")
         for place, (number, note) in enumerate(kept):
             name = f"{plan.problem}-{split}.tfrecord-{place:05d}-of-{len(kept):05d}"
             part = os.path.join(folder, _NOTES, f"{split}-{number:05d}.tfrecord")
+            # Otherwise an earlier attempt has already moved it.
             if os.path.exists(part):
                 os.replace(part, os.path.join(folder, name))
             checksums[name] = note["sha256"]
@@ -426,6 +443,7 @@ def _finish(folder: str, final: str, plan: Plan, done: dict, more: dict) -> dict
         if ".tfrecord-" in name and name not in checksums:
             os.remove(os.path.join(folder, name))
     description = describe(folder, plan, infos, counts, checksums, more)
+    # The rename makes the records visible all at once; the notes are of no use any more and are removed after it.
     os.replace(folder, final)
     shutil.rmtree(os.path.join(final, _NOTES))
     os.remove(os.path.join(final, _PLAN))

@@ -51,6 +51,7 @@ def prepare(
         return done_before(final, plan, problem, vocabulary)
     absent = _absent(problem, splits)
     present = [split for split in splits if split not in absent]
+    # A pipeline cannot be resumed, so what an earlier attempt has left is removed.
     begun = os.path.join(output, problem.name, "beam.incomplete")
     shutil.rmtree(begun, ignore_errors=True)
     os.makedirs(os.path.join(begun, _NOTES))
@@ -79,6 +80,7 @@ def _absent(problem: Problem, splits: Sequence[str]) -> dict[str, str]:
     absent = {}
     for split in splits:
         try:
+            # The first example is enough to know whether there is a corpus.
             next(ordered(problem, split, Report(f"{problem.name} {split}")), None)
         except MissingCorpus as error:
             if split == "train":
@@ -97,6 +99,7 @@ def _build(problem, plan, vocabulary, folder, splits, options) -> tfds.core.Data
         return tfds.dataset_builders.store_as_tfds_dataset(
             name=plan.problem, version=records.VERSION, features=plan.features(), data_dir=folder,
             split_datasets={split: _Split(problem, plan, vocabulary, split, folder) for split in splits},
+            # The key of a record is its index, by which TFDS sorts; the order is that of `ordered`, as without Beam.
             download_config=config, disable_shuffling=True,
         )  # fmt: skip
     except Exception as error:  # runners raise various exceptions for errors of workers
@@ -123,6 +126,7 @@ class _Split(beam.PTransform):
 
     def expand(self, pipeline):
         read = pipeline | beam.Create([self._split]) | self._read.with_outputs(_NOTES, main="examples")
+        # Reading yields from a single element, so without a reshuffle one worker would also decode everything.
         made = read.examples | beam.Reshuffle() | self._make.with_outputs(_NOTES, main="records")
         notes = (read[_NOTES], made[_NOTES]) | beam.Flatten() | beam.Map(json.dumps)
         _ = notes | beam.io.WriteToText(self._notes, file_name_suffix=".jsonl")
@@ -150,6 +154,7 @@ class _Make(beam.DoFn):
     def __init__(self, plan: Plan, vocabulary: str):
         self._plan, self._vocabulary = plan, vocabulary
 
+    # Not in the constructor: a DoFn is pickled and sent to the workers, each of which loads the vocabulary itself.
     def setup(self) -> None:
         self._record = RecordMaker(self._plan, self._vocabulary)
 

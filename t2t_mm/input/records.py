@@ -38,6 +38,7 @@ def features(inputs: str | Sequence[str], targets: str, image_size: int, class_n
     text = tfds.features.Text()
     forms = {
         "language": tfds.features.Tensor(shape=(None,), dtype=np.int32),
+        # PNG, which loses nothing: pixels are the same as those read from the corpus.
         "image": tfds.features.Image(shape=(image_size, image_size, 3), encoding_format="png"),
         "audio": tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding="zlib"),
     }
@@ -153,13 +154,16 @@ class PreparedExamples(Streamed):
         names = self._modalities()
         keys = input_keys(len(names))
         joined = functools.partial(_joined, keys=keys)
+        # The reader of images decodes them after the shuffle buffer (see `modalities.features`).
         encoded = {key: tfds.decode.SkipDecoding() for key, name in zip(keys, names) if name == "image"}
         decoders = _only((*keys, *_TRAINING), encoded)
         data = self._builder.as_dataset(
             self._split, shuffle_files=training, read_config=_reading(training, seed), decoders=decoders
         )
         if training:
+            # The mean size of a record, by which the buffer is limited in bytes.
             size = max(int(self._info.num_bytes) // max(len(self), 1), 1)
+            # TensorFlow requires a buffer of at least 1, and one of 1 does not shuffle.
             data = data.shuffle(max(min(len(self), shuffle, _SHUFFLE_BYTES // size), 2), seed=seed).repeat()
             return data.map(joined) if len(names) > 1 else data
         # The index must be the position in `__iter__`; the one stored in the record also counts dropped examples.
@@ -182,7 +186,7 @@ def _only(names: Iterable[str], decoders: dict | None = None) -> tfds.decode.Par
 
 
 def _reading(training: bool, seed: int = 0) -> tfds.ReadConfig:
-    """Reads many shards at once in an order that depends on the seed, or in evaluation one shard after the other.
+    """Returns how records are read: in training many shards at once in an order that depends on the seed, otherwise in order.
 
     Buffers are small and nothing is cached, because several problems are read at the same time.
     """

@@ -50,21 +50,27 @@ def train_vocabulary(
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(texts),
             model_writer=model,
+            # The paper does not say how its 8k subwords are found (2.5).
             model_type="bpe",
             vocab_size=size,
+            # Any text can be written, in single bytes if need be, so that no answer needs the unknown piece.
             byte_fallback=True,
             normalization_rule_name=normalization,
+            # Every character of the training text is a piece, if the size allows it.
             character_coverage=1.0,
             pad_id=PADDING_ID,
             eos_id=END_ID,
             unk_id=UNKNOWN_ID,
+            # No piece for the beginning: decoding starts with a command token instead (paper, 2.4).
             bos_id=-1,
+            # A symbol of a tree is never split, so that a tree has one token per symbol.
             user_defined_symbols=list(symbols),
             minloglevel=2,
         )
     except (RuntimeError, OSError) as error:
         raise CorpusError(f"{path}: no vocabulary of {size} pieces from these texts: {error}") from error
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    # The model is trained into memory, because SentencePiece itself would leave a partial file after a crash.
     write_whole(path, model.getvalue())
 
 
@@ -83,11 +89,13 @@ def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
         value = shift = 0
         while True:
             byte = message[at]
+            # Seven bits per byte, the lowest first. The highest bit says whether another byte follows.
             value, at, shift = value | (byte & 127) << shift, at + 1, shift + 7
             if byte < 128:
                 return value
 
     while at < len(message):
+        # The lowest three bits are the wire type: 0 an integer, 2 bytes, 1 and 5 numbers of 8 and 4 bytes, which are skipped.
         number, kind = divmod(varint(), 8)
         if kind == 0:
             yield number, varint()
@@ -124,6 +132,7 @@ def _tokens(ids: Sequence[int]) -> list[int]:
     """Returns the ids up to and including the first end token, without padding."""
     ids = list(map(int, ids))
     if END_ID in ids:
+        # Everything after the first end token is what a search has padded with.
         ids = ids[: ids.index(END_ID) + 1]
     return [i for i in ids if i != PADDING_ID]
 
@@ -156,6 +165,7 @@ class Tokenizer:
                 f"{PADDING_ID} and {END_ID}. Build the vocabulary with bin/build_vocabulary.py."
             )
         self.model, self.size = with_map(content), processor.vocab_size()
+        # Of the file as it is on disk, and not of `model`, so that it can be checked with sha256sum.
         self.fingerprint = hashlib.sha256(content).hexdigest()
 
     def tokenize(self, text: tf.Tensor) -> tf.Tensor:  # [] string -> [L] int32, or [B] -> ragged [B, L]

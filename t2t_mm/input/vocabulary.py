@@ -39,11 +39,13 @@ def build_vocabulary(problems: Sequence[Problem], path: str, size: int = 8000, m
             if problem.targets == "text":
                 texts.add(example.target_text)
     logging.info("Training %d pieces on %d sentences", size, len(texts))
+    # Sorted, because the order of a set differs between processes and would change the vocabulary.
     train_vocabulary(sorted(texts), sorted(symbols), path, size)
 
 
 def _sample(values, most: int) -> list:
     """Returns a uniform sample of at most `most` values (reservoir sampling)."""
+    # The values come from a stream whose length is unknown, and must not all be in memory (Vitter 1985, algorithm R).
     chance, kept = random.Random(0), []
     for number, value in enumerate(values):
         if number < most:

@@ -16,6 +16,7 @@ def at_least(lowest: int, value: int, name: str) -> int:
     Raises:
       ValueError: it is not an integer of at least `lowest`.
     """
+    # In Python, True is an integer, and would pass as 1.
     if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
         raise ValueError(f"{name} is {value!r}; it must be an integer of at least {lowest}.")
     return value
@@ -27,13 +28,18 @@ def share(value: float, name: str) -> float:
     Raises:
       ValueError: it is not a number in [0, 1).
     """
+    # The comparison is negated, because all comparisons with NaN are false and NaN must be refused.
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < 1.0:
         raise ValueError(f"{name} is {value!r}; it must be at least 0 and less than 1.")
     return float(value)
 
 
 def one_of(choices: Sequence[str], value: str, name: str) -> str:
-    """`value` if it is one of `choices`; ValueError otherwise."""
+    """Returns `value`.
+
+    Raises:
+      ValueError: it is not one of `choices`.
+    """
     if value not in choices:
         raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, choices))}.")
     return value
@@ -81,6 +87,7 @@ def check_padding(padding: Any, name: str, x: Any, axes: int, broadcast: bool = 
     """
     found, shape = _shape(padding, name), _shape(x, name)
     dtype = keras.backend.standardize_dtype(padding.dtype)
+    # A mask of numbers would be ambiguous: in many libraries, 1 marks the positions that are kept.
     if dtype != "bool":
         raise ValueError(f"{name} is {dtype}; it must be boolean, True where a position is padded.")
     if found is None or shape is None:
@@ -101,6 +108,7 @@ def _shape(x: Any, name: str) -> tuple | None:
 
 
 def _fits(a: Any, b: Any) -> bool:
+    # A size that is not an int is unknown while tracing, either None or a tensor.
     return not isinstance(a, int) or not isinstance(b, int) or a == b
 
 

@@ -31,6 +31,7 @@ class Constructor:
         return cls({key: saved[key] for key in ("module", "class_name", "registered_name")} | {"config": settings})
 
     def __call__(self, **given: Any) -> keras.layers.Layer:
+        # What the call passes takes precedence over what the original layer had.
         return keras.saving.deserialize_keras_object(self.saved | {"config": self.saved["config"] | given})
 
 
@@ -43,4 +44,5 @@ def _alone(saved: Any) -> Any:
 
 def constructor(part: Part) -> Any:
     """Returns a part as a callable, or None if the part is None."""
+    # `get_config` gives dicts, so a loaded or cloned model is made from dicts where the original was made from classes.
     return Constructor(part) if isinstance(part, dict) else part

@@ -16,6 +16,7 @@ def scatter(memory: Tensor, rows: Tensor, values: Tensor, after: Tensor) -> Tens
       after: a tensor that must have been computed from `memory` before. Only an implementation that writes in place must
         wait for it.
     """
+    # A functional update ignores `after`: it leaves the old memory to whoever still reads it.
     return ops.scatter_update(memory, rows[:, None], values)
 
 
@@ -59,7 +60,10 @@ class History:
         """
         dilation, taps = inputs.shape[:2]
         phase, place = self._where(dilation, taps)
+        # The k − 1 places of a phase form a ring. Instead of rotating the ring, which would copy it, the kernel is read from a
+        # rotated offset of its doubled form.
         recent = inputs[phase]  # [k − 1, B·K, C]
+        # A hypothesis may continue another one, in whose slots its own past lies; without a beam, every slot is its own.
         if self.ancestors is not None:
             rows = self._once(("rows", dilation, taps), lambda: self._rows(dilation, taps))
             recent = ops.take(ops.reshape(recent, [-1, recent.shape[2]]), rows, axis=0)
@@ -71,6 +75,7 @@ class History:
         """Returns `inputs` with the input x [B·K, C] of this position stored. `past` is the result of the method `past`."""
         dilation, taps, _, channels = inputs.shape
         phase, place = self._where(dilation, taps)
+        # As one axis of rows, so that the update replaces a single row, whatever the phase and the place.
         flat = ops.reshape(inputs, [dilation * taps, -1, channels])
         flat = self._write(flat, ops.reshape(phase * taps + place, [1]), ops.expand_dims(x, 0), past)
         return ops.reshape(flat, [dilation, taps, -1, channels])
@@ -82,8 +87,11 @@ class History:
     def _rows(self, dilation, taps):  # -> [k − 1, B·K], the rows of the inputs of each hypothesis' ancestors
         place = self._where(dilation, taps)[1]
         slots = ops.arange(taps, dtype="int32")
+        # The position at which each place was written last: place − 1 one dilation ago, `place` itself, which is about to be
+        # replaced, k − 1 dilations ago.
         times = self.position - dilation * (taps - (slots - place) % taps)
         batch = ops.shape(self.ancestors)[0]
+        # Places with negative times have not been written and are zero in all slots, so any slot will do.
         found = ops.take(self.ancestors, ops.maximum(times, 0), axis=2)  # [B, K, k − 1]
         rows = found + self.width * ops.arange(batch, dtype="int32")[:, None, None]
         rows = ops.reshape(ops.transpose(rows, [2, 0, 1]), [taps, -1])
@@ -91,6 +99,7 @@ class History:
 
     def append(self, cache: Tensor, x: Tensor) -> Tensor:  # [2, N, L, K·C], [2·N, K·C] -> [2, N, L, K·C]
         """Returns `cache` with the keys and values x of this position, for the N heads of all examples."""
+        # The length is dynamic, because the room of the cache grows during a search (see `IncrementalDecoder.extend`).
         length, channels = ops.shape(cache)[2], cache.shape[3]
         rows = self._once("append", lambda: self._append_rows(cache))
         # This overwrites the slots of a position that nobody has read yet.
@@ -106,10 +115,12 @@ class History:
         return self._once("unseen", lambda: self._unseen(length, heads))
 
     def _unseen(self, length, heads):
+        # The cache has room for later positions, which contain zeros. A zero key would still get a weight.
         later = ops.arange(length, dtype="int32") > self.position
         if self.ancestors is None:
             return ops.cast(later, "float32") * -1e9
         slots = ops.arange(self.width, dtype="int32")
+        # At each position, a hypothesis sees exactly one of the K slots of its example: the one to which its past wrote.
         other = self.ancestors[:, :, :length, None] != slots  # [B, K, L, K]
         blocked = ops.cast(ops.logical_or(other, later[:, None]), "float32") * -1e9
         blocked = ops.reshape(blocked, [-1, 1, self.width, length * self.width])

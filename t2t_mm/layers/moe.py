@@ -10,11 +10,13 @@ from t2t_mm.layers.positions import Positions
 from t2t_mm.layers.randomness import Dropout, SeedGenerator
 from t2t_mm.layers.tensors import Shape, Tensor
 
+# The normal distribution function is Φ(z) = (1 + erf(z/√2)) / 2.
 _SQRT_HALF = 0.7071067811865476
 
 
 def squared_variation(x: Tensor) -> Tensor:
     """Returns the squared coefficient of variation of a vector [E], `Var(x) / Mean(x)²` (Shazeer et al., eq. 7)."""
+    # The constant only matters for a batch without tokens, whose mean is zero; the loss is then 0 instead of NaN.
     return ops.var(x) / (ops.square(ops.mean(x)) + 1e-10)
 
 
@@ -36,12 +38,15 @@ def dispatch_to_blocks(experts: Tensor, valid: Tensor, num_experts: int, block_s
         row after the last one.
       block_experts: [blocks] int32, the expert of each block.
     """
+    # Each expert wastes less than one block, so there is at most one partial block per expert beside the full ones.
     blocks = ops.shape(experts)[0] // block_size + num_experts
     counts, rank = count_and_rank(experts, valid, num_experts)
     ends = ops.cumsum((counts + block_size - 1) // block_size)  # [E] the block after each expert's last
     starts = ends - (counts + block_size - 1) // block_size
     slots = ops.where(valid, ops.take(starts, experts) * block_size + rank, blocks * block_size)
+    # The number of experts whose blocks end before a block is the index of the expert of that block.
     block_experts = ops.sum(ops.cast(ops.arange(blocks)[:, None] >= ends[None, :], "int32"), axis=1)
+    # Blocks that no expert needs would get the index E. They get a valid one; their rows are empty, so the result is not used.
     return slots, ops.minimum(block_experts, num_experts - 1)
 
 
@@ -55,6 +60,7 @@ def count_and_rank(experts: Tensor, valid: Tensor, num_experts: int) -> tuple[Te
     places = ops.arange(size, dtype="int32")
     keys = ops.sort(expert * size + places)
     starts = ops.cumsum(counts) - counts
+    # A scatter: every place occurs once, so that each sum has a single term. `keys` contain the expert and the place.
     ranks = ops.segment_sum(places - ops.take(starts, keys // size), ops.mod(keys, size), num_segments=size)
     return counts[:num_experts], ops.where(valid, ranks, 0)
 
@@ -94,6 +100,7 @@ class MixtureOfExperts(keras.layers.Layer):
         self.chosen = at_least(1, chosen, "chosen")
         self.hidden = at_least(1, hidden, "hidden")
         self.block_size = at_least(1, block_size, "block_size")
+        # Not only an economy: gating takes the K + 1 largest logits, and there must be that many.
         if chosen >= num_experts:
             raise ValueError(
                 f"MixtureOfExperts: chosen is {chosen}, num_experts {num_experts}; fewer must be chosen than there "
@@ -120,6 +127,8 @@ class MixtureOfExperts(keras.layers.Layer):
         shape = (depth, self.num_experts)
         self.gate = self.add_weight(name="gate", shape=shape, initializer="zeros", autocast=False)
         self.noise = self.add_weight(name="noise", shape=shape, initializer="zeros", autocast=False)
+        # All experts are one tensor, so that a batch of experts is one product and the optimizer has two variables instead of
+        # hundreds.
         self.expert_in = self.add_weight(
             name="expert_in",
             shape=(self.num_experts, depth, self.hidden),
@@ -150,6 +159,7 @@ class MixtureOfExperts(keras.layers.Layer):
         self, tokens: Tensor, positions: Positions, training: bool = False
     ) -> tuple[Tensor, dict]:  # [N, D] -> [N, D], balance
         """Does the same as `call` on the flat sequences of `positions`."""
+        # Padding is left out of gates, balance and experts, so that it neither costs anything nor counts as load.
         valid = positions.valid()
         weights, experts, balance = self.gating(tokens, valid, training)
         y = self._experts(tokens, valid, weights, experts)
@@ -171,6 +181,8 @@ class MixtureOfExperts(keras.layers.Layer):
         return gate, expert_in, expert_out
 
     def _computes_all(self) -> bool:
+        # For a few tokens, one product with all experts needs fewer operations than K products per token, as long as it does
+        # not compute many times more than what is asked for.
         return self.num_experts <= 4 * self.chosen
 
     def step(self, x: Tensor, gate: Tensor, expert_in: Tensor, expert_out: Tensor) -> Tensor:  # [N, D] -> [N, D]
@@ -183,6 +195,8 @@ class MixtureOfExperts(keras.layers.Layer):
         Args:
           gate, expert_in, expert_out: as `step_weights` returns them.
         """
+        # Without noise, because decoding is not training (paper, 2.3). There is no dispatch, because a step has only one token
+        # per hypothesis.
         top, experts = ops.top_k(ops.matmul(x, gate), self.chosen)
         weights = ops.softmax(top, axis=-1)  # [N, K]
         if self._computes_all():
@@ -213,25 +227,31 @@ class MixtureOfExperts(keras.layers.Layer):
           The weights [N, K] and indices [N, K] (int32) of the chosen experts, and the balance vectors.
         """
         tokens = ops.cast(tokens, "float32")
+        # Shazeer et al., eq. 3 to 5: H(x) is `noisy`, KeepTopK is `top_k`, and the softmax is over the K largest.
         clean = ops.matmul(tokens, self.gate)  # [N, E]
         spread = ops.softplus(ops.matmul(tokens, self.noise))
         noisy = clean
         if training and self.gate_noise:
             noisy = clean + spread * keras.random.normal(ops.shape(clean), seed=self.seed_generator)
+        # One more than K, because the load estimator compares with the best expert that was not chosen.
         top, experts = ops.top_k(noisy, self.chosen + 1)
         counted = ops.cast(valid, "float32")[:, None]
+        # Padding gets gates of zero, so that it counts neither in the output nor in the importance.
         weights = ops.softmax(top[:, : self.chosen], axis=-1) * counted
         experts = ops.cast(experts[:, : self.chosen], "int32")
+        # Eq. 6, without a table of all tokens and experts.
         importance = ops.segment_sum(ops.reshape(weights, [-1]), ops.reshape(experts, [-1]), num_segments=self.num_experts)
         # The probability that expert i would be chosen if only its own noise were drawn again (eq. 8 and 9). It is compared
         # with the K-th best of the others, which is the (K+1)-th best of all if expert i was chosen itself.
         last, next_best = top[:, self.chosen - 1 : self.chosen], top[:, self.chosen :]
         threshold = ops.where(noisy > next_best, next_best, last)
         probability = 0.5 * (1.0 + ops.erf((clean - threshold) / (spread + 1e-10) * _SQRT_HALF))
+        # Eq. 10. It is smooth in the weights of the gates, while the number of tokens of an expert is not.
         load = ops.sum(probability * counted, axis=0)
         return weights, experts, {"importance": importance, "load": load}
 
     def _experts(self, tokens, valid, weights, experts):  # [N, D], [N], [N, K], [N, K] -> [N, D]
+        # From here on, one row is one assignment, and token n has the assignments n·K to n·K + K − 1.
         experts, valid = ops.reshape(experts, [-1]), ops.repeat(valid, self.chosen)  # [A = N·K]
 
         def in_blocks():
@@ -265,14 +285,18 @@ class MixtureOfExperts(keras.layers.Layer):
           expert_in, expert_out: [groups, D, H] and [groups, H, D].
         """
         count, depth = ops.shape(weights)[0] * self.chosen, tokens.shape[-1]
+        # The row after the last one takes the assignments of padding. It is cut off, so that padding is not computed.
         rows = ops.shape(expert_in)[0] * size
         # The assignment of each row. A row has at most one; empty rows get the index after the last assignment.
+        # Counted from 1, because 0 is what a sum over no assignment gives.
         filled = ops.segment_sum(ops.arange(count, dtype="int32") + 1, slots, num_segments=rows + 1)[:rows]
         assignments = ops.where(filled > 0, filled - 1, count)
         groups = ops.reshape(_spread(tokens, assignments, slots), [-1, size, depth])
+        # One product for all groups: [groups, size, D] with [groups, D, H].
         hidden = ops.relu(ops.matmul(groups, ops.cast(expert_in, tokens.dtype)))
         out = ops.reshape(ops.matmul(hidden, ops.cast(expert_out, tokens.dtype)), [-1, depth])
         chosen = ops.reshape(_collected(out, slots, assignments), [-1, self.chosen, depth])
+        # The gates are float32, and so is the sum over the experts (eq. 1).
         return ops.cast(ops.sum(ops.cast(chosen, "float32") * weights[:, :, None], axis=1), tokens.dtype)
 
 
@@ -294,6 +318,7 @@ def _spread(tokens, assignments, slots):
     def gradient(*arguments, upstream=None):
         up = arguments[0] if upstream is None else upstream
         each = ops.reshape(_rows(up, slots), [-1, chosen, depth])
+        # The gradient of a token is the sum over its K assignments; indices have none.
         return ops.sum(each, axis=1), None, None
 
     return _rows(tokens, assignments // chosen), gradient
@@ -315,5 +340,6 @@ def _collected(out, slots, assignments):
 
 def _expert_initializer(fan_in: int) -> keras.initializers.Initializer:
     """Returns uniform unit scaling for a stack of matrices [E, fan_in, out], each with its own fan-in."""
+    # Keras's VarianceScaling would take the number of experts for a receptive field and multiply the fan-in by it.
     limit = (3.0 / fan_in) ** 0.5
     return keras.initializers.RandomUniform(-limit, limit)

@@ -8,6 +8,7 @@ from keras import ops
 from t2t_mm.layers.tensors import Shape, Tensor
 
 # The statistics of layer norm are those of each position over its channels (paper, 2.1; it does not state the axis).
+# An epsilon of 1e-3 was tried against rounding errors in bfloat16, and helped little (docs/learning.md, "Rounding").
 EPSILON = 1e-6
 
 
@@ -28,10 +29,12 @@ def normalise(x: Tensor, gamma: Tensor, beta: Tensor) -> Any:
     standard, scale = standardise(x)
 
     def gradient(*arguments, upstream=None):
+        # Backends pass the gradient of the output in one of these two ways (see keras.ops.custom_gradient).
         up = arguments[0] if upstream is None else upstream
         product = up * standard
         weighted = up * gamma
         along = ops.matmul(product, gamma[:, None]) / x.shape[-1]  # [N, 1], the mean of weighted·standard
+        # With s the standardised x and w the weighted gradient, this is (w − mean(w) − s·mean(w·s)) / √(variance + ε).
         to_x = (weighted - ops.mean(weighted, axis=-1, keepdims=True) - standard * along) * scale
         ones = ops.ones([1, ops.shape(x)[0]])  # a product with ones sums positions faster than a reduction
         return to_x, ops.matmul(ones, product)[0], ops.matmul(ones, up)[0]
@@ -52,6 +55,7 @@ def scale_and_shift(x: Tensor, kept: Tensor, gamma: Tensor, beta: Tensor) -> Any
       gamma, beta: [D].
     """
     depth = x.shape[-1]
+    # The factor `kept` makes the result and the gradient zero at padded positions without another pass over x.
     scale = ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + EPSILON) * kept
     standard = x * scale
 
@@ -59,6 +63,7 @@ def scale_and_shift(x: Tensor, kept: Tensor, gamma: Tensor, beta: Tensor) -> Any
         up = arguments[0] if upstream is None else upstream
         product = up * standard
         along = ops.matmul(product, gamma[:, None]) / depth  # [N, 1], the mean over channels of up·gamma·standard
+        # No mean is subtracted, unlike in `normalise`: the centring belongs to the kernel before, and so does its gradient.
         to_x = (up * gamma - standard * along) * scale
         to_gamma = ops.matmul(ops.transpose(kept), product)
         to_beta = ops.matmul(ops.transpose(kept), up)
@@ -91,7 +96,9 @@ class LayerNorm(keras.layers.Layer):
 
     def build(self, input_shape: Shape) -> None:
         depth = input_shape[-1:]
+        # A small scale weakens a residual branch at the start without limiting it later (see `ConvBlock.branch_scale`).
         start = keras.initializers.Constant(self.scale)
+        # Not cast to the compute type, because the norm computes in float32.
         self.gamma = self.add_weight(name="gamma", shape=depth, initializer=start, autocast=False)
         self.beta = self.add_weight(name="beta", shape=depth, initializer="zeros", autocast=False)
 

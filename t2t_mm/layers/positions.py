@@ -23,8 +23,11 @@ class Positions:
     """
 
     def __init__(self, padding: Tensor, x: Tensor = None):
+        # Ints where the shapes are static and tensors elsewhere, so that a graph for one shape contains no computations of
+        # sizes.
         self.batch, self.length = ops.shape(x if padding is None else padding)[:2]
         self.padding = ops.zeros([self.batch, self.length], "bool") if padding is None else padding
+        # Tensors of the graph that is being traced. An object is therefore made anew in each trace, from the padding.
         self._found: dict = {}
         self._dropouts = 0
 
@@ -72,6 +75,8 @@ class Positions:
         """Returns the timing signal of every position (paper, 2.2)."""
 
         def make():
+            # Padding gets the signal, too; it does no harm, because padded positions are zeroed or masked wherever they are
+            # read.
             signal = timing_signal(self.length, depth, dtype=dtype)
             return ops.reshape(ops.broadcast_to(signal[None], [self.batch, self.length, depth]), [-1, depth])
 
@@ -87,7 +92,9 @@ class Positions:
             blocked = self.padding[:, None, None, :]
             if causal:
                 order = ops.arange(self.length)
+                # A position may attend to itself: its input is the previous target, not the one that it predicts.
                 blocked = ops.logical_or(blocked, order[:, None] < order[None, :])
+            # Finite, see `attention_weights`.
             return ops.cast(blocked, "float32") * -1e9
 
         return self.once(("unseen", causal), make)
@@ -98,5 +105,6 @@ class Positions:
             [self.batch * self.length, depth], -(2**31), 2**31 - 1, dtype="int32", seed=seed_generator
         )
         bits = self.once(("bits", depth), make)
+        # Counted while tracing, so that every trace of the same model gives the same number to the same dropout.
         self._dropouts += 1
         return bits, self._dropouts

@@ -34,7 +34,9 @@ def multiplier(index: int) -> int:
     z = (index * 0x9E3779B97F4A7C15) % 2**64
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+    # Odd, because a multiplication modulo 2^32 is only invertible for odd factors (see `drop`).
     odd = (z ^ (z >> 31)) % 2**32 | 1
+    # As a signed number, because the random bits are int32, and the product wraps around in the same way.
     return odd - 2**32 if odd >= 2**31 else odd
 
 
@@ -57,6 +59,8 @@ class Draws:
     def next(self, dtype: Any) -> Tensor:  # -> [2]
         self._count += 1
         mixed = multiplier(self._count)
+        # Operations differ in the second element of the seed and replicas in the first (see `SeedGenerator.next`), so that no
+        # operation of one replica draws the numbers of another operation on another replica.
         return ops.cast(self._seed, dtype) + ops.convert_to_tensor([0, mixed % 2**30], dtype)
 
 
@@ -78,6 +82,7 @@ class SeedGenerator(keras.random.SeedGenerator):
         if index is None:
             return seed
         dtype = keras.backend.standardize_dtype(seed.dtype)
+        # Replica 0 adds nothing, and therefore draws the numbers of a single device.
         return seed + ops.stack([ops.cast(index, dtype), ops.zeros((), dtype)])
 
 
@@ -88,8 +93,10 @@ def drop(x: Tensor, bits: Tensor, factor: Tensor, rate: float) -> Tensor:
     numbers of the whole range. Each dropout multiplies them with its own odd `factor`. Modulo 2^32 this is a bijection, so
     that the products are as uniform as the draw, and the upper digits of two such products are nearly independent.
     """
+    # The products are uniform over all signed 32-bit numbers, of which a fraction `rate` is below this one.
     least = round(rate * 2**32) - 2**31
     kept = ops.cast(bits * factor >= least, x.dtype)
+    # Scaled in training and not in inference, so that exported graphs contain nothing of dropout.
     return x * (kept * (1.0 / (1.0 - rate)))
 
 
@@ -107,6 +114,7 @@ class Dropout(keras.layers.Layer):
     def __init__(self, rate: float, **kwargs: Any):
         super().__init__(**kwargs)
         self.rate = share(rate, "dropout")
+        # A generator has a state, which would be a variable of the model that nothing uses.
         if rate:
             self.seed_generator = SeedGenerator()
 
@@ -126,5 +134,6 @@ class Dropout(keras.layers.Layer):
         """
         if not training or not self.rate:
             return None, None
+        # The first dropout that draws for a depth uses its own generator; the others only multiply what it has drawn.
         bits, index = positions.random_bits(depth, self.seed_generator)
         return bits, ops.convert_to_tensor(multiplier(index), "int32")

@@ -27,5 +27,7 @@ def timing_signal(length: Tensor, depth: int, start: int | Tensor = 0, dtype: An
     delta = ops.convert_to_tensor(1e4 ** (-np.arange(0, depth, 2) / depth), "float32")
     positions = ops.cast(ops.arange(length) + start, "float32")
     angles = positions[:, None] * delta[None, :]  # [L, D/2]
+    # The sine and the cosine of a frequency are next to each other, as in the paper's formula. Many implementations
+    # put all sines before all cosines instead.
     pairs = ops.stack([ops.sin(angles), ops.cos(angles)], axis=-1)  # [L, D/2, 2]
     return ops.cast(ops.reshape(pairs, [-1, depth]), dtype)

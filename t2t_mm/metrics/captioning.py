@@ -10,6 +10,7 @@ import sacrebleu
 
 from t2t_mm.corpora.example import Example
 
+# n-grams up to 4 and σ = 6, as in CIDEr-D (Vedantam et al. 2015, arXiv 1411.5726, section 5) and in COCO's evaluation.
 _ORDERS = 4
 _SIGMA = 6.0
 # Penn Treebank tokens without punctuation: words, numbers, times, and clitics as separate words. A quote before a word is
@@ -33,6 +34,7 @@ def captions(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
     pairs = [pair for pair in zip(predictions, examples, strict=True) if pair[1].references]
     if not pairs:
         return {}
+    # A missing answer (None) counts as an empty caption.
     candidates = [tokens(prediction or "") for prediction, _ in pairs]
     references = [[tokens(reference) for reference in example.references] for _, example in pairs]
     return {"cider": cider_d(candidates, references), "bleu4": bleu4(candidates, references)}
@@ -54,6 +56,8 @@ def bleu4(candidates: list[list[str]], references: list[list[list[str]]]) -> flo
     most = max(len(group) for group in references)
     # sacrebleu accepts None for a missing reference, although its annotations do not include it.
     streams: list[list[Any]] = [[" ".join(group[i]) if i < len(group) else None for group in references] for i in range(most)]
+    # The texts are tokens already, and COCO's BLEU is not smoothed. `force` silences sacrebleu's warning that they look
+    # tokenised.
     metric = sacrebleu.BLEU(tokenize="none", smooth_method="none", force=True)
     return metric.corpus_score([" ".join(candidate) for candidate in candidates], streams).score
 
@@ -71,6 +75,7 @@ def cider_d_of_each(candidates: list[list[str]], references: list[list[list[str]
     """Returns the CIDEr-D of each image, whose mean is `cider_d`."""
     if not references:
         return []
+    # A set per image: an n-gram that occurs in several references of an image counts once.
     documents = Counter(gram for group in references for gram in {gram for reference in group for gram in _grams(reference)})
     log_images = math.log(len(references))
     weigh = lambda caption: _weights(caption, documents, log_images)  # noqa: E731
@@ -78,6 +83,7 @@ def cider_d_of_each(candidates: list[list[str]], references: list[list[list[str]
     for candidate, group in zip(candidates, references, strict=True):
         mine, length = weigh(candidate), len(candidate)
         similar = [_similarity(mine, weigh(reference), length - len(reference)) for reference in group]
+        # The mean over the references (eq. 2), times the paper's 10 for CIDEr-D.
         scores.append(10 * sum(similar) / len(similar))
     return scores
 
@@ -90,6 +96,8 @@ def _weights(caption: list[str], documents: Counter, log_images: float) -> list[
     """Returns a dict of n-gram -> count · log(images / images with it) for each order n."""
     weights: list[dict] = [{} for _ in range(_ORDERS)]
     for gram, count in _grams(caption).items():
+        # Eq. 1 with raw counts, as COCO's evaluation. An n-gram that occurs in no reference counts as if it occurred in one,
+        # so that its weight is finite.
         weights[len(gram) - 1][gram] = count * (log_images - math.log(max(1, documents[gram])))
     return weights
 
@@ -99,6 +107,9 @@ def _similarity(candidate: list[dict], reference: list[dict], length_difference:
     total = 0.0
     for mine, theirs in zip(candidate, reference):
         norms = math.sqrt(sum(w * w for w in mine.values())) * math.sqrt(sum(w * w for w in theirs.values()))
+        # All weights are 0 for a caption without n-grams of this order, or if each of them occurs in every image.
         if norms:
+            # The clipping of variant D: repeating an n-gram of the reference gains nothing.
             total += sum(min(w, theirs.get(gram, 0.0)) * theirs.get(gram, 0.0) for gram, w in mine.items()) / norms
+    # The penalty of variant D is the same for all orders, so it is applied once.
     return total / _ORDERS * math.exp(-(length_difference**2) / (2 * _SIGMA**2))

@@ -17,7 +17,9 @@ def top_k(predictions: Sequence[np.ndarray], examples: Sequence[Example]) -> dic
     if not examples:
         return {}
     ranks = np.array([
+        # Stable, so that equal scores, as those of a trivial baseline, have a defined order.
         np.flatnonzero(np.argsort(-np.asarray(scores), kind="stable") == example.targets)[0]
         for scores, example in zip(predictions, examples, strict=True)
     ])  # fmt: skip
+    # Top-5 is what the paper reports for ImageNet (Table 1).
     return {"top1": 100 * float(np.mean(ranks < 1)), "top5": 100 * float(np.mean(ranks < 5))}

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from t2t_mm.corpora.example import CorpusError, Example
 from t2t_mm.corpora.treebank import Tree, delinearise
 
+# The tags that COLLINS.prm deletes (DELETE_LABEL), so that the attachment of punctuation does not matter.
 _PUNCTUATION = {",", ":", "``", "''", "."}
+# COLLINS.prm deletes TOP. S1 and ROOT are other parsers' names of the same node.
 _NOT_COUNTED = {"TOP", "S1", "ROOT", ""}
+# EQ_LABEL of COLLINS.prm.
 _EQUAL = {"PRT": "ADVP"}
 
 
@@ -42,18 +45,23 @@ def bracket_f1(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
         reference, _ = delinearise((example.references or (example.target_text,))[0].split(), words)
         tags = _tags(reference)
         counted = [tag not in _PUNCTUATION for tag in tags]
+        # Multisets: a unary chain may contain the same bracket twice.
         mine, theirs = brackets(tree, counted), brackets(reference, counted)
         common = sum((mine & theirs).values())
         matched += common
         predicted += sum(mine.values())
         expected += sum(theirs.values())
         complete += mine == theirs
+        # Counted, because a repaired tree still scores: an F1 alone would hide how many outputs were no trees.
         repairs += repaired
+        # A repaired tree has exactly one leaf per word, so the tags of both trees can be paired.
         pairs = [(a, b) for a, b, scored in zip(_tags(tree), tags, counted) if scored]
         right_tags += sum(a == b for a, b in pairs)
         words_in_all += len(pairs)
+    # Micro-averaged: EVALB adds up the brackets of all sentences before it divides.
     precision, recall = matched / max(predicted, 1), matched / max(expected, 1)
     return {
+        # 2·P·R / (P + R) in terms of the counts, which is defined even if nothing matches.
         "f1": 100 * 2 * matched / max(predicted + expected, 1),
         "precision": 100 * precision,
         "recall": 100 * recall,
@@ -80,10 +88,12 @@ def brackets(tree: Tree, counted: Sequence[bool]) -> Counter:
         if step == "open":
             starts.append(position)
         elif step == "leaf":
+            # True is 1: only counted words move the position.
             position += counted[word]
             word += 1
         else:
             start = starts.pop()
+            # A constituent of punctuation alone spans no counted word, and is no bracket.
             if node.label not in _NOT_COUNTED and position > start:
                 found[_EQUAL.get(node.label, node.label), start, position] += 1
     return found

@@ -24,6 +24,7 @@ def wer(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
         (normalise(example.target_text), normalise(prediction or ""))
         for prediction, example in zip(predictions, examples, strict=True)
     ]
+    # An empty reference has no words to be aligned; its insertions are added below.
     spoken = [pair for pair in pairs if pair[0]]
     counts = {"substitutions": 0, "deletions": 0, "insertions": 0}
     if spoken:
@@ -31,9 +32,11 @@ def wer(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
         counted = jiwer.process_words(references, hypotheses)
         counts = {name: getattr(counted, name) for name in counts}
     counts["insertions"] += sum(len(hypothesis.split()) for reference, hypothesis in pairs if not reference)
+    # The denominator is that of the whole set: the rate is not a mean over sentences.
     words = sum(len(reference.split()) for reference, _ in pairs)
     return ({"wer": 100 * sum(counts.values()) / words} if words else {}) | counts
 
 
 def normalise(text: str) -> str:
+    # Noises become spaces and lengthening marks nothing, because the latter are inside words.
     return " ".join(_LENGTHENING.sub("", _NOISES.sub(" ", text)).lower().split())

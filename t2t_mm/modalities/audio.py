@@ -57,8 +57,12 @@ class AudioInput(InputNet):
         self.blocks = [
             ConvRes(
                 max(2**i, least_width),
+                # Time is halved and the frequencies are kept: "full spectral resolution" (paper, 2.5).
                 (2, 1),
+                # Only the first block reads raw input, on which a ReLU would discard all negative values.
                 relu=first_relu or i > 1,
+                # `tests/test_start.py` counts the directions that the first step can pass on: one if it is separable, nine if
+                # it is full (docs/learning.md, "Speech").
                 separable=i > 1 or not full_stem,
                 kernel_scale=kernel_scale,
                 name=f"l{i}",
@@ -79,6 +83,7 @@ class AudioInput(InputNet):
         }
 
     def build(self, input_shape: Shape) -> None:
+        # Needed for the check of `call`, because with "channels" the weights depend on the number of frequencies.
         self.bins = input_shape[2]
         channels = 1
         for block in self.blocks:
@@ -97,7 +102,9 @@ class AudioInput(InputNet):
         """
         check_features(x, "x", "[B, time, frequency]", self.bins)
         check_padding(padding, "padding", x, axes=2)
+        # Static, because the channels of `to_depth` are computed from it.
         frequency = x.shape[2]
+        # A spectrogram is an image with one channel.
         x, padding = x[..., None], padding[..., None]  # padding broadcasts along the frequencies
         for block in self.blocks:
             x, padding = block(x, padding)

@@ -45,11 +45,14 @@ class CategoricalOutput(keras.layers.Layer):
         if batch_norm:
             # Synchronised, so that the statistics are those of the whole batch, even if several replicas share it.
             self.batch_norm = keras.layers.BatchNormalization(
+                # With 0.98, the moving statistics lag far behind in a run of a few hundred updates (docs/learning.md,
+                # "Images"). There is no centre or scale, because the linear map that follows has a kernel and a bias.
                 momentum=0.95, center=False, scale=False, name="batch_norm",
                 synchronized=keras.backend.backend() == "tensorflow",
             )  # fmt: skip
         for label_set, count in num_classes.items():
             at_least(1, count, f"num_classes[{label_set!r}]")
+        # Sorted, so that neither the order of the problems nor a saved configuration changes the order of the weights.
         self.num_classes = dict(sorted(num_classes.items()))
         self.step = functools.partial(ConvStep2D, kernel_size=3, kernel_scale=kernel_scale)
         self.h4 = self.step(widths[0], name="h4")
@@ -72,6 +75,7 @@ class CategoricalOutput(keras.layers.Layer):
     def build(self, input_shape: Shape) -> None:
         depth = input_shape[-1]
         shape = (None, None, None, depth)
+        # Made here, because they have the depth of the body, which the constructor does not know.
         self.skip = self.step(depth, strides=(2, 2), name="skip")
         self.h1 = self.step(depth, name="h1")
         self.h2 = self.step(depth, name="h2")
@@ -98,16 +102,22 @@ class CategoricalOutput(keras.layers.Layer):
         check_features(x, "x", "[B, L, D]", self.h1.filters)
         check_padding(padding, "padding", x, axes=2)
         one_of(list(self.num_classes), labels, "labels")
+        # "Reshaped back to two dimensions" (paper, 2.5): the body keeps the order of positions, so the grid of the input is
+        # still valid. Text becomes a single column.
         rows, columns = grid if grid is not None else (ops.shape(x)[1], 1)
         x = ops.reshape(x, [-1, rows, columns, x.shape[-1]])
         padding = ops.reshape(padding, [-1, rows, columns])
         h2 = self.h2(self.h1(x, padding), padding)
+        # The names and the order are those of the exit flow in section 2.5.
         h3 = self.skip(x, padding) + max_pool(h2, padding, (2, 2))
         padding = strided(padding, (2, 2))
         # In float32, because the mean over hundreds of positions follows.
         h5 = ops.cast(self.h5(self.h4(h3, padding), padding), "float32")
         kept = ops.cast(ops.logical_not(padding), h5.dtype)[..., None]
+        # The mean is over real positions only, so that it does not depend on the padding of the batch. A row that only fills a
+        # batch has none, and its sum of zeros is divided by 1.
         h6 = ops.sum(ops.relu(h5) * kept, axis=(1, 2)) / ops.maximum(ops.sum(kept, axis=(1, 2)), 1.0)
         if self.batch_norm:
             h6 = self.batch_norm(h6, training=training)
+        # Each label set has its own map; the paper has only one classification problem, and is silent on more.
         return ops.cast(self.heads[labels](h6), "float32")

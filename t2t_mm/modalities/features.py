@@ -102,6 +102,7 @@ class Texts(Features):
         import tensorflow as tf
 
         def text(value, origin, seed):
+            # The type is known while tracing: strings come from a corpus, and integers are the ids of prepared records.
             return reading.tokenizer.tokenize(value) if value.dtype == tf.string else value, tf.constant(True)
 
         return text
@@ -111,12 +112,14 @@ class Pictures(Features):
     """Images as standardised pixels [H, W, 3]. In training, images of classes are cropped if the settings say so."""
 
     def bounds(self, batches: BatchSettings) -> Bounds:
+        # All images have one size, so a batch is limited by their number and not by positions.
         return Bounds(batches.image_size, count=batches.images, unit="pixels a side")
 
     def is_random(self, reading: Reading) -> bool:
         return self._crop(reading) is not None
 
     def _crop(self, reading):
+        # Only classes survive a crop: a caption or an answer may be about what it cuts off.
         return reading.batches.crop if reading.training and reading.is_class and reading.alone else None
 
     def reader(self, reading: Reading, shape: tuple[int | None, ...]) -> Reader:
@@ -125,9 +128,11 @@ class Pictures(Features):
         from t2t_mm.input.features import standardise_image
 
         crop, size = self._crop(reading), reading.batches.image_size
+        # What an unreadable image becomes until it is filtered out; it only has to have the right shape.
         nothing = np.zeros([size, size, 3])
 
         def pixels(value, origin, size):
+            # "encoded" records contain the bytes of files, and "files" contain their paths.
             if reading.form == "encoded":
                 return pictures.decode_image(value, origin, size)
             return pictures.load_image(value.decode(), size)
@@ -136,11 +141,13 @@ class Pictures(Features):
             if reading.form == "prepared":
                 x, usable = tf.io.decode_png(value, channels=3), tf.constant(True)
             elif crop:
+                # In its own size: the crop selects a part of the whole image, and is resized only afterwards.
                 read = lambda value, origin: pixels(value, origin, None)  # noqa: E731
                 x, usable = guarded(read, tf.uint8, nothing, value, origin, reading.report)
             else:
                 read = lambda value, origin: standardise_image(pixels(value, origin, size))  # noqa: E731
                 x, usable = guarded(read, tf.float32, nothing, value, origin, reading.report)
+                # The function runs outside the graph, so TensorFlow does not know the shape of its result. Batches need it.
                 return tf.ensure_shape(x, [size, size, 3]), usable
             if crop:
                 x = crop(x, size, seed)
@@ -162,14 +169,17 @@ class Sounds(Features):
     def reader(self, reading: Reading, shape: tuple[int | None, ...]) -> Reader:
         import tensorflow as tf
 
+        # Evaluation must not be random.
         audio, masks = reading.audio, reading.batches.masks if reading.training else None
 
         def sound(value, origin, seed):
+            # Samples from records are 16-bit integers, and are scaled to the range from −1 to 1 as in a file.
             if reading.form != "files":
                 samples, usable = tf.cast(value, tf.float32) / 2**15, tf.constant(True)
             else:
                 read = lambda path, _: sounds.load_audio(path.decode(), audio.sample_rate)  # noqa: E731
                 samples, usable = guarded(read, tf.float32, np.zeros([8]), value, origin, reading.report)
+            # In the graph, not by the reader, so that exports compute spectrograms with the same code.
             spectrogram = audio(tf.ensure_shape(samples, [None]))
             return masks(spectrogram, seed) if masks else spectrogram, usable
 
@@ -205,6 +215,8 @@ class Arrays(Features):
             try:
                 found = np.asarray(self.read(value.decode()), np.float32)
             except (OSError, ValueError) as error:
+                # These two are what bad data cause in a reading function. Other errors are faults of the function itself,
+                # and end the run.
                 raise MediaError(f"{value.decode()}: {error}") from error
             fits = len(found.shape) == len(shape) and all(b in (None, a) for a, b in zip(found.shape, shape))
             if not fits:
@@ -239,6 +251,8 @@ def guarded(
     """
     import tensorflow as tf
 
+    # Decoding is Python code (Pillow, soundfile), which a graph can only call. Exceptions must not leave it: TensorFlow would
+    # turn them into an error of a kernel and lose their type.
     def call(value, origin):
         try:
             return read(value, origin.decode()), np.bool_(True)

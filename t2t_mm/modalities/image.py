@@ -46,7 +46,9 @@ class ImageInput(InputNet):
         if len(filters) < 2:
             raise ValueError(f"ImageInput: filters is {filters!r}; it needs at least the two of h1 and h2.")
         self.filters = tuple(filters)
+        # The ConvRes blocks after h1 and h2 are separable in any case, as in Xception.
         stem = functools.partial(ConvStep2D, separable=not full_stem, kernel_scale=kernel_scale)
+        # Four halvings in all, one here and one in each ConvRes of the paper's size: one position for 16 × 16 pixels.
         self.h1 = stem(filters[0], 3, strides=(2, 2), relu=first_relu, name="h1")
         self.h2 = stem(filters[1], 3, name="h2")
         self.blocks = [
@@ -78,12 +80,14 @@ class ImageInput(InputNet):
           padding: None; images have no padding.
         """
         check_features(x, "x", "[B, H, W, 3]", 3)
+        # All images of a batch have the same size, so nothing is padded in this net.
         x = self.h2(self.h1(x))
         for block in self.blocks:
             x, _ = block(x)
         return flatten_grid(x, None)
 
     def sequence(self, x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, tuple]:
+        # There is nothing to pass on: images have no padding (see `call`).
         return self(x)
 
 
@@ -95,9 +99,11 @@ def flatten_grid(x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, tuple]:
     """
     rows, columns, depth = ops.shape(x)[1], ops.shape(x)[2], x.shape[-1]
     sequence = ops.reshape(x, [-1, rows * columns, depth])
+    # The body always takes a mask.
     if padding is None:
         flat = ops.zeros(ops.shape(sequence)[:2], "bool")
     else:
+        # The mask of a spectrogram has one column, which holds for all frequencies.
         flat = ops.reshape(ops.broadcast_to(padding, ops.shape(x)[:3]), [-1, rows * columns])
     return sequence, flat, (rows, columns)
 

@@ -43,6 +43,7 @@ def joined(parts: Sequence[Tensor], paddings: Sequence[Tensor]) -> tuple[Tensor,
 def packed(x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor]:  # [B, L, D], [B, L] -> [B, L, D], [B, L]
     """Moves the padded positions to the end. All other positions keep their order."""
     batch, length = ops.shape(x)[0], ops.shape(x)[1]
+    # All keys are different, so the result does not depend on whether the sorting of a backend is stable.
     order = ops.argsort(ops.cast(padding, "int32") * length + ops.arange(length)[None], axis=1)
     order = ops.reshape(order + ops.arange(batch)[:, None] * length, [-1])  # rows of the flat sequences
     moved = ops.take(ops.reshape(x, [-1, x.shape[-1]]), order, axis=0)

@@ -7,6 +7,7 @@ from t2t_mm.modalities.image import IMAGE
 from t2t_mm.modalities.language import LANGUAGE
 from t2t_mm.modalities.modality import Modality
 
+# The model builds its nets in this order (see `MultiModel.build`).
 KNOWN = {modality.name: modality for modality in (LANGUAGE, IMAGE, AUDIO)}
 
 
@@ -21,6 +22,7 @@ def modalities_of(inputs: str | Modality | Sequence[str | Modality]) -> tuple[Mo
     """
     if isinstance(inputs, str | Modality):
         inputs = [inputs]
+    # The model would treat a tuple of one as several inputs, and add the timing signal of `joined`.
     elif len(inputs) < 2:
         raise ValueError(f"inputs is {inputs!r}; give a single modality by itself, and several in a tuple.")
     found = []

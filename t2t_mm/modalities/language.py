@@ -33,6 +33,8 @@ class LanguageInput(InputNet):
         self.embedding = self.add_weight(
             name="embedding",
             shape=(self.vocabulary_size, self.depth),
+            # With the factor √D in `call`, as in the 2017 release. An Adam step of a given size then changes an embedding √D
+            # times as much as if the weights themselves had unit variance.
             initializer=keras.initializers.RandomNormal(stddev=self.depth**-0.5),
             autocast=False,  # float32, because the gradient of a frequent subword is a sum of many terms
         )
@@ -42,6 +44,7 @@ class LanguageInput(InputNet):
         return ops.cast(ops.take(self.embedding, ids, axis=0) * self.depth**0.5, self.compute_dtype)
 
     def sequence(self, x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, None]:
+        # Text has one dimension, so there is no grid.
         return self(x), padding, None
 
 
@@ -63,10 +66,13 @@ class LanguageOutput(keras.layers.Layer):
         self.kernel = self.add_weight(
             name="kernel",
             shape=(input_shape[-1], self.vocabulary_size),
+            # 0.01 scales the variance: a tenth of unit scale.
             initializer=keras.initializers.VarianceScaling(0.01, "fan_in", "uniform"),
         )
 
     def call(self, x: Tensor) -> Tensor:  # [..., D] -> [..., V] float32
+        # The kernel is not the transposed embedding: the paper describes two separate maps (2.5). The logits are float32,
+        # because the loss sums the exponentials of thousands of them.
         return ops.cast(ops.matmul(x, self.kernel), "float32")
 
 

@@ -40,6 +40,7 @@ class Modality:
     padded: bool = True
 
     def __post_init__(self):
+        # The name becomes a part of the name of an attribute and of weight paths.
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name) or self.name in _TAKEN:
             raise ValueError(
                 f"A modality is named {self.name!r}; a name has lower-case letters, digits and underscores, and is not "
@@ -60,4 +61,5 @@ class Modality:
     @staticmethod
     def loaded(saved: dict[str, Any]) -> Modality:
         """Returns the modality from the result of `saved`, without features."""
+        # A model computes with arrays and needs no features; a run declares the modality again, with them.
         return Modality(**(saved | {"shape": tuple(saved["shape"])}))

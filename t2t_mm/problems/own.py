@@ -65,6 +65,7 @@ def table(
         root, folder, input, target, files, media=[None if one == "language" else media for one in names],
         classes=targets == "class", delimiter=delimiter, held_out=held_out,
     )  # fmt: skip
+    # An empty tuple is a choice: it means exact matches.
     if metrics is None:
         metrics = (top_k,) if targets == "class" else _METRICS.get(("+".join(names), targets), ())
     return Problem(name, source, inputs, targets, command, metrics)

@@ -21,7 +21,7 @@ COMMANDS = {"en": "To-English", "de": "To-German", "fr": "To-French"}
 
 
 def translation(root: str, source_language: str, target_language: str, folder: str, names: dict | None = None) -> Problem:
-    """Translation between two languages. Both directions read the same pair of files."""
+    """Declares translation between two languages. Both directions read the same pair of files."""
     return Problem(
         f"wmt_{source_language}_{target_language}",
         ParallelText(root, folder, source_language, target_language, names),
@@ -33,47 +33,47 @@ def translation(root: str, source_language: str, target_language: str, folder: s
 
 
 def wmt_en_de(root: str, folder: str = "wmt/en-de", names: dict | None = None) -> Problem:
-    """WMT English→German translation."""
+    """Declares WMT English→German translation."""
     return translation(root, "en", "de", folder, names)
 
 
 def wmt_de_en(root: str, folder: str = "wmt/en-de", names: dict | None = None) -> Problem:
-    """WMT German→English translation."""
+    """Declares WMT German→English translation."""
     return translation(root, "de", "en", folder, names)
 
 
 def wmt_en_fr(root: str, folder: str = "wmt/en-fr", names: dict | None = None) -> Problem:
-    """WMT English→French translation."""
+    """Declares WMT English→French translation."""
     return translation(root, "en", "fr", folder, names)
 
 
 def wmt_fr_en(root: str, folder: str = "wmt/en-fr", names: dict | None = None) -> Problem:
-    """WMT French→English translation."""
+    """Declares WMT French→English translation."""
     return translation(root, "fr", "en", folder, names)
 
 
 def wmt_de_fr(root: str, folder: str = "wmt/de-fr", names: dict | None = None) -> Problem:
-    """German→French translation, which the paper's table lists in its eighth row. It is off by default."""
+    """Declares German→French translation, which the paper's table lists in its eighth row. It is off by default."""
     return translation(root, "de", "fr", folder, names)
 
 
 def wsj_parsing(root: str, folder: str = "ptb", splits: dict | None = None, tags: bool = True) -> Problem:
-    """Parsing on the WSJ part of the Penn Treebank."""
+    """Declares parsing on the WSJ part of the Penn Treebank."""
     source = Treebank(root, folder, splits, tags)
     return Problem("wsj_parsing", source, "language", "tree", "To-Parse-Tree", (bracket_f1,))
 
 
 def imagenet(root: str, folder: str = "imagenet") -> Problem:
-    """Image classification on ImageNet (ILSVRC)."""
+    """Declares image classification on ImageNet (ILSVRC)."""
     return Problem("imagenet", ImageFolders(root, folder), "image", "class", "To-Class", (top_k,))
 
 
 def coco(root: str, folder: str = "coco", year: int = 2014, karpathy: bool = False) -> Problem:
-    """Image captioning on COCO."""
+    """Declares image captioning on COCO."""
     return Problem("coco", CocoCaptions(root, folder, year, karpathy), "image", "text", "To-English", (captions,))
 
 
 def wsj_speech(root: str, folder: str = "wsj", test: str = "eval92", splits: dict | None = None) -> Problem:
-    """Speech recognition on WSJ, or with `splits` on a substitute corpus in an open layout (see SpeechFolders)."""
+    """Declares speech recognition on WSJ, or with `splits` on a substitute corpus in an open layout (see SpeechFolders)."""
     source = SpeechFolders(root, folder, splits) if splits else WSJSpeech(root, folder, test=test)
     return Problem("wsj_speech", source, "audio", "text", "To-English", (wer,))

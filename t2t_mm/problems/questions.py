@@ -35,5 +35,6 @@ def _problem(name: str, root: str, files: dict, columns: dict[str, str], hidden:
     # The paths of images and recordings in the tables are relative to the root, one folder up.
     media = [None if modality == "language" else ".." for modality in shown]
     source = Table(root, "questions", [columns[one] for one in shown], "answer", files, media)
+    # A problem takes a single input by itself and not in a tuple (see `modalities_of`).
     inputs = tuple(shown) if len(shown) > 1 else shown[0]
     return Problem(f"{name}_without_{hidden}" if hidden else name, source, inputs, "text", "To-Answer")

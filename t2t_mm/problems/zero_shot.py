@@ -16,26 +16,28 @@ from t2t_mm.problems.paper import COMMANDS, translation
 
 
 def wmt_fr_de(root: str) -> Problem:
-    """French→German translation."""
+    """Declares French→German translation."""
     return translation(root, "fr", "de", "wmt/de-fr")
 
 
 def caption(root: str, language: str) -> Problem:
-    """Captions of the COCO images in German ("de") or French ("fr")."""
+    """Declares captioning of the COCO images in German ("de") or French ("fr")."""
     source = CocoCaptions(root, f"coco-{language}")
     return Problem(f"caption_{language}", source, "image", "text", COMMANDS[language], (captions,))
 
 
 def speech(root: str, language: str) -> Problem:
-    """Translation of English speech into German ("de") or French ("fr") text."""
+    """Declares translation of English speech into German ("de") or French ("fr") text."""
     return Problem(f"speech_{language}", _spoken(root, language), "audio", "text", COMMANDS[language], (bleu,))
 
 
 def speech_tree(root: str) -> Problem:
-    """Parse trees of English speech."""
+    """Declares parsing of English speech."""
     return Problem("speech_tree", _spoken(root, "tree"), "audio", "tree", "To-Parse-Tree", (bracket_f1_without_words,))
 
 
 def _spoken(root: str, what: str) -> SpeechFolders:
+    # The recordings are those of the mini WSJ; only the tables with the references differ.
     splits: dict[str, Sequence[str]] = {split: (f"{split}.{what}.tsv",) for split in ("train", "dev", "test")}
+    # Trees and German nouns need their capitals, unlike transcripts.
     return SpeechFolders(root, "wsj", splits, lower_case=False)

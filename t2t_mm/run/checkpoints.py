@@ -31,6 +31,7 @@ def newest_first(folder: str) -> list[str]:
     """Returns the paths of the checkpoints in `folder` without suffix. A checkpoint exists once its index file exists."""
     if not tf.io.gfile.isdir(folder):
         return []
+    # By number, because the alphabetical order puts step 1000 before step 500.
     numbers = [int(found[1]) for name in tf.io.gfile.listdir(folder) if (found := _NAME.match(name))]
     return [os.path.join(folder, f"ckpt-{number}") for number in sorted(numbers, reverse=True)]
 
@@ -71,6 +72,7 @@ def valid(paths: Sequence[str], count: int = 1) -> list[str]:
     whole: list[str] = []
     damaged = []
     for path in paths:
+        # No more are read than are needed, because a check reads the whole checkpoint.
         if len(whole) == count:
             break
         reason = damage(path)
@@ -115,6 +117,7 @@ def of_step(model_dir: str, step: int) -> str:
       RunError: there is no such checkpoint, or it is damaged.
     """
     found: dict[int, str] = {}
+    # A step may be in both folders with the same weights; one of them is enough.
     for folder in (best_folder(model_dir), checkpoints_folder(model_dir)):
         found |= {int(path.rsplit("-", 1)[1]): path for path in newest_first(folder)}
     if step not in found:
@@ -173,6 +176,7 @@ class Checkpoints:
         Raises:
           RunError: it cannot be written, for instance because the disk is full. Earlier checkpoints are not affected.
         """
+        # Old checkpoints are removed only when the new one is complete.
         _write(self._checkpoint, self._folder, step)
         for path in newest_first(self._folder)[self._keep :]:
             _remove(path)
@@ -180,6 +184,7 @@ class Checkpoints:
     def best(self) -> dict | None:
         """Returns {"metric", "value", "step"} of the best checkpoint, or None if there is none for this metric."""
         best = _read_best(self._best_folder)
+        # The values of another metric cannot be compared with those of this one.
         if best is None or best["metric"] != self._metric:
             return None
         return {name: best[name] for name in ("metric", "value", "step")}
@@ -195,12 +200,14 @@ class Checkpoints:
         before = _read_best(self._best_folder)
         kept = before["kept"] if before and before["metric"] == self._metric else []
         # The sort is stable, so the new checkpoint comes after others with the same value.
+        # A resumed run may evaluate a step a second time.
         kept = [one for one in kept if one["step"] != step] + [{"step": step, "value": value}]
         kept = sorted(kept, key=lambda one: one["value"], reverse=higher_is_better)[: self._most]
         if step not in [one["step"] for one in kept]:
             return False
         _write(self._checkpoint, self._best_folder, step)
         path = os.path.join(self._best_folder, "best.json")
+        # The new checkpoint, then best.json, then the removal: at every moment, the files that best.json names exist.
         with tf.io.gfile.GFile(path + ".part", "w") as file:
             json.dump({"metric": self._metric, **kept[0], "kept": kept}, file)
         tf.io.gfile.rename(path + ".part", path, overwrite=True)
@@ -273,6 +280,7 @@ def only_trainer(model_dir: str) -> Iterator[None]:
     path, made = os.path.join(model_dir, "lock"), _missing_folders(model_dir)
     try:
         os.makedirs(model_dir, exist_ok=True)
+        # Opened without truncating, because until the lock is held, the file names the process that holds it.
         file = open(path, "ab+", buffering=0)
     except OSError as error:
         raise RunError(
@@ -280,6 +288,7 @@ def only_trainer(model_dir: str) -> Iterator[None]:
         ) from error
     with file, _removed_if_empty(path, made):
         try:
+            # A lock and not the existence of the file, which would remain after a crash.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
@@ -309,6 +318,7 @@ def _removed_if_empty(lock: str, made: list[str]):
     try:
         yield
     finally:
+        # Only if the folder is new: an existing one belongs to the user.
         if made and os.listdir(made[0]) == [os.path.basename(lock)]:
             os.remove(lock)
             for folder in made:

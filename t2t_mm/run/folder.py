@@ -76,10 +76,12 @@ def prepare_folder(
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
             before = file.read()
+        # Training continues with other settings than those it began with, so both are kept.
         if before != configuration:
             write_whole(os.path.join(model_dir, f"config_until_step_{step}.gin"), before)
     write_whole(path, configuration)
     vocabulary = os.path.join(model_dir, "vocabulary.model")
+    # A resumed run may read the vocabulary from its own folder.
     if not (os.path.exists(vocabulary) and os.path.samefile(experiment.vocabulary, vocabulary)):
         with open(experiment.vocabulary, "rb") as file:
             write_whole(vocabulary, file.read())
@@ -89,6 +91,7 @@ def seed_of(model_dir: str, seed: int) -> int:
     """Returns the seed with which the run in the folder was started, or `seed` for a new run."""
     if not os.path.exists(os.path.join(model_dir, "model.json")):
         return seed
+    # With another seed, a resumed run would draw other batches and random numbers than the unbroken one.
     begun = load_description(model_dir).get("seed", seed)
     if begun != seed:
         logging.warning(
@@ -158,6 +161,7 @@ def load_trained(experiment: Experiment, model_dir: str) -> tuple[MultiModel, di
       RunError: there is no such checkpoint, or it does not fit the vocabulary or the model of the experiment.
     """
     description = load_description(model_dir)
+    # With another vocabulary, ids would mean other pieces and the model would answer nonsense without an error.
     fingerprint = Tokenizer(experiment.vocabulary).fingerprint
     if fingerprint != description["vocabulary"]:
         _check_same(description, {"vocabulary": fingerprint}, model_dir)
@@ -213,9 +217,11 @@ def _assign_means(network: MultiModel, readers: dict[str, tf.train.CheckpointRea
             )
     newest = next(iter(readers.values()))
     for place, variable in enumerate(variables):
+        # The mean of the states of random generators would be meaningless.
         if not variable.dtype.is_floating:
             variable.assign(newest.get_tensor(key_of(f"variables/{place}")))
             continue
+        # In float64, so that the mean of equal weights is exactly these weights.
         total = np.zeros(variable.shape, np.float64)
         for reader in readers.values():
             averaged = key_of(f"{MOVING_AVERAGES}/{place}")
@@ -231,6 +237,7 @@ def _check_fit(variables: Sequence[tf.Variable], shapes: dict[str, list[int]], p
     Raises:
       RunError: it does not.
     """
+    # The number is compared, too: weights are stored by place, so one more or less shifts all others.
     held = len(weights_in_order(shapes))
     wrong = None if held == len(variables) else f"it has {held} weights, but the model has {len(variables)}"
     for place, variable in enumerate(variables):

@@ -47,6 +47,7 @@ def pack(experiment: Experiment, model_dir: str, output: str, dtype: str = "bflo
     done, seconds = tf.Variable(trained["step"], dtype=tf.int64), tf.Variable(trained["seconds"], dtype=tf.float64)
     with whole_folder(output) as folder:
         path = os.path.join(checkpoints_folder(folder), f"ckpt-{trained['step']}")
+        # The names of a training checkpoint, so that all commands can read it.
         tf.train.Checkpoint(variables=variables, done=done, seconds=seconds).write(path)
         for name in _COPIED:
             shutil.copyfile(os.path.join(model_dir, name), os.path.join(folder, name))

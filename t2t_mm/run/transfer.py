@@ -39,6 +39,7 @@ def joined_description(experiment: Experiment, model_dir: str) -> dict:
         "commands": sorted({*old["commands"], *new["commands"]}),
         "inputs": sorted({*old["inputs"], *new["inputs"]}),
         "class_names": {**old["class_names"], **new["class_names"]},
+        # The value means something only for a run that has audio.
         "frequency_bins": (new if "audio" in new["inputs"] else old)["frequency_bins"],
     }
 
@@ -85,12 +86,15 @@ def transfer(network: MultiModel, description: dict, experiment: Experiment, mod
     if path is None:
         raise RunError(f"{model_dir}: no checkpoint to start from. Train that run first.")
     before, old = use_folder(experiment, model_dir), load_description(model_dir)
+    # Checkpoints store weights by place. The paths of these places follow from building the other model, whose values are not
+    # needed.
     theirs = [v for v in without_values(lambda: before.build_model(old)).variables if not _is_random_state(v)]
     reader = tf.train.load_checkpoint(path)
     shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
     # The states of the random numbers are left out, because how many there are depends on the dropout.
     saved = [key for key in weights_in_order(shapes) if types[key].is_floating]
     places = {path_below(variable): key for variable, key in zip(theirs, saved)}
+    # If the settings of the layers differ, places would stand for other weights.
     if len(theirs) != len(saved):
         raise RunError(
             f"{model_dir}: its model has other layers than this configuration (another number of blocks, or a part that "
@@ -123,6 +127,7 @@ def transfer(network: MultiModel, description: dict, experiment: Experiment, mod
         pairs = [(place, places_before[row]) for place, row in enumerate(names) if row in places_before]
         changes.note(what, names_before, names)
         assigned.append((variable, key, (axis, pairs)))
+    # Only now, after all checks, so that an error leaves the model as it was.
     for variable, key, rows in assigned:
         value = reader.get_tensor(key).astype(variable.dtype)  # a packed model contains bfloat16
         if rows is not None:
@@ -167,6 +172,7 @@ class _Names:
 
     def of(self, path: str, shape: Sequence[int]) -> tuple[int, str, Sequence[str]] | None:
         """Returns (axis, kind of rows, names of rows) of a weight that has named rows, otherwise None."""
+        # Experts have no names. The first of a larger pool are those of the smaller one.
         if found := re.fullmatch(r"(\w+)/middle/mixture/(gate|noise|expert_in|expert_out)", path):
             axis = 1 if found[2] in ("gate", "noise") else 0
             return axis, f"experts of the {found[1]}", [f"number {index}" for index in range(1, shape[axis] + 1)]

@@ -10,12 +10,12 @@ class Weights:
     """A choice of checkpoints of a run, which an experiment contains for all commands. Default: the newest checkpoint.
 
     Attributes:
-      best: use the checkpoint with the best evaluation during training (`settings.Evaluation.best_metric`).
-      step: use the checkpoint of this step.
+      best: whether to use the checkpoint with the best evaluation during training (`settings.Evaluation.best_metric`).
+      step: the step of the checkpoint to use.
       average: number of checkpoints whose weights are averaged: the newest ones, or the best ones with `best`. At least as
         many must be kept (`settings.Checkpointing.keep` and `keep_best`).
-      moving_average: use the exponential moving averages of the weights, which training with `settings.Optimizer.ema` saves
-        with them. The evaluation during training then uses them, too.
+      moving_average: whether to use the exponential moving averages of the weights, which training with
+        `settings.Optimizer.ema` saves with them. The evaluation during training then uses them, too.
 
     Raises:
       RunError: both `best` and `step` are given, `average` is less than 1, or it is more than 1 with `step`.

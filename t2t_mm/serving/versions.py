@@ -226,7 +226,10 @@ class Versions:
         return version
 
     def _being_loaded(self, version: int | None) -> str:
-        """Returns the message for a request for a version that is being loaded (or any while the first is), otherwise ""."""
+        """Returns the message for a request for a version that is being loaded, and "" for any other request.
+
+        A request without a version (None) gets a message if any version is being loaded, or if none has been found yet.
+        """
         for number, entry in self._entries.items():
             if entry.state == State.LOADING and version in (None, number):
                 return f"Version {number} of {self.model_name} is being loaded: {entry.progress}. Try again soon."

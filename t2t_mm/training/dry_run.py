@@ -25,6 +25,7 @@ def describe_data(problem: Problem, examples: Examples, experiment: Experiment, 
     of the bytes of the texts for which the vocabulary has no piece.
     """
     first = examples.first(EXAMPLES)
+    # As many bad examples as there are may be found: a dry run counts them instead of stopping.
     report = Report(problem.name, max_bad=len(first))
     lengths: dict[str, list[int]] = {}
     batches = make_batches(problem, first, tokenizer, experiment.audio, experiment.batches, report, training=False)
@@ -64,6 +65,7 @@ def unknown_bytes(problem: Problem, examples: Iterable[Example], tokenizer: Toke
                 number = processor.PieceToId(piece)
                 if processor.IsByte(number):
                     unknown += 1
+                # One unknown piece stands for a whole run of characters, so its bytes are counted.
                 elif processor.IsUnknown(number):
                     unknown += len(piece.encode())
     return unknown, total
@@ -76,6 +78,7 @@ def describe_cost(make_step: Callable[[int], Any], steps: int) -> list[str]:
       make_step: makes step number n and returns when it is done. Nothing may be saved.
     """
     start = time.monotonic()
+    # The first step traces, which says nothing about the others, and is timed by itself.
     make_step(1)
     traced = time.monotonic()
     for number in range(2, 2 + STEPS):

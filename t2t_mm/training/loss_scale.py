@@ -30,10 +30,13 @@ class LossScale(tf.Module):
     def count(self, finite: bool) -> None:
         """Counts a step, whose gradients were finite or not, and changes the scale if it is due."""
         steps, scale = int(self.finite_steps) + 1 if finite else 0, float(self.scale)
+        # At a scale of 1, halving cannot help any more: the gradients are not finite for another reason than float16, and the
+        # run responds as `settings.Numerics.not_finite` says.
         self.halved = not finite and scale > 1
         if self.halved:
             scale = max(scale / 2, 1.0)
         elif steps >= self._growth_steps:
+            # Powers of two only change the exponent of a gradient, so that scaling rounds nothing.
             steps, scale = 0, min(2 * scale, _LARGEST)
         self.finite_steps.assign(steps)
         self.scale.assign(scale)

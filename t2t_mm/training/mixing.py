@@ -31,6 +31,7 @@ class BySize:
     limit: int | None = None
 
     def __post_init__(self):
+        # Negated, so that NaN is refused, too.
         if not self.temperature > 0:
             raise MixingError(f"BySize.temperature is {self.temperature!r}; it must be above 0.")
         if self.limit is not None and self.limit < 1:
@@ -45,6 +46,7 @@ class BySize:
         counts = {name: size if self.limit is None else min(size, self.limit) for name, size in sizes.items()}
         # Uses logarithms, because with a low temperature the powers would overflow.
         logs = np.log(np.array(list(counts.values()), float)) / self.temperature
+        # Relative to the largest, so that no exponential overflows.
         shares = np.exp(logs - logs.max())
         return dict(zip(counts, (shares / shares.sum()).tolist()))
 
@@ -59,6 +61,7 @@ def describe(mixing: "str | Mapping[str, float] | BySize", sizes: Mapping[str, i
       sizes: problem -> number of its training examples.
       steps: total number of batches in the run.
     """
+    # Every problem has as many batches as there are steps, so there is nothing to tell.
     if mixing == "joint":
         return []
     if isinstance(mixing, str):
@@ -100,4 +103,5 @@ def problems_of_step(names: list[str], mixing: str | Mapping[str, float], step: 
     rates = np.array([mixing[name] for name in names], float)
     if not (rates >= 0).all() or not rates.sum() > 0:
         raise MixingError(f"The rates of mixing, {mixing}, must not be negative, and at least one must be above zero.")
+    # A generator of its own for each step, so that a resumed run needs no state.
     return [names[np.random.default_rng([seed, step]).choice(len(names), p=rates / rates.sum())]]

@@ -61,9 +61,11 @@ class FusedAdam(OfWholeBatch, keras.optimizers.Adam):
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         step = tf.cast(self.iterations.value + 1, tf.float32)
+        # Kingma and Ba 2015, end of section 2: both bias corrections in one factor of the learning rate.
         corrected = learning_rate * tf.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step)
         # The fraction by which the averages move towards the weights; it is 1 in the first update.
         moved = tf.maximum(1.0 - self._ema, 9.0 / (step + 8.0))
+        # Keras hands the learning rate on to `update_step` as it is, so that a tuple can carry all three numbers.
         super()._backend_update_step(grads, trainable_variables, (corrected, learning_rate * self._decay, moved))
 
     def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tuple) -> None:
@@ -75,9 +77,11 @@ class FusedAdam(OfWholeBatch, keras.optimizers.Adam):
         """
         rate, decay, moved = learning_rate
         index = self._get_variable_index(variable)
+        # The decay is multiplied, too: it is a fraction of the learning rate of the variable.
         if self._factors is not None and self._factors[index] != 1:
             rate, decay = rate * self._factors[index], decay * self._factors[index]
         if self._decay and len(variable.shape) > 1:
+            # Decoupled: the decay does not enter the moments (Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2).
             value = tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=tf.float32)
             tf.raw_ops.AssignSubVariableOp(resource=variable.handle, value=value * decay)
         tf.raw_ops.ResourceApplyAdam(
@@ -93,6 +97,7 @@ class FusedAdam(OfWholeBatch, keras.optimizers.Adam):
             grad=gradient,
         )
         if self._ema:
+            # After the update, so that the average contains the newest weights.
             average = self._averages[index].value.handle
             value = tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=tf.float32)
             value -= tf.raw_ops.ReadVariableOp(resource=average, dtype=tf.float32)

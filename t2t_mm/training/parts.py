@@ -27,12 +27,14 @@ def rate_factors(network: MultiModel, rates: Mapping[str, float] | None) -> dict
         if factor < 0:
             raise RunError(f"Optimizer.rates of {name!r} is {factor!r}; it must not be negative (0 freezes).")
         begins = tuple(f"{part}/" if part else "" for part in groups.get(name, (name,)))
+        # Both end with a slash, so that "encoder/block1" does not match "encoder/block10".
         fitting = [path for path in factors if f"{path}/".startswith(begins)]
         if not fitting:
             raise RunError(
                 f"Optimizer.rates names {name!r}, which is no part of this model. Its parts are "
                 f"{', '.join(network.parts())}; groups of them are {', '.join(GROUPS)}."
             )
+        # A later name replaces the factor of an earlier one, so "all" can come first and exceptions after it.
         factors |= dict.fromkeys(fitting, float(factor))
     return factors
 
@@ -52,6 +54,7 @@ def freeze(network: MultiModel, factors: Mapping[str, float]) -> list[str]:
         trainable = part.trainable_variables
         still = [variable for variable in trainable if factors[path_below(variable)] == 0]
         if trainable and len(still) == len(trainable):
+            # A frozen Keras layer runs its batch norm with the moving statistics, and does not update them.
             part.trainable = False
         for variable in still:
             variable.trainable = False
@@ -65,6 +68,7 @@ def describe(network: MultiModel, factors: Mapping[str, float]) -> list[str]:
         names = []
         for part in network.parts():
             paths = [path for path in factors if path.startswith(f"{part}/")]
+            # A part is named as a whole where all of its weights have the factor.
             fitting = [path for path in paths if factors[path] == factor]
             if fitting and len(fitting) == len(paths):
                 names.append(part)

@@ -21,6 +21,7 @@ class Steps:
 
     def __init__(self, model_dir: str, done: int, count: int):
         self._folder, self._running = os.path.join(model_dir, "events"), False
+        # Without a profile, step 0, which never comes.
         self._begin, self._end = (done + 1 + _FIRST, done + 1 + _FIRST + count) if count else (0, 0)
 
     def before(self, step: int) -> None:
@@ -34,6 +35,7 @@ class Steps:
 
     def _stop(self) -> None:
         if self._running:
+            # First, so that a profile that cannot be written is not stopped a second time by `__exit__`.
             self._running = False
             with writing("the profile"):
                 tf.profiler.experimental.stop()

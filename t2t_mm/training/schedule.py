@@ -38,6 +38,7 @@ class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
                 f"InverseSquareRoot: warmup_share {warmup_share} and decay_share {decay_share} must be from 0 to 1."
             )
         if warmup_steps is None:
+            # At least 1, because the rate is divided by it.
             warmup_steps = max(round(warmup_share * total_steps), 1) if total_steps else 4000
         if decay_steps is None:
             decay_steps = round(decay_share * total_steps)
@@ -51,10 +52,13 @@ class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
         self.peak, self.warmup_steps, self.total_steps, self.decay_steps = peak, warmup_steps, total_steps, decay_steps
 
     def __call__(self, step: Any) -> Any:
+        # Keras counts updates from 0, but the first one must have a learning rate above 0.
         step = ops.cast(step, "float32") + 1.0
         warm = float(self.warmup_steps)
+        # Vaswani et al. 2017 (arXiv 1706.03762), eq. 3, with the peak instead of the depth as its scale.
         rate = self.peak * ops.minimum(step / warm, ops.sqrt(warm / step))
         if self.decay_steps:
+            # In the last step, 1 / decay_steps is left and not 0, which would make the step useless.
             left = (self.total_steps + 1.0 - step) / self.decay_steps
             rate = rate * ops.clip(left, 0.0, 1.0)
         return rate

@@ -79,6 +79,7 @@ class TrainStep:
         self._numbers = {problem.name: number for number, problem in enumerate(problems)}
         self._weights, self._clip_norm, self._seed = weights, clip_norm, seed
         self._accumulate, self._clip_each, self._loss_scale = accumulate, clip_each, loss_scale
+        # Taken once: everything below refers to a weight by its place in this list.
         self._variables, self._replicas = model.trainable_variables, strategy.num_replicas_in_sync
         # With one replica and no micro-batches, one call computes the whole gradient of a problem. It can clip the gradient
         # while the other problems are computed. Clipping after all of them would take a tenth of the step.
@@ -88,11 +89,13 @@ class TrainStep:
             strategy, model, problems, label_smoothing, balance_weight, signatures, static_shapes, jit_compile,
             clip_norm if at_source else None, loss_scale is not None,
         )  # fmt: skip
+        # Threads of Python are enough, because TensorFlow computes outside Python's lock.
         at_once = problems_at_once() if at_once is None else at_once
         # Several replicas must exchange their gradients in the same order.
         parallel = at_once > 1 and self._replicas == 1
         self._workers = concurrent.futures.ThreadPoolExecutor(at_once) if parallel else None
         self._traced: set[str] = set()
+        # None instead of False leaves the decision to the device, because a TPU always compiles.
         self.update = tf.function(self._update, jit_compile=jit_compile or None, autograph=False)
         self._add = tf.function(self._added, jit_compile=jit_compile or None, autograph=False)
         self._compare = tf.function(_cosines, autograph=False)
@@ -125,19 +128,25 @@ class TrainStep:
             self.cosines = dict(zip(pairs, self._compare(found).numpy().tolist()))
         finite = tf.stack([values["finite"] for values in figures.values()])
         norm = self.update(found, finite)
+        # The norm has to be looked at, too: finite gradients of the problems can still have an infinite sum.
         if self._loss_scale is not None:
             self._loss_scale.count(math.isfinite(float(norm)) and bool(tf.reduce_all(tf.equal(finite, 1.0))))
         return figures, norm
 
     def arguments(self, name: str, batch: Any, micro: int = 0) -> tuple:
         """Returns the arguments of a problem's gradient function for a micro-batch of the next update."""
+        # The numbers of a step follow from the number of the update, so a resumed run draws what the unbroken one would have
+        # drawn, and a checkpoint needs no state for it.
         update = int(self._optimizer.iterations.numpy())
+        # Different for each pair of problem and micro-batch of the whole run.
         draw = (update * self._accumulate + micro) * len(self._problems) + self._numbers[name]
         command = self._model.command_id(self._problems[name].command)
         scale = () if self._loss_scale is None else (self._loss_scale.scale.read_value(),)
+        # Tensors, because each other value of a Python number would be traced anew.
         return batch, tf.constant(command), tf.constant(self._weights[name]), tf.constant([self._seed, draw]), *scale
 
     def _gradients(self, batches, micro=0):
+        # All arguments are computed before the first call, so that all problems see the same number of the update.
         calls = {
             name: functools.partial(self.functions[name], *self.arguments(name, batch, micro))
             for name, batch in batches.items()
@@ -146,6 +155,7 @@ class TrainStep:
         in_order = lambda chain: {name: calls[name]() for name in chain}  # noqa: E731
         # Two threads cannot trace faster than one, so the first calls of the functions run one after the other.
         parallel = self._workers is not None and self._traced.issuperset(calls)
+        # `map` gives the results in the order of the chains, whichever is done first.
         results = self._workers.map(in_order, chains) if parallel else map(in_order, chains)
         results = {name: result for chain in results for name, result in chain.items()}
         self._traced.update(calls)
@@ -154,7 +164,9 @@ class TrainStep:
     def _update(self, found, finite):
         """Makes one update with the gradients of the problems if all are finite, and returns their global norm."""
         totals, norms = self._strategy.run(self._total, args=(found,))
+        # The norms of the replicas are equal; this makes one number of them.
         norm = self._strategy.reduce(tf.distribute.ReduceOp.MEAN, norms, axis=None) if self._replicas > 1 else norms
+        # Decided in the graph and before the update: Adam would keep a NaN in its moments for ever.
         all_finite = tf.logical_and(tf.math.is_finite(norm), tf.reduce_all(tf.equal(finite, 1.0)))
 
         def applied():
@@ -171,21 +183,27 @@ class TrainStep:
         if self._clip_summed:
             found = [self._clipped(of_problem) for of_problem in found]
         totals = _summed(found)
+        # A step may leave out problems, and with them variables. Zeros keep the list complete, for which the optimizer was
+        # built.
         totals = [totals[i] if i in totals else tf.zeros_like(v.value) for i, v in enumerate(self._variables)]
+        # The parts have already been clipped and averaged, so their sum is used as it is.
         if self._clip_each:
             return totals, tf.linalg.global_norm(totals)
         return tf.clip_by_global_norm(self._averaged(totals), self._clip_norm)
 
     def _clipped(self, of_problem):
+        # Clipped after averaging: the norm that counts is that of the whole batch and not that of the share of one replica.
         gradients = self._averaged([tf.identity(gradient) for gradient in of_problem.values()])
         return dict(zip(of_problem, tf.clip_by_global_norm(gradients, self._clip_norm)[0]))
 
     def _averaged(self, gradients):
         """Returns the means of tensors over the micro-batches and the replicas."""
+        # The loss of each micro-batch is a mean of its own, so their gradients are averaged, too, and not summed.
         if self._accumulate > 1:
             gradients = [gradient / self._accumulate for gradient in gradients]
         if self._replicas > 1:
             context = tf.distribute.get_replica_context()
+            # The mean, because the loss of a replica is already divided by the mean number of tokens (see `losses`).
             gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
         return gradients
 
@@ -216,6 +234,7 @@ def _cosines(found: Sequence[dict]) -> tf.Tensor:
     # Variables with the same users form one vector, because an operation for each variable and pair would be too many.
     groups: dict[tuple[int, ...], list[int]] = {}
     for index, who in users.items():
+        # Most variables of the body have all problems as users, so there are few groups.
         groups.setdefault(who, []).append(index)
     vectors = {
         (who, number): tf.concat([tf.reshape(found[number][index], [-1]) for index in indices], axis=0)
@@ -225,6 +244,7 @@ def _cosines(found: Sequence[dict]) -> tf.Tensor:
     cosines = []
     for a, b in itertools.combinations(range(len(found)), 2):
         common = [who for who in groups if a in who and b in who]
+        # The norms are those on the common variables, as the two gradients are compared only where both exist.
         dot, left, right = (
             tf.add_n([tf.tensordot(vectors[who, x], vectors[who, y], 1) for who in common]) if common else tf.zeros([])
             for x, y in ((a, b), (a, a), (b, b))
@@ -239,6 +259,7 @@ def _means(parts: Sequence[dict]) -> dict:
     for name in dict.fromkeys(name for part in parts for name in part):
         found = [part[name] for part in parts if name in part]
         figures[name] = {key: tf.reduce_mean(tf.stack([one[key] for one in found]), axis=0) for key in found[0]}
+        # Not the mean, so that it stays 0 or 1.
         figures[name]["finite"] = tf.reduce_min(tf.stack([one["finite"] for one in found]))
     return figures
 
@@ -274,16 +295,22 @@ def _gradient_functions(
         return of_replica(tf.distribute.get_replica_context().replica_id_in_sync_group if replicas > 1 else None)
 
     def gradients_of(problem, batch, command, weight, seed, scale=None):
+        # All random numbers of the pass follow from the seed, and those of the replicas differ.
         with replica(), Draws(seed), tf.GradientTape() as tape:
             loss, figures = problem_loss(model, problem, batch, label_smoothing, balance_weight, command=command, mean=mean)
             loss = loss * weight if scale is None else loss * weight * scale
+        # The tape watches TensorFlow's variables, which Keras wraps.
         found = tape.gradient(loss, [v.value for v in variables])
+        # Gradients of embeddings are sparse (IndexedSlices); clipping and Adam's kernel need tensors. None means that the
+        # problem does not use the variable.
         found = {i: tf.convert_to_tensor(g) for i, g in enumerate(found) if g is not None}
+        # Before the norm, so that clipping does not depend on the scale.
         if scale is not None:
             found = {i: gradient / scale for i, gradient in found.items()}
         norm = tf.linalg.global_norm(list(found.values()))
         finite = tf.math.is_finite([loss, norm])
         if clip_norm is not None:
+            # As `tf.clip_by_global_norm` does, with the norm that is known already.
             factor = clip_norm / tf.maximum(norm, clip_norm)
             found = {i: gradient * factor for i, gradient in found.items()}
         return found, figures | {"finite": tf.cast(tf.reduce_all(finite), tf.float32)}
@@ -293,6 +320,7 @@ def _gradient_functions(
         reduce = lambda value: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)  # noqa: E731
         return found, {name: reduce(value) for name, value in figures.items()}
 
+    # The function of the first problem of a kind serves all of them: what differs, the command and the weight, is an argument.
     by_kind, by_name = {}, {}
     for problem in problems:
         kind = problem.kind
@@ -323,6 +351,7 @@ def split_batch(strategy: tf.distribute.Strategy, batches: Any) -> Any:
         index = context.replica_id_in_sync_group
 
         def cut(x):
+            # Without a remainder: batch sizes for training are multiples of the number of replicas (see `buckets`).
             size = x.shape[0] // replicas
             return x[index * size : (index + 1) * size]
 

@@ -20,8 +20,10 @@ def problems_at_once() -> int:
 
     With an accelerator it is 2, because each problem keeps its activations in the accelerator's memory.
     """
+    # The CPU is one of the devices.
     if len(tf.config.list_physical_devices()) > 1:
         return 2
+    # The cores that this process may use, which in a container are fewer than those of the machine.
     return min(len(os.sched_getaffinity(0)), 4)
 
 
@@ -33,6 +35,7 @@ def divide_cores() -> None:
     Call this before TensorFlow computes anything. The environment variable TF_NUM_INTRAOP_THREADS overrides it.
     """
     share = max(len(os.sched_getaffinity(0)) // problems_at_once(), 1)
+    # TensorFlow reads the variable when it makes its thread pool, at its first computation.
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(share))
 
 
@@ -65,6 +68,7 @@ def multi_worker() -> tf.distribute.Strategy:
     try:
         described = json.loads(text)
         kind, index = described["task"]["type"], described["task"]["index"]
+        # Fails if the cluster does not contain this task.
         _ = described["cluster"][kind][index]
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise RunError(
@@ -85,6 +89,7 @@ def tpu(address: str = "") -> tf.distribute.Strategy:
     """
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=address)
+        # On a TPU VM, this process already runs on the host of the TPU.
         if address != "local":
             tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
@@ -105,9 +110,10 @@ def task(strategy: tf.distribute.Strategy) -> str:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the chief, which writes checkpoints and logs."""
+    """Returns whether this process is the chief, which writes checkpoints and logs."""
     here = task(strategy)
     jobs = strategy.cluster_resolver.cluster_spec().jobs if here else ()
+    # TensorFlow's convention: worker 0 is the chief if the cluster has no job of this name.
     return here in ("", "chief 0") or (here == "worker 0" and "chief" not in jobs)
 
 
@@ -123,6 +129,7 @@ def describe(strategy: tf.distribute.Strategy, problems: list[Problem], settings
         what = unit(problem, settings)
         sizes = [
             f"{batch} examples ({batch // replicas} per replica) of {what} {length}"
+            # Only the shortest and the longest bucket; they are the same if nothing is padded.
             for length, batch in dict.fromkeys((shapes[0], shapes[-1]))
         ]
         lines.append(f"{problem.name}: global batch {' to '.join(sizes)}")
@@ -143,17 +150,20 @@ class Workers:
         """Returns the mean of a number over all workers."""
         if not self._here:
             return float(value)
+        # In float64, which holds every count exactly.
         values = self._strategy.experimental_distribute_values_from_function(lambda _: tf.constant(value, tf.float64))
         total = self._strategy.experimental_local_results(self._run(values))[0]
+        # A worker adds its value once for each of its replicas, and all workers have equally many.
         return float(total) / self._strategy.num_replicas_in_sync
 
     def any(self, value: int) -> bool:
-        """Whether the non-negative value is above zero on any worker."""
+        """Returns whether the non-negative value is above zero on any worker."""
         return self._mean(value) > 0
 
     def check_same(self, value: int, what: str) -> None:
         """Raises RunError if `value` is not the same on all workers."""
         mean = self._mean(value)
+        # If the workers differ, at least one of them differs from the mean and stops; the others then notice that it is gone.
         if mean != value:
             raise RunError(f"{self._here}: the workers do not agree on {what}; it is {value} here and {mean:g} on average.")
 
@@ -166,6 +176,7 @@ class Workers:
             if not self._here:
                 raise
             reason = " ".join(str(error).split())
+            # TensorFlow's messages name the task in one of these two forms.
             found = re.search(r"(?:reported from|remote target) /job:(\w+)(?:/replica:\d+)?/task:(\d+)", reason)
             gone = f"{found[1]} {found[2]}" if found else "another worker"
             raise RunError(

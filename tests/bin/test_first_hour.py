@@ -114,7 +114,7 @@ LOADING = {
 @pytest.mark.parametrize("name, flags", LOADING.items())
 def test_every_command_that_loads_a_model_takes_best_and_step(name, flags, run):
     text = command(name, "--help").stdout
-    assert "--[no]best: Use the checkpoint with the best evaluation" in text and "--step: Use the checkpoint of" in text
+    assert "--[no]best: Whether to use the checkpoint" in text and "--step: Step of the checkpoint" in text
     text = " ".join(text.split())
     assert re.search(r"--step: .*?\(a non-negative integer\)", text)
     done = command(name, f"--model_dir={run}", *flags, "--best", "--step=3")
