@@ -146,7 +146,7 @@ class Experiment:
                     num_classes={name: len(classes) for name, classes in description["class_names"].items()},
                     frequency_bins=description["frequency_bins"],
                 )
+                built.build()
             except ValueError as error:  # the message of the layer names the invalid argument
                 raise RunError(str(error)) from error
-            built.build()
         return built

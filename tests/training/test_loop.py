@@ -508,6 +508,7 @@ def everything(folder):
     "settings, error",
     [
         ({"depth": 8}, "does not fit this configuration"),
+        ({"depth": 15}, "AttentionBlock: depth 15 is not a multiple of heads 2."),
         ({"objective": Objective({"wmt_de_en": 2.0})}, "loss_weights names wmt_de_en; the problems"),
         ({"mixing": "roundrobin"}, "roundrobin"),
         ({"schedule": functools.partial(InverseSquareRoot, -1.0)}, "peak"),
