@@ -4,7 +4,6 @@ Nothing here imports TensorFlow, so the response to `--help`, a misspelt flag or
 """
 
 import contextlib
-import difflib
 import errno
 import json
 import os
@@ -19,6 +18,7 @@ from absl import app, logging
 from t2t_mm.common import config
 from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.example import CorpusError
+from t2t_mm.spelling import near
 
 # The paper's problems (t2t_mm/problems/paper.py), for the help of --problem; a run may have others.
 PROBLEMS = ("wsj_speech", "imagenet", "coco", "wsj_parsing", "wmt_en_de", "wmt_de_en", "wmt_en_fr", "wmt_fr_en")
@@ -163,9 +163,3 @@ def check_problems(names: Sequence[str], description: dict) -> None:
     for wanted in names:
         if known and wanted not in known:
             raise RunError(f"Unknown problem {wanted!r}{near(wanted, known)}; this run has {', '.join(known)}.")
-
-
-def near(wanted: str, known: Sequence[str]) -> str:
-    """Returns the part of a message that suggests known words similar to a misspelt one, or an empty string."""
-    found = difflib.get_close_matches(wanted, known, n=3)
-    return f" (did you mean {' or '.join(found)}?)" if found else ""

@@ -23,6 +23,7 @@ from t2t_mm.modalities.known import KNOWN
 from t2t_mm.model import MultiModel, path_below
 from t2t_mm.problem import Problem
 from t2t_mm.run.folder import load_trained
+from t2t_mm.spelling import near
 
 _ASIDE = ".writing-"
 _DAY_SECONDS = 86400.0
@@ -62,7 +63,7 @@ def export(
         operations.
     """
     if dtype not in DTYPES:
-        raise RunError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}.")
+        raise RunError(f"dtype is {dtype!r}{near(dtype, DTYPES)}; it must be one of {', '.join(DTYPES)}.")
     prepare(export_dir)
     problems = [experiment.problem(name) for name in dict.fromkeys(only)] or list(experiment.problems)
     for problem in problems:

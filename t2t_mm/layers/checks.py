@@ -9,6 +9,8 @@ from typing import Any
 
 import keras
 
+from t2t_mm.spelling import near
+
 
 def at_least(lowest: int, value: int, name: str) -> int:
     """Returns `value`.
@@ -35,7 +37,7 @@ def share(value: float, name: str) -> float:
 def one_of(choices: Sequence[str], value: str, name: str) -> str:
     """`value` if it is one of `choices`; ValueError otherwise."""
     if value not in choices:
-        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, choices))}.")
+        raise ValueError(f"{name} is {value!r}{near(value, choices)}; it must be one of {', '.join(map(repr, choices))}.")
     return value
 
 
