@@ -22,6 +22,7 @@ from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.modalities.known import KNOWN
 from t2t_mm.model import MultiModel, path_below
 from t2t_mm.problem import Problem
+from t2t_mm.run.checkpoints import reason_of
 from t2t_mm.run.folder import load_trained
 from t2t_mm.spelling import near
 
@@ -140,8 +141,7 @@ def _writing(export_dir: str) -> Iterator[str]:
     except (OSError, tf.errors.OpError) as error:
         if not isinstance(error, OSError) and not isinstance(error, _DISK_ERRORS):
             raise
-        reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
-        raise RunError(f"{export_dir}: the export cannot be written: {' '.join(reason.split())}") from error
+        raise RunError(f"{export_dir}: the export cannot be written: {reason_of(error)}.") from error
     finally:
         if aside:
             shutil.rmtree(aside, ignore_errors=True)
