@@ -7,6 +7,7 @@ import sys
 
 import t2t_mm
 from t2t_mm.common import command, shipped
+from t2t_mm.spelling import near
 
 
 def commands() -> dict[str, str]:
@@ -43,9 +44,7 @@ def main() -> None:
         return
     name, known = arguments[0], commands()
     if name not in known:
-        raise SystemExit(
-            f"t2t-mm: unknown command {name!r}{command.near(name, list(known))}; the commands are {', '.join(known)}."
-        )
+        raise SystemExit(f"t2t-mm: unknown command {name!r}{near(name, known)}; the commands are {', '.join(known)}.")
     script = os.path.join(shipped.bin_folder(), f"{name}.py")
     os.environ[command.CONSOLE] = "t2t-mm"
     sys.argv = [script, *arguments[1:]]

@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 from t2t_mm.run.precision import layers_of
 from t2t_mm.run.weights import Weights
+from t2t_mm.spelling import near
 from t2t_mm.traces import share_traces
 
 
@@ -66,7 +66,7 @@ class Experiment:
             raise RunError(f"A problem is named twice in {', '.join(names)}.")
         # Not an error, because prepared records may only contain some of the problems.
         for name in sorted((batches.factors or {}).keys() - set(names)):
-            logging.warning("BatchSettings.factors names %r, which is none of the problems %s.", name, ", ".join(names))
+            logging.warning("BatchSettings.factors names %r, which is not a problem of this run%s.", name, near(name, names))
         declared: dict[str, Modality] = {}
         for modality in (one for problem in self.problems for one in problem.modalities):
             if declared.setdefault(modality.name, modality) is not modality:
@@ -108,9 +108,7 @@ class Experiment:
             if problem.name == name:
                 return problem
         known = [problem.name for problem in self.problems]
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise RunError(f"Unknown problem {name!r}{hint}; this run has {', '.join(known)}.")
+        raise RunError(f"Unknown problem {name!r}{near(name, known)}; this run has {', '.join(known)}.")
 
     def describe(self) -> dict:
         """Returns the description of a model for these problems. Reads the class names from the corpora."""
@@ -146,7 +144,7 @@ class Experiment:
                     num_classes={name: len(classes) for name, classes in description["class_names"].items()},
                     frequency_bins=description["frequency_bins"],
                 )
+                built.build()
             except ValueError as error:  # the message of the layer names the invalid argument
                 raise RunError(str(error)) from error
-            built.build()
         return built

@@ -25,6 +25,7 @@ from t2t_mm.modalities.known import KNOWN
 from t2t_mm.modalities.language import LanguageInput, LanguageOutput
 from t2t_mm.modalities.modality import Modality
 from t2t_mm.modalities.net import InputNet
+from t2t_mm.spelling import near
 
 
 @keras.saving.register_keras_serializable(package="t2t_mm")
@@ -404,7 +405,7 @@ class MultiModel(keras.Model):
         if isinstance(inputs, dict):
             unknown = sorted(inputs.keys() - _CALL_KEYS)
             if unknown or "inputs" not in inputs:
-                what = f"the key {unknown[0]!r}" if unknown else "no key 'inputs'"
+                what = f"the key {unknown[0]!r}{near(unknown[0], sorted(_CALL_KEYS))}" if unknown else "no key 'inputs'"
                 raise ValueError(f"The dict of inputs has {what}; its keys are among {', '.join(sorted(_CALL_KEYS))}.")
             # Named arguments of the call take precedence over those in the dict.
             settings = {name: value for name, value in inputs.items() if name != "inputs"} | settings
@@ -452,7 +453,7 @@ class MultiModel(keras.Model):
             return known[0]
         if labels is None or labels not in known:
             have = f"this model has {', '.join(known)}" if known else "this model has none, and needs targets"
-            raise ValueError(f"labels is {labels!r}; it must be one of the model's label sets ({have}).")
+            raise ValueError(f"labels is {labels!r}{near(labels, known)}; it must be one of the model's label sets ({have}).")
         return labels
 
     def parts(self) -> dict[str, keras.layers.Layer]:
@@ -470,7 +471,9 @@ class MultiModel(keras.Model):
           ValueError: the model does not have this command.
         """
         if name not in self.commands:
-            raise ValueError(f"Unknown command token {name!r}; this model knows {', '.join(self.commands)}.")
+            raise ValueError(
+                f"Unknown command token {name!r}{near(name, self.commands)}; this model knows {', '.join(self.commands)}."
+            )
         return self.commands.index(name)
 
     def command(self, command: str | int | Tensor, batch: Tensor) -> Tensor:  # -> [B, D]

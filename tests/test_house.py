@@ -74,3 +74,9 @@ def test_every_public_function_is_annotated():
                     untyped.append("return")
                 found += [f"{path}:{node.lineno} {node.name}({name})" for name in untyped]
     assert found == []
+
+
+def test_what_is_near_a_misspelt_name_is_found_in_one_place():
+    """So that all messages suggest names in the same words."""
+    found = [path for path, module in modules() if "get_close_matches" in ast.unparse(module)]
+    assert found == [os.path.join("t2t_mm", "spelling.py")]

@@ -4,7 +4,6 @@ Nothing here imports TensorFlow, so the response to `--help`, a misspelt flag or
 """
 
 import contextlib
-import difflib
 import errno
 import json
 import os
@@ -19,6 +18,7 @@ from absl import app, logging
 from t2t_mm.common import config
 from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.example import CorpusError
+from t2t_mm.spelling import near
 
 # The paper's problems (t2t_mm/problems/paper.py), for the help of --problem; a run may have others.
 PROBLEMS = ("wsj_speech", "imagenet", "coco", "wsj_parsing", "wmt_en_de", "wmt_de_en", "wmt_en_fr", "wmt_fr_en")
@@ -28,6 +28,8 @@ PROBLEM_HELP = f"the paper's problems are {', '.join(PROBLEMS)}"
 _MENDABLE = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR,
 )  # fmt: skip
+# The packages of the extras in setup.py that commands import when they need them -> the extra.
+_EXTRAS = {"aiohttp": "serve", "psutil": "serve", "apache_beam": "beam", "mlcroissant": "tfds"}
 CONSOLE = "T2T_MM_CONSOLE_COMMAND"  # environment variable: the name of the console command that started this process
 
 
@@ -110,7 +112,8 @@ def errors_in_one_line() -> Iterator[None]:
     """Exits with a one-line message and code 1 (130 after Ctrl-C) if the error is not a bug in the package.
 
     Raises:
-      SystemExit: a ConfigError, CorpusError or RunError, Ctrl-C, or an OSError that the user can fix.
+      SystemExit: a ConfigError, CorpusError or RunError, Ctrl-C, an OSError that the user can fix, or a missing package that
+        an extra installs.
     """
     try:
         yield
@@ -119,6 +122,15 @@ def errors_in_one_line() -> Iterator[None]:
     except KeyboardInterrupt:
         print(f"\n{name()}: interrupted.", file=sys.stderr)
         raise SystemExit(130) from None
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        extra = _EXTRAS[package]
+        raise SystemExit(
+            f"{name()}: the package {package} is not installed. Install it with pip install 't2t_mm[{extra}]' (in a checkout: "
+            f"pip install -e '.[{extra}]')."
+        ) from error
     except OSError as error:
         if error.errno not in _MENDABLE:
             raise
@@ -151,9 +163,3 @@ def check_problems(names: Sequence[str], description: dict) -> None:
     for wanted in names:
         if known and wanted not in known:
             raise RunError(f"Unknown problem {wanted!r}{near(wanted, known)}; this run has {', '.join(known)}.")
-
-
-def near(wanted: str, known: Sequence[str]) -> str:
-    """Returns the part of a message that suggests known words similar to a misspelt one, or an empty string."""
-    found = difflib.get_close_matches(wanted, known, n=3)
-    return f" (did you mean {' or '.join(found)}?)" if found else ""

@@ -8,7 +8,6 @@ Gin has no public interface to list the bindings and those that were used, so th
 tests/common/test_private_parts.py names the part that a new release has changed.
 """
 
-import difflib
 import inspect
 import io
 import os
@@ -24,6 +23,7 @@ from gin import config as gin_config
 from t2t_mm.common import shipped
 from t2t_mm.common.renamed import RENAMED
 from t2t_mm.corpora.plain_text import TextError, decode
+from t2t_mm.spelling import near
 
 _MACRO = "gin.macro"
 _MODULES_BESIDE = "# Modules beside: "  # begins a line of a saved configuration that names a folder of imported modules
@@ -75,14 +75,16 @@ def check_files(gin_files: Sequence[str]) -> None:
     """
     for path in gin_files:
         if not any(os.path.isfile(os.path.join(folder, path)) for folder in ("", shipped.folder())):
-            raise ConfigError(f"No configuration file {path} (looked from {os.getcwd()}{_similar_file(path)}).")
+            raise ConfigError(
+                f"No configuration file {path}{_similar_file(path)}; relative paths begin in {os.getcwd()} or in the package."
+            )
 
 
 def _similar_file(path: str) -> str:
     known = []
     for where, _, names in os.walk(os.path.join(shipped.folder(), "gin")):
         known += [os.path.relpath(os.path.join(where, name), shipped.folder()) for name in names]
-    return _near(path, [name for name in known if name.endswith(".gin")])
+    return near(path, [name for name in known if name.endswith(".gin")])
 
 
 class _File(io.StringIO):
@@ -123,7 +125,7 @@ def _check_references(what: str, value, macros: set[str]) -> None:
         if name == "gin.REQUIRED":
             raise ConfigError(f"{what} is left as %gin.REQUIRED; give it a value, for instance {what} = ...")
         if selector == _MACRO and name not in macros:
-            raise ConfigError(f"{what} refers to macro {name}, which no file sets{_near(name, macros)}")
+            raise ConfigError(f"{what} refers to macro {name}, which no file sets{near(name, macros)}")
 
 
 def _check_parameter(selector: str, name: str) -> None:
@@ -131,22 +133,39 @@ def _check_parameter(selector: str, name: str) -> None:
     parameters = inspect.signature(gin_config._REGISTRY.get_match(selector).wrapped).parameters
     known = [p.name for p in parameters.values() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     if name not in known and name not in _KERAS_ARGUMENTS:
-        raise ConfigError(f"{selector} has no parameter {name}{_near(name, known)}")
+        raise ConfigError(f"{selector} has no parameter {name}{near(name, known)}")
 
 
 def _called_now(message: str) -> str:
-    """Returns the new name of a binding that Gin rejects, or suggests similar names."""
+    """Returns the new name of something that Gin rejects, or suggests similar names."""
     if found := re.search(r"Configurable '([\w.]+)' doesn't have a parameter named '(\w+)'", message):
         selector, name = found.groups()
         for before, now in RENAMED.items():
             if f"{selector}.{name}".endswith(before):
                 return f" It is called {now} now."
         parameters = inspect.signature(gin_config._REGISTRY.get_match(selector).wrapped).parameters
-        return _near(name, parameters)
+        return near(name, parameters)
     for before, now in RENAMED.items():
         if re.search(rf"\b{re.escape(before)}\b", message):
             return f" It is called {now} now."
+    if found := re.search(
+        r"(?:No configurable matching (?:reference )?'@?|Couldn't resolve selector )(?:[\w.]+/)*([\w.]+)", message
+    ):
+        return near(found[1], _configurables())
+    if found := re.search(r"Unable to open file: (\S+)\. Searched", message):
+        return _similar_file(found[1])
     return ""
+
+
+def _configurables() -> list[str]:
+    """Returns the names under which .gin files usually bind the functions and classes of the package: "loop.train"."""
+    modules = {name: module for name, module in sys.modules.items() if name.startswith("t2t_mm.")}
+    return [
+        f"{name.rpartition('.')[2]}.{what}"
+        for name, module in sorted(modules.items())
+        for what, value in vars(module).items()
+        if callable(value) and getattr(value, "__module__", "") == name and not what.startswith("_")
+    ]
 
 
 def _check_type(what: str, selector: str, name: str, value) -> None:
@@ -232,7 +251,7 @@ def check_macros() -> None:
         for value in parameters.values():
             keys = (reference.config_key for reference in gin_config.iterate_references(value))
             referenced.update(name for name, of in keys if of == _MACRO)
-    unused = [f"macro {name} is used by no binding{_near(name, referenced)}" for name in sorted(macros - referenced)]
+    unused = [f"macro {name} is used by no binding{near(name, referenced)}" for name in sorted(macros - referenced)]
     if unused:
         raise ConfigError("Unused configuration:\n  " + "\n  ".join(unused))
 
@@ -257,7 +276,7 @@ def check_all_used() -> None:
             ):
                 continue
             if selector == _MACRO:
-                problems.append(f"macro {scope} is used by no binding{_near(scope, names)}")
+                problems.append(f"macro {scope} is used by no binding{near(scope, names)}")
             else:
                 prefix = f"{scope}/" if scope else ""
                 known = {f"{s}/" if s else "" for (s, other) in used if other == selector}
@@ -272,20 +291,15 @@ def _applies(scope: str, called: str) -> bool:
     return not scope or called == scope or called.startswith(scope + "/")
 
 
-def _near(name: str, names) -> str:
-    near = difflib.get_close_matches(name, list(names), n=3)
-    return f"; did you mean {' or '.join(near)}?" if near else ""
-
-
 def without_calls(text: str) -> str:
     """Returns a message without the lines that Gin appends, which list the calls in which the error occurred."""
     return re.sub(r"\n\s*In call to configurable .*", "", text)
 
 
 def without_addresses(text: str) -> str:
-    """Returns a message with only the names of functions: `<function f at 0x7f…>` becomes `f`."""
-    what = r"(?:bound )?(?:function|method|class)"
-    return re.sub(rf"<{what} '?((?:[\w.]|<\w+>)+)'?(?: of .*?)?(?: at 0x[0-9a-f]+)?>", r"\1", text)
+    """Returns a message with only the names of functions and modules: `<function f at 0x7f…>` becomes `f`."""
+    what = r"(?:bound )?(?:function|method|class|module)"
+    return re.sub(rf"<{what} '?((?:[\w.]|<\w+>)+)'?(?: of .*?)?(?: at 0x[0-9a-f]+| from '.*?')?>", r"\1", text)
 
 
 def hyper_parameters() -> dict[str, bool | int | float | str]:

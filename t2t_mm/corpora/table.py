@@ -1,7 +1,6 @@
 """Examples in the rows of a table: a CSV, TSV or JSON-lines file with a header, such as Common Voice's."""
 
 import csv
-import difflib
 import hashlib
 import json
 import os
@@ -10,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from t2t_mm.corpora.corpus_files import SPLITS, check_split, iterate_lines, matching_files, missing_corpus
 from t2t_mm.corpora.example import CorpusError, Example, Report
 from t2t_mm.corpora.plain_text import not_text
+from t2t_mm.spelling import near
 
 _ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
 # A field of a CSV file may span lines. Without a limit, an unclosed quotation mark would swallow the rest of the file.
@@ -110,8 +110,7 @@ class Table:
                 report.skip(origin, f"its file {gone[0]} does not exist; is `media` the right folder?")
                 continue
             if indices is not None and target not in indices:
-                near = _near(target, list(indices))
-                report.skip(origin, f"the class {target!r} does not occur in the training tables{near}")
+                report.skip(origin, f"the class {target!r} does not occur in the training tables{near(target, indices)}")
                 continue
             found = True
             inputs = tuple(sources) if len(sources) > 1 else sources[0]
@@ -162,7 +161,7 @@ class Table:
         for column in (*self.inputs, self.target):
             if column not in row:
                 raise CorpusError(
-                    f"{origin}: no column {column!r}{_near(column, list(row))}. The table has {', '.join(map(repr, row))}."
+                    f"{origin}: no column {column!r}{near(column, row)}. The table has {', '.join(map(repr, row))}."
                 )
 
     def _delimited_rows(self, path: str, report: Report) -> Iterator[tuple[int, dict]]:
@@ -236,8 +235,3 @@ def _text(value) -> str:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = str(value)
     return " ".join(value.split()) if isinstance(value, str) else ""
-
-
-def _near(name: str, names: Sequence[str]) -> str:
-    found = difflib.get_close_matches(name, names, n=1)
-    return f" (did you mean {found[0]!r}?)" if found else ""

@@ -16,6 +16,7 @@ from t2t_mm.input.pipeline import batches_of, load_examples, make_batches
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
+from t2t_mm.spelling import near
 
 _FIGURES = {"log_perplexity": False, "token_accuracy": True, "sequence_accuracy": True}  # whether higher is better
 _LOWER_IS_BETTER = ("log_perplexity", "wer", "substitutions", "deletions", "insertions", "repaired")
@@ -41,9 +42,10 @@ class Metric:
         # Without a slash, there is no problem, and the metric is averaged over all.
         *problem, figure = name.split("/", 1)
         if (figure not in _FIGURES and not problem) or not set(problem) <= set(problems):
+            known = [*_FIGURES, *(f"{one}/{figure}" for one in problems)]
             raise RunError(
-                f"best_metric is {name!r}; it must be one of {', '.join(_FIGURES)}, or PROBLEM/METRIC for one of the "
-                f"problems {', '.join(problems)}."
+                f"best_metric is {name!r}{near(name, known)}; it must be one of {', '.join(_FIGURES)}, or PROBLEM/METRIC for "
+                f"one of the problems {', '.join(problems)}."
             )
         self.name, self._figure, self._problems = name, figure, problem or list(problems)
         self.decoded = None if figure in _FIGURES else (problem[0], figure)
@@ -122,9 +124,9 @@ class DevSet:
             answers = list(np.eye(len(problem.class_names()))[answers])
         numbers = [key for key, value in score(problem, answers, examples).items() if isinstance(value, int | float)]
         if name not in numbers:
-            raise RunError(
-                f"best_metric is {self._metric.name!r}; {problem.name} has the metrics {', '.join([*numbers, *_FIGURES])}."
-            )
+            known = [*numbers, *_FIGURES]
+            hint = near(self._metric.name, [f"{problem.name}/{one}" for one in known])
+            raise RunError(f"best_metric is {self._metric.name!r}{hint}; {problem.name} has the metrics {', '.join(known)}.")
 
     def evaluate(self, step: int) -> dict:
         """Evaluates all problems.

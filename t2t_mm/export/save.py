@@ -22,7 +22,9 @@ from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.modalities.known import KNOWN
 from t2t_mm.model import MultiModel, path_below
 from t2t_mm.problem import Problem
+from t2t_mm.run.checkpoints import reason_of
 from t2t_mm.run.folder import load_trained
+from t2t_mm.spelling import near
 
 _ASIDE = ".writing-"
 _DAY_SECONDS = 86400.0
@@ -62,7 +64,7 @@ def export(
         operations.
     """
     if dtype not in DTYPES:
-        raise RunError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}.")
+        raise RunError(f"dtype is {dtype!r}{near(dtype, DTYPES)}; it must be one of {', '.join(DTYPES)}.")
     prepare(export_dir)
     problems = [experiment.problem(name) for name in dict.fromkeys(only)] or list(experiment.problems)
     for problem in problems:
@@ -144,8 +146,7 @@ def _writing(export_dir: str) -> Iterator[str]:
         # Other errors of TensorFlow are faults of the graph, and are not hidden behind a message about the disk.
         if not isinstance(error, OSError) and not isinstance(error, _DISK_ERRORS):
             raise
-        reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
-        raise RunError(f"{export_dir}: the export cannot be written: {' '.join(reason.split())}") from error
+        raise RunError(f"{export_dir}: the export cannot be written: {reason_of(error)}.") from error
     finally:
         if aside:
             shutil.rmtree(aside, ignore_errors=True)

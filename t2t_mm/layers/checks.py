@@ -9,6 +9,8 @@ from typing import Any
 
 import keras
 
+from t2t_mm.spelling import near
+
 
 def at_least(lowest: int, value: int, name: str) -> int:
     """Returns `value`.
@@ -41,7 +43,7 @@ def one_of(choices: Sequence[str], value: str, name: str) -> str:
       ValueError: it is not one of `choices`.
     """
     if value not in choices:
-        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, choices))}.")
+        raise ValueError(f"{name} is {value!r}{near(value, choices)}; it must be one of {', '.join(map(repr, choices))}.")
     return value
 
 

@@ -220,8 +220,9 @@ class Checkpoints:
 
 def _write(checkpoint: tf.train.Checkpoint, folder: str, step: int) -> None:
     part, name = os.path.join(folder, "part"), f"ckpt-{step}"
+    earlier = any(newest_first(one) for one in (folder, os.path.dirname(folder)))  # "best" is below the newest
     try:
-        with writing(os.path.join(folder, name)):
+        with writing(os.path.join(folder, name), "The earlier checkpoints are intact. " if earlier else ""):
             _write_part(checkpoint, folder, part, name)
     finally:
         _remove_tree(part)
@@ -237,15 +238,32 @@ def _write_part(checkpoint: tf.train.Checkpoint, folder: str, part: str, name: s
 
 
 @contextlib.contextmanager
-def writing(path: str) -> Iterator[None]:
-    """Turns an error while writing `path` (for instance because the disk is full) into a RunError."""
+def writing(path: str, what_remains: str = "") -> Iterator[None]:
+    """Turns an error while writing `path` (for instance because the disk is full) into a RunError.
+
+    Args:
+      what_remains: a sentence for the message, which ends in a space.
+    """
     try:
         yield
     except (tf.errors.OpError, OSError) as error:
+        reason = reason_of(error)
+        mend = "Free some space" if re.search(r"no space|quota|too large", reason) else "Remove the cause"
         raise RunError(
-            f"{path}: cannot be written ({' '.join(str(error).split())[:200]}). Earlier checkpoints are intact; free "
-            "some space and start the same command again."
+            f"{path}: cannot be written: {reason}. {what_remains}{mend} and start the same command again."
         ) from error
+
+
+def reason_of(error: tf.errors.OpError | OSError) -> str:
+    """Returns why a file cannot be written, such as "no space left on the device".
+
+    TensorFlow's own message names the operation and a temporary file, and the reason comes last.
+    """
+    text = " ".join((getattr(error, "strerror", None) or str(error)).split())
+    text = re.sub(r"\{\{.*?\}\} ?| ?\[Op:\w+\]$", "", text).rpartition("; ")[2].rstrip(".")
+    if text.startswith("No space left"):
+        return "no space left on the device"
+    return text if "/" in text.split(" ")[0] else text[:1].lower() + text[1:]
 
 
 def _to_disk(path: str) -> None:

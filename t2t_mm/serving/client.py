@@ -9,8 +9,6 @@ import json
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
-import aiohttp
-
 _RETRIES = 6  # number of retries if the server is too busy
 _FIRST_WAIT_SECONDS = 0.1  # doubled with each retry
 _WINDOW = 4  # number of batches to read ahead of the oldest unanswered one, as a multiple of the concurrency
@@ -55,6 +53,8 @@ class RestClient:
     """Sends requests for one model to `base_url`, such as http://127.0.0.1:8501. Close it when done."""
 
     def __init__(self, base_url: str, model_name: str, version: int | None = None, timeout_seconds: float = 60.0):
+        import aiohttp  # here and below, because the rest of this module does not need the extra `serve`
+
         which = "" if version is None else f"/versions/{version}"
         self._url = f"{base_url.rstrip('/')}/v1/models/{model_name}{which}:predict"
         # No limit here, because the caller limits the number of simultaneous requests.
@@ -68,6 +68,8 @@ class RestClient:
         Raises:
           PredictError: the server rejects the request, sends an invalid answer, or cannot be reached.
         """
+        import aiohttp
+
         instances = [{name: _json_value(data) for name, data in row.items()} for row in rows]
         body = {"signature_name": signature_name, "instances": instances}
         try:

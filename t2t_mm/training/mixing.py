@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from t2t_mm.common.errors import RunError
+from t2t_mm.spelling import near
 
 
 class MixingError(RunError):
@@ -95,8 +96,14 @@ def problems_of_step(names: list[str], mixing: str | Mapping[str, float], step: 
     if mixing == "round_robin":
         return [names[(step - 1) % len(names)]]
     if not isinstance(mixing, Mapping):
+        hint = near(mixing, ("joint", "round_robin"))
         raise MixingError(
-            f'mixing is {mixing!r}; it must be "joint", "round_robin", a dict of problem -> rate, or @mixing.BySize().'
+            f'mixing is {mixing!r}{hint}; it must be "joint", "round_robin", a dict of problem -> rate, or @mixing.BySize().'
+        )
+    if unknown := [name for name in mixing if name not in names]:
+        raise MixingError(
+            f"mixing names {unknown[0]!r}, which is not a problem of this run{near(unknown[0], names)}; the problems are "
+            f"{', '.join(names)}."
         )
     if set(mixing) != set(names):
         raise MixingError(f"mixing has rates for {', '.join(mixing)}; the problems are {', '.join(names)}.")

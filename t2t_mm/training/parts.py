@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from t2t_mm.common.errors import RunError
 from t2t_mm.model import MultiModel, path_below
+from t2t_mm.spelling import near
 
 _BODY = ("encoder", "mixer", "decoder")
 GROUPS = ("modality nets", "body", "all")
@@ -30,8 +31,9 @@ def rate_factors(network: MultiModel, rates: Mapping[str, float] | None) -> dict
         # Both end with a slash, so that "encoder/block1" does not match "encoder/block10".
         fitting = [path for path in factors if f"{path}/".startswith(begins)]
         if not fitting:
+            known = {*GROUPS, *(path[:end] for path in factors for end, letter in enumerate(f"{path}/") if letter == "/")}
             raise RunError(
-                f"Optimizer.rates names {name!r}, which is no part of this model. Its parts are "
+                f"Optimizer.rates names {name!r}, which is not a part of this model{near(name, sorted(known))}. Its parts are "
                 f"{', '.join(network.parts())}; groups of them are {', '.join(GROUPS)}."
             )
         # A later name replaces the factor of an earlier one, so "all" can come first and exceptions after it.

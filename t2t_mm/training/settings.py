@@ -8,7 +8,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from t2t_mm.common.errors import RunError
-from t2t_mm.run.precision import PRECISIONS
+from t2t_mm.run.precision import check_precision
+from t2t_mm.spelling import near
 from t2t_mm.training.optimizer import FusedAdam
 
 
@@ -122,9 +123,8 @@ class Objective:
         """
         given = self.loss_weights or {}
         if unknown := [name for name in given if name not in names]:
-            raise RunError(
-                f"Objective.loss_weights names {', '.join(unknown)}; the problems of this run are {', '.join(names)}."
-            )
+            hints = ", ".join(f"{name}{near(name, names)}" for name in unknown)
+            raise RunError(f"Objective.loss_weights names {hints}; the problems of this run are {', '.join(names)}.")
         # Floats, because an int would be a tensor of another type in the signature of the step.
         return {name: float(given.get(name, 1.0)) for name in names}
 
@@ -147,7 +147,7 @@ class Evaluation:
         rate schedule does not take this into account, so a run that ends early does not reach its decay.
 
     Raises:
-      RunError: a number is out of range, or `patience` is set without evaluations.
+      RunError: a number is out of range, or `best_metric` or `patience` is set without evaluations.
     """
 
     every_steps: int = 0
@@ -161,6 +161,11 @@ class Evaluation:
         _at_least(0, self, "every_steps", "samples", "patience")
         if self.patience and not self.every_steps:
             raise RunError(f"Evaluation.patience is {self.patience}, without evaluations; set Evaluation.every_steps.")
+        if self.best_metric != Evaluation.best_metric and not self.every_steps:
+            raise RunError(
+                f"Evaluation.best_metric is {self.best_metric!r}, without evaluations; set Evaluation.every_steps, or leave "
+                "best_metric out."
+            )
         _at_least(1, self, "examples")
 
 
@@ -210,7 +215,7 @@ class Numerics:
     not_finite: str = "stop"
 
     def __post_init__(self):
-        if self.precision not in PRECISIONS:
-            raise RunError(f"precision is {self.precision!r}; it must be one of {', '.join(PRECISIONS)}.")
+        check_precision(self.precision)
         if self.not_finite not in ("stop", "skip"):
-            raise RunError(f'not_finite is {self.not_finite!r}; it must be "stop" or "skip".')
+            hint = near(self.not_finite, ("stop", "skip"))
+            raise RunError(f'not_finite is {self.not_finite!r}{hint}; it must be "stop" or "skip".')

@@ -8,6 +8,7 @@ from PIL import Image
 from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.example import Example, Report, TooManyBadExamples
 from t2t_mm.corpora.sphere import encode_sphere
+from t2t_mm.experiment import Experiment
 from t2t_mm.input.buckets import BatchSettings, bucket_shapes
 from t2t_mm.input.features import AudioFeatures, standardise_image
 from t2t_mm.input.pipeline import make_batches, next_batch
@@ -60,6 +61,11 @@ def test_a_problem_s_budget_is_multiplied_with_its_factor():
     assert [bucket_shapes(problem, settings)[0] for problem in text] == [(8, 6), (8, 12)]
     with pytest.raises(RunError, match=r"factors\['classes'\] is 0; it must be above 0"):
         BatchSettings(factors={"classes": 0})
+
+
+def test_a_factor_of_another_problem_is_a_warning_that_names_what_is_near(caplog):
+    Experiment([Problem("imagenet", None, "image", "class", "To-Class")], "v", batches=BatchSettings(factors={"imagenett": 2}))
+    assert "factors names 'imagenett', which is not a problem of this run (did you mean imagenet?)." in caplog.text
 
 
 def test_what_is_longer_than_the_limit_is_left_out_and_counted(tokenizer):

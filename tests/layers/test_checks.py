@@ -112,6 +112,7 @@ def test_a_tensor_that_is_not_meant_is_named(call, message):
         (lambda: CategoricalOutput({"a": 2}, (4, 0)), "filters is 0"),
         (lambda: MultiModel(9, ()), "number of commands is 0"),
         (lambda: MultiModel(9, ("a",), inputs=("smell",)), "inputs is 'smell'; .*'language', 'image', 'audio'"),
+        (lambda: MultiModel(9, ("a",), inputs=("imgae",)), r"inputs is 'imgae' \(did you mean image\?\)"),
         (lambda: MultiModel(9, ("a",), encoder_blocks=0), "encoder_blocks is 0"),
         (lambda: MultiModel(9, ("a",), mixer_blocks=-1), "mixer_blocks is -1"),
         (lambda: MultiModel(9, ("a",), decoder_blocks=-2), "decoder_blocks is -2"),
@@ -126,6 +127,26 @@ def test_a_setting_that_is_not_meant_is_named(make, message):
 def test_the_least_that_is_allowed_is_allowed():
     model = MultiModel(9, ("a",), frequency_bins=1, encoder_blocks=1, mixer_blocks=0, decoder_blocks=1)
     assert model.frequency_bins == len(model.decoder.blocks) == 1
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"modality": "languge"}, r"modality is 'languge' \(did you mean language\?\); it must be one of 'language', 'image'"),
+        ({"command": "To-Germn"}, r"command token 'To-Germn' \(did you mean To-German\?\); this model knows To-German, To-Cl"),
+        ({"labels": "pest"}, r"labels is 'pest' \(did you mean pets\?\); .* \(this model has pets, plants\)"),
+        ({"comand": "To-Class"}, r"the key 'comand' \(did you mean command\?\); its keys are among command, inputs"),
+    ],
+)
+def test_a_misspelt_argument_of_the_model_names_what_is_near(changed, message):
+    parts = {"conv_block": CONV, "attention_block": ATTENTION, "mixture": MIXTURE, "depth": 8}
+    blocks = {"encoder_blocks": 1, "mixer_blocks": 0, "decoder_blocks": 1}
+    classes = {"pets": 2, "plants": 3}
+    model = MultiModel(9, ("To-German", "To-Class"), ("language", "image"), num_classes=classes, **blocks, **parts)
+    ids = {"modality": "language", "inputs": zeros(2, 5, dtype="int32"), "command": "To-Class", "labels": "pets"}
+    assert model(ids).shape == (2, 2)
+    with pytest.raises(ValueError, match=message):
+        model(ids | changed)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's graphs")

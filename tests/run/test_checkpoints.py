@@ -15,6 +15,7 @@ from t2t_mm.run.checkpoints import (
     newest_first,
     newest_valid,
     only_trainer,
+    reason_of,
     valid,
 )  # fmt: skip
 from tests.training import tiny_run
@@ -112,14 +113,41 @@ def test_with_all_damaged_nothing_starts_anew(checkpoints, weight, tmp_path):
 
 def test_a_full_disk_leaves_the_checkpoints_before(checkpoints, weight, tmp_path):
     """A limit of the size of files stands for the full disk: the write fails half-way just so."""
+    folder, mend = checkpoints_folder(tmp_path), r"Free some space and start the same command again\.$"
+    with (
+        tiny_run.full_disk(8000),
+        pytest.raises(RunError, match=rf"{folder}/ckpt-1: cannot be written: file too large\. {mend}"),
+    ):
+        saved(checkpoints, weight, 1)
     saved(checkpoints, weight, 1)
-    with tiny_run.full_disk(8000), pytest.raises(RunError, match="ckpt-2: cannot be written .*Earlier checkpoints are intact"):
+    intact = rf"file too large\. The earlier checkpoints are intact\. {mend}"
+    with tiny_run.full_disk(8000), pytest.raises(RunError, match=rf"ckpt-2: cannot be written: {intact}"):
         saved(checkpoints, weight, 2)
-    folder = checkpoints_folder(tmp_path)
+    with tiny_run.full_disk(8000), pytest.raises(RunError, match=rf"best/ckpt-1: cannot be written: {intact}"):
+        checkpoints.keep_best(1, 1.0, higher_is_better=False)
     assert [damage(path) for path in newest_first(folder)] == [None] and value(newest_valid(folder)) == 1
     assert not os.path.exists(os.path.join(folder, "part"))
     saved(checkpoints, weight, 3)
     assert value(newest_valid(folder)) == 3
+
+
+@pytest.mark.parametrize(
+    "error, reason",
+    [
+        (
+            tf.errors.ResourceExhaustedError(
+                None, None, "{{function_node __wrapped__SaveV2_dtypes_2_device_/job:localhost}} /r/part-00000-of-00001.data-"
+                "00000-of-00001.tempstate13654885646036514675; No space left on device [Op:SaveV2]",
+            ),
+            "no space left on the device",
+        ),
+        (OSError(28, "No space left on device", "/r/x"), "no space left on the device"),
+        (PermissionError(13, "Permission denied"), "permission denied"),
+        (tf.errors.FailedPreconditionError(None, None, "/r/file is not a directory"), "/r/file is not a directory"),
+    ],
+)  # fmt: skip
+def test_the_reason_of_a_failed_write_has_nothing_of_tensorflow(error, reason):
+    assert reason_of(error) == reason
 
 
 def test_the_best_outlives_the_last(checkpoints, weight, tmp_path):

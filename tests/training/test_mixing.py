@@ -39,13 +39,19 @@ def test_draws_follow_from_seed_and_step_alone():
         ({"a": 1}, "rates for a; the problems are a, b, c"),
         ({"a": 1, "b": -1, "c": 1}, "must not be negative"),
         ({"a": 0, "b": 0, "c": 0}, "at least one must be above zero"),
-        ("roundrobin", '\'roundrobin\'; it must be "joint", "round_robin", a dict'),
+        ({"a": 1, "b": 1, "c": 1, "d": 1}, "mixing names 'd', which is not a problem of this run; the problems are a, b, c"),
+        ("roundrobin", '\'roundrobin\' .did you mean round_robin.*; it must be "joint", "round_robin", a dict'),
         (None, "None"),
     ],
 )
 def test_a_mixing_that_cannot_be_meant_is_named(mixing, message):
     with pytest.raises(MixingError, match=message):
         problems_of_step(NAMES, mixing, 1, 0)
+
+
+def test_a_misspelt_problem_in_the_rates_names_what_is_near():
+    with pytest.raises(MixingError, match=r"names 'imagenett', which is not a problem of this run \(did you mean imagenet\?\)"):
+        problems_of_step(["coco", "imagenet"], {"coco": 1, "imagenett": 1}, 1, 0)
 
 
 def test_rates_are_proportional_to_the_root_of_the_size():

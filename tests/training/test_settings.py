@@ -15,9 +15,12 @@ from t2t_mm.training.settings import Checkpointing, Evaluation, Numerics, Object
         (Objective, {"loss_weights": {"coco": -1.0}}, "Objective.loss_weights of coco is -1.0"),
         (Evaluation, {"every_steps": -1}, "Evaluation.every_steps is -1; it must be at least 0"),
         (Evaluation, {"examples": 0}, "Evaluation.examples is 0; it must be at least 1"),
+        (Evaluation, {"best_metric": "coco/cider"}, "Evaluation.best_metric is 'coco/cider', without evaluations; set Eval"),
         (Checkpointing, {"keep": 0}, "Checkpointing.keep is 0; it must be at least 1"),
         (Checkpointing, {"every_steps": 0}, "Checkpointing.every_steps is 0"),
-        (Numerics, {"precision": "float16"}, "precision is 'float16'; it must be one of float32, mixed_bfloat16, mixed_f"),
+        (Numerics, {"precision": "float16"}, "precision is 'float16'.*; it must be one of float32, mixed_bfloat16, mixed_f"),
+        (Numerics, {"precision": "flaot32"}, r"precision is 'flaot32' \(did you mean float32\?\); it must be one of"),
+        (Numerics, {"not_finite": "skipp"}, r"not_finite is 'skipp' \(did you mean skip\?\)"),
         (Numerics, {"not_finite": "go on"}, 'not_finite is \'go on\'; it must be "stop" or "skip"'),
     ],
 )
@@ -30,6 +33,8 @@ def test_loss_weights_are_one_where_nothing_is_said():
     assert Objective({"b": 3}).weights(["a", "b"]) == {"a": 1.0, "b": 3.0}
     with pytest.raises(RunError, match="loss_weights names c; the problems of this run are a, b"):
         Objective({"c": 2.0}).weights(["a", "b"])
+    with pytest.raises(RunError, match=r"loss_weights names coc \(did you mean coco\?\); the problems of this run are coco"):
+        Objective({"coc": 2.0}).weights(["coco"])
 
 
 def test_the_optimizer_is_that_of_the_2017_release_where_nothing_is_said():

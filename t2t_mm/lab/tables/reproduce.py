@@ -16,6 +16,7 @@ from t2t_mm.lab.tables.report.gather import gather
 from t2t_mm.lab.tables.report.write import write
 from t2t_mm.lab.tables.runner import Runner, Stopped, missing
 from t2t_mm.lab.tables.runs import Setting, plan, with_starts
+from t2t_mm.spelling import near
 
 __all__ = ["CORPORA", "Stopped", "Study"]
 CORPORA = {"mini": "gin/runs/tables_mini.gin", "real": "gin/runs/tables_real.gin"}
@@ -61,7 +62,9 @@ class Study:
         known = [table.name for table in tables if corpora == "mini" or table.name not in _ONLY_MINI]
         for name in names:
             if name not in known:
-                raise RunError(f"Unknown table {name!r} for the {corpora} corpora; choose from {', '.join(known)}.")
+                raise RunError(
+                    f"Unknown table {name!r}{near(name, known)} for the {corpora} corpora; choose from {', '.join(known)}."
+                )
         self._tables = [table for table in tables if table.name in (names or known)]
         wanted = [name for table in self._tables for name in table.run_names()]
         if corpora == "mini" and size:

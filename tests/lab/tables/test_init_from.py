@@ -236,7 +236,12 @@ def test_frozen_parts_do_not_move_and_others_learn_at_their_rate(folder, caplog)
     train(folder, "frozen", [REVERSAL], 3, init_from=start, optimizer=Optimizer(rates=rates))
     with pytest.raises(RunError, match="ckpt-3: .* weights were frozen and are not now"):
         train(folder, "frozen", [REVERSAL], 4, init_from=start)
-    with pytest.raises(RunError, match="rates names 'encodr', which is no part of this model. Its parts are language_in"):
-        train(folder, "misspelt", [REVERSAL], 1, optimizer=Optimizer(rates={"encodr": 0}))
+    misspelt = {"encodr": "encoder", "encoder/blok1": "encoder/block1", "modality net": "'modality nets'"}
+    for name, close in misspelt.items():
+        expected = (
+            rf"rates names '{name}', which is not a part of this model \(did you mean {close}.*\). Its parts are language_in"
+        )
+        with pytest.raises(RunError, match=expected):
+            train(folder, "misspelt", [REVERSAL], 1, optimizer=Optimizer(rates={name: 0}))
     with pytest.raises(RunError, match="freezes the whole model"):
         train(folder, "nothing left", [REVERSAL], 1, optimizer=Optimizer(rates={"all": 0}))

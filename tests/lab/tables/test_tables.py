@@ -109,6 +109,8 @@ def test_a_ninth_problem_and_a_new_ablation_are_a_file_and_a_row_each(tmp_path):
 
 
 def test_what_the_corpora_do_not_have_is_refused(tmp_path):
+    with pytest.raises(RunError, match=r"Unknown table 'zero_shto' \(did you mean zero_shot\?\) for the mini corpora"):
+        Study("mini", ["zero_shto"], 1, str(tmp_path), "bin")
     with pytest.raises(RunError, match="Unknown table 'zero_shot' for the real corpora; choose from 1, 2, 3, 4."):
         Study("real", ["zero_shot"], 1, str(tmp_path), "bin")
     with pytest.raises(RunError, match="have the mini size"):
