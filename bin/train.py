@@ -36,39 +36,45 @@ from __gin__ import dynamic_registration
 from t2t_mm.training import loop
 from t2t_mm.training import strategy
 """
+_PROFILE = """
+from t2t_mm.training import settings
+loop.train.observation = @settings.Observation()
+settings.Observation.profile_steps = {steps}
+"""
 
 
-def chosen_by_flags() -> str:
+def chosen_by_flags(profile_steps: int = 0) -> str:
     """Returns the bindings that the flags set, which override those of the files."""
     lines = [f"loop.train.strategy = @strategy.{_STRATEGY.value}"] if _STRATEGY.value else []
     lines += [f"loop.train.init_from = {_INIT_FROM.value!r}"] if _INIT_FROM.value else []
+    lines += [_PROFILE.format(steps=profile_steps)] if profile_steps else []
     return "\n".join([_HEADER, *lines]) if lines else ""
-
-
-def checked_configuration() -> str:
-    config.check_all_used()
-    return config.resolved()
 
 
 def main(_):
     config.check_files(_GIN_FILE.value)
     command.load_tensorflow()
     config.parse(_GIN_FILE.value, _GIN_PARAM.value, chosen_by_flags())
+    saved = config.resolved()
+    if _PROFILE_STEPS.value:  # after `saved`, because config.gin must not make a resumed run profile again
+        config.parse(_GIN_FILE.value, _GIN_PARAM.value, chosen_by_flags(_PROFILE_STEPS.value))
     config.check_macros()
-    from t2t_mm.training import loop, strategy
+    from t2t_mm.training import loop, stopping, strategy
+    from t2t_mm.training.settings import Configuration
+
+    def checked_configuration() -> str:
+        config.check_all_used()
+        return saved
 
     if _STRATEGY.value in (None, "one"):
         strategy.divide_cores()
     try:
-        # Not a binding, because config.gin must not make a resumed run profile again.
-        more = {"profile_steps": _PROFILE_STEPS.value} if _PROFILE_STEPS.value else {}
-        if _DRY_RUN.value:
-            more["only_try"] = True
         config.configured(loop.train)(
-            model_dir=_MODEL_DIR.value, configuration=checked_configuration, hyper_parameters=config.hyper_parameters,
-            **more,
-        )  # fmt: skip
-    except loop.Preempted as error:
+            model_dir=_MODEL_DIR.value,
+            configuration=Configuration(checked_configuration, config.hyper_parameters),
+            **({"only_try": True} if _DRY_RUN.value else {}),
+        )
+    except stopping.Preempted as error:
         print(f"{command.name()}: {error}", file=sys.stderr)
         sys.exit(os.EX_TEMPFAIL)
 

@@ -21,7 +21,7 @@ SMALL = (
     "image.ImageInput.full_stem=True", "categorical.CategoricalOutput.widths=(16, 16)",
     "audio.AudioInput.least_width=4", "buckets.BatchSettings.positions=128", "buckets.BatchSettings.images=2",
     "buckets.BatchSettings.audio_frames=800", "buckets.BatchSettings.image_size=32",
-    "loop.train.log_steps=1",
+    "settings.Observation.log_steps=1",
 )  # fmt: skip
 CORPORA = (
     "Sizes.pairs=30", "Sizes.trees=30", "Sizes.images=1", "Sizes.scenes=3", "Sizes.utterances=4", "Sizes.speakers=2",
@@ -42,7 +42,7 @@ def root(tmp_path_factory):
     for name, *flags in (
         ("make_mini.py", f"--root={root}/mini", *[f"--gin_param=corpora.{size}" for size in CORPORA]),
         ("build_vocabulary.py", run, "--size=420", *bindings(root)),
-        ("train.py", run, f"--model_dir={root}/run", *bindings(root)),
+        ("train.py", run, f"--model_dir={root}/run", "--profile_steps=1", *bindings(root)),
     ):
         done = command(name, *flags)
         assert done.returncode == 0, done.stderr[-3000:]
@@ -52,6 +52,9 @@ def root(tmp_path_factory):
 def test_a_run_leaves_what_later_commands_need(root):
     assert {"checkpoints", "config.gin", "events", "model.json", "vocabulary.model"} <= set(os.listdir(root / "run"))
     assert "versions" in json.loads((root / "run" / "model.json").read_text())
+    configuration = (root / "run" / "config.gin").read_text()
+    assert "settings.Observation.log_steps = 1" in configuration
+    assert "profile_steps" not in configuration, "a resumed run would profile again"
 
 
 NINTH = """

@@ -15,6 +15,7 @@ from t2t_mm.input import vocabulary
 from t2t_mm.model import MultiModel
 from t2t_mm.run.folder import use_folder
 from t2t_mm.training import loop
+from t2t_mm.training.settings import Configuration
 
 PAGE = os.path.join(os.path.dirname(__file__), "..", "docs", "your_data.md")
 SMALL = """
@@ -78,7 +79,7 @@ def test_the_page_trains_and_evaluates_every_kind_of_problem(configured):
         config.check_all_used()  # the page's file binds nothing in vain
         return config.resolved()
 
-    config.configured(loop.train)(model_dir="runs/mine", configuration=saved)
+    config.configured(loop.train)(model_dir="runs/mine", configuration=Configuration(saved))
     config.parse(["runs/mine/config.gin"])
     run = use_folder(config.configured(Experiment)(), "runs/mine")
     found = evaluate.evaluate(run, "runs/mine", "test", [], evaluate.Decoding(max_length=4))

@@ -36,7 +36,7 @@ def curves(model_dir: str) -> Curves:
 def cosines(model_dir: str) -> dict[str, dict[str, float]]:
     """Returns {problem: {other problem: cosine}}, symmetric: the means of the measured cosines between their gradients.
 
-    The dict is empty if the run did not measure them (`loop.train.cosine_steps`).
+    The dict is empty if the run did not measure them (`settings.Observation.cosine_steps`).
     """
     measured: dict[tuple[str, str], dict[int, float]] = {}
     for step, tag, value in _scalars(model_dir, _SOURCES["train"][0]):

@@ -1,4 +1,4 @@
-"""The settings of a training run, in groups. Each group is bound in Gin by its own name.
+"""The settings of a training run, in groups. Each group but the last, `Configuration`, is bound in Gin by its own name.
 
 loop.train.evaluation = @settings.Evaluation()     # once, as gin/runs/joint.gin does for every group
 settings.Evaluation.every_steps = 250
@@ -219,3 +219,42 @@ class Numerics:
         if self.not_finite not in ("stop", "skip"):
             hint = near(self.not_finite, ("stop", "skip"))
             raise RunError(f'not_finite is {self.not_finite!r}{hint}; it must be "stop" or "skip".')
+
+
+@dataclasses.dataclass(frozen=True)
+class Observation:
+    """What a run shows of its progress, on the screen and in TensorBoard. Nothing here changes what the run computes.
+
+    Attributes:
+      log_steps: number of steps between two lines of progress. The first and the last step are always reported.
+      cosine_steps: number of steps between two measurements of the cosines between the problems' gradients, which show which
+        problems help and which hinder each other; 0 measures none. Only with one replica.
+      profile_steps: number of steps to profile for TensorBoard, after the first steps of the process (see `profile.Steps`);
+        0 for none. `bin/train.py --profile_steps` sets it for one start of a run.
+
+    Raises:
+      RunError: a number is out of range.
+    """
+
+    log_steps: int = 20
+    cosine_steps: int = 0
+    profile_steps: int = 0
+
+    def __post_init__(self):
+        _at_least(1, self, "log_steps")
+        _at_least(0, self, "cosine_steps", "profile_steps")
+
+
+@dataclasses.dataclass(frozen=True)
+class Configuration:
+    """How the folder of a run records the configuration. It is not bound in Gin; the caller of `loop.train` passes it.
+
+    Attributes:
+      text: a function that returns the text of `config.gin`. It is called when everything has been built and nothing has
+        been written yet, and an error that it raises stops the run.
+      hyper_parameters: a function that returns the hyper-parameters for TensorBoard, name -> number or text. It is called
+        after `text`.
+    """
+
+    text: Callable[[], str] = lambda: ""
+    hyper_parameters: Callable[[], dict[str, bool | int | float | str]] = dict

@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import re
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -31,17 +32,19 @@ from t2t_mm.problems import paper
 from t2t_mm.run.checkpoints import best_first
 from t2t_mm.run.folder import load_description, load_trained
 from t2t_mm.run.weights import Weights
-from t2t_mm.training import loop
+from t2t_mm.training import loop, progress, trainee
 from t2t_mm.training.loss_scale import LossScale
 from t2t_mm.training.mixing import BySize, MixingError, problems_of_step
 from t2t_mm.training.schedule import InverseSquareRoot
-from t2t_mm.training.settings import Checkpointing, Evaluation, Numerics, Objective, Optimizer
+from t2t_mm.training.settings import Checkpointing, Configuration, Evaluation, Numerics, Objective, Observation, Optimizer
+from t2t_mm.training.stopping import Preempted, StopSignals
 from tests.training import tiny_run
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 EVERY_2 = Checkpointing(every_steps=2)
+EVERY_STEP = Observation(log_steps=1)
 ENGLISH = [f"the {a} {b} sees a {c}" for a in ("old", "red") for b in ("cat", "dog", "bird") for c in ("car", "tree")]
 
 
@@ -103,7 +106,9 @@ def weights(model):
 
 def test_a_loss_that_is_not_finite_stops_with_problem_and_step(corpora):
     with pytest.raises(RunError, match=r"(wmt_en_de|reversal) \(loss nan\).* not finite at step \d"):
-        train(corpora, "broken", 6, schedule=functools.partial(InverseSquareRoot, 1e38, 1), log_steps=100)
+        train(
+            corpora, "broken", 6, schedule=functools.partial(InverseSquareRoot, 1e38, 1), observation=Observation(log_steps=100)
+        )
 
 
 def test_a_step_that_is_not_finite_is_skipped_counted_and_named(corpora, caplog):
@@ -251,7 +256,7 @@ def test_the_moving_average_is_evaluated_saved_and_goes_on(corpora, caplog):
     caplog.set_level("INFO", logger="absl")
     optimizer = Optimizer(ema=0.9, weight_decay=0.01, accumulate=2, rates={"language_in": 0})
     settings = {
-        "optimizer": optimizer, "mixing": {"wmt_en_de": 1, "reversal": 1}, "log_steps": 1,
+        "optimizer": optimizer, "mixing": {"wmt_en_de": 1, "reversal": 1}, "observation": EVERY_STEP,
         "evaluation": Evaluation(every_steps=4, examples=3, samples=0),
     }  # fmt: skip
     whole = train(corpora, "whole", 4, moving_average=True, **settings)
@@ -304,7 +309,7 @@ def test_a_trained_model_is_loaded_whole(corpora):
 def test_a_run_in_bfloat16_learns_and_leaves_a_float32_model(corpora, caplog):
     caplog.set_level("INFO", logger="absl")
     train(
-        corpora, "run", 12, schedule=functools.partial(InverseSquareRoot, 1e-2, 3), log_steps=1,
+        corpora, "run", 12, schedule=functools.partial(InverseSquareRoot, 1e-2, 3), observation=EVERY_STEP,
         numerics=Numerics(precision="mixed_bfloat16"), checkpointing=Checkpointing(every_steps=12),
         evaluation=Evaluation(every_steps=12, examples=4, samples=1),
     )  # fmt: skip
@@ -324,8 +329,8 @@ def test_a_run_in_bfloat16_learns_and_leaves_a_float32_model(corpora, caplog):
 def test_a_resumed_run_in_float16_goes_on_with_its_loss_scale(corpora, caplog, monkeypatch, settings):
     """The scale doubles at every second step. The run is resumed between two of them, so both numbers of its state matter."""
     caplog.set_level("INFO", logger="absl")
-    monkeypatch.setattr(loop, "LossScale", functools.partial(LossScale, 2.0**8, 2))
-    settings = {"numerics": Numerics(precision="mixed_float16"), "log_steps": 1, **settings}
+    monkeypatch.setattr(trainee, "LossScale", functools.partial(LossScale, 2.0**8, 2))
+    settings = {"numerics": Numerics(precision="mixed_float16"), "observation": EVERY_STEP, **settings}
     found = []
     for name, stops in (("whole", [8]), ("parts", [5, 8])):
         caplog.clear()
@@ -345,9 +350,9 @@ def test_a_resumed_run_in_float16_goes_on_with_its_loss_scale(corpora, caplog, m
 def test_the_precision_of_a_run_may_become_float16_and_float32_again(corpora, caplog, monkeypatch):
     """The first scale is much too high, so the step is skipped and named."""
     caplog.set_level("INFO", logger="absl")
-    monkeypatch.setattr(loop, "LossScale", functools.partial(LossScale, 2.0**24))
+    monkeypatch.setattr(trainee, "LossScale", functools.partial(LossScale, 2.0**24))
     before = weights(train(corpora, "run", 1))
-    after = weights(train(corpora, "run", 2, numerics=Numerics(precision="mixed_float16"), log_steps=1))
+    after = weights(train(corpora, "run", 2, numerics=Numerics(precision="mixed_float16"), observation=EVERY_STEP))
     np.testing.assert_array_equal(after, before)
     assert re.search(r"step 2/2 .*, loss scale 8.38861e\+06", caplog.text)
     assert re.search(
@@ -355,7 +360,7 @@ def test_the_precision_of_a_run_may_become_float16_and_float32_again(corpora, ca
         r"Skipped so far: \S+ 1", caplog.text,
     )  # fmt: skip
     caplog.clear()
-    train(corpora, "run", 3, log_steps=1)
+    train(corpora, "run", 3, observation=EVERY_STEP)
     assert "step 3/3 " in caplog.text and "loss scale" not in caplog.text
 
 
@@ -363,7 +368,14 @@ def test_a_loss_that_is_not_finite_in_float16_is_no_overflow_of_the_gradient(cor
     huge = functools.partial(InverseSquareRoot, 1e38, 1)
     message = r'\(loss nan\): .* not finite at step \d.*train with settings.Numerics.precision = "float32"'
     with pytest.raises(RunError, match=message):
-        train(corpora, "broken", 40, schedule=huge, numerics=Numerics(precision="mixed_float16"), log_steps=100)
+        train(
+            corpora,
+            "broken",
+            40,
+            schedule=huge,
+            numerics=Numerics(precision="mixed_float16"),
+            observation=Observation(log_steps=100),
+        )
 
 
 def test_another_vocabulary_than_the_checkpoints_is_refused(corpora):
@@ -391,11 +403,11 @@ def test_a_full_disk_at_the_start_is_one_line(corpora, size):
 
 def test_events_that_cannot_be_written_stop_the_run(tmp_path):
     writer = tf.summary.create_file_writer(str(tmp_path))
-    progress = loop.Progress(9, 0, 0.0, writer, SimpleNamespace(learning_rate=0.1))
+    shown = progress.Progress(9, 0, 0.0, writer, SimpleNamespace(learning_rate=0.1))
     figures = {"wmt_en_de": {"loss": tf.constant(1.0), "encoder/load": tf.ones([3])}}
-    progress.log(figures, 1.0)
+    shown.log(figures, 1.0)
     with tiny_run.full_disk(100), pytest.raises(RunError, match="the events for TensorBoard: cannot be written"):
-        progress.log(figures, 1.0)
+        shown.log(figures, 1.0)
 
 
 def test_round_robin_and_rates():
@@ -410,18 +422,18 @@ def test_round_robin_and_rates():
 
 
 def test_one_problem_a_step_trains(corpora):
-    train(corpora, "robin", 3, mixing="round_robin", log_steps=1)
+    train(corpora, "robin", 3, mixing="round_robin", observation=EVERY_STEP)
 
 
 def test_mixing_by_size_tells_the_counts_and_is_drawn(corpora, caplog):
     caplog.set_level("INFO", logger="absl")
-    train(corpora, "sized", 3, mixing=BySize(temperature=2.0), log_steps=1, optimizer=Optimizer(accumulate=2))
+    train(corpora, "sized", 3, mixing=BySize(temperature=2.0), observation=EVERY_STEP, optimizer=Optimizer(accumulate=2))
     assert "Mixing: reversal, 12 examples, rate 50.0%, about 3 of 6 batches" in caplog.text
     assert len(re.findall(r"step \d/3  (?:(?:reversal|wmt_en_de) \d\.\d+  ){1,2}\|", caplog.text)) == 3
 
 
 def test_cosines_between_gradients_are_measured_every_so_many_steps(corpora):
-    train(corpora, "compared", 3, cosine_steps=2, log_steps=5)
+    train(corpora, "compared", 3, observation=Observation(cosine_steps=2, log_steps=5))
     losses = curves.curves(str(corpora / "compared"))["train"]
     assert {name: list(steps) for name, steps in losses.items()} == {"reversal": [1, 3], "wmt_en_de": [1, 3]}
     found = curves.cosines(str(corpora / "compared"))
@@ -443,8 +455,10 @@ def hparams_groups(folder):
 def test_some_steps_are_profiled_and_tensorboard_has_the_configuration(corpora, caplog):
     caplog.set_level("INFO", logger="absl")
     train(
-        corpora, "profiled", 7, profile_steps=1, configuration=lambda: "loop.train.steps = 7\n",
-        hyper_parameters=lambda: {"MultiModel.depth": 16, "train.mixing": "joint"}, log_steps=1,
+        corpora, "profiled", 7, observation=Observation(log_steps=1, profile_steps=1),
+        configuration=Configuration(
+            lambda: "loop.train.steps = 7\n", lambda: {"MultiModel.depth": 16, "train.mixing": "joint"}
+        ),
     )  # fmt: skip
     (group,) = hparams_groups(str(corpora))
     assert group.hparams["MultiModel.depth"].number_value == 16
@@ -525,10 +539,10 @@ def everything(folder):
     ],
 )
 def test_a_refused_start_changes_nothing(corpora, settings, error):
-    train(corpora, "run", 2, configuration=lambda: "first")
+    train(corpora, "run", 2, configuration=Configuration(lambda: "first"))
     before = everything(corpora / "run")
     with pytest.raises(RunError, match=error):
-        train(corpora, "run", 4, **{"configuration": lambda: "second", **settings})
+        train(corpora, "run", 4, **{"configuration": Configuration(lambda: "second"), **settings})
     assert everything(corpora / "run") == before and before["config.gin"] == b"first"
 
 
@@ -538,13 +552,13 @@ def refuse():
 
 def test_a_refused_first_start_leaves_no_folder(corpora):
     with pytest.raises(RunError, match="an unused binding"):
-        train(corpora, "runs/deep/run", 2, configuration=refuse)
+        train(corpora, "runs/deep/run", 2, configuration=Configuration(refuse))
     assert not (corpora / "runs").exists()
 
 
 def test_a_changed_configuration_keeps_the_one_before(corpora):
-    train(corpora, "run", 2, configuration=lambda: "first")
-    train(corpora, "run", 3, configuration=lambda: "second")
+    train(corpora, "run", 2, configuration=Configuration(lambda: "first"))
+    train(corpora, "run", 3, configuration=Configuration(lambda: "second"))
     assert (corpora / "run" / "config.gin").read_text() == "second"
     assert (corpora / "run" / "config_until_step_2.gin").read_text() == "first"
 
@@ -562,27 +576,33 @@ def test_a_run_goes_on_with_another_batch_size(corpora, caplog):
 
 def test_the_first_step_says_what_it_traces_and_stops_between_two_graphs(caplog):
     caplog.set_level("INFO", logger="absl")
-    traced = []
+    traced, sent = [], []
 
     class Function:
         input_signature = ()
 
         def __init__(self, name):
-            self.get_concrete_function = lambda: traced.append(name)
+            self.name = name
+
+        def get_concrete_function(self):
+            traced.append(self.name)
+            for number in sent:
+                os.kill(os.getpid(), number)
 
     shared = Function("text")
     step = SimpleNamespace(functions={"a": shared, "b": shared, "c": Function("image")})
-    stop = SimpleNamespace(requested=0)
     tf.config.run_functions_eagerly(False)
     try:
-        loop.trace(step, stop)
-        assert traced == ["text", "image"] and "Tracing graph 2 of 3" in caplog.text
-        stop.requested = 2  # Ctrl-C
-        with pytest.raises(KeyboardInterrupt):
+        with StopSignals() as stop:
             loop.trace(step, stop)
-        stop.requested = 15
-        with pytest.raises(loop.Preempted, match="before the first step"):
-            loop.trace(step, stop)
+            assert traced == ["text", "image"] and "Tracing graph 2 of 3" in caplog.text
+            os.kill(os.getpid(), signal.SIGINT)
+            assert "SIGINT: stopping after this step; send it again" in caplog.text
+        for number, error in ((signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Preempted)):
+            sent[:] = [number]
+            with StopSignals() as stop, pytest.raises(error, match="before the first step" if error is Preempted else None):
+                loop.trace(step, stop)
+            assert f"{number.name}: stopping after this graph, before the first step" in caplog.text
         assert traced == ["text", "image", "text", "text"]
     finally:
         tf.config.run_functions_eagerly(True)

@@ -3,7 +3,7 @@
 import pytest
 
 from t2t_mm.common.errors import RunError
-from t2t_mm.training.settings import Checkpointing, Evaluation, Numerics, Objective, Optimizer
+from t2t_mm.training.settings import Checkpointing, Evaluation, Numerics, Objective, Observation, Optimizer
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,9 @@ from t2t_mm.training.settings import Checkpointing, Evaluation, Numerics, Object
         (Numerics, {"precision": "float16"}, "precision is 'float16'.*; it must be one of float32, mixed_bfloat16, mixed_f"),
         (Numerics, {"precision": "flaot32"}, r"precision is 'flaot32' \(did you mean float32\?\); it must be one of"),
         (Numerics, {"not_finite": "skipp"}, r"not_finite is 'skipp' \(did you mean skip\?\)"),
+        (Observation, {"log_steps": 0}, "Observation.log_steps is 0; it must be at least 1"),
+        (Observation, {"cosine_steps": -1}, "Observation.cosine_steps is -1; it must be at least 0"),
+        (Observation, {"profile_steps": -1}, "Observation.profile_steps is -1; it must be at least 0"),
         (Numerics, {"not_finite": "go on"}, 'not_finite is \'go on\'; it must be "stop" or "skip"'),
     ],
 )

@@ -26,10 +26,11 @@ from t2t_mm.layers.moe import MixtureOfExperts
 from t2t_mm.modalities.categorical import CategoricalOutput
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
-from t2t_mm.training import loop, strategy
+from t2t_mm.training import loop, stopping, strategy
 from t2t_mm.training.schedule import InverseSquareRoot
-from t2t_mm.training.settings import Checkpointing, Evaluation
+from t2t_mm.training.settings import Checkpointing, Evaluation, Observation
 
+EVERY_STEP = Observation(log_steps=1)
 ENGLISH = [f"the {a} {b} sees a {c}" for a in ("old", "red") for b in ("cat", "dog", "bird") for c in ("car", "tree")]
 
 
@@ -75,7 +76,7 @@ def experiment(folder, noise=True):
 
 
 def train(folder, name, noise=True, **settings):
-    settings = {"schedule": functools.partial(InverseSquareRoot, 1e-2, 5), "log_steps": 1, **settings}
+    settings = {"schedule": functools.partial(InverseSquareRoot, 1e-2, 5), "observation": EVERY_STEP, **settings}
     return loop.train(experiment(folder, noise), os.path.join(folder, name), **settings)
 
 
@@ -111,7 +112,7 @@ def main(folder, name, text):
         train(folder, name, **settings)
     except RunError as error:
         raise SystemExit(str(error)) from error
-    except loop.Preempted as error:
+    except stopping.Preempted as error:
         print(error, file=sys.stderr)
         sys.exit(os.EX_TEMPFAIL)
 

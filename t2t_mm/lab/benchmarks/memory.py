@@ -10,7 +10,7 @@ import numpy as np
 from t2t_mm.experiment import Experiment
 from t2t_mm.run.checkpoints import checkpoints_folder, newest_first
 from t2t_mm.training import loop
-from t2t_mm.training.settings import Checkpointing, Evaluation
+from t2t_mm.training.settings import Checkpointing, Evaluation, Observation
 
 MIB = 2**20
 
@@ -45,7 +45,7 @@ def run(experiment: Experiment, steps: int = 2000, every: int = 200, seconds: fl
         watcher.start()
         try:
             loop.train(
-                experiment, folder, steps, log_steps=100,
+                experiment, folder, steps, observation=Observation(log_steps=100),
                 evaluation=Evaluation(every_steps=every, examples=16), checkpointing=Checkpointing(every_steps=every),
             )  # fmt: skip
         finally:

@@ -14,6 +14,7 @@ import numpy as np
 from t2t_mm.common import config
 from t2t_mm.common.errors import RunError
 from t2t_mm.training import loop, strategy
+from t2t_mm.training.settings import Observation
 
 
 def run(gin_files: Sequence[str], bindings: Sequence[str] = (), steps: int = 12) -> dict[str, dict[str, float]]:
@@ -76,7 +77,8 @@ def train(task: str, model_dir: str) -> None:
     settings = json.loads(task)
     config.parse(settings["gin_files"], settings["bindings"])
     chosen = strategy.multi_worker if "TF_CONFIG" in os.environ else strategy.one
-    config.configured(loop.train)(model_dir=model_dir, steps=settings["steps"], log_steps=1, strategy=chosen)
+    every_step = Observation(log_steps=1)
+    config.configured(loop.train)(model_dir=model_dir, steps=settings["steps"], observation=every_step, strategy=chosen)
 
 
 if __name__ == "__main__":

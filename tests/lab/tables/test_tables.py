@@ -45,7 +45,7 @@ def test_every_run_is_configured_without_an_unused_binding(corpora, size, tmp_pa
         experiment = config.configured(Experiment)()
         assert [p.name for p in experiment.problems] == list(planned.run.only or (row.name for row in tables.PROBLEMS))
         experiment.model(vocabulary_size=300, commands=("To-Class",), num_classes={"imagenet": 2})
-        for group in ("schedule", "optimizer", "objective", "evaluation", "checkpointing", "numerics"):
+        for group in ("schedule", "optimizer", "objective", "evaluation", "checkpointing", "numerics", "observation"):
             config.value_of(f"loop.train.{group}").scoped_configurable_fn()
         with pytest.raises(config.ConfigError) as unused:  # the loop itself, which has not been called
             config.check_all_used()
