@@ -6,6 +6,8 @@ import glob
 import graphlib
 import os
 
+import t2t_mm
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -80,3 +82,9 @@ def test_what_is_near_a_misspelt_name_is_found_in_one_place():
     """So that all messages suggest names in the same words."""
     found = [path for path, module in modules() if "get_close_matches" in ast.unparse(module)]
     assert found == [os.path.join("t2t_mm", "spelling.py")]
+
+
+def test_the_citation_has_the_version_of_the_package():
+    with open(os.path.join(ROOT, "CITATION.cff")) as file:
+        (version,) = [line.split()[1] for line in file if line.startswith("version:")]
+    assert version == t2t_mm.__version__

@@ -56,7 +56,22 @@ def run(main: Callable) -> None:
         with errors_in_one_line():
             return main(arguments)
 
+    if os.environ.get(CONSOLE):
+        module = sys.modules["__main__"]
+        module.__doc__ = spelled(module.__doc__ or "")  # which absl shows as the help of the command
+        logging.get_absl_handler().addFilter(_spell_record)
     app.run(wrapped)
+
+
+def spelled(text: str) -> str:
+    """Returns a text with the commands as the user has them: `t2t-mm train` instead of `python bin/train.py` in a wheel."""
+    console = os.environ.get(CONSOLE)
+    return re.sub(r"(?:python )?\bbin/(\w+)\.py", rf"{console} \1", text) if console else text
+
+
+def _spell_record(record) -> bool:
+    record.msg = spelled(str(record.msg))
+    return True
 
 
 def load_tensorflow() -> None:
@@ -118,7 +133,7 @@ def errors_in_one_line() -> Iterator[None]:
     try:
         yield
     except (config.ConfigError, CorpusError, RunError) as error:
-        raise SystemExit(f"{name()}: {config.without_calls(str(error))}") from error
+        raise SystemExit(f"{name()}: {spelled(config.without_calls(str(error)))}") from error
     except KeyboardInterrupt:
         print(f"\n{name()}: interrupted.", file=sys.stderr)
         raise SystemExit(130) from None

@@ -122,7 +122,7 @@ def _results(
     """Yields a function that returns the result of a problem, or raises its error. `at_once` problems are computed ahead."""
 
     def compute(problem):
-        found = loaded.pop(problem.name)
+        found = loaded[problem.name]
         if isinstance(found, CorpusError):
             raise found
         return evaluator(problem, split, samples, found, done)

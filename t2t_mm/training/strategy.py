@@ -120,7 +120,10 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 def describe(strategy: tf.distribute.Strategy, problems: list[Problem], settings: BatchSettings) -> list[str]:
     """Returns lines that describe the cluster, the replicas, and the global and per-replica batch of each problem."""
     replicas, here = strategy.num_replicas_in_sync, task(strategy)
-    lines = [f"{type(strategy).__name__}, {replicas} replica(s){', this is ' + here if here else ''}"]
+    if isinstance(strategy, type(tf.distribute.get_strategy())):  # TensorFlow's own strategy, without a name for users
+        lines = ["One device"]
+    else:
+        lines = [f"{type(strategy).__name__}, {replicas} replica(s){', this is ' + here if here else ''}"]
     if here:
         cluster = strategy.cluster_resolver.cluster_spec().as_dict()
         lines += [f"{job} {i}: {address}" for job, addresses in cluster.items() for i, address in enumerate(addresses)]
