@@ -63,7 +63,7 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$(cksum <setup.py)" ]; then
   env -u PYTHONDONTWRITEBYTECODE "$environment/bin/python" - <<'IMPORTS'
 import importlib, importlib.util
 
-from t2t_mm.run import command
+from t2t_mm.common import command
 
 command.load_tensorflow()
 for name in (
