@@ -10,6 +10,8 @@
 If a problem has several inputs, --input_names lists their names. Give --input once for each, in the order of the names; a line
 separates them by tabs.
 
+Images and recordings in formats that an export does not read (GIF, FLAC, MP3, …) are converted before they are sent.
+
 Each line contains the input and its outputs or error, in the order of the inputs. The exit code is 1 if any input failed.
 """
 
@@ -23,7 +25,9 @@ from absl import flags
 
 from t2t_mm.common import command, command_inputs
 from t2t_mm.common.errors import RunError
+from t2t_mm.corpora.example import MediaError
 from t2t_mm.serving import client as clients
+from t2t_mm.serving.convert import as_an_export_reads_it
 
 _PROBLEM = flags.DEFINE_string(
     "problem", None, f"Problem, which is the name of a signature of the export; {command.PROBLEM_HELP}.", required=True
@@ -92,6 +96,8 @@ def _item(values: tuple[str, ...]) -> clients.Item:
             inputs[input_name] = _read(value) if _is_path(input_name) else value.encode("utf-8")
         except OSError as error:
             return clients.Item(name, error=f"{value}: {error.strerror}")
+        except MediaError as error:
+            return clients.Item(name, error=str(error))
     return clients.Item(name, inputs)
 
 
@@ -103,7 +109,7 @@ def _is_path(input_name: str) -> bool:
 
 def _read(path: str) -> bytes:
     with open(path, "rb") as file:
-        return file.read()
+        return as_an_export_reads_it(file.read(), path)
 
 
 def connect():

@@ -41,6 +41,22 @@ def decode_audio(data: bytes, origin: str, sample_rate: int) -> np.ndarray:
     Raises:
       MediaError: see `load_audio`.
     """
+    mono, rate = decode_samples(data, origin)
+    if rate == sample_rate:
+        return mono
+    from t2t_mm.corpora.resampling import (
+        resampler,  # imported here, because it needs TensorFlow, which most callers do not
+    )
+
+    return resampler(sample_rate)(mono, rate).numpy()
+
+
+def decode_samples(data: bytes, origin: str) -> tuple[np.ndarray, int]:
+    """Returns encoded audio as float32 [samples] in [-1, 1], the mean of its channels, and its own sample rate in Hz.
+
+    Raises:
+      MediaError: see `load_audio`.
+    """
     if data[:7] == b"NIST_1A":
         samples, rate = decode_sphere(data, origin)
         samples = samples.astype(np.float32) / 2**15
@@ -53,13 +69,7 @@ def decode_audio(data: bytes, origin: str, sample_rate: int) -> np.ndarray:
     mono = samples.mean(axis=1, dtype=np.float32)
     if not np.isfinite(mono).all():
         raise MediaError(f"{origin}: some of its samples are infinite or NaN.")
-    if rate == sample_rate:
-        return mono
-    from t2t_mm.corpora.resampling import (
-        resampler,  # imported here, because it needs TensorFlow, which most callers do not
-    )
-
-    return resampler(sample_rate)(mono, rate).numpy()
+    return mono, rate
 
 
 def _decode(data: bytes, origin: str) -> tuple[np.ndarray, int]:  # -> float32 [samples, channels], Hz

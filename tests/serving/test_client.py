@@ -134,6 +134,13 @@ def test_the_command(server, tmp_path):
     run = predict(server, "--problem=n_best", "--command=coco", f"--input={tmp_path}/a.png")  # read as coco's inputs are
     assert run.returncode == 0 and json.loads(run.stdout)["outputs"][0].startswith("coco \ufffdPNG"), run.stderr
 
+    Image.new("RGB", (4, 4), (7, 8, 9)).save(tmp_path / "a.bmp")
+    run = predict(server, "--problem=coco", f"--input={tmp_path}/a.bmp")
+    assert json.loads(run.stdout)["outputs"] == "a picture of 7 8 9"
+    (tmp_path / "cut.bmp").write_bytes((tmp_path / "a.bmp").read_bytes()[:60])
+    run = predict(server, "--problem=coco", f"--input={tmp_path}/cut.bmp")
+    assert run.returncode == 1 and "cut.bmp: not a readable image" in json.loads(run.stdout)["error"]
+
     run = predict(server, "--problem=coco", f"--input={tmp_path}/a.png", f"--input={tmp_path}/absent.png")
     assert run.returncode == 1
     good, bad = map(json.loads, run.stdout.splitlines())
