@@ -68,7 +68,7 @@ def train_vocabulary(
             minloglevel=2,
         )
     except (RuntimeError, OSError) as error:
-        raise CorpusError(f"{path}: no vocabulary of {size} pieces from these texts: {error}") from error
+        raise CorpusError(f"{path}: no vocabulary of {size} pieces from these texts: {_reason(str(error))}") from error
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     # The model is trained into memory, because SentencePiece itself would leave a partial file after a crash.
     write_whole(path, model.getvalue())
@@ -135,6 +135,15 @@ def _tokens(ids: Sequence[int]) -> list[int]:
         # Everything after the first end token is what a search has padded with.
         ids = ids[: ids.index(END_ID) + 1]
     return [i for i in ids if i != PADDING_ID]
+
+
+def _reason(error: str) -> str:
+    """Returns what an error of SentencePiece means for the user, without the place and the condition in its C++ source."""
+    if found := re.search(r"required_chars\. \d+ vs (\d+)", error):
+        return f"at least {found[1]} are needed for their characters, the bytes and the tree symbols."
+    if found := re.search(r"a value <= (\d+)", error):
+        return f"at most {found[1]} are possible; more need more text."
+    return re.sub(r"^[A-Z]+: \S+\(\d+\) \[.*\] ", "", error)
 
 
 class Tokenizer:

@@ -1,4 +1,5 @@
 import hashlib
+import re
 
 import pytest
 import tensorflow as tf
@@ -58,10 +59,16 @@ def test_a_tokenizer_outlives_another(path):
     assert Tokenizer(path).tokenize(tf.constant("the")).shape[0] > 1
 
 
-def test_too_large_a_vocabulary_is_one_clear_error(tmp_path):
-    with pytest.raises(CorpusError, match="5000 pieces"):
-        train_vocabulary(TEXTS, SYMBOLS, str(tmp_path / "large.model"), size=5000)
+@pytest.mark.parametrize("size, message", [(5000, "at most {} are possible; more"), (100, "at least {} are needed for their")])
+def test_a_size_that_is_not_possible_is_one_clear_error(tmp_path, size, message):
+    path = str(tmp_path / "other.model")
+    with pytest.raises(CorpusError, match=rf"other.model: no vocabulary of {size} pieces from these texts: a") as raised:
+        train_vocabulary(TEXTS, SYMBOLS, path, size=size)
+    (limit,) = map(int, re.findall(r"at (?:most|least) (\d+)", str(raised.value)))
+    assert message.format(limit) in str(raised.value) and ".cc" not in str(raised.value)
     assert not list(tmp_path.iterdir())
+    train_vocabulary(TEXTS, SYMBOLS, path, size=limit)
+    assert Tokenizer(path).size == limit
 
 
 @pytest.mark.parametrize("content,message", [(None, "there is no vocabulary"), (b"junk", "not a SentencePiece model")])
