@@ -104,3 +104,27 @@ def problem_loss(
             figures[f"{name}_loss"] += squared_variation(vector)
         total = total + balance_weight * figures[f"{name}_loss"]
     return total, figures
+
+
+def measure(model: MultiModel, problem: Problem, batch: dict, command: str | int | Tensor) -> tuple[list[Tensor], dict]:
+    """Measures every example of a batch with teacher forcing, without dropout.
+
+    Returns:
+      The nats (the sum of −ln p over the tokens), the number of tokens whose target is the most likely one, the number of those
+      whose target is among the five most likely, and the number of tokens, each [B]; and the sums of the gates of each expert
+      [E] by mixture.
+    """
+    logits, balances = forward(model, problem, batch, command, training=False)
+    targets = batch["targets"]
+    # Without label smoothing, which only belongs to the objective.
+    _, plain = cross_entropy(logits, targets, 0.0)
+    right = ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), targets)
+    of_target = ops.take_along_axis(logits, targets[..., None], axis=-1)
+    # Counting is cheaper than finding the five largest of thousands of logits. A target equal to the fifth counts as right.
+    likelier = ops.sum(ops.cast(logits > of_target, "int32"), axis=-1)
+    weights = token_weights(problem, batch)
+    sums = [
+        ops.sum(ops.reshape(ops.cast(x, "float32") * weights, [ops.shape(weights)[0], -1]), axis=1)
+        for x in (plain, right, likelier < 5, ops.ones_like(plain))
+    ]
+    return sums, {name: part["importance"] for name, part in balances.items()}

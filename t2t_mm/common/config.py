@@ -237,6 +237,16 @@ def value_of(name: str) -> Any:
     return value
 
 
+def arguments_of(function: Callable) -> dict[str, Any]:
+    """Returns the arguments that the bindings give to a function or class, name -> value, with all references followed.
+
+    Raises:
+      ConfigError: no .gin file imports its module.
+    """
+    configured(function)
+    return dict(gin.get_bindings(f"{function.__module__}.{function.__qualname__}"))
+
+
 def check_macros() -> None:
     """Checks that every macro is used by a binding. Call this after `parse`, before anything is built.
 

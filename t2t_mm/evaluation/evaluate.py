@@ -23,7 +23,7 @@ from t2t_mm.inference.predictor import Answer, Predictor, is_parsing, predict
 from t2t_mm.inference.search import Decoding
 from t2t_mm.input.pipeline import batches_of, load_examples, make_batches
 from t2t_mm.input.tokenizer import Tokenizer
-from t2t_mm.losses import cross_entropy, forward, token_weights
+from t2t_mm.losses import measure
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 from t2t_mm.run.folder import load_description, load_trained
@@ -343,28 +343,10 @@ class TeacherForced:
     def _function(self, problem):
         kind = problem.kind
         if kind not in self._functions:
-            function = lambda batch, command: self._counted(problem, batch, command)  # noqa: E731
+            function = lambda batch, command: measure(self._network, problem, batch, command)  # noqa: E731
             # As in `Predictor`, several threads must use the same function.
             self._functions.setdefault(kind, tf.function(function, reduce_retracing=True, autograph=False))
         return self._functions[kind]
-
-    def _counted(self, problem, batch, command):
-        """Returns nats, correct tokens, those among the five most likely, and tokens, all [B], and the gates [E] by mixture."""
-        logits, balance = forward(self._network, problem, batch, command, training=False)
-        targets = batch["targets"]
-        # Without label smoothing, which only belongs to the objective.
-        _, plain = cross_entropy(logits, targets, 0.0)
-        weights = token_weights(problem, batch)
-        right = tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32) == targets, tf.float32)
-        of_target = tf.gather(logits, targets[..., None], batch_dims=targets.shape.rank)
-        # Counting is cheaper than finding the five largest of thousands of logits. A target equal to the fifth counts as
-        # right.
-        likelier = tf.reduce_sum(tf.cast(logits > of_target, tf.int32), axis=-1)
-        sums = [
-            tf.reduce_sum(tf.reshape(x * weights, [tf.shape(weights)[0], -1]), axis=1)
-            for x in (plain, right, tf.cast(likelier < 5, tf.float32), tf.ones_like(plain))
-        ]
-        return sums, {name: part["importance"] for name, part in balance.items()}
 
 
 def _check_classes(problem: Problem, description: dict) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from t2t_mm.layers import shifts
 from t2t_mm.layers.checks import at_least, check_features, check_padding, one_of
 from t2t_mm.layers.normalization import LayerNorm, scale_and_shift
 from t2t_mm.layers.positions import Positions
@@ -41,6 +42,8 @@ def depthwise_conv(x: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
     """
     wide, kernel = ops.cast(x, "float32"), ops.cast(kernel, "float32")
     # Padding is added by the callers, who know which side it belongs to.
+    if shifts.preferred():
+        return ops.cast(shifts.depthwise(wide, kernel, stride), x.dtype)
     y = ops.depthwise_conv(wide, kernel, strides=stride, padding="valid", data_format="channels_last")
     return ops.cast(y, x.dtype)
 
@@ -524,6 +527,8 @@ def max_pool(x: Tensor, padding: Tensor, strides: tuple[int, int]) -> Tensor:
         x = ops.where(padding[..., None], ops.convert_to_tensor(lowest, x.dtype), x)
     # The border must lose against every value. Zeros would not, because the values are normalised and half of them negative.
     x = ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=lowest)
+    if shifts.preferred():
+        return shifts.largest(x, (3, 3), strides)
     return ops.max_pool(x, (3, 3), strides=strides, padding="valid", data_format="channels_last")
 
 

@@ -1,0 +1,91 @@
+"""Trains runs with JAX on an accelerator, several seeds at once, in three steps (docs/accelerators.md).
+
+    python bin/train_jax.py pack --gin_file=gin/runs/joint_mini.gin --seeds=3 --packed=packed
+    KERAS_BACKEND=jax python bin/train_jax.py train --packed=packed --trained=trained
+    python bin/train_jax.py unpack --gin_file=gin/runs/joint_mini.gin --trained=trained --model_dir=runs/joint_jax
+
+The first step reads the corpora, and the last one writes the folders model_dir/seed_0, model_dir/seed_1, …, which all other
+commands read. The second one needs no TensorFlow and no corpora, so that it can run on another machine, to which only the
+folder `packed` is copied. Finished runs are skipped. `bin/reproduce.py --pack` packs the runs of the tables.
+"""
+
+import fnmatch
+import os
+
+from absl import flags
+
+from t2t_mm.common import command, config
+from t2t_mm.common.errors import RunError
+from t2t_mm.spelling import near
+
+_VERBS = ("pack", "train", "unpack")
+_GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration file of the run (pack, unpack); may be repeated.")
+_GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding applied after the files; may be repeated.")
+_SEEDS = flags.DEFINE_integer("seeds", 1, "Number of seeds of the run (pack, unpack).", lower_bound=1)
+_PACKED = flags.DEFINE_string("packed", "packed", "Folder of the packed runs (pack, train).")
+_TRAINED = flags.DEFINE_string("trained", "trained", "Folder of the trained weights and results (train, unpack).")
+_RUN = flags.DEFINE_multi_string("run", [], "Run to train, a name or a pattern such as 'alone_*' (train). Default: all.")
+_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Parent of the folders of the runs (unpack).")
+
+
+def settings_of(seed: int):
+    """Returns the settings of the run with a seed, as the flags configure it."""
+    from t2t_mm.jax_training.pack import Settings
+    from t2t_mm.training import loop
+
+    config.parse(_GIN_FILE.value, [*_GIN_PARAM.value, f"loop.train.seed = {seed}"])
+    config.check_macros()
+    return Settings.of(config.arguments_of(loop.train))
+
+
+def pack() -> None:
+    from t2t_mm.jax_training.pack import Packer
+
+    packer = Packer(_PACKED.value)
+    for seed in range(_SEEDS.value):
+        packer.add(f"seed_{seed}", settings_of(seed))
+    packer.save()
+    print(f"Written to {_PACKED.value}")
+
+
+def train() -> None:
+    if os.environ.get("KERAS_BACKEND") != "jax":
+        raise RunError("Training with JAX needs its backend of Keras: set KERAS_BACKEND=jax in the environment.")
+    from t2t_mm.jax_training.packed import load_runs
+    from t2t_mm.jax_training.train import train_groups
+
+    runs = load_runs(_PACKED.value)
+    names = [run.name for run in runs]
+    for pattern in _RUN.value:
+        if not fnmatch.filter(names, pattern):
+            raise RunError(f"No run matches {pattern!r}{near(pattern, names)}; choose from {', '.join(names)}.")
+    chosen = [run for run in runs if not _RUN.value or any(fnmatch.fnmatch(run.name, one) for one in _RUN.value)]
+    train_groups(_PACKED.value, _TRAINED.value, chosen)
+
+
+def unpack() -> None:
+    from t2t_mm.jax_training.unpack import unpack as unpack_run
+
+    if not _MODEL_DIR.value:
+        raise RunError("Give --model_dir, the parent of the folders of the runs.")
+    for seed in range(_SEEDS.value):
+        settings = settings_of(seed)
+        folder = os.path.join(_MODEL_DIR.value, f"seed_{seed}")
+        description = settings.experiment.describe()
+        unpack_run(_TRAINED.value, f"seed_{seed}", folder, settings.experiment, description, config.resolved(), settings.steps)
+        print(f"Written to {folder}")
+
+
+def main(arguments: list[str]) -> None:
+    if len(arguments) != 2 or arguments[1] not in _VERBS:
+        hint = near(arguments[1], _VERBS) if len(arguments) == 2 else ""
+        raise RunError(f"Give one of {', '.join(_VERBS)}{hint}.")
+    if arguments[1] == "train":
+        return train()
+    config.check_files(_GIN_FILE.value)
+    command.load_tensorflow()
+    return {"pack": pack, "unpack": unpack}[arguments[1]]()
+
+
+if __name__ == "__main__":
+    command.run(main)

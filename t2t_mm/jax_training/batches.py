@@ -1,0 +1,171 @@
+"""The batches of runs in lanes: fixed shapes by length, and which examples each lane takes in each step."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from t2t_mm.jax_training.packed import Arrays, PackedRun, Slot
+
+_STEP = 4  # bounds are multiples of it, so that there are few candidates
+
+
+def best_bounds(lengths: np.ndarray, count: int) -> list[int]:
+    """Returns at most `count` bounds for sequences of these lengths, with which padding is the least.
+
+    The last bound is the greatest length, rounded up to a multiple of four.
+    """
+    candidates, numbers = np.unique(-(-np.maximum(lengths, 1) // _STEP) * _STEP, return_counts=True)
+    total = np.cumsum(numbers)
+    # cost[k][j]: positions with k + 1 bounds, the last of which is candidate j (exact, by dynamic programming).
+    cost = [total * candidates]
+    before: list[np.ndarray] = []
+    for _ in range(min(count, len(candidates)) - 1):
+        whole = cost[-1][:, None] + (total[None, :] - total[:, None]) * candidates[None, :]
+        whole[np.tril_indices(len(candidates))] = np.iinfo(np.int64).max
+        before.append(whole.argmin(axis=0))
+        cost.append(whole.min(axis=0))
+    place, bounds = len(candidates) - 1, [int(candidates[-1])]
+    for previous in reversed(before):
+        place = int(previous[place])
+        bounds.append(int(candidates[place]))
+    return sorted(set(bounds))
+
+
+@dataclasses.dataclass(frozen=True)
+class Bucket:
+    """Examples of similar length, of all lanes of one slot.
+
+    Attributes:
+      pool: name -> array [N, …] of "inputs", "lengths", "targets" and "target_lengths"; the lanes share its rows.
+      rows: for each lane, the rows of its examples.
+      places: for each lane, the places of these examples in their split.
+      size: number of examples in a batch.
+    """
+
+    pool: dict[str, np.ndarray]
+    rows: list[np.ndarray]
+    places: list[np.ndarray]
+    size: int
+
+
+class Pools:
+    """The examples of one split in one slot, for all lanes.
+
+    Args:
+      folder: the folder of the packed runs.
+      runs: the runs, one in each lane.
+      place: the place of the slot.
+      split: "train", "dev" or "test".
+
+    Attributes:
+      lengths: the lengths of all examples, in positions of the longer of input and target text.
+    """
+
+    def __init__(self, folder: str, runs: Sequence[PackedRun], place: int, split: str):
+        slots = [run.slots[place] for run in runs]
+        names = list(dict.fromkeys(slot.arrays[split] for slot in slots))
+        self._slot, self._arrays = slots[0], {name: Arrays.load(folder, name) for name in names}
+        self._of_lane = [slot.arrays[split] for slot in slots]
+        self.lengths = np.concatenate([self._measured(found) for found in self._arrays.values()])
+        self.longest_target = max(int(found.target_lengths.max()) for found in self._arrays.values())
+
+    def _measured(self, found: Arrays) -> np.ndarray:
+        with_target = self._slot.modality == "language" and self._slot.targets != "class"
+        return np.maximum(found.lengths, found.target_lengths) if with_target else found.lengths
+
+    def buckets(self, bounds: Sequence[int], size: int | None, longest_target: int) -> list[Bucket]:
+        """Returns the examples in buckets of these bounds.
+
+        Args:
+          size: number of examples in a batch. Default: that of training, from the budget of the slot.
+          longest_target: maximum number of tokens of a target; those of texts about images and audio are padded to it.
+        """
+        found = []
+        for lower, bound in zip([0, *bounds], bounds):
+            rows: dict[str, np.ndarray] = {}
+            for name, arrays in self._arrays.items():
+                measured = self._measured(arrays)
+                rows[name] = np.flatnonzero((measured > lower) & (measured <= bound))
+            starts = dict(zip(rows, np.cumsum([0, *(len(some) for some in rows.values())])))
+            found.append(
+                Bucket(
+                    self._pool(rows, bound, longest_target),
+                    [np.arange(len(rows[name])) + starts[name] for name in self._of_lane],
+                    [rows[name] for name in self._of_lane],
+                    size or batch_size(self._slot, bound),
+                )
+            )
+        return found
+
+    def _pool(self, rows: dict[str, np.ndarray], bound: int, longest_target: int) -> dict[str, np.ndarray]:
+        slot, parts = self._slot, [(self._arrays[name], some) for name, some in rows.items()]
+        if slot.targets == "class":
+            targets = [found.targets[some] for found, some in parts]
+        else:
+            of_text = bound if slot.modality == "language" else -(-longest_target // _STEP) * _STEP
+            targets = [found.padded_targets(some, of_text) for found, some in parts]
+        return {
+            "inputs": np.concatenate([found.padded_inputs(some, bound) for found, some in parts]),
+            "lengths": np.concatenate([found.lengths[some] for found, some in parts]).astype(np.int32),
+            "targets": np.concatenate(targets).astype(np.int32),
+            "target_lengths": np.concatenate([found.target_lengths[some] for found, some in parts]).astype(np.int32),
+        }
+
+
+def batch_size(slot: Slot, bound: int) -> int:
+    """Returns the number of examples of a training batch whose sequences are padded to `bound`."""
+    size = slot.most if slot.budget is None else slot.budget // bound
+    return max(min(size or 1, slot.most or size or 1), 1)
+
+
+class Sampler:
+    """Which bucket of a slot each step takes, and which rows of it each lane.
+
+    All lanes take the same bucket in a step, in proportion to its number of batches. Within a bucket, each lane goes through
+    its own examples in a random order of its seed, again and again. If a lane has no example in the bucket, it takes shorter
+    ones.
+
+    Args:
+      buckets: the buckets of the slot.
+      seeds: the seed of each lane.
+      place: the place of the slot.
+    """
+
+    def __init__(self, buckets: Sequence[Bucket], seeds: Sequence[int], place: int):
+        batches = np.array([np.mean([len(rows) for rows in bucket.rows]) / bucket.size for bucket in buckets])
+        self._rates, self._place, self._buckets = batches / batches.sum(), place, buckets
+        self._streams = [
+            [_endless(rows, [seed, place, number]) if len(rows) else None for rows, seed in zip(bucket.rows, seeds)]
+            for number, bucket in enumerate(buckets)
+        ]
+
+    def __call__(self, step: int) -> tuple[int, np.ndarray]:
+        """Returns the number of the bucket, and the rows [lanes, size] of its pool. Call it once for each step, in order."""
+        number = int(np.random.default_rng([self._place, step]).choice(len(self._buckets), p=self._rates))
+        while any(stream is None for stream in self._streams[number]):
+            number -= 1  # a small subset may have no long example; there is always a short one
+        size = self._buckets[number].size
+        rows = [[next(stream) for _ in range(size)] for stream in self._streams[number] if stream is not None]
+        return number, np.array(rows, np.int32)
+
+
+def _endless(rows: np.ndarray, seed: Sequence[int]) -> Iterator[int]:
+    rng = np.random.default_rng(seed)
+    while True:
+        yield from rng.permutation(rows).tolist()
+
+
+def in_order(bucket: Bucket) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields all examples of a bucket once: the rows [lanes, size] of its pool, and their places in the split.
+
+    A row that only fills the batch has the place −1.
+    """
+    most = max(len(rows) for rows in bucket.rows)
+    for start in range(0, most, bucket.size):
+        shape = len(bucket.rows), bucket.size
+        rows, places = np.zeros(shape, np.int32), np.full(shape, -1, np.int32)
+        for lane, (own, where) in enumerate(zip(bucket.rows, bucket.places)):
+            part = slice(start, start + bucket.size)
+            rows[lane, : len(own[part])], places[lane, : len(own[part])] = own[part], where[part]
+        yield rows, places

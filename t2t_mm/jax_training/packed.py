@@ -1,0 +1,182 @@
+"""The files between the steps of training with JAX: packed runs, the arrays of their corpora, and trained weights."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from t2t_mm.common.errors import RunError
+from t2t_mm.common.files import write_json
+
+SPLITS = ("train", "dev", "test")
+_RUNS, _ARRAYS, _WEIGHTS, _RESULT = "runs.json", "arrays", "weights.npz", "result.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """A problem of a run, and how a training step takes a batch of it.
+
+    Attributes:
+      problem: its name.
+      modality, padded: the name of its input modality, and whether its inputs are padded.
+      targets: "text", "tree" or "class".
+      command: its command token.
+      weight: the weight of its loss.
+      arrays: split -> name of the file of its examples, see `Arrays`.
+      budget: maximum number of positions of a batch; None if only the number of examples is limited.
+      most: maximum number of examples of a batch; None if only the positions are limited.
+    """
+
+    problem: str
+    modality: str
+    padded: bool
+    targets: str
+    command: str
+    weight: float
+    arrays: dict[str, str]
+    budget: int | None
+    most: int | None
+
+    @property
+    def kind(self) -> tuple:
+        """A key that is equal for slots that can share compiled functions."""
+        return self.modality, self.problem if self.targets == "class" else "sequence", self.budget, self.most, self.weight
+
+
+@dataclasses.dataclass(frozen=True)
+class PackedRun:
+    """A run whose settings are plain numbers.
+
+    Attributes:
+      name: the name of the run, and of its folder below the output.
+      seed: its seed.
+      model: the configuration of the model, as `MultiModel.get_config` returns it.
+      slots: its problems, all of which take part in each step.
+      steps: number of training steps.
+      rates: learning rate of each step.
+      factors: factor of the learning rate for each trainable weight.
+      optimizer, objective, evaluation: the fields of the groups of settings in `t2t_mm.training.settings`.
+      cosine_steps: number of steps between two measurements of the cosines between the problems' gradients; 0 for none.
+      init_from: name of the run whose weights it starts from.
+    """
+
+    name: str
+    seed: int
+    model: dict
+    slots: tuple[Slot, ...]
+    steps: int
+    rates: tuple[float, ...]
+    factors: tuple[float, ...]
+    optimizer: dict
+    objective: dict
+    evaluation: dict
+    cosine_steps: int = 0
+    init_from: str | None = None
+
+    @property
+    def group(self) -> str:
+        """A key that is equal for runs that can be trained in lanes of the same computation."""
+        kinds = [slot.kind for slot in self.slots]
+        shared = {**dataclasses.asdict(self), "slots": kinds, "name": "", "seed": 0, "init_from": bool(self.init_from)}
+        # The names of commands and label sets do not change the computation, only their number does.
+        shared["model"] = {**self.model, "name": "", "commands": len(self.model["commands"])}
+        return json.dumps(shared, sort_keys=True)
+
+
+def save_runs(folder: str, runs: Iterable[PackedRun]) -> None:
+    os.makedirs(folder, exist_ok=True)
+    write_json(os.path.join(folder, _RUNS), [dataclasses.asdict(run) for run in runs])
+
+
+def load_runs(folder: str) -> list[PackedRun]:
+    """Returns the packed runs of a folder.
+
+    Raises:
+      RunError: there are none.
+    """
+    path = os.path.join(folder, _RUNS)
+    if not os.path.isfile(path):
+        raise RunError(f"{path}: no such file. Pack runs with bin/train_jax.py --pack first.")
+    with open(path, encoding="utf-8") as file:
+        found = json.load(file)
+    return [PackedRun(**{**run, "slots": tuple(Slot(**slot) for slot in run["slots"])}) for run in found]
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrays:
+    """The examples of a problem in one split.
+
+    Attributes:
+      inputs: token ids, frames or pixels. Sequences of all examples follow each other, [positions, …]; images are
+        [N, H, W, 3] uint8, and become standardised in `standardised`.
+      lengths: number of positions of each input [N]; for images, their height.
+      targets: token ids of all examples one after the other, or one class for each example.
+      target_lengths: number of tokens of each target [N]; 1 for classes.
+    """
+
+    inputs: np.ndarray
+    lengths: np.ndarray
+    targets: np.ndarray
+    target_lengths: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def save(self, folder: str, name: str) -> None:
+        os.makedirs(os.path.join(folder, _ARRAYS), exist_ok=True)
+        np.savez_compressed(os.path.join(folder, _ARRAYS, f"{name}.npz"), **dataclasses.asdict(self))
+
+    @classmethod
+    def load(cls, folder: str, name: str) -> "Arrays":
+        with np.load(os.path.join(folder, _ARRAYS, f"{name}.npz")) as found:
+            return cls(**found)
+
+    def padded_inputs(self, rows: Sequence[int], bound: int) -> np.ndarray:
+        """Returns the inputs of some examples, [rows, bound, …], or images [rows, H, W, 3]."""
+        if self.inputs.ndim == 4:
+            return self.inputs[rows]
+        return _padded(self.inputs, self.lengths, rows, bound)
+
+    def padded_targets(self, rows: Sequence[int], bound: int) -> np.ndarray:
+        """Returns the targets of some examples, [rows, bound] ids."""
+        return _padded(self.targets, self.target_lengths, rows, bound)
+
+
+def _padded(flat: np.ndarray, lengths: np.ndarray, rows: Sequence[int], bound: int) -> np.ndarray:
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    found = np.zeros((len(rows), bound, *flat.shape[1:]), flat.dtype)
+    for place, row in enumerate(rows):
+        found[place, : lengths[row]] = flat[starts[row] : starts[row] + lengths[row]]
+    return found
+
+
+def save_trained(folder: str, name: str, weights: Sequence[np.ndarray], result: dict) -> None:
+    """Writes the weights of a trained run, in the order of the model's variables, and its results."""
+    path = os.path.join(folder, name)
+    os.makedirs(path, exist_ok=True)
+    np.savez(os.path.join(path, _WEIGHTS), *weights)
+    write_json(os.path.join(path, _RESULT), result)
+
+
+def load_weights(folder: str, name: str) -> list[np.ndarray]:
+    """Returns the weights that `save_trained` wrote.
+
+    Raises:
+      RunError: the run has not been trained.
+    """
+    path = os.path.join(folder, name, _WEIGHTS)
+    if not os.path.isfile(path):
+        raise RunError(f"{path}: no such file, so {name} has not been trained.")
+    with np.load(path) as found:
+        return [found[f"arr_{place}"] for place in range(len(found.files))]
+
+
+def load_result(folder: str, name: str) -> dict | None:
+    """Returns the results that `save_trained` wrote, or None if the run has not been trained."""
+    path = os.path.join(folder, name, _RESULT)
+    if not os.path.isfile(path):
+        return None
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)

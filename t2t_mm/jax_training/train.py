@@ -1,0 +1,323 @@
+"""Trains packed runs with JAX, those of one group in lanes. Needs no TensorFlow."""
+
+import concurrent.futures
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from t2t_mm.common.errors import RunError
+from t2t_mm.jax_training.batches import Bucket, Pools, Sampler, best_bounds, in_order
+from t2t_mm.jax_training.lanes import Lanes, cosines
+from t2t_mm.jax_training.packed import PackedRun, load_result, load_weights, save_trained
+
+LOG_STEPS = 20
+_MEASURED = 64  # examples of a batch of an evaluation, in each lane
+
+
+def groups(runs: Sequence[PackedRun]) -> list[list[PackedRun]]:
+    """Returns the runs in groups that can be trained in lanes, in their order."""
+    found: dict[str, list[PackedRun]] = {}
+    for run in runs:
+        found.setdefault(run.group, []).append(run)
+    return list(found.values())
+
+
+def train_groups(folder: str, output: str, runs: Sequence[PackedRun], say: Callable[[str], None] = print) -> None:
+    """Trains the runs that have no results in `output` yet, one group after the other.
+
+    Args:
+      folder: the folder of the packed runs.
+      output: the folder for the trained weights and results.
+      say: prints one line.
+
+    Raises:
+      RunError: a run starts from one that has not been trained.
+    """
+    left = [run for run in runs if load_result(output, run.name) is None]
+    every = groups(left)
+    for number, group in enumerate(every, start=1):
+        say(f"[{number}/{len(every)}] {len(group)} lanes: {', '.join(run.name for run in group)}")
+        Group(folder, output, group, say).train()
+
+
+class Group:
+    """Runs of one group, with their data and the state of their training.
+
+    Args:
+      folder, output, say: as in `train_groups`.
+      runs: the runs.
+      buckets: number of different lengths to which training batches of one kind are padded. More of them save work on
+        padding, and each takes a minute to compile.
+    """
+
+    def __init__(
+        self, folder: str, output: str, runs: Sequence[PackedRun], say: Callable[[str], None] = print, buckets: int = 2
+    ):
+        self._folder, self._output, self._runs, self._say = folder, output, runs, say
+        self._started = time.monotonic()
+        self._lanes = lanes = Lanes(runs)
+        self._slots, self._first = runs[0].slots, runs[0]
+        self._trained, self._others = lanes.trained, lanes.others
+        if runs[0].init_from:
+            self._start_from(runs)
+        self._seeds = np.array([run.seed for run in runs], np.int32)
+        self._commands = [
+            np.array([run.model["commands"].index(run.slots[place].command) for run in runs], np.int32)
+            for place in range(len(self._slots))
+        ]
+        self._pools = {
+            (place, split): Pools(folder, runs, place, split)
+            for place in range(len(self._slots))
+            for split in ("train", "dev", "test")
+            if all(split in run.slots[place].arrays for run in runs)
+        }
+        self._train_buckets = self._bucketed("train", buckets)
+        self._samplers = [Sampler(some, [run.seed for run in runs], place) for place, some in enumerate(self._train_buckets)]
+        self._measured_buckets = {
+            split: self._bucketed(split, 1, _MEASURED)
+            for split in ("dev", "test")
+            if all((place, split) in self._pools for place in range(len(self._slots)))
+        }
+        self._compiled: dict = {}
+
+    def _start_from(self, runs: Sequence[PackedRun]) -> None:
+        """Replaces the initial weights by those of the runs that these start from."""
+        values = [[jnp.asarray(one) for one in load_weights(self._output, str(run.init_from))] for run in runs]
+        shapes = [[value.shape for value in some] for some in values]
+        own = [tuple(variable.shape) for variable in self._lanes.network.variables]
+        if any(found != own for found in shapes):
+            raise RunError(f"{runs[0].name}: the weights of {runs[0].init_from} have other shapes; its model is another one.")
+        self._trained, self._others = self._lanes.split(values)
+
+    def _bucketed(self, split: str, count: int, size: int | None = None) -> list[list[Bucket]]:
+        """Returns the buckets of each slot. Slots of one kind have the same bounds, so that they share functions."""
+        lengths: dict[tuple, list[np.ndarray]] = {}
+        longest: dict[tuple, int] = {}
+        for place, slot in enumerate(self._slots):
+            pools = self._pools[place, split]
+            lengths.setdefault(slot.kind, []).append(pools.lengths)
+            longest[slot.kind] = max(longest.get(slot.kind, 0), pools.longest_target)
+        found = []
+        for place, slot in enumerate(self._slots):
+            bounds = best_bounds(np.concatenate(lengths[slot.kind]), count)
+            found.append(self._pools[place, split].buckets(bounds, size, longest[slot.kind]))
+        for kind in lengths:
+            same = [buckets for slot, buckets in zip(self._slots, found) if slot.kind == kind]
+            for of_bound in zip(*same):
+                most = max(len(bucket.pool["lengths"]) for bucket in of_bound)
+                for bucket in of_bound:
+                    for name, array in bucket.pool.items():
+                        # Pools of one size share a compiled function. They are on the device, because every step takes other
+                        # rows of them.
+                        filled = np.concatenate([array, np.zeros((most - len(array), *array.shape[1:]), array.dtype)])
+                        bucket.pool[name] = jax.device_put(filled)
+        return found
+
+    def _compile(self) -> None:
+        """Compiles the functions of all shapes at the same time; the compiler works outside Python's lock."""
+        lanes = len(self._runs)
+        lowered: dict[tuple, Any] = {}
+        rows = lambda bucket: np.zeros((lanes, bucket.size), np.int32)  # noqa: E731
+        weights, commands = (self._trained, self._others), np.zeros(lanes, np.int32)
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            for slot, buckets in zip(self._slots, self._train_buckets):
+                for bucket in buckets:
+                    key = "gradient", *_key(slot, bucket)
+                    if key not in lowered:
+                        call = jax.jit(self._lanes.gradient(slot))
+                        traced = call.lower(*weights, bucket.pool, rows(bucket), commands, np.zeros((lanes, 2), np.int32))
+                        lowered[key] = pool.submit(traced.compile)
+            for some in self._measured_buckets.values():
+                for slot, buckets in zip(self._slots, some):
+                    for bucket in buckets:
+                        key = "measurement", *_key(slot, bucket)
+                        if key not in lowered:
+                            call = jax.jit(self._lanes.measurement(slot))
+                            traced = call.lower(*weights, bucket.pool, rows(bucket), rows(bucket), commands)
+                            lowered[key] = pool.submit(traced.compile)
+            self._compiled = {key: future.result() for key, future in lowered.items()}
+
+    def train(self) -> None:
+        """Trains all lanes, and writes the best weights and the results of each."""
+        first, lanes = self._first, len(self._runs)
+        self._compile()
+        self._say(f"compiled {len(self._compiled)} functions in {time.monotonic() - self._started:.0f} s")
+        firsts = [jnp.zeros_like(value) for value in self._trained]
+        seconds = [jnp.zeros_like(value) for value in self._trained]
+        best = _Best(self._runs, first.evaluation)
+        curves: dict[str, dict] = {split: {slot.problem: [] for slot in first.slots} for split in ("train", "dev")}
+        angles, begun, every = [], time.monotonic(), first.evaluation["every_steps"]
+        skipped = jnp.zeros(lanes, "int32")
+        for step in range(1, first.steps + 1):
+            gradients, figures = self._gradients(step)
+            if first.cosine_steps and step % first.cosine_steps == 0:
+                angles.append(np.asarray(cosines(gradients)))
+            self._trained, firsts, seconds, norm = self._lanes.update(
+                self._trained, firsts, seconds, gradients, first.rates[step - 1], float(step)
+            )
+            skipped = skipped + ~jnp.isfinite(norm)
+            if step % LOG_STEPS == 0 or step == 1:
+                losses = {slot.problem: np.asarray(one["loss"]) for slot, one in zip(first.slots, figures)}
+                for problem, loss in losses.items():
+                    curves["train"][problem].append([step, loss.tolist()])
+                took = (time.monotonic() - begun) / step
+                shown = "  ".join(f"{problem} {loss.mean():.3f}" for problem, loss in losses.items())
+                self._say(
+                    f"step {step}/{first.steps}  {shown}  | {1e3 * took:.0f} ms/step, {(first.steps - step) * took:.0f} s left"
+                )
+            if every and (step % every == 0 or step == first.steps):
+                found = self._measure("dev")
+                for place, slot in enumerate(first.slots):
+                    curves["dev"][slot.problem].append([step, [_figures(one[place])["log_perplexity"] for one in found]])
+                ended = best.count(step, found, self._trained, self._others)
+                if ended:
+                    break
+        if not every:
+            best.take(first.steps, self._trained, self._others)
+        jax.block_until_ready(best.trained)
+        self._write(best, curves, angles, time.monotonic() - begun, np.asarray(skipped))
+
+    def _gradients(self, step: int) -> tuple[list, list[dict]]:
+        gradients, figures = [], []
+        for place, slot in enumerate(self._slots):
+            number, rows = self._samplers[place](step)
+            bucket = self._train_buckets[place][number]
+            # Different for each pair of slot and step of the whole run, as in `training.step`.
+            seeds = np.stack([self._seeds, np.full_like(self._seeds, step * len(self._slots) + place)], axis=1)
+            found, self._others, one = self._compiled["gradient", *_key(slot, bucket)](
+                self._trained, self._others, bucket.pool, rows, self._commands[place], seeds
+            )
+            gradients.append(found)
+            figures.append(one)
+        return gradients, figures
+
+    def _measure(self, split: str, weights: tuple | None = None) -> list[list[dict]]:
+        """Returns for each lane and slot what was measured on a split: see `_merged`."""
+        trained, others = weights or (self._trained, self._others)
+        found: list[list[dict]] = [[] for _ in self._runs]
+        for place, (slot, buckets) in enumerate(zip(self._slots, self._measured_buckets[split])):
+            parts = []
+            for bucket in buckets:
+                call = self._compiled["measurement", *_key(slot, bucket)]
+                for rows, places in in_order(bucket):
+                    parts.append((places, call(trained, others, bucket.pool, rows, places, self._commands[place])))
+            for lane, merged in enumerate(_merged(parts, len(self._runs))):
+                found[lane].append(merged)
+        return found
+
+    def _write(self, best: "_Best", curves: dict, angles: list, seconds: float, skipped: np.ndarray) -> None:
+        measured = {split: self._measure(split, (best.trained, best.others)) for split in self._measured_buckets}
+        names = [slot.problem for slot in self._slots]
+        parameters = {name: part.count_params() for name, part in self._lanes.network.parts().items()}
+        device = jax.devices()[0].device_kind
+        for lane, run in enumerate(self._runs):
+            problems = [slot.problem for slot in run.slots]
+            pairs = itertools.combinations(range(len(names)), 2) if angles else ()
+            result = {
+                "step": int(best.steps[lane]), "seed": run.seed, "device": device, "lanes": len(self._runs),
+                # Of the lanes together: the time that this run alone would take is not known.
+                "training_seconds": seconds / len(self._runs), "group_seconds": seconds,
+                "skipped_updates": int(skipped[lane]), "parameters": parameters,
+                "splits": {
+                    split: {problem: _record(one) for problem, one in zip(problems, of_lanes[lane])}
+                    for split, of_lanes in measured.items()
+                },
+                "curves": {
+                    split: {own: [[step, values[lane]] for step, values in by[name]] for own, name in zip(problems, names)}
+                    for split, by in curves.items()
+                },
+                "cosines": {
+                    f"{problems[a]}/{problems[b]}": float(np.mean([found[lane, a, b] for found in angles])) for a, b in pairs
+                },
+            }  # fmt: skip
+            weights = [np.asarray(value) for value in self._lanes.joined(best.trained, best.others, lane)]
+            save_trained(self._output, run.name, weights, result)
+
+
+class _Best:
+    """The best weights of each lane, by the mean log-perplexity of its problems.
+
+    Attributes:
+      steps: the step of the best weights of each lane.
+      trained, others: these weights.
+    """
+
+    def __init__(self, runs: Sequence[PackedRun], evaluation: dict):
+        self.steps, self._values = np.zeros(len(runs), int), np.full(len(runs), np.inf)
+        self._patience, self._worse = evaluation["patience"], np.zeros(len(runs), int)
+        self.trained: list[jax.Array] = []
+        self.others: list[jax.Array] = []
+
+    def take(self, step: int, trained: list, others: list) -> None:
+        """Takes the weights of all lanes."""
+        self.steps[:] = step
+        self.trained, self.others = trained, others
+
+    def count(self, step: int, found: list[list[dict]], trained: list, others: list) -> bool:
+        """Keeps the weights of the lanes that have improved. Returns whether the patience with all lanes has ended."""
+        values = np.array([np.mean([_figures(one)["log_perplexity"] for one in of_lane]) for of_lane in found])
+        # A lane whose patience has ended counts as ended, although it is still computed.
+        going = (self._worse < self._patience) if self._patience else np.ones(len(values), bool)
+        better = going & (values < self._values)
+        self._worse = np.where(better, 0, self._worse + going)
+        self._values, self.steps = np.where(better, values, self._values), np.where(better, step, self.steps)
+        chosen = jnp.asarray(better)
+        self.trained = _chosen(chosen, trained, self.trained or trained)
+        self.others = _chosen(chosen, others, self.others or others)
+        return bool(self._patience) and bool(np.all(self._worse >= self._patience))
+
+
+@jax.jit
+def _chosen(chosen, new, old):
+    return [jnp.where(jnp.reshape(chosen, (-1, *[1] * (a.ndim - 1))), a, b) for a, b in zip(new, old)]
+
+
+def _key(slot: Any, bucket: Bucket) -> tuple:
+    return slot.kind, bucket.size, *((name, array.shape[1:], len(array)) for name, array in sorted(bucket.pool.items()))
+
+
+def _merged(parts: list, lanes: int) -> list[dict]:
+    """Returns for each lane {"nats", "right", "right5", "tokens"}: arrays over the examples in their order; and "experts"."""
+    parts = [
+        (places, [np.asarray(one) for one in sums], {k: np.asarray(v) for k, v in gates.items()})
+        for places, (sums, gates) in parts
+    ]
+    found = []
+    for lane in range(lanes):
+        places = np.concatenate([where[lane] for where, _, _ in parts])
+        rows = [np.concatenate([sums[number][lane] for _, sums, _ in parts]) for number in range(4)]
+        order = np.argsort(places)[np.sum(places < 0) :]  # the fillings of batches have the place −1
+        one: dict = dict(zip(("nats", "right", "right5", "tokens"), (row[order].astype(float) for row in rows)))
+        one["experts"] = {name: np.sum([gates[name][lane] for _, _, gates in parts], axis=0) for name in parts[0][2]}
+        found.append(one)
+    return found
+
+
+def _figures(one: dict) -> dict[str, float]:
+    """Returns the metrics of a set, as `evaluation.evaluate.Measured.figures`."""
+    tokens = one["tokens"].sum()
+    return {
+        "log_perplexity": float(one["nats"].sum() / tokens),
+        "token_accuracy": float(100 * one["right"].sum() / tokens),
+        "token_top5": float(100 * one["right5"].sum() / tokens),
+        "sequence_accuracy": float(100 * np.mean(one["right"] == one["tokens"])),
+        "examples": len(one["tokens"]),
+    }
+
+
+def _record(one: dict) -> dict:
+    return {
+        "figures": _figures(one),
+        "examples": {
+            "nats": [round(value, 5) for value in one["nats"].tolist()],
+            "right": [int(value) for value in one["right"]],
+            "tokens": [int(value) for value in one["tokens"]],
+        },
+        "experts": {name: [float(value) for value in gates] for name, gates in one["experts"].items()},
+        "samples": [],
+    }

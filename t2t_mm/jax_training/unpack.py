@@ -1,0 +1,62 @@
+"""Makes the folder of a run from weights that were trained with JAX, as training with TensorFlow leaves it."""
+
+import os
+
+import tensorflow as tf
+
+from t2t_mm.common.errors import RunError
+from t2t_mm.evaluation.curves import COSINE
+from t2t_mm.experiment import Experiment
+from t2t_mm.jax_training.packed import load_result, load_weights
+from t2t_mm.run.checkpoints import checkpoints_folder
+from t2t_mm.run.folder import all_variables, prepare_folder
+
+
+def unpack(
+    trained: str, name: str, model_dir: str, experiment: Experiment, description: dict, configuration: str, step: int
+) -> dict:
+    """Writes the folder of a run with a checkpoint of its best weights and the events of its learning curves.
+
+    Args:
+      trained: the folder that `train` wrote.
+      name: the name of the run in it.
+      model_dir: the folder to create or update.
+      experiment: the experiment of the run.
+      description: the description of its model.
+      configuration: the text of its config.gin.
+      step: the step that the checkpoint shall have.
+
+    Returns:
+      The results of the run, see `train`.
+
+    Raises:
+      RunError: the run has not been trained, or its weights do not fit the model.
+    """
+    result, weights = load_result(trained, name), load_weights(trained, name)
+    if result is None:
+        raise RunError(f"{trained}: holds no results of {name}.")
+    network = experiment.build_model(description)
+    variables = all_variables(network)
+    if [tuple(value.shape) for value in weights] != [tuple(variable.shape) for variable in variables]:
+        raise RunError(f"{trained}: the weights of {name} do not fit this configuration; pack the run again.")
+    for variable, value in zip(variables, weights):
+        variable.assign(tf.cast(value, variable.dtype))
+    prepare_folder(model_dir, experiment, description, configuration, result["seed"])
+    done = tf.Variable(step, dtype=tf.int64)
+    seconds = tf.Variable(result["training_seconds"], dtype=tf.float64)
+    path = os.path.join(checkpoints_folder(model_dir), f"ckpt-{step}")
+    tf.train.Checkpoint(variables=variables, done=done, seconds=seconds).write(path)
+    _write_events(model_dir, result)
+    return result
+
+
+def _write_events(model_dir: str, result: dict) -> None:
+    """Writes the learning curves with the tags of `training.progress` and `evaluation.periodic`."""
+    for folder, split, figure in (("events", "train", "loss"), ("events/dev_in_training", "dev", "log_perplexity")):
+        with tf.summary.create_file_writer(os.path.join(model_dir, folder)).as_default():
+            for problem, points in result["curves"][split].items():
+                for step, value in points:
+                    tf.summary.scalar(f"{problem}/{figure}", value, step)
+            if split == "train":
+                for pair, cosine in result["cosines"].items():
+                    tf.summary.scalar(f"{COSINE}{pair}", cosine, result["step"])
