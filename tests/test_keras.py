@@ -33,7 +33,8 @@ VOCABULARY, BINS = 30, 6
 OTHER = {
     "attend": False, "attention_block": functools.partial(AttentionBlock, heads=2, convs=1), "audio": None,
     "batch_norm": False, "block_size": 3, "blocks": 2, "branch_scale": 0.5, "causal": True, "categorical": None,
-    "chosen": 3, "classes_from": "encoder", "commands": ("To-Class", "To-German"),
+    "chosen": 3, "classes_from": "encoder", "command_at": "both",
+    "commands": ("To-Class", "To-German"),
     "conv_block": functools.partial(ConvBlock, dropout=0.25),
     "convs": 1, "decoder_blocks": 1, "depth": 16, "dilation": 2, "dropout": 0.125, "dropout_on": "branch",
     "encoder_blocks": 2, "experts": 4, "filters": 5, "first_relu": True, "frequencies": "channels",
