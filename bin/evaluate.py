@@ -44,6 +44,12 @@ _CONSTRAIN_TREES = flags.DEFINE_bool(
     False,
     "Whether to parse sentences a second time with parses constrained to trees, and to score both parses.",
 )
+_PIVOT = flags.DEFINE_string(
+    "pivot",
+    None,
+    "Command token, such as To-English. Problems with another command are answered a second time through this language, with "
+    "two directions of the model, and both answers are scored.",
+)
 _BASELINES = flags.DEFINE_bool("baselines", True, "Whether to score the trivial baselines too.")
 _COMMAND = flags.DEFINE_string("command", None, "Command to record in the results. Default: this command line.")
 _OUTPUT = flags.DEFINE_string(
@@ -130,7 +136,7 @@ def main(_):
 
     found = evaluate.evaluate(
         run, model_dir, split, names, decoding, finished=write, answers_folder=answers,
-        constrain_trees=_CONSTRAIN_TREES.value, at_once=strategy.problems_at_once(),
+        constrain_trees=_CONSTRAIN_TREES.value, at_once=strategy.problems_at_once(), through=_PIVOT.value,
     )  # fmt: skip
     tensorboard.write(found, model_dir, split, run.problems, run.audio)
     text = summary.summary(written)

@@ -43,10 +43,17 @@ class IncrementalDecoder:
         """Returns the embedding of a command token, the first `x`: [B, D]; see `MultiModel.command`."""
         return ops.cast(self._model.command(command, batch), "float32")
 
-    def language_in(self, ids: Tensor) -> Tensor:  # [rows] -> [rows, D]
-        """Returns the embeddings of tokens. Each of them is the next `x` of its hypothesis."""
+    def language_in(self, ids: Tensor, command: Tensor) -> Tensor:  # [rows], [rows, D] -> [rows, D]
+        """Returns the next `x` of each hypothesis.
+
+        Args:
+          ids: the previous token of each hypothesis.
+          command: the embedding of the command of each hypothesis, which was its first `x`. It is only read if the model adds
+            it at every position (see `MultiModel.command_at`).
+        """
         # The factor √D of the language net is already contained in these weights.
-        return ops.take(ops.convert_to_tensor(self._weights["embedding"]), ids, axis=0)
+        x = ops.take(ops.convert_to_tensor(self._weights["embedding"]), ids, axis=0)
+        return x + command if self._model.command_at_every else x
 
     def initial_state(self, encoded: Tensor, source_padding: Tensor, positions: int | Tensor, width: int = 1) -> dict:
         """Returns the state before the first position, which already contains the keys and values of the source.
@@ -104,7 +111,7 @@ class IncrementalDecoder:
         """Computes one position.
 
         Args:
-          x: [B·K, D], the embedding of the command token or of the previous token.
+          x: [B·K, D], the result of `command` or, for a previous token, of `language_in`.
           position: the index of the position.
           state: as `initial_state` or the previous step returned it.
           ancestors: [B, K, L], the hypothesis whose past each hypothesis continues (see `History`). Default: each example

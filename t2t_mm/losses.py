@@ -40,7 +40,7 @@ def forward(
     """
     # The batch itself always contains a mask, because tf.data has no None.
     padding = problem.padding(batch["input_padding"])
-    encoded, padding, grid, encoder = model.encode(problem.modality, batch["inputs"], padding, training=training)
+    encoded, padding, grid, encoder = model.encode(problem.modality, batch["inputs"], padding, command, training=training)
     if problem.targets == "class":
         logits, decoder = model.decode_classes(encoded, padding, grid, command, problem.name, training=training)
     else:

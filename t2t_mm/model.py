@@ -279,7 +279,17 @@ class MultiModel(keras.Model):
         through mixer and decoder, which is our reading of the paper. "encoder" lets the categorical net follow the encoder
         directly, because nothing is generated, as in the 2017 release. This is half the work, and a small model begins to
         learn images several hundred updates earlier, because the averages of the attention bury what distinguishes them
-        (docs/learning.md). The command and the ablation of attention in Table 4 then have no effect on classification.
+        (docs/learning.md). The ablation of attention in Table 4 then has no effect on classification, and neither has the
+        command, unless it reaches the encoder (see `command_at`).
+      command_at: where the embedding of the command enters the model. It changes no weights, only what is added:
+        "start": it is the first input of the decoder, before the previous targets (paper, 2.4).
+        "every": it is also added to each previous target, so that no position depends on attention to know the command.
+        "source": as "start", and it is added to each position of the unified representation before the encoder, so that the
+        encoder knows what the input is for. This corresponds to the token of the target language at the beginning of the
+        source in Johnson et al. 2017 (arXiv 1611.04558), which made translation between unseen pairs of languages possible.
+        It is added and not put before the source, so that images keep their rows and columns.
+        "both": "every" and "source".
+        Classes that are decoded through the decoder have the command at every position in any case (see `decode_classes`).
 
     Raises:
       ValueError: an argument of the model or of one of its parts is out of range; the message names it.
@@ -301,6 +311,7 @@ class MultiModel(keras.Model):
         mixture: Part = MixtureOfExperts,
         mixtures: bool = True,
         classes_from: str = "decoder",
+        command_at: str = "start",
         image: Part = ImageInput,
         audio: Part = AudioInput,
         categorical: Part = CategoricalOutput,
@@ -316,6 +327,7 @@ class MultiModel(keras.Model):
             at_least(1, blocks, name)
         at_least(0, mixer_blocks, "mixer_blocks")
         self.classes_from = one_of(("decoder", "encoder"), classes_from, "classes_from")
+        self.command_at = one_of(("start", "every", "source", "both"), command_at, "command_at")
         self.frequency_bins, self.mixtures = at_least(1, frequency_bins, "frequency_bins"), mixtures
         conv_block, attention_block, mixture = constructor(conv_block), constructor(attention_block), constructor(mixture)
         attention_block = functools.partial(attention_block, conv_block=conv_block)  # one ConvBlock for the whole body
@@ -384,6 +396,7 @@ class MultiModel(keras.Model):
             "mixture": self._mixture.saved if self._mixture else None,
             "mixtures": self.mixtures,
             "classes_from": self.classes_from,
+            "command_at": self.command_at,
             "image": self._image.saved,
             "audio": self._audio.saved,
             "categorical": self._categorical.saved,
@@ -439,7 +452,7 @@ class MultiModel(keras.Model):
         Raises:
           ValueError: an unknown modality, command or label set, or both targets and labels.
         """
-        encoded, padding, grid, _ = self.encode(modality, inputs, padding, training=training)
+        encoded, padding, grid, _ = self.encode(modality, inputs, padding, command, training=training)
         # What is generated follows from the call and not from the model: one model does both (paper, 2.4).
         if targets is None:
             return self.decode_classes(encoded, padding, grid, command, labels, training=training)[0]
@@ -464,6 +477,16 @@ class MultiModel(keras.Model):
         ]  # fmt: skip
         return {name: part for name in names if (part := getattr(self, name)) is not None}
 
+    @property
+    def command_at_every(self) -> bool:
+        """Whether the command is added to each previous target, see `command_at`."""
+        return self.command_at in ("every", "both")
+
+    @property
+    def command_at_source(self) -> bool:
+        """Whether the command is added to the input of the encoder, see `command_at`."""
+        return self.command_at in ("source", "both")
+
     def command_id(self, name: str) -> int:
         """Returns the id of a command token.
 
@@ -480,7 +503,8 @@ class MultiModel(keras.Model):
         """Returns the embedding of a command token, repeated for each example of a batch.
 
         Args:
-          command: the name of the token, or its id, so that one graph can be used for all tokens.
+          command: the name of the token, or its id, so that one graph can be used for all tokens; or an id for each example,
+            [B].
           batch: B, the number of examples.
         """
         index = self.command_id(command) if isinstance(command, str) else command
@@ -493,6 +517,7 @@ class MultiModel(keras.Model):
         modality: str | Sequence[str],
         inputs: Tensor | Sequence[Tensor],
         padding: Tensor | Sequence[Tensor] = None,
+        command: str | int | Tensor | None = None,
         training: bool = False,
     ) -> tuple[Tensor, Tensor, tuple | None, dict | None]:
         """Passes one or several inputs through the nets of their modalities and the encoder.
@@ -504,14 +529,22 @@ class MultiModel(keras.Model):
             padding None), "audio" (inputs [B, time, frequency], padding [B, time]), or the name of a declared modality. For
             several inputs: a sequence of these names, with `inputs` and `padding` in the same order.
           padding: boolean, True where a position is padded. Default: no position is padded.
+          command: the name or id of the command token, or an id for each example [B]; the one from which the answers are going
+            to be decoded. Only a model whose `command_at` is "source" or "both" needs it, and the others do not read it.
 
         Returns:
           The encoded input [B, S, D], its padding [B, S], its grid (H', W') or None, and the balance vectors.
 
         Raises:
           ValueError: the model does not have this input modality, the inputs or their padding have the wrong shape or type,
-            or the number of inputs or paddings is not that of the modalities.
+            the number of inputs or paddings is not that of the modalities, or the command is unknown or missing.
         """
+        # Before anything is computed, because the nets of the modalities do not need it.
+        if self.command_at_source and command is None:
+            raise ValueError(
+                f"The encoder of a model with command_at={self.command_at!r} needs the command; pass the name or id of the "
+                f"command token to `encode`, for instance command={self.commands[0]!r}."
+            )
         if isinstance(modality, str):
             x, padding, grid = self._represent(modality, inputs, padding)
         else:
@@ -525,6 +558,10 @@ class MultiModel(keras.Model):
             # Each part passes through the net of its modality before they are joined, so the nets do not know of each other.
             parts = [self._represent(*part) for part in zip(modality, inputs, padding)]
             x, padding = joined([part for part, *_ in parts], [part_padding for _, part_padding, _ in parts])
+        if self.command_at_source:
+            # After all inputs have been joined, so that each position gets it once. Padding stays as it is.
+            spoken = self.command(command, ops.shape(x)[0])[:, None]  # [B, 1, D]
+            x += ops.cast(spoken, x.dtype) * ops.cast(ops.logical_not(padding), x.dtype)[..., None]
         encoded, balance = self.encoder(x, padding, training=training)
         return encoded, padding, grid, balance
 
@@ -558,7 +595,8 @@ class MultiModel(keras.Model):
     ) -> tuple[Tensor, dict | None]:
         """Returns the teacher-forced logits of all target tokens [B, T, V], and the balance vectors.
 
-        The decoder's input is the command token followed by all targets but the last: the targets shifted right by one.
+        The decoder's input is the command token followed by all targets but the last: the targets shifted right by one. If
+        `command_at` is "every" or "both", the embedding of the command is added to each of these targets.
 
         Args:
           targets: [B, T] ids.
@@ -572,9 +610,13 @@ class MultiModel(keras.Model):
         check_features(targets, "targets", "[B, T]")
         check_ids(targets, "targets")
         # Decoding always starts from a command token, which tells apart problems with the same output modality (paper, 2.4).
-        first = self.command(command, ops.shape(encoded)[0])[:, None]
+        first = self.command(command, ops.shape(encoded)[0])[:, None]  # [B, 1, D]
         # The net that embeds targets is the one for input texts: all text problems share one vocabulary (paper, 2.5).
-        x = ops.concatenate([ops.cast(first, encoded.dtype), self.language_in(targets[:, :-1])], axis=1)
+        previous = self.language_in(targets[:, :-1])
+        if self.command_at_every:
+            # The first position already is the command.
+            previous += ops.cast(first, previous.dtype)
+        x = ops.concatenate([ops.cast(first, encoded.dtype), previous], axis=1)
         source = Positions.of(source_padding, encoded, ("encoded", "source_padding"))
         # Position t reads target t − 1 and predicts target t. The padding is that of the predicted targets, so that exactly
         # the positions whose loss counts are kept.

@@ -181,7 +181,10 @@ class Reference:
 
     def text(self, encoded, command, targets):
         """Logits [T, V] of the target tokens, each given those before it and the command."""
-        x = np.concatenate([self.embedding("command_in", [command]), self.embedding("language_in", targets[:-1])])
+        first, previous = self.embedding("command_in", [command]), self.embedding("language_in", targets[:-1])
+        if self.model.command_at in ("every", "both"):
+            previous = previous + first
+        x = np.concatenate([first, previous])
         return self.mixer_and_decoder(encoded, x, True) @ self.w("language_out/kernel")
 
     def classes(self, encoded, grid, command, labels):

@@ -216,6 +216,12 @@ def test_parses_that_must_be_trees_and_what_is_told_of_answers(root, tmp_path):
     assert all(line["constrained_answer"] == line["answer"] for line in lines if line not in roomy)
     done = command("evaluate.py", f"--model_dir={root}/run", "--problem=coco", *flags)
     assert done.returncode == 1 and "none of coco parses sentences" in done.stderr
+    through = [f"--output={tmp_path}/p.json", f"--answers={tmp_path}/p", "--nobaselines", "--max_length=14"]
+    done = command("evaluate.py", f"--model_dir={root}/run", "--problem=wmt_en_de", "--pivot=To-English", *through)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert {"bleu", "bleu_pivot"} <= set(json.loads((tmp_path / "p.json").read_text())["results"]["wmt_en_de"])
+    lines = [json.loads(line) for line in (tmp_path / "p" / "wmt_en_de.jsonl").read_text().splitlines()]
+    assert all({"answer", "pivot", "pivot_answer"} <= set(line) for line in lines)
     decode = ["decode.py", f"--model_dir={root}/run", "--beam_size=3"]
     told = ["--n_best=2", f"--output={tmp_path}/a.jsonl", f"--attention={tmp_path}/a.html", *constrained]
     done = command(*decode, "--problem=wsj_parsing", "--input=-", *told, stdin=f"the cat sleeps .\n\na dog\n{'a ' * 20}\n")

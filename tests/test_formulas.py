@@ -29,12 +29,13 @@ LENGTHS = {"language": (9, 6, 1), "image": (1, 1, 1), "audio": (22, 13, 5)}
 @functools.cache
 def make(
     gate_noise=True, source_timing=True, full_stem=False, first_relu=False, frequencies="channels", batch_norm=True,
-    classes_from="decoder",
+    classes_from="decoder", command_at="start",
 ):  # fmt: skip
     keras.utils.set_random_seed(1)
     model = MultiModel(
         VOCABULARY, COMMANDS, num_classes={"labels": 7, "others": 3}, frequency_bins=BINS, depth=DEPTH,
-        classes_from=classes_from, encoder_blocks=3, mixer_blocks=1, decoder_blocks=3,  # odd numbers tell where the middle is
+        classes_from=classes_from, command_at=command_at,
+        encoder_blocks=3, mixer_blocks=1, decoder_blocks=3,  # odd numbers tell where the middle is
         conv_block=functools.partial(ConvBlock, dropout=0.0),
         attention_block=functools.partial(AttentionBlock, heads=4, source_timing=source_timing),
         mixture=functools.partial(
@@ -76,10 +77,13 @@ def batch_of(modality, rng):
     return inputs, padding, [inputs[i, :length] for i, length in enumerate(lengths)]
 
 
-def encoded_alone(reference, modality, example):
+def encoded_alone(reference, modality, example, command=None):
     if modality == "language":
-        return reference.encoder(reference.embedding("language_in", example)), None
-    x, grid = getattr(reference, modality)(example)
+        x, grid = reference.embedding("language_in", example), None
+    else:
+        x, grid = getattr(reference, modality)(example)
+    if command is not None:
+        x = x + reference.embedding("command_in", [command])
     return reference.encoder(x), grid
 
 
@@ -87,18 +91,20 @@ def near(found, expected):
     np.testing.assert_allclose(np.asarray(found), expected, rtol=2e-4, atol=2e-4 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("command_at", ["start", "every", "source", "both"])
 @pytest.mark.parametrize("modality", ["language", "image", "audio"])
-def test_text_from_every_modality(modality):
-    model, rng = make(), np.random.default_rng(0)
+def test_text_from_every_modality(modality, command_at):
+    model, rng = make(command_at=command_at), np.random.default_rng(0)
+    told = 1 if command_at in ("source", "both") else None
     reference = Reference(model, source_timing=True)
     inputs, padding, examples = batch_of(modality, rng)
     targets = rng.integers(1, VOCABULARY, (3, 8)).astype("int32")
     target_lengths = (8, 5, 2)
     target_padding = np.arange(8)[None] >= np.array(target_lengths)[:, None]
-    encoded, source_padding, _, _ = model.encode(modality, inputs, padding)
+    encoded, source_padding, _, _ = model.encode(modality, inputs, padding, "To-English")
     logits, _ = model.decode_text(encoded, source_padding, "To-English", targets, target_padding)
     for i, (example, length) in enumerate(zip(examples, target_lengths)):
-        memory, _ = encoded_alone(reference, modality, example)
+        memory, _ = encoded_alone(reference, modality, example, told)
         near(encoded[i, : len(memory)], memory)
         near(logits[i, :length], reference.text(memory, 1, targets[i, :length]))
 

@@ -33,7 +33,8 @@ VOCABULARY, BINS = 30, 6
 OTHER = {
     "attend": False, "attention_block": functools.partial(AttentionBlock, heads=2, convs=1), "audio": None,
     "batch_norm": False, "block_size": 3, "blocks": 2, "branch_scale": 0.5, "causal": True, "categorical": None,
-    "chosen": 3, "classes_from": "encoder", "commands": ("To-Class", "To-German"),
+    "chosen": 3, "classes_from": "encoder", "command_at": "both",
+    "commands": ("To-Class", "To-German"),
     "conv_block": functools.partial(ConvBlock, dropout=0.25),
     "convs": 1, "decoder_blocks": 1, "depth": 16, "dilation": 2, "dropout": 0.125, "dropout_on": "branch",
     "encoder_blocks": 2, "experts": 4, "filters": 5, "first_relu": True, "frequencies": "channels",
@@ -129,12 +130,12 @@ def test_every_argument_of_a_layer_is_in_its_config(layer):
 def test_calling_the_model_gives_the_logits_of_its_parts():
     model = small()
     text, picture, sound = batches()
-    encoded, padding, _, _ = model.encode("language", text["inputs"], text["padding"])
+    encoded, padding, _, _ = model.encode("language", text["inputs"], text["padding"], "To-German")
     expected, _ = model.decode_text(encoded, padding, "To-German", text["targets"], text["target_padding"])
     np.testing.assert_array_equal(np.asarray(model(text)), np.asarray(expected))
     plain = {name: value for name, value in text.items() if name != "inputs"}
     np.testing.assert_array_equal(np.asarray(model(text["inputs"], **plain)), np.asarray(expected))
-    encoded, padding, grid, _ = model.encode("image", picture["inputs"], None)
+    encoded, padding, grid, _ = model.encode("image", picture["inputs"], None, "To-Class")
     expected, _ = model.decode_classes(encoded, padding, grid, "To-Class", "birds")
     np.testing.assert_array_equal(np.asarray(model(picture)), np.asarray(expected))
     assert model(sound).shape == (2, 5, VOCABULARY)

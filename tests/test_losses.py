@@ -22,7 +22,7 @@ class Fixed:
     def __init__(self, logits, encoder, decoder):
         self.logits, self.balances = logits, (encoder, decoder)
 
-    def encode(self, modality, inputs, padding, training):
+    def encode(self, modality, inputs, padding, command, training):
         return inputs, padding, None, self.balances[0]
 
     def decode_text(self, encoded, padding, command, targets, target_padding, training):

@@ -18,6 +18,7 @@ from t2t_mm.modalities.image import ImageInput
 from t2t_mm.model import MultiModel
 
 VOCABULARY, CLASSES, BINS = 300, 12, 10
+COMMAND_AT = ("start", "every", "source", "both")
 
 
 def tiny(**settings):
@@ -49,12 +50,12 @@ def tiny(**settings):
 def step_by_step(decoder, encoded, padding, targets):
     """The logits [B, T, V] of targets [B, T], one position after the other."""
     batch, length = targets.shape
-    state, x = decoder.initial_state(encoded, padding, length), decoder.command("To-English", batch)
-    found = []
+    state, command = decoder.initial_state(encoded, padding, length), decoder.command("To-English", batch)
+    x, found = command, []
     for position in range(length):
         logits, state = decoder.step(x, position, state)
         found.append(np.asarray(logits))
-        x = decoder.language_in(targets[:, position])
+        x = decoder.language_in(targets[:, position], command)
     return np.stack(found, axis=1)
 
 
@@ -122,9 +123,10 @@ def test_what_the_blocks_look_at_is_told_and_changes_nothing(model):
         assert not weights[1, ..., 6:].any() and weights[1, ..., :6].all()
 
 
-def test_a_later_target_never_changes_an_earlier_logit(model):
-    rng = np.random.default_rng(0)
-    encoded, padding, _, _ = model.encode("language", *some_input("language", rng))
+@pytest.mark.parametrize("place", COMMAND_AT)
+def test_a_later_target_never_changes_an_earlier_logit(place):
+    model, rng = tiny(command_at=place), np.random.default_rng(0)
+    encoded, padding, _, _ = model.encode("language", *some_input("language", rng), "To-German")
     targets, none = ids(rng, 2, 12), np.zeros((2, 12), bool)
     before, _ = model.decode_text(encoded, padding, "To-German", targets, none)
     targets[:, 5:] = ids(rng, 2, 7)
@@ -133,16 +135,17 @@ def test_a_later_target_never_changes_an_earlier_logit(model):
     assert difference[:6].max() < 1e-5 and difference[6:].min() > 1e-4
 
 
+@pytest.mark.parametrize("place", ["start", "both"])
 @pytest.mark.parametrize("modality", ["language", "audio"])
-def test_result_depends_neither_on_padding_nor_on_neighbours(model, modality):
-    rng = np.random.default_rng(0)
+def test_result_depends_neither_on_padding_nor_on_neighbours(modality, place):
+    model, rng = tiny(command_at=place), np.random.default_rng(0)
     inputs, padding = some_input(modality, rng, batch=3)
     targets, target_padding = ids(rng, 3, 10), np.zeros((3, 10), bool)
     target_padding[-1, 7:] = True
-    encoded, source_padding, _, _ = model.encode(modality, inputs, padding)
+    encoded, source_padding, _, _ = model.encode(modality, inputs, padding, "To-German")
     together, _ = model.decode_text(encoded, source_padding, "To-German", targets, target_padding)
     length = int((~padding[-1]).sum())
-    encoded, source_padding, _, _ = model.encode(modality, inputs[-1:, :length], padding[-1:, :length])
+    encoded, source_padding, _, _ = model.encode(modality, inputs[-1:, :length], padding[-1:, :length], "To-German")
     alone, _ = model.decode_text(encoded, source_padding, "To-German", targets[-1:, :7], target_padding[-1:, :7])
     np.testing.assert_allclose(np.asarray(together)[-1, :7], np.asarray(alone)[0], atol=1e-5)
 
@@ -157,12 +160,13 @@ def test_result_depends_neither_on_padding_nor_on_neighbours(model, modality):
         {"attention_block": functools.partial(AttentionBlock, heads=4, source_timing=True, timing_scale=0.2)},
         {"attention_block": functools.partial(AttentionBlock, heads=2, convs=1), "mixer_blocks": 0, "decoder_blocks": 1},
         {"conv_block": functools.partial(ConvBlock, kernel_small=1, kernel_large=4, dilation=1)},
+        *({"command_at": place} for place in COMMAND_AT[1:]),
     ],
-    ids=["all blocks", "no mixture", "no attention", "timing of the source", "fewest blocks", "other kernels"],
+    ids=["all blocks", "no mixture", "no attention", "timing of the source", "fewest blocks", "other kernels", *COMMAND_AT[1:]],
 )
 def test_step_by_step_equals_all_at_once(modality, settings):
     model, rng = with_random_norms(tiny(**settings)), np.random.default_rng(0)
-    encoded, padding, _, _ = model.encode(modality, *some_input(modality, rng))
+    encoded, padding, _, _ = model.encode(modality, *some_input(modality, rng), "To-English")
     targets = ids(rng, 2, 10)
     full, _ = model.decode_text(encoded, padding, "To-English", targets, np.zeros((2, 10), bool))
     found = step_by_step(IncrementalDecoder(model), encoded, padding, targets)
@@ -179,13 +183,14 @@ def test_step_by_step_equals_all_at_once_beyond_every_memory():
     np.testing.assert_allclose(found[:, -1], np.asarray(full)[:, -1], atol=1e-4)
 
 
-def test_hypotheses_go_on_from_each_others_past():
+@pytest.mark.parametrize("place", ["start", "every"])
+def test_hypotheses_go_on_from_each_others_past(place):
     """Three hypotheses of two examples change ancestors at random; each one's logits are those of its own past."""
-    model, rng, batch, width, length = tiny(), np.random.default_rng(0), 2, 3, 8
+    model, rng, batch, width, length = tiny(command_at=place), np.random.default_rng(0), 2, 3, 8
     encoded, padding, _, _ = model.encode("language", *some_input("language", rng))
     decoder = IncrementalDecoder(model)
     state = decoder.initial_state(encoded, padding, 4, width)
-    x = ops.repeat(decoder.command("To-English", batch), width, axis=0)
+    x = first = ops.repeat(decoder.command("To-English", batch), width, axis=0)
     own = np.broadcast_to(np.arange(width)[None, :, None], (batch, width, length)).astype("int32")
     ancestors, past = own.copy(), np.zeros((batch, width, 0), "int32")
     for position in range(length):
@@ -198,7 +203,7 @@ def test_hypotheses_go_on_from_each_others_past():
         expected_past = past
         past = np.concatenate([pick(past), token[..., None]], axis=2)
         ancestors = np.where(np.arange(length) <= position, pick(ancestors), own)
-        x = decoder.language_in(token.reshape(-1))
+        x = decoder.language_in(token.reshape(-1), first)
         if position != length - 1:
             continue
         for slot in range(width):
@@ -218,6 +223,59 @@ def test_the_command_token_matters(model):
     assert np.abs(german - english).max() > 1e-4
     with pytest.raises(ValueError, match="To-Klingon"):
         model.command("To-Klingon", 1)
+
+
+@pytest.mark.parametrize("place", COMMAND_AT)
+@pytest.mark.parametrize("modality", ["language", "image", "audio", ("image", "language")])
+def test_the_encoder_knows_the_command_only_where_it_is_told(modality, place):
+    """An id for each row gives the same as its name, and the padding of the sequence stays as it is."""
+    model, rng = tiny(command_at=place), np.random.default_rng(0)
+    single = isinstance(modality, str)
+    inputs, padding = some_input(modality, rng) if single else zip(*(some_input(name, rng) for name in modality))
+    inputs, padding = (inputs, padding) if single else (tuple(inputs), tuple(padding))
+    encode = lambda command: model.encode(modality, inputs, padding, command)  # noqa: E731
+    (german, mask, grid, _), (english, *_) = encode("To-German"), encode("To-English")
+    told = np.abs(np.asarray(german) - np.asarray(english))[~np.asarray(mask)].max(axis=-1)
+    assert told.min() > 1e-3 if place in ("source", "both") else told.max() == 0
+    ids = np.array([model.command_id(name) for name in ("To-English", "To-German")], "int32")
+    mixed, mixed_mask, mixed_grid, _ = encode(ids)
+    np.testing.assert_allclose(np.asarray(mixed), np.stack([np.asarray(english)[0], np.asarray(german)[1]]), atol=1e-5)
+    np.testing.assert_array_equal(np.asarray(mixed_mask), np.asarray(mask))
+    assert mixed_grid == grid
+
+
+def test_a_command_at_every_position_outlives_the_first():
+    """Without attention and after the memory of all convolutions, only "every" and "both" still know the command."""
+    conv = functools.partial(ConvBlock, kernel_small=1, kernel_large=2, dilation=1)
+    block = functools.partial(AttentionBlock, attend=False, convs=1)
+    for place in COMMAND_AT:
+        model = tiny(command_at=place, conv_block=conv, attention_block=block, mixer_blocks=0, decoder_blocks=1, mixture=None)
+        rng = np.random.default_rng(0)
+        encoded, padding, _, _ = model.encode("language", *some_input("language", rng), "To-German")
+        targets, none = ids(rng, 2, 12), np.zeros((2, 12), bool)
+        german, english = (
+            np.asarray(model.decode_text(encoded, padding, command, targets, none)[0])
+            for command in ("To-German", "To-English")
+        )
+        difference = np.abs(german - english).max(axis=(0, 2))
+        assert difference[0] > 1e-4 and (difference[-1] > 1e-4) == (place in ("every", "both")), place
+
+
+def test_where_the_command_stands_is_checked():
+    with pytest.raises(ValueError, match="command_at is 'evry' .did you mean every.*'start', 'every', 'source', 'both'"):
+        tiny(command_at="evry")
+    model, rng = tiny(command_at="source"), np.random.default_rng(0)
+    with pytest.raises(ValueError, match="command_at='source' needs the command; pass .* to `encode`.*command='To-Class'"):
+        model.encode("language", *some_input("language", rng))
+    with pytest.raises(ValueError, match="To-Klingon"):
+        model.encode("language", *some_input("language", rng), "To-Klingon")
+    model = tiny(command_at="every")
+    assert model.encode("language", *some_input("language", rng))[0].shape == (2, 9, 32)
+
+
+def test_where_the_command_stands_changes_no_weight():
+    shapes = [[(w.path.split("/", 1)[1], tuple(w.shape)) for w in tiny(command_at=place).weights] for place in COMMAND_AT]
+    assert all(one == shapes[0] for one in shapes)
 
 
 @pytest.mark.parametrize("modality", ["image", "audio"])

@@ -18,6 +18,7 @@ from t2t_mm.corpora.line_files import LineFiles
 from t2t_mm.corpora.source import Examples
 from t2t_mm.evaluation import answers as answers_files
 from t2t_mm.evaluation.baselines import baseline
+from t2t_mm.evaluation.pivot import has_pivot, pivot
 from t2t_mm.experiment import Experiment
 from t2t_mm.inference.predictor import Answer, Predictor, is_parsing, predict
 from t2t_mm.inference.search import Decoding
@@ -44,6 +45,7 @@ def evaluate(
     answers_folder: str | None = None,
     constrain_trees: bool = False,
     at_once: int = 1,
+    through: str | None = None,
 ) -> dict:
     """Evaluates the checkpoint of `model_dir` that `experiment.weights` selects on each problem, or on those in `names`.
 
@@ -58,6 +60,8 @@ def evaluate(
         fit into `decoding.max_length` keep their first parse; "unconstrained" is their number if there are any.
       at_once: number of problems that are evaluated at the same time. Decoding is a chain of small operations, with which one
         problem does not keep two cores busy. The results do not depend on it.
+      through: a command token, such as "To-English". Problems with another command are answered a second time through this
+        language (see `t2t_mm.evaluation.pivot`). The metrics of these answers have the suffix "_pivot", as in "bleu_pivot".
 
     Returns:
       {"step", "training_minutes", "seed", "results", "samples", "skipped", "failed"}, where "results" is problem ->
@@ -65,14 +69,19 @@ def evaluate(
       and "failed" is problem -> reason.
 
     Raises:
-      RunError: a problem is unknown; there is no matching checkpoint; or `constrain_trees` is set, but no problem parses
-        sentences, or the vocabulary has no symbols of trees.
+      RunError: a problem is unknown; there is no matching checkpoint; `constrain_trees` is set, but no problem parses
+        sentences, or the vocabulary has no symbols of trees; or the model does not have the command `through`, or no problem
+        can be answered through it.
     """
     problems = [experiment.problem(name) for name in names] or list(experiment.problems)
     if constrain_trees and not any(is_parsing(problem) for problem in problems):
         raise RunError(f"constrain_trees is set, but none of {', '.join(p.name for p in problems)} parses sentences.")
+    if through is not None and not any(has_pivot(problem, through) for problem in problems):
+        raise RunError(
+            f"None of {', '.join(p.name for p in problems)} has another command than {through} and answers with text."
+        )
     network, description, trained = load_trained(experiment, model_dir)
-    evaluator = Evaluator(experiment, network, description, decoding, max_bad_examples, constrain_trees)
+    evaluator = Evaluator(experiment, network, description, decoding, max_bad_examples, constrain_trees, through)
     found = {
         "step": trained["step"], "training_minutes": trained["seconds"] / 60, "seed": description["seed"],
         "results": {}, "samples": {}, "skipped": {}, "failed": {},
@@ -202,7 +211,10 @@ class Evaluator:
     Args:
       decoding: the settings of decoding. None leaves out the decoded metrics and the samples, except for classes, which need
         no search.
-      constrain_trees: see `evaluate`.
+      constrain_trees, through: see `evaluate`.
+
+    Raises:
+      RunError: the model does not have the command `through`.
     """
 
     def __init__(
@@ -213,7 +225,14 @@ class Evaluator:
         decoding: Decoding | None,
         max_bad_examples: int = 100,
         constrain_trees: bool = False,
+        through: str | None = None,
     ):
+        if through is not None:
+            try:
+                network.command_id(through)
+            except ValueError as error:  # it names the commands that the model has
+                raise RunError(str(error)) from error
+        self._through = through
         self._audio, self._description, self._max_bad = experiment.audio, description, max_bad_examples
         self._tokenizer, self._decodes = Tokenizer(experiment.vocabulary), decoding is not None
         settings = dataclasses.asdict(decoding or Decoding())
@@ -278,6 +297,13 @@ class Evaluator:
                     logging.warning("%s: %d of the sentences, the first of %s", problem.name, len(without), without[0])
                 for line, tree in zip(lines, trees):
                     line |= {} if tree is None else {"constrained_answer": tree}
+            if self._through is not None and has_pivot(problem, self._through):
+                found, between = pivot(self._predictor, problem, examples, *tools, self._through)
+                pairs = [(answer, example) for answer, example in zip(found, examples) if answer is not None]
+                scores = score(problem, [answer for answer, _ in pairs], [example for _, example in pairs])
+                figures |= {f"{name}_pivot": value for name, value in scores.items()}
+                for line, answer, text in zip(lines, found, between):
+                    line |= {} if answer is None else {"pivot": text, "pivot_answer": answer}
         figures["examples"] = len(measured.index)
         logging.info("%s: %d examples in %.0f s", problem.name, figures["examples"], time.monotonic() - start)
         return Evaluated(figures, shown, report.skipped, measured, lines)

@@ -183,9 +183,9 @@ class Answers(tf.Module):
             ]
             inputs = held(inputs, *alike, limits.require_rows(count, names[0]))
             rows = tf.range(count)
-            features = [self._features(m.name, one, rows) for m, one in zip(problem.modalities, inputs)]
-            encoded, padding = self._encode_joint(problem)(*(part for parts in features for part in parts))
             commands = tf.fill([count], self._network.command_id(problem.command))
+            features = [self._features(m.name, one, rows) for m, one in zip(problem.modalities, inputs)]
+            encoded, padding = self._encode_joint(problem)(commands, *(part for parts in features for part in parts))
             if problem.targets == "class":
                 # As for a text, because a joined sequence has no grid.
                 found = self._probabilities(problem.name, "language")(encoded, padding, tf.zeros([2], tf.int32), commands)
@@ -259,7 +259,7 @@ class Answers(tf.Module):
             _, inputs, rows, places, path, commands, quoted = route(command, inputs)
             kinds = self._kinds(path)
             modalities = held(places[:, 1], self._require_written(kinds, rows, quoted, "n_best"))
-            encoded, padding, order = self._encoded_together(modalities, inputs, rows)
+            encoded, padding, order = self._encoded_together(modalities, inputs, rows, commands)
             ids, scores, log_probs = self._search_best(count)(encoded, padding, tf.gather(commands, order))
             # The inverse of the permutation `order`, which sorted the rows by modality.
             back = tf.scatter_nd(order[:, None], rows, tf.shape(order, tf.int64))
@@ -302,7 +302,7 @@ class Answers(tf.Module):
             count, inputs, rows, places, path, commands, quoted = route(command, inputs)
             kinds = self._kinds(path)
             modalities = held(places[:, 1], self._require_written(kinds, rows, quoted, "attention"))
-            encoded, padding, order, columns = self._encoded_together(modalities, inputs, rows, columns=True)
+            encoded, padding, order, columns = self._encoded_together(modalities, inputs, rows, commands, columns=True)
             commands = tf.gather(commands, order)
             ids, scores = self._search(encoded, padding, commands)
             # Up to the longest answer: the weights take memory for every position.
@@ -440,7 +440,7 @@ class Answers(tf.Module):
             ids = tf.concat([_widened(ids, longest), _widened(other_ids, longest)], axis=0)
             named = [tf.fill([tf.size(x)], self._network.command_id(p.command)) for x, p in zip(given, problems)]
             commands = tf.concat([*named, other_commands], axis=0)
-            encoded, padding = self._encode("language")(ids, ids == PADDING_ID)[:2]
+            encoded, padding = self._encode("language")(commands, ids, ids == PADDING_ID)[:2]
             found, scores = self._search(encoded, padding, commands)
             texts = self._detokenize(found)
             answers = {"texts": texts, "ids": found, "scores": scores}
@@ -491,7 +491,7 @@ class Answers(tf.Module):
         def answer(command, ids):
             command, ids = _paired(command, ids, "ids")[:2]
             ids, commands = self._checked_tokens(command, ids)
-            encoded, padding = self._encode("language")(ids, ids == PADDING_ID)[:2]
+            encoded, padding = self._encode("language")(commands, ids, ids == PADDING_ID)[:2]
             return dict(zip(("outputs", "scores"), self._search(encoded, padding, commands)))
 
         return self._signature(answer, command=_STRINGS, ids=tf.TensorSpec([None, None], tf.int32))
@@ -549,7 +549,7 @@ class Answers(tf.Module):
         def answer(inputs, rows, commands):
             if path.kind == "tree":  # `bracketed` reads the inputs too, so their length is checked before
                 inputs = limits.short_texts(inputs, rows, self._batches.max_length)
-            encoded, padding = self._encoded(path.modality, inputs, rows)[:2]
+            encoded, padding = self._encoded(path.modality, inputs, rows, commands)[:2]
             ids, scores = self._search(encoded, padding, commands)
             texts = self._detokenize(ids)
             return (bracketed(texts, inputs) if path.kind == "tree" else texts), scores
@@ -574,7 +574,7 @@ class Answers(tf.Module):
         Returns:
           The texts [b], scores [b], and the row [b] of each.
         """
-        encoded, padding, order = self._encoded_together(modalities, inputs, rows)
+        encoded, padding, order = self._encoded_together(modalities, inputs, rows, commands)
 
         def search():
             ids, scores = self._search(encoded, padding, tf.gather(commands, order))
@@ -583,14 +583,14 @@ class Answers(tf.Module):
         texts, scores = tf.cond(tf.size(order) > 0, search, lambda: (tf.fill([0], ""), tf.zeros([0])))
         return texts, scores, order
 
-    def _encoded_together(self, modalities, inputs, rows, columns: bool = False):
+    def _encoded_together(self, modalities, inputs, rows, commands, columns: bool = False):
         """Returns encoded [b, S, D], padding [b, S] and the row [b] of each, for the rows of all modalities; see `_texts`.
 
         With `columns`, it also returns the number of columns [b] of the grid of each source, 1 if there is no grid.
         """
 
-        def read(modality, inputs, rows):
-            encoded, padding, grid = self._encoded(modality, inputs, rows)
+        def read(modality, inputs, rows, commands):
+            encoded, padding, grid = self._encoded(modality, inputs, rows, commands)
             return (encoded, padding, tf.fill([tf.size(rows)], tf.maximum(grid[1], 1))) if columns else (encoded, padding)
 
         parts = []
@@ -598,7 +598,7 @@ class Answers(tf.Module):
             if modality not in {path_of(problem).modality for problem in self._problems}:
                 continue
             here = tf.where(modalities == index)[:, 0]
-            given = tf.gather(inputs, here), tf.gather(rows, here)
+            given = tf.gather(inputs, here), tf.gather(rows, here), tf.gather(commands, here)
             some = lambda: read(modality, *given)  # noqa: B023, E731
             none = lambda: (  # noqa: E731
                 tf.zeros([0, 1, self._network.depth]), tf.fill([0, 1], True), *([tf.zeros([0], tf.int32)] if columns else [])
@@ -613,8 +613,8 @@ class Answers(tf.Module):
         order = tf.concat([part[-1] for part in parts], axis=0)
         return encoded, padding, order, *([tf.concat([part[2] for part in parts], axis=0)] if columns else [])
 
-    def _encoded(self, modality: str, inputs, rows):  # -> encoded [b, S, D], padding [b, S], grid [2]
-        return self._encode(modality)(*self._features(modality, inputs, rows))
+    def _encoded(self, modality: str, inputs, rows, commands):  # -> encoded [b, S, D], padding [b, S], grid [2]
+        return self._encode(modality)(commands, *self._features(modality, inputs, rows))
 
     def _features(self, modality: str, inputs, rows) -> tuple:  # -> features, and their padding if they have any
         def features(inputs, rows):
@@ -629,7 +629,7 @@ class Answers(tf.Module):
 
     def _classes(self, modality: str, labels: str, inputs, rows, commands):  # -> classes [b, k], scores [b, k]
         def classes(inputs, rows, commands):
-            encoded, padding, grid = self._encoded(modality, inputs, rows)
+            encoded, padding, grid = self._encoded(modality, inputs, rows, commands)
             return self._best(labels, self._probabilities(labels, modality)(encoded, padding, grid, commands))
 
         return self._pipeline(f"class_of_{labels}", classes)(inputs, rows, commands)
@@ -649,28 +649,34 @@ class Answers(tf.Module):
     # Parts of the model, which are traced once.
 
     def _encode(self, modality: str) -> Callable:
-        """Returns a function from features and padding to encoded [b, S, D], padding [b, S] and grid [2] (zeros: no grid)."""
+        """Returns a function from commands [b], features and padding to encoded [b, S, D], padding [b, S] and grid [2].
 
-        def encode(features, padding=None):
-            encoded, padding, grid, _ = self._network.encode(modality, features, padding)
+        The grid is zeros if there is none.
+        """
+
+        def encode(commands, features, padding=None):
+            encoded, padding, grid, _ = self._network.encode(modality, features, padding, commands)
             # A traced function returns tensors only, so zeros stand for "no grid".
             return encoded, padding, tf.stack(grid if grid is not None else (0, 0))
 
-        return self._part(f"encode_{modality}", encode, self._feature_specs(modality))
+        return self._part(f"encode_{modality}", encode, [_NUMBERS, *self._feature_specs(modality)])
 
     def _encode_joint(self, problem: Problem) -> Callable:
-        """Returns a function from the results of `_features` for all inputs to encoded [b, S, D] and padding [b, S]."""
+        """Returns a function from commands [b] and the results of `_features` for all inputs to encoded and padding.
+
+        The function returns encoded [b, S, D] and padding [b, S].
+        """
         names = [modality.name for modality in problem.modalities]
         specs = [self._feature_specs(name) for name in names]
 
-        def encode(*features):
+        def encode(commands, *features):
             # A traced function takes a flat list of tensors. An image has one of them, and the others two, with their padding.
             left = iter(features)
             parts = [[next(left) for _ in own] for own in specs]
             inputs, padding = [own[0] for own in parts], [own[1] if len(own) > 1 else None for own in parts]
-            return self._network.encode(names, inputs, padding)[:2]
+            return self._network.encode(names, inputs, padding, commands)[:2]
 
-        return self._part(f"encode_{'_'.join(names)}", encode, [spec for own in specs for spec in own])
+        return self._part(f"encode_{'_'.join(names)}", encode, [_NUMBERS, *(spec for own in specs for spec in own)])
 
     def _feature_specs(self, modality: str) -> list[tf.TensorSpec]:
         flags = tf.TensorSpec([None, None], tf.bool)

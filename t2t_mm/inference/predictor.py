@@ -227,12 +227,12 @@ class Predictor:
         return self._functions[key](inputs, padding, command, *more)
 
     def _classes(self, problem, inputs, padding, command):
-        encoded, padding, grid, _ = self._network.encode(problem.modality, inputs, problem.padding(padding))
+        encoded, padding, grid, _ = self._network.encode(problem.modality, inputs, problem.padding(padding), command)
         logits, _ = self._network.decode_classes(encoded, padding, grid, command, problem.name)
         return tf.nn.log_softmax(logits)
 
     def _sequences(self, problem, inputs, padding, command, constraint=None, log_probs=False):
-        encoded, padding, _, _ = self._network.encode(problem.modality, inputs, problem.padding(padding))
+        encoded, padding, _, _ = self._network.encode(problem.modality, inputs, problem.padding(padding), command)
         # Made within the graph, so that the function uses the weights of the model at each call: an evaluation during training
         # sees new ones.
         given = IncrementalDecoder(self._network), encoded, padding, command, self._max_length
@@ -252,7 +252,7 @@ class Predictor:
           A dict with the names of the "blocks"; their "weights" [blocks, B, N, T, S], averaged over the heads; the "grid"
           [2] of the source, zeros if there is none; and the "lengths" [B] of the source without padding.
         """
-        encoded, padding, grid, _ = self._network.encode(problem.modality, inputs, problem.padding(padding))
+        encoded, padding, grid, _ = self._network.encode(problem.modality, inputs, problem.padding(padding), command)
         many, length = tf.shape(ids)[1], tf.shape(ids)[2]
         source, source_padding = tf.repeat(encoded, many, axis=0), tf.repeat(padding, many, axis=0)
         flat = tf.reshape(ids, [-1, length])

@@ -98,7 +98,7 @@ def best_of_beam(
     Args:
       encoded: the encoded inputs [B, S, D].
       source_padding: [B, S], True where they are padding.
-      command: the command token, its id, or an id for each example [B].
+      command: the command token, its id, or an id for each example [B]; the same with which the inputs were encoded.
       max_length: maximum number of tokens of an output, including the end token.
       beam_size: number of hypotheses of each example.
       best: number of hypotheses that are returned, N.
@@ -234,7 +234,7 @@ def _decode(
         lambda part: tf.raw_ops.DeepCopy(x=part), model.initial_state(encoded, source_padding, 0, width)
     )
     # All hypotheses of an example start from its command token (paper, 2.4).
-    x = tf.repeat(model.command(command, batch), width, axis=0)  # [B·K, D]
+    first = tf.repeat(model.command(command, batch), width, axis=0)  # [B·K, D]
     # All hypotheses start equal, so only the first may be extended in the first step.
     scores = tf.tile([[0.0] + [_IMPOSSIBLE] * (width - 1)], [batch, 1])  # [B, K]
     # Of full length from the start, because a loop must not change the shapes of its state.
@@ -281,7 +281,8 @@ def _decode(
         lengths += tf.cast(tf.logical_not(ended), tf.int32)
         ended = tf.logical_or(ended, token == END_ID)
         form = () if constraint is None else constraint.advance(form, token)
-        x = model.language_in(tf.reshape(token, [-1]))
+        # All hypotheses of an example have the same command, so it does not follow them to their new places.
+        x = model.language_in(tf.reshape(token, [-1]), first)
         return position + 1, x, state, ancestors, form, of_tokens, scores, ids, lengths, ended
 
     def advance_in_shape(*loop):
@@ -299,7 +300,7 @@ def _decode(
             (position, x, model.extend(state, _ROOM), *others),
         )
 
-    loop = (tf.constant(0), x, state, ancestors, form, of_tokens, scores, ids, lengths, ended)
+    loop = (tf.constant(0), first, state, ancestors, form, of_tokens, scores, ids, lengths, ended)
     # Only the memory of the attention changes its shape.
     grown = tf.nest.map_structure(
         lambda one, other: one.shape.most_specific_compatible_shape(other.shape), state, model.extend(state, _ROOM)

@@ -20,7 +20,7 @@ class Fixed:
     def command_id(self, name):
         return {"To-X": 1}[name]
 
-    def encode(self, modality, inputs, padding, training):
+    def encode(self, modality, inputs, padding, command, training):
         assert not training
         gates = tf.cast(tf.shape(inputs)[0], tf.float32) * tf.constant([1.0, 2.0])
         return inputs, padding, None, {"importance": gates, "load": gates}

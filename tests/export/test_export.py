@@ -101,7 +101,10 @@ INPUTS = {
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A folder as training leaves it, with random weights that answer variously: (experiment, folder)."""
-    folder = str(tmp_path_factory.mktemp("run"))
+    return make_run(str(tmp_path_factory.mktemp("run")))
+
+
+def make_run(folder, problems=PROBLEMS, **settings):
     symbols = ["<(S>", "<)S>", "<(NP>", "<)NP>", "<NN>", "<DT>"]
     train_vocabulary(SENTENCES, symbols, os.path.join(folder, "vocabulary"), 320)
     conv = functools.partial(ConvBlock, kernel_large=3, dilation=2)
@@ -111,10 +114,10 @@ def run(tmp_path_factory):
         mixture=functools.partial(MixtureOfExperts, num_experts=4, chosen=2, hidden=16),
         image=functools.partial(ImageInput, filters=(4, 8)),
         audio=functools.partial(AudioInput, blocks=2, least_width=4, frequencies="channels"),
-        categorical=functools.partial(CategoricalOutput, widths=(16, 16)),
+        categorical=functools.partial(CategoricalOutput, widths=(16, 16)), **settings,
     )  # fmt: skip
     made = experiment.Experiment(
-        PROBLEMS, os.path.join(folder, "vocabulary"), model,
+        problems, os.path.join(folder, "vocabulary"), model,
         BatchSettings(max_length=40, max_frames=120, image_size=32), AudioFeatures(bins=10),
     )  # fmt: skip
     prepare_folder(folder, made, made.describe(), "", 0)
@@ -186,9 +189,13 @@ def serve(requests):
 def decoded(run, tmp_path_factory):
     """What bin/decode.py answers: (problem, beam size) -> the answer to each of INPUTS, each decoded alone; of a search that
     keeps several and has no classes, its two best hypotheses."""
+    return decode_with(run, tmp_path_factory.mktemp("inputs"))
+
+
+def decode_with(run, files):
     made, folder = run
     network, _, _ = load_trained(made, folder)
-    tokenizer, files = Tokenizer(made.vocabulary), tmp_path_factory.mktemp("inputs")
+    tokenizer = Tokenizer(made.vocabulary)
     predictors = {beam: Predictor(network, tokenizer, beam, 0.6, LENGTH, n_best=min(2, beam)) for beam in (1, 3)}
 
     @functools.cache
@@ -397,6 +404,45 @@ def test_whom_tf_loads_answers_as_servers_do(exported, served):
     for name in ("wmt_de_en", "wsj_parsing"):
         found = loaded.signatures[name](tf.constant(INPUTS["language"]))
         np.testing.assert_array_equal(found["outputs"], served[f"{name} 3"]["outputs"])
+
+
+def test_a_command_in_the_encoder_is_that_of_each_row(tmp_path):
+    """The rows of one request have different commands and modalities, so each has to be encoded with its own."""
+    kept = [problem for problem in PROBLEMS if problem.name in ("wmt_en_de", "wmt_fr_en", "coco", "imagenet")]
+    run = make_run(str(tmp_path / "run"), [*kept, JOINT[0]], command_at="both", classes_from="encoder")
+    decoded = decode_with(run, tmp_path)
+    version = save.export(*run, str(tmp_path), (), Decoding(3, 0.6, LENGTH), run_warmup=False, n_best=2, attention=True)
+    answer = tf.saved_model.load(version).signatures
+    rows = [(problem, number) for number in (0, 1) for problem in reversed(kept)]
+    written = [(problem, number) for problem, number in rows if problem.targets != "class"]
+    best = [decoded(problem.name, 3)[number][0] for problem, number in written]
+
+    def asked(rows):
+        inputs = [INPUTS[problem.inputs][number] for problem, number in rows]
+        return {"command": tf.constant([problem.name for problem, _ in rows]), "inputs": tf.constant(inputs)}
+
+    for name in ("n_best", "attention"):
+        found = answer[name](**asked(written))
+        outputs, scores = (found[key].numpy().reshape([len(written), -1])[:, 0] for key in ("outputs", "scores"))
+        assert texts(outputs) == [one.answer for one in best]
+        np.testing.assert_allclose(scores, [one.score for one in best], atol=1e-3)
+    expected = iter(best)
+    outputs = texts(answer["serving_default"](**asked(rows))["outputs"].numpy())
+    for (problem, number), output in zip(rows, outputs):
+        if problem.targets == "class":
+            assert output == NAMES[int(np.argmax(decoded(problem.name, 1)[number]))]
+        else:
+            assert output == next(expected).answer
+    for problem in kept:
+        found = answer[problem.name](tf.constant(INPUTS[problem.inputs]))
+        if problem.targets != "class":
+            assert texts(found["outputs"].numpy()) == [several[0].answer for several in decoded(problem.name, 3)]
+    # The encoder hears the command: the same text has other answers, and other scores of the same answer.
+    ids = tf.constant([[5, 9, 7, 1]] * 2)
+    found = answer["tokens"](command=tf.constant(["To-German", "To-English"]), ids=ids)
+    assert abs(found["scores"][0] - found["scores"][1]) > 1e-3
+    given = {"image": tf.constant(INPUTS["image"][:2]), "language": tf.constant(INPUTS["language"][:2])}
+    assert answer["asked"](**given)["outputs"].shape == [2]
 
 
 def test_a_reduced_model_answers_as_the_whole(run):

@@ -33,7 +33,7 @@ class TableDecoder:
     def command(self, name, batch):
         return tf.one_hot(tf.fill([batch], 0), SYMBOLS)
 
-    def language_in(self, ids):
+    def language_in(self, ids, command):
         return tf.one_hot(ids, SYMBOLS)
 
     def step(self, x, position, state, ancestors, write):

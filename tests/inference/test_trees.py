@@ -42,7 +42,7 @@ class Unruly:
     def command(self, name, batch):
         return tf.one_hot(tf.fill([batch], 0), self.table.shape[1])
 
-    def language_in(self, ids):
+    def language_in(self, ids, command):
         return tf.one_hot(ids, self.table.shape[1])
 
     def step(self, x, position, state, ancestors, write):

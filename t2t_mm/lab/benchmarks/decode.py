@@ -39,7 +39,7 @@ def run(
     found: dict[str, dict[str, float]] = {}
     for batch in batches:
         ids = tf.random.uniform([batch, source_length], 3, vocabulary_size, tf.int32)
-        encoded, padding, _, _ = network.encode("language", ids, tf.zeros_like(ids, tf.bool))
+        encoded, padding, _, _ = network.encode("language", ids, tf.zeros_like(ids, tf.bool), _COMMAND)
         figures: dict[tuple[int | str, int], float] = {}
         for beam in beams:
             for length in lengths:

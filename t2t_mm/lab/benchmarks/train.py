@@ -204,7 +204,7 @@ class _Passes:
         """Returns a dict of part -> a call with the shapes of a batch of the problem in this part."""
         network, classes = self._network, problem.targets == "class"
         padding = None if problem.inputs == "image" else batch["input_padding"]
-        encoded, source_padding, grid, _ = network.encode(problem.inputs, batch["inputs"], padding)
+        encoded, source_padding, grid, _ = network.encode(problem.inputs, batch["inputs"], padding, problem.command)
         target_padding = source_padding if classes else batch["target_padding"]
         source = tf.random.normal(encoded.shape)
         target = tf.random.normal([*target_padding.shape, network.depth])

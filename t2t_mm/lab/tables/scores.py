@@ -14,6 +14,7 @@ from t2t_mm.run.folder import load_trained
 
 SPLITS = ("dev", "test")
 SAMPLES = 3
+_PIVOT = "To-English"  # English is the source or the target of every translation that is trained
 
 
 def score(experiment: Experiment, model_dir: str, decoding: Decoding | None = Decoding(), baselines: bool = False) -> dict:
@@ -21,7 +22,8 @@ def score(experiment: Experiment, model_dir: str, decoding: Decoding | None = De
 
     Args:
       decoding: settings for decoding answers; None skips all decoded metrics.
-      baselines: whether to score the trivial answers of `t2t_mm.evaluation.baselines` too.
+      baselines: whether to score the trivial answers of `t2t_mm.evaluation.baselines` too, and answers through English
+        (`t2t_mm.evaluation.pivot`) if the model has this command.
 
     Returns:
       A dict with these entries. A corpus may lack a test set, which is then left out.
@@ -37,7 +39,8 @@ def score(experiment: Experiment, model_dir: str, decoding: Decoding | None = De
       CorpusError: a corpus is missing.
     """
     network, description, trained = load_trained(experiment, model_dir)
-    evaluator = Evaluator(experiment, network, description, decoding)
+    through = _PIVOT if baselines and _PIVOT in network.commands else None
+    evaluator = Evaluator(experiment, network, description, decoding, through=through)
     splits: dict[str, dict] = {split: {} for split in SPLITS}
     trivial: dict[str, dict] = {split: {} for split in SPLITS}
     for split in SPLITS:

@@ -325,14 +325,17 @@ def _zero_shot(problems) -> ResultTable:
         metric = "f1" if name.endswith("tree") else "bleu4" if name.startswith("caption") else "bleu"
         runs = ("zero_shot", _tuned(name))
         cells = [Cell(run, name, which) for which in ("log_perplexity", metric) for run in runs]
-        rows.append((f"{label} ({_METRIC_NAMES[metric]})", (*cells[:2], Cell(CHANCE, name, metric), *cells[2:])))
+        through = Cell("zero_shot", name, f"{metric}_pivot")
+        row = (*cells[:2], Cell(CHANCE, name, metric), cells[2], through, cells[3])
+        rows.append((f"{label} ({_METRIC_NAMES[metric]})", row))
     return ResultTable(
         "zero_shot", "Commands with inputs with which they were never trained",
         ("zero-shot: log-perplexity", "fine-tuned: log-perplexity", "chance: decoded", "zero-shot: decoded",
-         "fine-tuned: decoded"),
+         "through English: decoded", "fine-tuned: decoded"),
         tuple(rows), tuple(Comparison(n, _tuned(n), "zero_shot", "200 examples of fine-tuning") for n in PAIRS),
         "Fine-tuning starts from the weights of the joint run and uses 200 examples of the pair. Chance is a copy of "
-        "the source if that is text, and otherwise the most frequent answer.",
+        "the source if that is text, and otherwise the most frequent answer. Through English, the joint model first answers "
+        "in English and then translates or parses its own answer, which takes two pairs that were trained.",
         ("joint",),
     )  # fmt: skip
 
