@@ -34,6 +34,8 @@ _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration file applie
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding applied after the files; may be repeated.")
 _JOBS = flags.DEFINE_integer("jobs", 1, "Number of jobs that run at the same time and share the cores.", lower_bound=1)
 _TRAIN = flags.DEFINE_bool("train", True, "Whether to run missing jobs; --notrain only reports the finished runs.")
+_PACK = flags.DEFINE_string("pack", None, "Folder to which to pack the runs that are left, for bin/train_jax.py; then exit.")
+_TRAINED = flags.DEFINE_string("trained", None, "Folder of bin/train_jax.py, from which trained runs are taken over.")
 _PLAN = flags.DEFINE_bool("plan", False, "Whether to only print all runs, the steps done and the estimated time left.")
 
 
@@ -59,7 +61,14 @@ def main(_: list[str]) -> None:
         if _PLAN.value:
             print(study.describe())
             return
+        if _PACK.value:
+            study.prepare()
+            print(f"{study.pack(_PACK.value)} runs are packed in {_PACK.value}")
+            return
         failed = {}
+        if _TRAINED.value:
+            study.prepare()
+            print(f"{study.take_over(_TRAINED.value)} runs are taken over from {_TRAINED.value}")
         if _TRAIN.value:
             study.prepare()
             failed = study.run(_JOBS.value, _RUN.value)

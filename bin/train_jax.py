@@ -72,7 +72,7 @@ def unpack() -> None:
         settings = settings_of(seed)
         folder = os.path.join(_MODEL_DIR.value, f"seed_{seed}")
         description = settings.experiment.describe()
-        unpack_run(_TRAINED.value, f"seed_{seed}", folder, settings.experiment, description, config.resolved(), settings.steps)
+        unpack_run(_TRAINED.value, f"seed_{seed}", folder, settings.experiment, description, config.resolved())
         print(f"Written to {folder}")
 
 

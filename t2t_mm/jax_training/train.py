@@ -153,6 +153,7 @@ class Group:
         curves: dict[str, dict] = {split: {slot.problem: [] for slot in first.slots} for split in ("train", "dev")}
         angles, begun, every = [], time.monotonic(), first.evaluation["every_steps"]
         skipped = jnp.zeros(lanes, "int32")
+        step = 0
         for step in range(1, first.steps + 1):
             gradients, figures = self._gradients(step)
             if first.cosine_steps and step % first.cosine_steps == 0:
@@ -180,7 +181,7 @@ class Group:
         if not every:
             best.take(first.steps, self._trained, self._others)
         jax.block_until_ready(best.trained)
-        self._write(best, curves, angles, time.monotonic() - begun, np.asarray(skipped))
+        self._write(best, step, curves, angles, time.monotonic() - begun, np.asarray(skipped))
 
     def _gradients(self, step: int) -> tuple[list, list[dict]]:
         gradients, figures = [], []
@@ -210,7 +211,7 @@ class Group:
                 found[lane].append(merged)
         return found
 
-    def _write(self, best: "_Best", curves: dict, angles: list, seconds: float, skipped: np.ndarray) -> None:
+    def _write(self, best: "_Best", step: int, curves: dict, angles: list, seconds: float, skipped: np.ndarray) -> None:
         measured = {split: self._measure(split, (best.trained, best.others)) for split in self._measured_buckets}
         names = [slot.problem for slot in self._slots]
         parameters = {name: part.count_params() for name, part in self._lanes.network.parts().items()}
@@ -219,7 +220,7 @@ class Group:
             problems = [slot.problem for slot in run.slots]
             pairs = itertools.combinations(range(len(names)), 2) if angles else ()
             result = {
-                "step": int(best.steps[lane]), "seed": run.seed, "device": device, "lanes": len(self._runs),
+                "step": int(best.steps[lane]), "ended": step, "seed": run.seed, "device": device, "lanes": len(self._runs),
                 # Of the lanes together: the time that this run alone would take is not known.
                 "training_seconds": seconds / len(self._runs), "group_seconds": seconds,
                 "skipped_updates": int(skipped[lane]), "parameters": parameters,

@@ -5,16 +5,17 @@ import os
 import tensorflow as tf
 
 from t2t_mm.common.errors import RunError
+from t2t_mm.common.files import write_json
 from t2t_mm.evaluation.curves import COSINE
 from t2t_mm.experiment import Experiment
 from t2t_mm.jax_training.packed import load_result, load_weights
 from t2t_mm.run.checkpoints import checkpoints_folder
 from t2t_mm.run.folder import all_variables, prepare_folder
 
+ENDED = "ended.json"  # in the folder of a run whose training has ended, although its only checkpoint is the best one
 
-def unpack(
-    trained: str, name: str, model_dir: str, experiment: Experiment, description: dict, configuration: str, step: int
-) -> dict:
+
+def unpack(trained: str, name: str, model_dir: str, experiment: Experiment, description: dict, configuration: str) -> dict:
     """Writes the folder of a run with a checkpoint of its best weights and the events of its learning curves.
 
     Args:
@@ -24,7 +25,6 @@ def unpack(
       experiment: the experiment of the run.
       description: the description of its model.
       configuration: the text of its config.gin.
-      step: the step that the checkpoint shall have.
 
     Returns:
       The results of the run, see `train`.
@@ -35,6 +35,7 @@ def unpack(
     result, weights = load_result(trained, name), load_weights(trained, name)
     if result is None:
         raise RunError(f"{trained}: holds no results of {name}.")
+    step = result["step"]
     network = experiment.build_model(description)
     variables = all_variables(network)
     if [tuple(value.shape) for value in weights] != [tuple(variable.shape) for variable in variables]:
@@ -47,6 +48,8 @@ def unpack(
     path = os.path.join(checkpoints_folder(model_dir), f"ckpt-{step}")
     tf.train.Checkpoint(variables=variables, done=done, seconds=seconds).write(path)
     _write_events(model_dir, result)
+    # Last, because it says that everything else is there.
+    write_json(os.path.join(model_dir, ENDED), {"step": result["ended"], "best": step, "device": result["device"]})
     return result
 
 

@@ -12,6 +12,7 @@ from t2t_mm.common.errors import RunError
 from t2t_mm.experiment import Experiment
 from t2t_mm.lab.tables import tables as declared
 from t2t_mm.lab.tables.costs import Costs
+from t2t_mm.lab.tables.jax_runs import pack_runs, take_over
 from t2t_mm.lab.tables.report.gather import gather
 from t2t_mm.lab.tables.report.write import write
 from t2t_mm.lab.tables.runner import Runner, Stopped, missing
@@ -159,6 +160,14 @@ class Study:
         jobs = [job for job in missing(self.planned) if job.planned.run.name in chosen]
         os.makedirs(self._setting.folder, exist_ok=True)
         return Runner(self._commands, self._costs, self._say, at_once=at_once).run(jobs)
+
+    def pack(self, folder: str) -> int:
+        """Packs the runs that are left for bin/train_jax.py (see `jax_runs.pack_runs`)."""
+        return pack_runs(self.planned, self._setting.folder, folder, self._say)
+
+    def take_over(self, trained: str) -> int:
+        """Takes over the runs that bin/train_jax.py has trained (see `jax_runs.take_over`)."""
+        return take_over(self.planned, self._setting.folder, trained, self._say)
 
     def report(self, path: str, command: str) -> list[str]:
         """Writes the report on the finished runs and returns the paths of its files."""

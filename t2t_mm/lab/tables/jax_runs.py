@@ -1,0 +1,71 @@
+"""Trains the runs of the tables with JAX instead of bin/train.py: packs what is to be trained, and takes over the results."""
+
+import os
+from collections.abc import Callable, Sequence
+
+from t2t_mm.common import config
+from t2t_mm.experiment import Experiment
+from t2t_mm.jax_training.pack import Packer, Settings
+from t2t_mm.jax_training.packed import load_result
+from t2t_mm.jax_training.unpack import unpack
+from t2t_mm.lab.tables.runs import SCORES, Planned
+from t2t_mm.lab.tables.scores import write
+from t2t_mm.training import loop
+
+
+def pack_runs(plan: Sequence[Planned], parent: str, folder: str, say: Callable[[str], None] = print) -> int:
+    """Packs all runs that have not been trained yet, and those from which they start.
+
+    Args:
+      parent: the folder of all runs.
+      folder: the folder for the packed runs.
+
+    Returns:
+      The number of packed runs.
+    """
+    packer = Packer(folder, say)
+    missing = [planned for planned in plan if planned.run.trained and planned.scores() is None and not planned.trained()]
+    needed = {planned.start for planned in missing} | {planned.folder for planned in missing}
+    chosen = [planned for planned in plan if planned.run.trained and planned.folder in needed]
+    for planned in chosen:
+        config.parse(planned.gin_files, planned.bindings)
+        start = None if planned.start is None else os.path.relpath(planned.start, parent)
+        packer.add(os.path.relpath(planned.folder, parent), Settings.of(config.arguments_of(loop.train)), start)
+    packer.save()
+    return len(chosen)
+
+
+def take_over(plan: Sequence[Planned], parent: str, trained: str, say: Callable[[str], None] = print) -> int:
+    """Makes the folders of all runs that were trained with JAX and have not been trained here.
+
+    The scores of runs without decoded answers are those that were measured with JAX; the others are scored afterwards.
+
+    Args:
+      parent: the folder of all runs.
+      trained: the folder that bin/train_jax.py wrote.
+
+    Returns:
+      The number of runs taken over.
+
+    Raises:
+      RunError: the weights of a run do not fit its configuration.
+    """
+    taken = 0
+    for planned in plan:
+        name = os.path.relpath(planned.folder, parent)
+        if not planned.run.trained or planned.trained() or load_result(trained, name) is None:
+            continue
+        config.parse(planned.gin_files, planned.bindings)
+        experiment = config.configured(Experiment)()
+        described = experiment
+        if planned.start:  # it has the model of the run that it starts from
+            before = next(one for one in plan if one.folder == planned.start)
+            config.parse(before.gin_files, before.bindings)
+            described = config.configured(Experiment)()
+        result = unpack(trained, name, planned.folder, experiment, described.describe(), planned.configuration)
+        if not planned.run.decode:
+            kept = ("step", "seed", "training_seconds", "parameters", "splits", "curves")
+            write(os.path.join(planned.folder, SCORES), {key: result[key] for key in kept} | {"baselines": {}})
+        taken += 1
+        say(f"{planned.name}: taken over, {result['step']} steps")
+    return taken
