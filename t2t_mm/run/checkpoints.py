@@ -99,6 +99,16 @@ def best_first(model_dir: str) -> list[str]:
     return [path for path in order if path in there]
 
 
+def best_step(model_dir: str) -> int | None:
+    """Returns the step of the checkpoint with the best evaluation, or None if there is none."""
+    found = best_first(model_dir)
+    return _step_of(found[0]) if found else None
+
+
+def _step_of(path: str) -> int:
+    return int(path.rsplit("-", 1)[1])
+
+
 def _read_best(folder: str) -> dict | None:
     """Returns the content of best.json, or None if it does not exist."""
     try:
@@ -119,7 +129,7 @@ def of_step(model_dir: str, step: int) -> str:
     found: dict[int, str] = {}
     # A step may be in both folders with the same weights; one of them is enough.
     for folder in (best_folder(model_dir), checkpoints_folder(model_dir)):
-        found |= {int(path.rsplit("-", 1)[1]): path for path in newest_first(folder)}
+        found |= {_step_of(path): path for path in newest_first(folder)}
     if step not in found:
         known = ", ".join(map(str, sorted(found))) or "none"
         raise RunError(f"{model_dir}: no checkpoint of step {step}; there are checkpoints of the steps {known}.")

@@ -241,6 +241,7 @@ class Runner:
         if job.kind == "train":
             return [script, *settings, f"--model_dir={planned.folder}"]
         flags = [f"--model_dir={planned.weights}", f"--output={os.path.join(planned.folder, SCORES)}"]
+        flags.append("--nobest" if planned.best() is None else "--best")
         flags += [] if planned.run.decode else ["--nodecode"]
         return [script, *settings, *flags, *(["--baselines"] if planned.run.baselines else [])]
 

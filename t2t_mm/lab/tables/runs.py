@@ -8,10 +8,11 @@ import os
 from collections.abc import Sequence
 
 from t2t_mm.common import config
+from t2t_mm.common.config import ConfigError
 from t2t_mm.common.errors import RunError
 from t2t_mm.lab.tables.scores import write
 from t2t_mm.lab.tables.tables import Run
-from t2t_mm.run.checkpoints import checkpoints_folder, newest_first
+from t2t_mm.run.checkpoints import best_step, checkpoints_folder, newest_first
 
 SCORES = "scores.json"
 
@@ -45,7 +46,10 @@ class Planned:
       start: folder of the run whose weights it starts from.
       weights: folder of its checkpoints. For a run that is not trained itself, this is `start`.
       configuration: the complete Gin configuration as text.
-      steps: training steps of its weights.
+      steps: the largest number of training steps of its weights.
+      evaluated_every: number of steps between two evaluations during training, or 0. With evaluations, the best
+        checkpoint is scored, and otherwise the newest.
+      patience: number of successive evaluations without improvement after which training ends; 0 for no limit.
     """
 
     run: Run
@@ -57,6 +61,8 @@ class Planned:
     bindings: tuple[str, ...]
     configuration: str
     steps: int
+    evaluated_every: int = 0
+    patience: int = 0
 
     @property
     def name(self) -> str:
@@ -68,8 +74,22 @@ class Planned:
         return int(found[0].rsplit("-", 1)[1]) if found else 0
 
     def trained(self) -> bool:
-        """Whether the newest checkpoint is that of the last step."""
-        return self.done() >= self.steps
+        """Whether training has made all its steps, or ended early because the evaluations did not improve any more."""
+        done = self.done()
+        if done >= self.steps:
+            return True
+        best = best_step(self.weights) if self.patience else None
+        # As `training.loop` decides it, which would end at once if it were started again.
+        return best is not None and done - best >= self.patience * self.evaluated_every
+
+    def best(self) -> int | None:
+        """Returns the step of the best checkpoint, which is scored, or None if there is none and the newest is scored."""
+        return best_step(self.weights) if self.evaluated_every else None
+
+    def scored_step(self) -> int:
+        """Returns the step of the checkpoint that counts, or 0 if there is no checkpoint."""
+        best = self.best()
+        return self.done() if best is None else best
 
     @property
     def digest(self) -> str:
@@ -77,7 +97,7 @@ class Planned:
         return hashlib.sha256(self.configuration.encode()).hexdigest()
 
     def scores(self) -> dict | None:
-        """Returns the scores that bin/score.py wrote for the last step, or None if there are none yet.
+        """Returns the scores that bin/score.py wrote for the checkpoint that counts, or None if there are none yet.
 
         The checkpoint itself need not exist; see `keep`.
         """
@@ -86,8 +106,10 @@ class Planned:
                 found = json.load(file)
         except FileNotFoundError:
             return None
-        # A run that was trained for more steps than planned counts with its newest checkpoint.
-        return found if found["step"] == max(self.steps, self.done()) else None
+        if self.done():
+            return found if self.trained() and found["step"] == self.scored_step() else None
+        # Without checkpoints, only scores that were taken over are known to be those of the end of a training.
+        return found if found["step"] == self.steps or found.get("configuration") == self.digest else None
 
     def keep(self, kept: dict) -> bool:
         """Takes the scores of an earlier report if they have the same configuration and the run has not begun here.
@@ -125,16 +147,13 @@ def plan(runs: Sequence[Run], setting: Setting) -> list[Planned]:
 
     Raises:
       ConfigError: a .gin file is missing or cannot be parsed.
-      RunError: a run starts from one that is not declared before it, or has more seeds than that run.
+      RunError: a run starts from one that is not declared before it.
     """
     found: list[Planned] = []
-    seeds = {run.name: run.seeds(setting.seeds) for run in runs}
     for position, run in enumerate(runs):
         if run.init_from and run.init_from not in [before.name for before in runs[:position]]:
             raise RunError(f"{run.name} starts from the run {run.init_from}, which is not declared before it.")
-        if run.init_from and len(seeds[run.init_from]) < len(seeds[run.name]):
-            raise RunError(f"{run.name} has more seeds than the run {run.init_from} that it starts from.")
-        found += [_planned(run, seed, setting) for seed in seeds[run.name]]
+        found += [_planned(run, seed, setting) for seed in range(setting.seeds)]
     return sorted(found, key=lambda planned: planned.seed)  # stable, so that runs still follow those they start from
 
 
@@ -157,5 +176,14 @@ def _planned(run: Run, seed: int, setting: Setting) -> Planned:
     config.parse(gin_files, bindings)
     weights = folder if run.trained or start is None else start
     return Planned(
-        run, seed, folder, start, weights, gin_files, bindings, config.resolved(), config.value_of("loop.train.steps")
-    )
+        run, seed, folder, start, weights, gin_files, bindings, config.resolved(), config.value_of("loop.train.steps"),
+        _bound("settings.Evaluation.every_steps"), _bound("settings.Evaluation.patience"),
+    )  # fmt: skip
+
+
+def _bound(name: str) -> int:
+    """Returns the number to which a parameter is bound, or 0, its default, if it is not."""
+    try:
+        return int(config.value_of(name))
+    except ConfigError:
+        return 0

@@ -26,16 +26,11 @@ class ProblemRow:
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """An ablation of the model.
-
-    Attributes:
-      joint_seeds: the joint run has at most this many seeds, because joint runs are the most expensive. None: no limit.
-    """
+    """An ablation of the model."""
 
     name: str
     label: str
     gin_file: str
-    joint_seeds: int | None = 1
 
 
 PROBLEMS = (
@@ -79,7 +74,6 @@ class Run:
       gin_files: configuration files, applied after those of the corpora.
       bindings: Gin bindings, applied after the files.
       init_from: the run whose weights it starts from, with the same seed.
-      most_seeds: maximum number of seeds. None: no limit.
       decode: whether answers are decoded.
       baselines: whether trivial answers are scored too.
     """
@@ -89,14 +83,9 @@ class Run:
     gin_files: tuple[str, ...] = ()
     bindings: tuple[str, ...] = ()
     init_from: str | None = None
-    most_seeds: int | None = None
     trained: bool = True
     decode: bool = True
     baselines: bool = False
-
-    def seeds(self, wanted: int) -> range:
-        """Returns the seeds of this run if `wanted` seeds are requested."""
-        return range(min(wanted, self.most_seeds or wanted))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,12 +148,11 @@ def declare(
     runs.append(Run("parsing_with_imagenet", only=("wsj_parsing", "imagenet")))
     for variant in variants:
         runs += [Run(f"{_alone(name)}_{variant.name}", (name,), (variant.gin_file,), decode=False) for name in ABLATED]
-        joint = Run(f"joint_{variant.name}", (), (variant.gin_file,), most_seeds=variant.joint_seeds, decode=False)
-        runs.append(joint)
+        runs.append(Run(f"joint_{variant.name}", (), (variant.gin_file,), decode=False))
     for trees in TREES:
         more = _trees(trees)
         runs.append(Run(f"{_alone('wsj_parsing')}_{trees}_trees", ("wsj_parsing",), decode=False, **more))
-        runs.append(Run(f"joint_{trees}_trees", most_seeds=1, decode=False, **more))
+        runs.append(Run(f"joint_{trees}_trees", decode=False, **more))
     zero_shot = ("gin/tables/zero_shot.gin",)
     runs.append(Run("zero_shot", tuple(PAIRS), zero_shot, init_from="joint", trained=False, baselines=True))
     tuned = (*zero_shot, "gin/tables/fine_tuning.gin")

@@ -16,6 +16,13 @@ from t2t_mm.training import loop
 loop.train.steps = 4
 experiment.Experiment.problems = []
 """
+EVALUATED = """
+from t2t_mm.training import settings
+loop.train.evaluation = @settings.Evaluation()
+settings.Evaluation:
+  every_steps = 1
+  patience = 2
+"""
 RUNS = {
     run.name: run
     for run in (
@@ -62,7 +69,7 @@ COMMANDS = {
 }
 
 
-def make(folder, seeds=2, runs=RUNS):
+def make(folder, seeds=2, runs=RUNS, more=""):
     """Commands and configuration in `folder` -> the folder of the commands, and the plan."""
     commands = os.path.join(folder, "bin")
     os.makedirs(commands, exist_ok=True)
@@ -71,8 +78,18 @@ def make(folder, seeds=2, runs=RUNS):
             file.write(textwrap.dedent(text))
     path = os.path.join(folder, "base.gin")
     with open(path, "w") as file:
-        file.write(GIN)
+        file.write(GIN + more)
     return commands, plan(list(runs.values()), Setting(os.path.join(folder, "runs"), (path,), (), seeds))
+
+
+def checkpoints(planned, newest, best):
+    """Leaves the newest checkpoint of a run, and that with the best evaluation."""
+    folder = os.path.join(planned.weights, "checkpoints")
+    os.makedirs(os.path.join(folder, "best"), exist_ok=True)
+    for name in (f"ckpt-{newest}.index", f"best/ckpt-{best}.index"):
+        open(os.path.join(folder, name), "w").close()
+    with open(os.path.join(folder, "best", "best.json"), "w") as file:
+        json.dump({"metric": "log_perplexity", "value": 1.0, "step": best}, file)
 
 
 def finish(planned, level, longest=8):

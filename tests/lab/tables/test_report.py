@@ -64,7 +64,7 @@ def test_the_record_has_what_results_have_and_the_means_by_hand(written):
     assert cell["dev"]["values"] == [80.0, 81.0] and cell["dev"]["mean"] == 80.5
     assert cell["dev"]["std"] == pytest.approx(0.5**0.5)
     assert found["runs"]["joint"] == {
-        "steps": 4, "seeds": 2, "minutes": 3.0, "parameters": 1234, "gin": "", "init_from": ""
+        "steps": 4, "best_step": 4.0, "seeds": 2, "minutes": 3.0, "parameters": 1234, "gin": "", "init_from": ""
     }  # fmt: skip
     assert found["missing"] == {"look": [0, 1], "tuned": [0, 1]}
     assert found["experts"]["encoder"]["shares"]["parsing"] == [0.25, 0.75, 0.0]

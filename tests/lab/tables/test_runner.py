@@ -1,5 +1,6 @@
 """Tests that runs are shared, finished ones skipped, interrupted ones resumed, and failures reported."""
 
+import json
 import os
 import shlex
 import signal
@@ -58,6 +59,35 @@ def test_what_is_finished_is_skipped_and_what_was_begun_goes_on(tmp_path):
     assert said[0].startswith("[1/5] train alone, seed 0 | ") and said[0].endswith("left in total")
     assert missing(planned) == []
     assert run(tmp_path, commands, planned) == {}
+
+
+def test_a_run_that_ended_early_is_not_trained_again_and_its_best_checkpoint_counts(tmp_path):
+    """Evaluated after each step, with a patience of two evaluations, in a budget of four steps."""
+    commands, planned = fixture.make(str(tmp_path), seeds=1, more=fixture.EVALUATED)
+    joint, look = planned[0], planned[2]
+    assert (joint.evaluated_every, joint.patience) == (1, 2)
+    fixture.checkpoints(joint, newest=2, best=1)
+    assert not joint.trained() and joint.scored_step() == 1
+    fixture.checkpoints(joint, newest=3, best=1)
+    assert joint.trained() and look.trained() and look.scored_step() == 1
+    assert [job.name for job in missing(planned)][:2] == ["score joint, seed 0", "train alone, seed 0"]
+    runner = Runner(commands, costs(tmp_path))
+    assert "--best" in runner.command(missing(planned)[0]) and "--nobest" in runner.command(missing(planned)[-1])
+    os.makedirs(joint.folder, exist_ok=True)
+    for step, expected in ((3, None), (1, {"step": 1})):
+        with open(os.path.join(joint.folder, "scores.json"), "w") as file:
+            json.dump({"step": step}, file)
+        assert joint.scores() == expected
+    fixture.checkpoints(joint, newest=4, best=4)  # it was continued, and the scores are old
+    assert joint.trained() and joint.scores() is None
+
+
+def test_scores_of_an_unfinished_training_do_not_count(tmp_path):
+    _, planned = fixture.make(str(tmp_path), seeds=1, more=fixture.EVALUATED)
+    fixture.checkpoints(planned[0], newest=2, best=2)
+    with open(os.path.join(planned[0].folder, "scores.json"), "w") as file:
+        json.dump({"step": 2}, file)
+    assert planned[0].scores() is None
 
 
 def test_a_failed_run_is_reported_what_needs_it_is_left_and_the_rest_is_done(tmp_path):
@@ -143,8 +173,6 @@ def test_a_run_must_follow_what_it_starts_from(tmp_path):
     setting = Setting(str(tmp_path), (), (), 3)
     with pytest.raises(RunError, match="tuned starts from the run joint, which is not declared before it"):
         plan([Run("tuned", init_from="joint")], setting)
-    with pytest.raises(RunError, match="more seeds"):
-        fixture.make(str(tmp_path), 3, {"joint": Run("joint", most_seeds=1), "tuned": Run("tuned", init_from="joint")})
     assert [run.name for run in with_starts(["tuned"], fixture.RUNS)] == ["joint", "tuned"]
 
 

@@ -193,7 +193,11 @@ def _samples(scores: Scores) -> dict:
 
 
 def _runs(plan: Sequence[Planned], scores: Scores) -> dict:
-    """Returns run -> {"steps", "seeds", "minutes" of training, "parameters", "gin": its own settings, "init_from"}."""
+    """Returns run -> what the table of runs shows.
+
+    "steps" is the largest number of training steps, and "best_step" the mean step of the checkpoints that were scored;
+    "minutes" is the time of training up to these, for all seeds together, and "gin" the run's own settings.
+    """
     found = {}
     for planned in plan:
         run = planned.run
@@ -203,6 +207,7 @@ def _runs(plan: Sequence[Planned], scores: Scores) -> dict:
         own = [*run.gin_files, *run.bindings, *(f"only {', '.join(run.only)}" for _ in range(bool(run.only)))]
         found[run.name] = {
             "steps": planned.steps,
+            "best_step": float(np.mean([one["step"] for one in ours])),
             "seeds": len(ours),
             "minutes": round(sum(one["training_seconds"] for one in ours) / 60, 1) if run.trained else 0.0,
             "parameters": sum(ours[0]["parameters"].values()),

@@ -173,13 +173,14 @@ def _experts(experts: dict) -> list[str]:
 def _runs(runs: dict) -> str:
     rows = [
         [
-            f"<td>{escape(name)}</td>", f"<td>{run['steps']}</td>", f"<td>{run['seeds']}</td>", f"<td>{run['minutes']}</td>",
-            f"<td>{run['parameters']:,}</td>", f"<td>{escape(run['gin'])}</td>",
+            f"<td>{escape(name)}</td>", f"<td>{run['steps']}</td>", f"<td>{run['best_step']:.0f}</td>",
+            f"<td>{run['seeds']}</td>", f"<td>{run['minutes']}</td>", f"<td>{run['parameters']:,}</td>",
+            f"<td>{escape(run['gin'])}</td>",
         ]
         for name, run in runs.items()
     ]  # fmt: skip
-    head = ("run", "steps", "seeds", "training minutes", "parameters", "own settings")
-    return f"<h2>Runs</h2>\n{_grid_of(head, rows)}"
+    head = ("run", "steps", "scored at step", "seeds", "training minutes", "parameters", "own settings")
+    return f"<h2>Runs</h2>\n<p>{escape(text.RUNS)}</p>\n{_grid_of(head, rows)}"
 
 
 def _samples(samples: dict) -> str:

@@ -40,6 +40,12 @@ TEST = (
     "include the variation between seeds."
 )
 
+RUNS = (
+    "Steps is the largest number of updates. A run that is evaluated during training ends earlier if the evaluations do not "
+    "improve any more (`settings.Evaluation.patience`), and is scored with its best checkpoint: the table shows the mean of "
+    "its step over the seeds, and the minutes of training up to it."
+)
+
 
 def left_out(missing: dict[str, list[int]]) -> str:
     """Returns a sentence that lists the unfinished seeds of each run, with runs that lack the same seeds together."""
@@ -63,10 +69,17 @@ def markdown(record: dict) -> str:
         if table["name"] == "zero_shot":
             lines += _grid(found["grid"])
     lines += _experts(found["experts"])
-    lines += ["## Runs", "", "| run | steps | seeds | training minutes | parameters | own settings |"]
-    lines += ["| --- | ---: | ---: | ---: | ---: | --- |"]
     lines += [
-        f"| {name} | {run['steps']} | {run['seeds']} | {run['minutes']} | {run['parameters']:,} | {run['gin']} |"
+        "## Runs",
+        "",
+        RUNS,
+        "",
+        "| run | steps | scored at step | seeds | training minutes | parameters | own settings |",
+    ]
+    lines += ["| --- | ---: | ---: | ---: | ---: | ---: | --- |"]
+    lines += [
+        f"| {name} | {run['steps']} | {run['best_step']:.0f} | {run['seeds']} | {run['minutes']} | {run['parameters']:,} "
+        f"| {run['gin']} |"
         for name, run in found["runs"].items()
     ]
     lines += ["", "## Samples", ""]
