@@ -16,7 +16,9 @@ from absl import flags
 
 from t2t_mm.common import command, config, shipped
 
-_TABLE = flags.DEFINE_multi_string("table", [], "Table to reproduce: 1, 2, 3, 4, curve or zero_shot. Default: all tables.")
+_TABLE = flags.DEFINE_multi_string(
+    "table", [], "Table to reproduce: 1, 2, 3, 4, curve, zero_shot, zero_shot_options or pairs. Default: all tables."
+)
 _CORPORA = flags.DEFINE_enum("corpora", "mini", ["mini", "real"], "Corpora to train on.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds of each run.", lower_bound=1)
 _RUNS = flags.DEFINE_string("runs", None, "Folder of all runs. Default: runs/tables/CORPORA.")

@@ -12,6 +12,7 @@ from typing import Any
 
 from keras import ops
 
+from t2t_mm.layers.attention import unpadded_mean
 from t2t_mm.layers.convolution import ConvBlock, ConvStep, centred
 from t2t_mm.layers.history import History, scatter
 from t2t_mm.layers.normalization import EPSILON, LayerNorm
@@ -75,6 +76,11 @@ class IncrementalDecoder:
         if not self._attention.attend:
             return state
         encoded = ops.cast(encoded, "float32")
+        if self._attention.attend == "mean":
+            mean = unpadded_mean(encoded, ops.logical_not(source_padding)[..., None])  # [B, D]
+            # What each block adds is the same at all positions: [A, B·K, D].
+            added = ops.matmul(mean[None], ops.convert_to_tensor(self._weights["source_means"]))
+            return dict(state, source_means=ops.repeat(added, width, axis=1))
         # As in `attention._asked`: only the keys get the timing signal.
         keyed = encoded
         if self._attention.source_timing:
@@ -99,7 +105,7 @@ class IncrementalDecoder:
 
     def extend(self, state: dict, positions: int) -> dict:
         """Returns the state with room for `positions` more positions."""
-        if not self._attention.attend:
+        if self._attention.attend is not True:
             return state
         # Only the caches of the self-attentions grow with the answer. The memory of a convolution has a fixed size.
         more = [[0, 0], [0, 0], [0, positions], [0, 0]]
@@ -146,9 +152,11 @@ class _Step:
         }
         self._inputs: dict = {kind: [] for kind in self._kinds}
         self._caches: list = []
-        if self._attention.attend:
+        if self._attention.attend == "mean":
+            self._sources: Iterator = iter(ops.unstack(state["source_means"]))
+        elif self._attention.attend:
             self._keys_values: Iterator = iter(ops.unstack(weights["keys_values"]))
-            self._sources: Iterator = zip(ops.unstack(state["source_keys"]), ops.unstack(state["source_values"]))
+            self._sources = zip(ops.unstack(state["source_keys"]), ops.unstack(state["source_values"]))
 
     def run(self, x: Tensor) -> tuple[Tensor, dict]:  # [B·K, D] -> [B·K, V], the new state
         mixer, decoder = self._model.mixer, self._model.decoder
@@ -204,6 +212,8 @@ class _Step:
             x = self._conv_block(x, conv)
         if not attention.attend:
             return x
+        if attention.attend == "mean":
+            return x + next(self._sources)
         h = self._normalised(x)
         # Pre-norm, as in `attention.self_attention`.
         queries = self._queries(h)
@@ -255,13 +265,13 @@ def decoder_weights(model: MultiModel) -> dict[str, Tensor]:
     Returns:
       A dict with "vectors" [v, D] and "matrices" [m, D, D] in the order in which a position needs them; "taps_k_d"
       [2(k − 1), 1, n·D, 1] for the n convolutions with k > 1 taps and dilation d (see `History.past`); "embedding" [V, D];
-      "logits" [D, V]; with attention in A blocks, "keys_values" [A, 2, D, D], "memory_keys" and "memory_values" [A, D, D];
-      and with a mixture, "gate", "expert_in" and "expert_out" (see `MixtureOfExperts.step`).
+      "logits" [D, V]; with attention in A blocks, "keys_values" [A, 2, D, D], "memory_keys" and "memory_values" [A, D, D],
+      or "source_means" [A, D, D] if these have the mean of the source instead; and with a mixture, "gate", "expert_in" and "expert_out" (see `MixtureOfExperts.step`).
     """
     vectors: list = []
     matrices: list = []
     taps: dict = {}
-    memory_keys, memory_values, keys_values = [], [], []
+    memory_keys, memory_values, keys_values, source_means = [], [], [], []
     attention = model.mixer.attention
     # The factor 1/√(D/G) of the logits is multiplied into the query kernels here, once instead of at every position.
     scale = 1.0 / math.sqrt(model.depth // attention.heads)
@@ -282,6 +292,9 @@ def decoder_weights(model: MultiModel) -> dict[str, Tensor]:
         for conv in block.convs:
             conv_block(conv)
         if not block.attend:
+            return
+        if block.attend == "mean":
+            source_means.append(ops.matmul(_value(block.memory_value.kernel), _value(block.source_output.kernel)))
             return
         norm(block.self_norm)
         matrices.extend([_value(block.self_query.kernel) * scale, _value(block.self_output.kernel)])
@@ -312,7 +325,9 @@ def decoder_weights(model: MultiModel) -> dict[str, Tensor]:
             # The memory is a ring. With the taps twice in succession, the taps for any rotation of the ring are one slice.
             twice = ops.tile(_joined(kernels), [2, 1])
             weights[_name(kind)] = twice[:, None, :, None]
-    if attention.attend:
+    if attention.attend == "mean":
+        weights["source_means"] = ops.stack(source_means)
+    elif attention.attend:
         weights["keys_values"] = ops.stack(keys_values)
         weights |= {"memory_keys": ops.stack(memory_keys), "memory_values": ops.stack(memory_values)}
     return weights

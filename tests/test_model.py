@@ -157,12 +157,22 @@ def test_result_depends_neither_on_padding_nor_on_neighbours(modality, place):
         {},
         {"mixture": None},
         {"attention_block": functools.partial(AttentionBlock, attend=False)},
+        {"attention_block": functools.partial(AttentionBlock, attend="mean")},
         {"attention_block": functools.partial(AttentionBlock, heads=4, source_timing=True, timing_scale=0.2)},
         {"attention_block": functools.partial(AttentionBlock, heads=2, convs=1), "mixer_blocks": 0, "decoder_blocks": 1},
         {"conv_block": functools.partial(ConvBlock, kernel_small=1, kernel_large=4, dilation=1)},
         *({"command_at": place} for place in COMMAND_AT[1:]),
     ],
-    ids=["all blocks", "no mixture", "no attention", "timing of the source", "fewest blocks", "other kernels", *COMMAND_AT[1:]],
+    ids=[
+        "all blocks",
+        "no mixture",
+        "no attention",
+        "mean of the source",
+        "timing of the source",
+        "fewest blocks",
+        "other kernels",
+        *COMMAND_AT[1:],
+    ],  # fmt: skip
 )
 def test_step_by_step_equals_all_at_once(modality, settings):
     model, rng = with_random_norms(tiny(**settings)), np.random.default_rng(0)
@@ -316,6 +326,7 @@ def test_ablations_are_pure_removals():
     for part, settings in (
         ("middle", {"mixture": None}),
         ("attention", {"attention_block": functools.partial(AttentionBlock, heads=4, attend=False)}),
+        ("attention weights", {"attention_block": functools.partial(AttentionBlock, heads=4, attend="mean")}),
     ):
         ablated = {w.path.split("/", 1)[-1]: tuple(w.shape) for w in tiny(**settings).trainable_weights}
         assert ablated.items() < full.items(), part

@@ -84,8 +84,9 @@ def export(
             )
     # Only here, after all checks that need no weights, because loading takes time.
     network, description, _ = load_trained(experiment, model_dir)
-    if attention and not network.mixer.attention.attend:
-        raise RunError("The blocks of this model have no attention (attend=False). Leave attention out.")
+    if attention and network.mixer.attention.attend is not True:
+        attend = network.mixer.attention.attend
+        raise RunError(f"The blocks of this model have no attention (attend={attend!r}). Leave attention out.")
     network = reduced(network, experiment, description, problems)
     answers = Answers(
         network, Tokenizer(experiment.vocabulary), problems, description["class_names"], experiment.audio,

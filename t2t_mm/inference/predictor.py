@@ -162,8 +162,8 @@ class Predictor:
         """
         if looks and len(problem.modalities) > 1:
             raise RunError(f"{problem.name} has several inputs; attention weights are shown only for a single input.")
-        if looks and not self._network.mixer.attention.attend:
-            raise RunError("The blocks of this model have no attention (attend=False), so there are no weights to show.")
+        if looks and (attend := self._network.mixer.attention.attend) is not True:
+            raise RunError(f"The blocks of this model have no attention (attend={attend!r}), so there are no weights to show.")
         ids, scores, *of_tokens = self._search(problem, batch, words, log_probs)
         known = of_tokens[0].numpy() if log_probs else None
         read: dict = {}

@@ -11,6 +11,7 @@ from t2t_mm.common.errors import RunError
 from t2t_mm.common.files import write_json
 
 SPLITS = ("train", "dev", "test")
+ENDED = "ended.json"  # in the folder of a run whose training has ended, although its only checkpoint is the best one
 _RUNS, _ARRAYS, _WEIGHTS, _RESULT = "runs.json", "arrays", "weights.npz", "result.json"
 
 

@@ -8,11 +8,9 @@ from t2t_mm.common.errors import RunError
 from t2t_mm.common.files import write_json
 from t2t_mm.evaluation.curves import COSINE
 from t2t_mm.experiment import Experiment
-from t2t_mm.jax_training.packed import load_result, load_weights
+from t2t_mm.jax_training.packed import ENDED, load_result, load_weights
 from t2t_mm.run.checkpoints import checkpoints_folder
 from t2t_mm.run.folder import all_variables, prepare_folder
-
-ENDED = "ended.json"  # in the folder of a run whose training has ended, although its only checkpoint is the best one
 
 
 def unpack(trained: str, name: str, model_dir: str, experiment: Experiment, description: dict, configuration: str) -> dict:

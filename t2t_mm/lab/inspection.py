@@ -137,6 +137,11 @@ def _attention(block, source: float, target: float) -> tuple[float, float]:
         flops, kept = flops + more[0], kept + more[1]
     if not block.attend:
         return flops, kept
+    if block.attend == "mean":  # both maps of a single vector
+        for layer in (block.memory_value, block.source_output):
+            more = _layer(layer, 1.0)
+            flops, kept = flops + more[0], kept + more[1]
+        return flops, kept + target * block.memory_value.kernel.shape[0]
     for name in ("self_query", "self_key", "self_value", "self_output", "source_query", "source_output"):
         more = _layer(getattr(block, name), target)
         flops, kept = flops + more[0], kept + more[1]

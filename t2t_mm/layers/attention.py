@@ -122,6 +122,26 @@ def _asked(x, source, timing, source_length, length, gamma, beta, query, key, he
     return flat_heads(ops.matmul(normalise_flat(x, gamma, beta), query), length, heads), keys
 
 
+def source_mean(
+    x: Tensor, source: Tensor, kept: Tensor, source_length: Tensor, length: Tensor, bits: Tensor, factor: Tensor,
+    value: Tensor, output: Tensor, *, rate: float,
+) -> Tensor:  # fmt: skip
+    """Adds to the target x [N, D] the mean of the source's values over its positions that are not padding.
+
+    It is the attention to the source with equal weights. `kept` is 0 at the padded positions of the source, and 1 elsewhere.
+    """
+    depth = x.shape[-1]
+    mean = unpadded_mean(ops.reshape(source, [-1, source_length, depth]), ops.reshape(kept, [-1, source_length, 1]))
+    mixed = ops.matmul(ops.matmul(ops.cast(mean, x.dtype), value), output)  # [B, D]: the same for all target positions
+    return _added(x, ops.reshape(ops.repeat(mixed[:, None], length, axis=1), [-1, depth]), bits, factor, rate)
+
+
+def unpadded_mean(x: Tensor, kept: Tensor) -> Tensor:  # [B, S, D], [B, S, 1] -> [B, D] float32
+    """Computes the mean of the positions at which `kept` is 1 and not 0; it is 0 if there are none."""
+    x, kept = ops.cast(x, "float32"), ops.cast(kept, "float32")
+    return ops.sum(x * kept, axis=1) / ops.maximum(ops.sum(kept, axis=1), 1.0)
+
+
 class SourceLooks:
     """Collects the source attention weights of the blocks of a model while it runs.
 
@@ -155,6 +175,10 @@ class AttentionBlock(keras.layers.Layer):
     stream as its input, and its output is added to the stream, so that the ablation `attend=False` removes the attentions
     and nothing else.
 
+    Without attention, a generated text never depends on its source, because nothing else in this block reads it. Perhaps the
+    paper's ablation kept such a path: with `attend="mean"`, the stream gets the mean of the source's values instead, which
+    are the same for all positions, and there is no self-attention.
+
     Args:
       conv_block: constructor of the ConvBlocks, which is called with `causal` and `name`.
       heads: G, the number of heads; the paper's 8.
@@ -166,10 +190,11 @@ class AttentionBlock(keras.layers.Layer):
       timing_scale: factor for the timing signal when it is added to the target; the paper's 1. Every attention block adds
         the same signal to the same stream. After five blocks, it is five times as large, and the content of tokens or
         images is only a tenth of the second moment of the stream.
-      attend: False removes both attentions (Table 4).
+      attend: False removes both attentions (Table 4). "mean" removes the self-attention, and replaces the attention to the
+        source by the mean of its values.
 
     Raises:
-      ValueError: `heads`, `convs` or `dropout` is out of range, or the depth is not a multiple of `heads` (raised by
+      ValueError: `heads`, `convs`, `dropout` or `attend` is out of range, or the depth is not a multiple of `heads` (raised by
         `build`).
     """
 
@@ -182,12 +207,14 @@ class AttentionBlock(keras.layers.Layer):
         source_timing: bool = False,
         # English to French reaches 1.21 nats after 150 updates with 1, and 1.08 with 0.2 (docs/learning.md, "Translation").
         timing_scale: float = 1.0,
-        attend: bool = True,
+        attend: bool | str = True,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.heads = at_least(1, heads, "heads")
         self.source_timing, self.timing_scale = source_timing, timing_scale
+        if attend not in (True, False, "mean"):
+            raise ValueError(f"AttentionBlock: attend is {attend!r}; it must be True, False or 'mean'.")
         self.attend = attend
         conv_block = constructor(conv_block)
         # Causal whatever the target is (paper, 2.1); `causal` of `call` only concerns the self-attention.
@@ -216,21 +243,22 @@ class AttentionBlock(keras.layers.Layer):
         # The ablation of Table 4 removes the attentions completely: their weights do not exist either.
         if not self.attend:
             return
+        if self.attend == "mean":
+            self._project(target_shape, "memory_value", "source_output")
+            return
         self.self_norm = LayerNorm(name="self_norm")
         self.source_norm = LayerNorm(name="source_norm")
         self.self_norm.build(target_shape)
         self.source_norm.build(target_shape)
-        for name in ("self_query", "self_key", "self_value", "self_output"):
-            setattr(self, name, Projection(name=name))
+        self._project(target_shape, "self_query", "self_key", "self_value", "self_output")
         # "Two different pointwise convolutions" give the memory keys and values of the source (paper, 2.2). The paper does not
         # mention maps of the queries and outputs; they are those of Vaswani et al. 2017, 3.2.2.
-        for name in ("source_query", "memory_key", "memory_value", "source_output"):
+        self._project(target_shape, "source_query", "memory_key", "memory_value", "source_output")
+
+    def _project(self, shape: Shape, *names: str) -> None:
+        for name in names:
             setattr(self, name, Projection(name=name))
-        for layer in (
-            self.self_query, self.self_key, self.self_value, self.self_output,
-            self.source_query, self.memory_key, self.memory_value, self.source_output,
-        ):  # fmt: skip
-            layer.build(target_shape)
+            getattr(self, name).build(shape)
 
     def call(
         self,
@@ -280,6 +308,12 @@ class AttentionBlock(keras.layers.Layer):
             x = conv.flat(x, positions, training)
         if not self.attend:
             return x
+        if self.attend == "mean":
+            return shared(
+                source_mean, x, source, source_positions.kept("float32"), source_positions.length, positions.length,
+                *self.dropout.bits(positions, depth, training), self.memory_value.kernel.value, self.source_output.kernel.value,
+                rate=self.dropout.rate,
+            )  # fmt: skip
         x = shared(
             self_attention, x, positions.unseen(causal), positions.length, *self.dropout.bits(positions, depth, training),
             self.self_norm.gamma.value, self.self_norm.beta.value,

@@ -139,6 +139,45 @@ def test_ablation_removes_attention_and_nothing_else():
     np.testing.assert_array_equal(one, other)
 
 
+def test_the_mean_of_the_source_depends_on_its_content_but_not_on_order_or_padding():
+    rng = np.random.default_rng(3)
+    source, target = (rng.normal(size=(2, length, 8)).astype("float32") for length in (5, 6))
+    source_padding, padding = np.arange(5)[None] >= np.array([[5], [3]]), np.zeros((2, 6), bool)
+    block = AttentionBlock(heads=2, convs=1, attend="mean")
+    block.build(target.shape)
+    found = as_numpy(block(source, source_padding, target, padding))
+    # By hand: what is added to the stream of the block without attention.
+    muted = as_numpy(block.source_output.kernel)
+    block.source_output.kernel.assign(np.zeros((8, 8)))
+    without = as_numpy(block(source, source_padding, target, padding))
+    block.source_output.kernel.assign(muted)
+    means = np.stack([source[0].mean(0), source[1, :3].mean(0)])
+    expected = means @ as_numpy(block.memory_value.kernel) @ muted
+    np.testing.assert_allclose(found - without, np.tile(expected[:, None], (1, 6, 1)), atol=1e-4)
+    other = source.copy()
+    other[0], other[1, :3], other[1, 3:] = source[0, ::-1], source[1, [2, 0, 1]], 9.0  # the last two are padding
+    np.testing.assert_allclose(as_numpy(block(other, source_padding, target, padding)), found, atol=1e-5)
+    other[0, 0] += 1.0
+    changed = np.abs(as_numpy(block(other, source_padding, target, padding)) - found).max((1, 2))
+    assert changed[0] > 1e-3 and changed[1] < 1e-5
+
+
+def test_the_mean_of_the_source_is_dropped_in_training_only():
+    rng = np.random.default_rng(2)
+    source, target = (rng.normal(size=(3, length, 8)).astype("float32") for length in (5, 6))
+    given = source, np.zeros((3, 5), bool), target, np.zeros((3, 6), bool)
+    block = AttentionBlock(heads=2, convs=0, dropout=0.5, attend="mean")
+    whole, dropped = (as_numpy(block(*given, training=training)) - target - signal(6, 8) for training in (False, True))
+    kept = np.abs(dropped) > 1e-4
+    assert 0.3 < kept.mean() < 0.7
+    np.testing.assert_allclose(dropped[kept], 2 * whole[kept], atol=1e-4)
+
+
+def test_what_may_stand_for_attention_is_checked():
+    with pytest.raises(ValueError, match="attend is 'max'; it must be True, False or 'mean'"):
+        AttentionBlock(attend="max")
+
+
 def test_heads_must_divide_depth():
     with pytest.raises(ValueError, match="heads 8"):
         AttentionBlock(heads=8).build((None, None, 12))

@@ -21,7 +21,12 @@ from t2t_mm.spelling import near
 
 __all__ = ["CORPORA", "Stopped", "Study"]
 CORPORA = {"mini": "gin/runs/tables_mini.gin", "real": "gin/runs/tables_real.gin"}
-_ONLY_MINI = ("curve", "zero_shot")  # these tables need trees and references that only the mini corpora have
+_ONLY_MINI = (
+    "curve",
+    "zero_shot",
+    "zero_shot_options",
+    "pairs",
+)  # these tables need trees and references that only the mini corpora have
 _PIECES = {"mini": 1200, "real": 8000}  # vocabulary size
 _ALONE = {"paper": ("gin/tables/alone_paper.gin",)}  # size -> files of the runs of one problem
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from t2t_mm.common import config
 from t2t_mm.common.config import ConfigError
 from t2t_mm.common.errors import RunError
+from t2t_mm.jax_training.packed import ENDED
 from t2t_mm.lab.tables.scores import write
 from t2t_mm.lab.tables.tables import Run
 from t2t_mm.run.checkpoints import best_step, checkpoints_folder, newest_first
@@ -25,7 +26,7 @@ class Setting:
       folder: parent of the folders of all runs.
       gin_files: configuration files of every run; those of the run itself are applied after them.
       bindings: Gin bindings of every run; those of the run itself are applied after them.
-      seeds: number of seeds of each run.
+      seeds: number of seeds of each run, besides its `more_seeds`.
       alone: configuration files of the runs that are trained on one problem from the beginning, between those of all
         runs and those of the run itself.
     """
@@ -76,7 +77,7 @@ class Planned:
     def trained(self) -> bool:
         """Whether training has made all its steps, or ended early because the evaluations did not improve any more."""
         done = self.done()
-        if done >= self.steps:
+        if done >= self.steps or os.path.isfile(os.path.join(self.weights, ENDED)):
             return True
         best = best_step(self.weights) if self.patience else None
         # As `training.loop` decides it, which would end at once if it were started again.
@@ -153,7 +154,7 @@ def plan(runs: Sequence[Run], setting: Setting) -> list[Planned]:
     for position, run in enumerate(runs):
         if run.init_from and run.init_from not in [before.name for before in runs[:position]]:
             raise RunError(f"{run.name} starts from the run {run.init_from}, which is not declared before it.")
-        found += [_planned(run, seed, setting) for seed in range(setting.seeds)]
+        found += [_planned(run, seed, setting) for seed in range(setting.seeds + run.more_seeds)]
     return sorted(found, key=lambda planned: planned.seed)  # stable, so that runs still follow those they start from
 
 

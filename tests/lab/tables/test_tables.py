@@ -66,6 +66,7 @@ def test_a_single_run_of_the_papers_size_has_sixty_experts(tmp_path):
     paper = experts("paper")
     assert {name for name, count in paper.items() if count == 240} == {
         "joint", "parsing_with_imagenet", "joint_without_mixture", "joint_without_attention",
+        "joint_mean_instead_of_attention",
     }  # fmt: skip
     assert all(count == 60 for name, count in paper.items() if name.startswith("alone_"))
     assert set(experts("base").values()) == {30}
