@@ -25,6 +25,13 @@ _SEEDS = flags.DEFINE_integer("seeds", 1, "Number of seeds of the run (pack, unp
 _PACKED = flags.DEFINE_string("packed", "packed", "Folder of the packed runs (pack, train).")
 _TRAINED = flags.DEFINE_string("trained", "trained", "Folder of the trained weights and results (train, unpack).")
 _RUN = flags.DEFINE_multi_string("run", [], "Run to train, a name or a pattern such as 'alone_*' (train). Default: all.")
+_BUCKETS = flags.DEFINE_integer(
+    "buckets", 1, "Number of lengths to which sequences are padded (train). More of them save work and take longer to compile.",
+    lower_bound=1,
+)  # fmt: skip
+_DTYPE = flags.DEFINE_enum(
+    "dtype", "float32", ["float32", "bfloat16"], "Precision of the trained weights (train); bfloat16 halves their size."
+)
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Parent of the folders of the runs (unpack).")
 
 
@@ -60,7 +67,7 @@ def train() -> None:
         if not fnmatch.filter(names, pattern):
             raise RunError(f"No run matches {pattern!r}{near(pattern, names)}; choose from {', '.join(names)}.")
     chosen = [run for run in runs if not _RUN.value or any(fnmatch.fnmatch(run.name, one) for one in _RUN.value)]
-    train_groups(_PACKED.value, _TRAINED.value, chosen)
+    train_groups(_PACKED.value, _TRAINED.value, chosen, buckets=_BUCKETS.value, dtype=_DTYPE.value)
 
 
 def unpack() -> None:

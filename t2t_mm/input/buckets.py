@@ -59,7 +59,7 @@ class BatchSettings:
         return (self.factors or {}).get(problem, 1.0)
 
 
-def _bounds(longest: int) -> list[int]:
+def bounds_up_to(longest: int) -> list[int]:
     """Returns bucket lengths up to `longest`, each about a quarter longer than the one before."""
     bounds = [8]
     while bounds[-1] < longest:
@@ -89,7 +89,7 @@ def bucket_shapes(problem: Problem, settings: BatchSettings, replicas: int = 1, 
     if not measure.budget:
         assert most is not None, "a modality has either a budget or a number of examples"
         return [(measure.longest, max(most, replicas) // replicas * replicas)]
-    return [(bound, size(measure.budget, bound)) for bound in _bounds(measure.longest)]
+    return [(bound, size(measure.budget, bound)) for bound in bounds_up_to(measure.longest)]
 
 
 def unit(problem: Problem, settings: BatchSettings) -> str:

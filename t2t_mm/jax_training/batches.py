@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from t2t_mm.input.buckets import bounds_up_to
 from t2t_mm.jax_training.packed import Arrays, PackedRun, Slot
 
 _STEP = 4  # bounds are multiples of it, so that there are few candidates
@@ -32,7 +33,7 @@ def best_bounds(lengths: np.ndarray, count: int) -> list[int]:
     return sorted(set(bounds))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Bucket:
     """Examples of similar length, of all lanes of one slot.
 
@@ -87,13 +88,14 @@ class Pools:
             for name, arrays in self._arrays.items():
                 measured = self._measured(arrays)
                 rows[name] = np.flatnonzero((measured > lower) & (measured <= bound))
+            inside = self.lengths[(self.lengths > lower) & (self.lengths <= bound)]
             starts = dict(zip(rows, np.cumsum([0, *(len(some) for some in rows.values())])))
             found.append(
                 Bucket(
                     self._pool(rows, bound, longest_target),
                     [np.arange(len(rows[name])) + starts[name] for name in self._of_lane],
                     [rows[name] for name in self._of_lane],
-                    size or batch_size(self._slot, bound),
+                    size or batch_size(self._slot, inside),
                 )
             )
         return found
@@ -113,10 +115,19 @@ class Pools:
         }
 
 
-def batch_size(slot: Slot, bound: int) -> int:
-    """Returns the number of examples of a training batch whose sequences are padded to `bound`."""
-    size = slot.most if slot.budget is None else slot.budget // bound
-    return max(min(size or 1, slot.most or size or 1), 1)
+def batch_size(slot: Slot, lengths: np.ndarray) -> int:
+    """Returns the number of examples of a training batch with sequences of these lengths.
+
+    It is the mean size of the batches that `t2t_mm.input.buckets` makes of them in many buckets. So a step sees as many
+    examples as one of bin/train.py, although its sequences have more padding.
+    """
+    if slot.budget is None or not len(lengths):
+        return slot.most or 1
+    bounds = np.array(bounds_up_to(int(lengths.max())))
+    sizes = np.maximum(slot.budget // bounds[np.searchsorted(bounds, lengths)], 1)
+    # The number of batches is the sum of 1/size over all examples.
+    size = round(len(lengths) / float(np.sum(1.0 / sizes)))
+    return max(size if slot.most is None else min(size, slot.most), 1)
 
 
 class Sampler:

@@ -105,6 +105,12 @@ class Packer:
             )
         )
 
+    def add_seed(self, name: str, seed: int, of: str, init_from: str | None = None) -> None:
+        """Adds a run that was added before as `of` a second time, with another seed."""
+        before = next(run for run in self._runs if run.name == of)
+        self._descriptions[name] = self._descriptions[of]
+        self._runs.append(dataclasses.replace(before, name=name, seed=seed, init_from=init_from))
+
     def save(self) -> None:
         """Writes the settings of all runs."""
         save_runs(self._folder, self._runs)
@@ -139,7 +145,9 @@ class Packer:
         same = "\n".join([problem.modality, problem.targets, repr(settings), repr(experiment.audio), *texts])
         key = hashlib.sha256(same.encode()).hexdigest()
         if key not in self._written:
-            self._written[key] = f"{problem.name}_{split}_{key[:8]}"
+            self._written[key] = name = f"{problem.name}_{split}_{key[:8]}"
+            if Arrays.exist(self._folder, name):
+                return name
             tools = Tokenizer(experiment.vocabulary), experiment.audio, settings, report
             batches = batches_of(make_batches(problem, examples, *tools, training=False), report)
             found = _arrays_of(problem, examples, batches, settings.image_size)

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 
+import ml_dtypes
 import numpy as np
 
 from t2t_mm.common.errors import RunError
@@ -127,7 +128,14 @@ class Arrays:
 
     def save(self, folder: str, name: str) -> None:
         os.makedirs(os.path.join(folder, _ARRAYS), exist_ok=True)
-        np.savez_compressed(os.path.join(folder, _ARRAYS, f"{name}.npz"), **dataclasses.asdict(self))
+        path = os.path.join(folder, _ARRAYS, f"{name}.npz")
+        with open(path + ".part", "wb") as file:
+            np.savez_compressed(file, **dataclasses.asdict(self))
+        os.replace(path + ".part", path)
+
+    @staticmethod
+    def exist(folder: str, name: str) -> bool:
+        return os.path.isfile(os.path.join(folder, _ARRAYS, f"{name}.npz"))
 
     @classmethod
     def load(cls, folder: str, name: str) -> "Arrays":
@@ -154,11 +162,27 @@ def _padded(flat: np.ndarray, lengths: np.ndarray, rows: Sequence[int], bound: i
 
 
 def save_trained(folder: str, name: str, weights: Sequence[np.ndarray], result: dict) -> None:
-    """Writes the weights of a trained run, in the order of the model's variables, and its results."""
+    """Writes the weights of a trained run, in the order of the model's variables, and its results.
+
+    Weights whose values all fit into bfloat16 are stored in it.
+    """
     path = os.path.join(folder, name)
     os.makedirs(path, exist_ok=True)
-    np.savez(os.path.join(path, _WEIGHTS), *weights)
+    stored = {}
+    for place, value in enumerate(weights):
+        short = rounded(value)
+        if value.dtype == np.float32 and np.array_equal(short, value):
+            # NumPy's files know no bfloat16: its bits are the upper half of those of float32.
+            stored[f"short_{place}"] = (short.view(np.uint32) >> 16).astype(np.uint16)
+        else:
+            stored[f"whole_{place}"] = value
+    np.savez(os.path.join(path, _WEIGHTS), **stored)
     write_json(os.path.join(path, _RESULT), result)
+
+
+def rounded(value: np.ndarray) -> np.ndarray:
+    """Returns float32 values rounded to bfloat16, still as float32."""
+    return np.asarray(value, ml_dtypes.bfloat16).astype(np.float32)
 
 
 def load_weights(folder: str, name: str) -> list[np.ndarray]:
@@ -170,8 +194,12 @@ def load_weights(folder: str, name: str) -> list[np.ndarray]:
     path = os.path.join(folder, name, _WEIGHTS)
     if not os.path.isfile(path):
         raise RunError(f"{path}: no such file, so {name} has not been trained.")
+    weights: dict[int, np.ndarray] = {}
     with np.load(path) as found:
-        return [found[f"arr_{place}"] for place in range(len(found.files))]
+        for key, value in found.items():
+            kind, place = key.split("_")
+            weights[int(place)] = (value.astype(np.uint32) << 16).view(np.float32) if kind == "short" else value
+    return [weights[place] for place in range(len(weights))]
 
 
 def load_result(folder: str, name: str) -> dict | None:

@@ -13,7 +13,7 @@ import numpy as np
 from t2t_mm.common.errors import RunError
 from t2t_mm.jax_training.batches import Bucket, Pools, Sampler, best_bounds, in_order
 from t2t_mm.jax_training.lanes import Lanes, cosines
-from t2t_mm.jax_training.packed import PackedRun, load_result, load_weights, save_trained
+from t2t_mm.jax_training.packed import PackedRun, load_result, load_weights, rounded, save_trained
 
 LOG_STEPS = 20
 _MEASURED = 64  # examples of a batch of an evaluation, in each lane
@@ -27,13 +27,17 @@ def groups(runs: Sequence[PackedRun]) -> list[list[PackedRun]]:
     return list(found.values())
 
 
-def train_groups(folder: str, output: str, runs: Sequence[PackedRun], say: Callable[[str], None] = print) -> None:
+def train_groups(
+    folder: str, output: str, runs: Sequence[PackedRun], say: Callable[[str], None] = print, buckets: int = 1,
+    dtype: str = "float32",
+) -> None:  # fmt: skip
     """Trains the runs that have no results in `output` yet, one group after the other.
 
     Args:
       folder: the folder of the packed runs.
       output: the folder for the trained weights and results.
       say: prints one line.
+      buckets, dtype: see `Group`.
 
     Raises:
       RunError: a run starts from one that has not been trained.
@@ -42,7 +46,7 @@ def train_groups(folder: str, output: str, runs: Sequence[PackedRun], say: Calla
     every = groups(left)
     for number, group in enumerate(every, start=1):
         say(f"[{number}/{len(every)}] {len(group)} lanes: {', '.join(run.name for run in group)}")
-        Group(folder, output, group, say).train()
+        Group(folder, output, group, say, buckets, dtype).train()
 
 
 class Group:
@@ -53,11 +57,15 @@ class Group:
       runs: the runs.
       buckets: number of different lengths to which training batches of one kind are padded. More of them save work on
         padding, and each takes a minute to compile.
+      dtype: "bfloat16" rounds the matrices of the trained weights to it before they are measured and written, which halves
+        their size; "float32" keeps all digits.
     """
 
     def __init__(
-        self, folder: str, output: str, runs: Sequence[PackedRun], say: Callable[[str], None] = print, buckets: int = 2
-    ):
+        self, folder: str, output: str, runs: Sequence[PackedRun], say: Callable[[str], None] = print, buckets: int = 1,
+        dtype: str = "float32",
+    ):  # fmt: skip
+        self._dtype = dtype
         self._folder, self._output, self._runs, self._say = folder, output, runs, say
         self._started = time.monotonic()
         self._lanes = lanes = Lanes(runs)
@@ -76,13 +84,12 @@ class Group:
             for split in ("train", "dev", "test")
             if all(split in run.slots[place].arrays for run in runs)
         }
-        self._train_buckets = self._bucketed("train", buckets)
+        self._train_buckets = self._bucketed(["train"], buckets)["train"]
         self._samplers = [Sampler(some, [run.seed for run in runs], place) for place, some in enumerate(self._train_buckets)]
-        self._measured_buckets = {
-            split: self._bucketed(split, 1, _MEASURED)
-            for split in ("dev", "test")
-            if all((place, split) in self._pools for place in range(len(self._slots)))
-        }
+        places = range(len(self._slots))
+        measured = [split for split in ("dev", "test") if all((place, split) in self._pools for place in places)]
+        # Together, so that both splits have the same shapes and share compiled functions.
+        self._measured_buckets = self._bucketed(measured, 1, _MEASURED)
         self._compiled: dict = {}
 
     def _start_from(self, runs: Sequence[PackedRun]) -> None:
@@ -94,26 +101,22 @@ class Group:
             raise RunError(f"{runs[0].name}: the weights of {runs[0].init_from} have other shapes; its model is another one.")
         self._trained, self._others = self._lanes.split(values)
 
-    def _bucketed(self, split: str, count: int, size: int | None = None) -> list[list[Bucket]]:
-        """Returns the buckets of each slot. Slots of one kind have the same bounds, so that they share functions."""
-        lengths: dict[tuple, list[np.ndarray]] = {}
-        longest: dict[tuple, int] = {}
-        for place, slot in enumerate(self._slots):
-            pools = self._pools[place, split]
-            lengths.setdefault(slot.kind, []).append(pools.lengths)
-            longest[slot.kind] = max(longest.get(slot.kind, 0), pools.longest_target)
-        found = []
-        for place, slot in enumerate(self._slots):
-            bounds = best_bounds(np.concatenate(lengths[slot.kind]), count)
-            found.append(self._pools[place, split].buckets(bounds, size, longest[slot.kind]))
-        for kind in lengths:
-            same = [buckets for slot, buckets in zip(self._slots, found) if slot.kind == kind]
-            for of_bound in zip(*same):
+    def _bucketed(self, splits: Sequence[str], count: int, size: int | None = None) -> dict[str, list[list[Bucket]]]:
+        """Returns for each split the buckets of each slot. Slots of one kind have the same shapes, and share functions."""
+        found: dict[str, list[list[Bucket]]] = {split: [[] for _ in self._slots] for split in splits}
+        for kind in {slot.kind for slot in self._slots}:
+            same = [(split, place) for place, slot in enumerate(self._slots) if slot.kind == kind for split in splits]
+            bounds = best_bounds(np.concatenate([self._pools[place, split].lengths for split, place in same]), count)
+            longest = max(self._pools[place, split].longest_target for split, place in same)
+            for split, place in same:
+                found[split][place] = self._pools[place, split].buckets(bounds, size, longest)
+            for of_bound in zip(*(found[split][place] for split, place in same)):
                 most = max(len(bucket.pool["lengths"]) for bucket in of_bound)
+                mean = round(np.mean([bucket.size for bucket in of_bound]))
                 for bucket in of_bound:
+                    bucket.size = mean
                     for name, array in bucket.pool.items():
-                        # Pools of one size share a compiled function. They are on the device, because every step takes other
-                        # rows of them.
+                        # They are on the device, because every step takes other rows of them.
                         filled = np.concatenate([array, np.zeros((most - len(array), *array.shape[1:]), array.dtype)])
                         bucket.pool[name] = jax.device_put(filled)
         return found
@@ -212,6 +215,9 @@ class Group:
         return found
 
     def _write(self, best: "_Best", step: int, curves: dict, angles: list, seconds: float, skipped: np.ndarray) -> None:
+        if self._dtype == "bfloat16":
+            # A vector has two axes with the lanes; like `run.pack`, it is not rounded.
+            best.trained = [jnp.asarray(rounded(v)) if v.ndim > 2 else v for v in map(np.asarray, best.trained)]
         measured = {split: self._measure(split, (best.trained, best.others)) for split in self._measured_buckets}
         names = [slot.problem for slot in self._slots]
         parameters = {name: part.count_params() for name, part in self._lanes.network.parts().items()}

@@ -27,10 +27,16 @@ def pack_runs(plan: Sequence[Planned], parent: str, folder: str, say: Callable[[
     missing = [planned for planned in plan if planned.run.trained and planned.scores() is None and not planned.trained()]
     needed = {planned.start for planned in missing} | {planned.folder for planned in missing}
     chosen = [planned for planned in plan if planned.run.trained and planned.folder in needed]
+    first: dict[str, str] = {}  # run -> the name of its first seed
     for planned in chosen:
-        config.parse(planned.gin_files, planned.bindings)
+        name = os.path.relpath(planned.folder, parent)
         start = None if planned.start is None else os.path.relpath(planned.start, parent)
-        packer.add(os.path.relpath(planned.folder, parent), Settings.of(config.arguments_of(loop.train)), start)
+        if planned.run.name in first:
+            packer.add_seed(name, planned.seed, first[planned.run.name], start)
+            continue
+        first[planned.run.name] = name
+        config.parse(planned.gin_files, planned.bindings)
+        packer.add(name, Settings.of(config.arguments_of(loop.train)), start)
     packer.save()
     return len(chosen)
 

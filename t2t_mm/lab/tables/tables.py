@@ -383,15 +383,9 @@ def _zero_shot_options() -> ResultTable:
         row = (Cell(CHANCE, name, metric), *(Cell(f"zero_shot{suffix}", name, metric) for suffix, _ in options))
         rows.append((f"{label} ({_METRIC_NAMES[metric]})", row))
     # What an option costs the pairs that are trained.
-    trained = [problem for problem in PROBLEMS if problem.name != "imagenet"]
-    rows += [
-        (
-            f"{problem.label} (log-perplexity; trained)",
-            (*(Cell(f"joint{suffix}", problem.name, "log_perplexity") for suffix, _ in options),),
-        )
-        for problem in trained
-    ]
-    rows = [(label, row if len(row) > len(options) else (float("nan"), *row)) for label, row in rows]
+    for problem in PROBLEMS:
+        cells = [Cell(f"joint{suffix}", problem.name, "log_perplexity") for suffix, _ in options]
+        rows.append((f"{problem.label} (log-perplexity; trained)", (Cell(CHANCE, problem.name, "log_perplexity"), *cells)))
     return ResultTable(
         "zero_shot_options", "Ways to make pairs work with which the model was never trained",
         ("chance", *(label for _, label in options)), tuple(rows),
