@@ -37,12 +37,12 @@ _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Parent of the folders of th
 
 def settings_of(seed: int):
     """Returns the settings of the run with a seed, as the flags configure it."""
-    from t2t_mm.jax_training.pack import Settings
+    from t2t_mm.jax_training.pack import PackSettings
     from t2t_mm.training import loop
 
     config.parse(_GIN_FILE.value, [*_GIN_PARAM.value, f"loop.train.seed = {seed}"])
     config.check_macros()
-    return Settings.of(config.arguments_of(loop.train))
+    return PackSettings.of(config.arguments_of(loop.train))
 
 
 def pack() -> None:

@@ -266,7 +266,8 @@ def decoder_weights(model: MultiModel) -> dict[str, Tensor]:
       A dict with "vectors" [v, D] and "matrices" [m, D, D] in the order in which a position needs them; "taps_k_d"
       [2(k − 1), 1, n·D, 1] for the n convolutions with k > 1 taps and dilation d (see `History.past`); "embedding" [V, D];
       "logits" [D, V]; with attention in A blocks, "keys_values" [A, 2, D, D], "memory_keys" and "memory_values" [A, D, D],
-      or "source_means" [A, D, D] if these have the mean of the source instead; and with a mixture, "gate", "expert_in" and "expert_out" (see `MixtureOfExperts.step`).
+      or "source_means" [A, D, D] if these have the mean of the source instead; and with a mixture, "gate", "expert_in" and
+      "expert_out" (see `MixtureOfExperts.step`).
     """
     vectors: list = []
     matrices: list = []

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from t2t_mm.input.buckets import bounds_up_to
-from t2t_mm.jax_training.packed import Arrays, PackedRun, Slot
+from t2t_mm.jax_training.packed import PackedExamples, PackedRun, Slot
 
 _STEP = 4  # bounds are multiples of it, so that there are few candidates
 
@@ -19,11 +19,11 @@ def best_bounds(lengths: np.ndarray, count: int) -> list[int]:
     candidates, numbers = np.unique(-(-np.maximum(lengths, 1) // _STEP) * _STEP, return_counts=True)
     total = np.cumsum(numbers)
     # cost[k][j]: positions with k + 1 bounds, the last of which is candidate j (exact, by dynamic programming).
-    cost = [total * candidates]
+    cost = [(total * candidates).astype(float)]
     before: list[np.ndarray] = []
     for _ in range(min(count, len(candidates)) - 1):
         whole = cost[-1][:, None] + (total[None, :] - total[:, None]) * candidates[None, :]
-        whole[np.tril_indices(len(candidates))] = np.iinfo(np.int64).max
+        whole[np.tril_indices(len(candidates))] = np.inf
         before.append(whole.argmin(axis=0))
         cost.append(whole.min(axis=0))
     place, bounds = len(candidates) - 1, [int(candidates[-1])]
@@ -66,12 +66,12 @@ class Pools:
     def __init__(self, folder: str, runs: Sequence[PackedRun], place: int, split: str):
         slots = [run.slots[place] for run in runs]
         names = list(dict.fromkeys(slot.arrays[split] for slot in slots))
-        self._slot, self._arrays = slots[0], {name: Arrays.load(folder, name) for name in names}
+        self._slot, self._arrays = slots[0], {name: PackedExamples.load(folder, name) for name in names}
         self._of_lane = [slot.arrays[split] for slot in slots]
         self.lengths = np.concatenate([self._measured(found) for found in self._arrays.values()])
         self.longest_target = max(int(found.target_lengths.max()) for found in self._arrays.values())
 
-    def _measured(self, found: Arrays) -> np.ndarray:
+    def _measured(self, found: PackedExamples) -> np.ndarray:
         with_target = self._slot.modality == "language" and self._slot.targets != "class"
         return np.maximum(found.lengths, found.target_lengths) if with_target else found.lengths
 

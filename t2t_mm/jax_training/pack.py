@@ -16,7 +16,7 @@ from t2t_mm.experiment import Experiment
 from t2t_mm.input.buckets import Measure
 from t2t_mm.input.pipeline import batches_of, load_examples, make_batches
 from t2t_mm.input.tokenizer import Tokenizer
-from t2t_mm.jax_training.packed import SPLITS, Arrays, PackedRun, Slot, save_runs
+from t2t_mm.jax_training.packed import SPLITS, PackedExamples, PackedRun, Slot, save_runs
 from t2t_mm.modalities.known import KNOWN
 from t2t_mm.model import path_below
 from t2t_mm.problem import Problem
@@ -28,7 +28,7 @@ _UNSUPPORTED = {"ema": 0.0, "accumulate": 1}  # settings of the optimizer, and t
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class PackSettings:
     """The arguments of `training.loop.train` that training with JAX supports, with its defaults."""
 
     experiment: Experiment
@@ -43,7 +43,7 @@ class Settings:
     seed: int = 0
 
     @classmethod
-    def of(cls, arguments: dict) -> "Settings":
+    def of(cls, arguments: dict) -> "PackSettings":
         """Returns the settings from the arguments of `training.loop.train`; what JAX training does not need is left out."""
         return cls(**{field.name: arguments[field.name] for field in dataclasses.fields(cls) if field.name in arguments})
 
@@ -60,7 +60,7 @@ class Packer:
         self._folder, self._say, self._runs, self._written = folder, say, list[PackedRun](), dict[str, str]()
         self._descriptions: dict[str, dict] = {}
 
-    def add(self, name: str, settings: Settings, init_from: str | None = None) -> None:
+    def add(self, name: str, settings: PackSettings, init_from: str | None = None) -> None:
         """Adds a run.
 
         Args:
@@ -146,7 +146,7 @@ class Packer:
         key = hashlib.sha256(same.encode()).hexdigest()
         if key not in self._written:
             self._written[key] = name = f"{problem.name}_{split}_{key[:8]}"
-            if Arrays.exist(self._folder, name):
+            if PackedExamples.exist(self._folder, name):
                 return name
             tools = Tokenizer(experiment.vocabulary), experiment.audio, settings, report
             batches = batches_of(make_batches(problem, examples, *tools, training=False), report)
@@ -156,7 +156,7 @@ class Packer:
         return self._written[key]
 
 
-def _arrays_of(problem: Problem, examples: InMemory, batches, image_size: int) -> Arrays:
+def _arrays_of(problem: Problem, examples: InMemory, batches, image_size: int) -> PackedExamples:
     rows: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     for batch in batches:
         inputs, targets = batch["inputs"].numpy(), batch["targets"].numpy()
@@ -177,4 +177,6 @@ def _arrays_of(problem: Problem, examples: InMemory, batches, image_size: int) -
         kind = np.float16 if problem.modality == "audio" else np.int32
         parts = [cast(np.ndarray, rows[index][0]).astype(kind) for index in order]
         inputs, lengths = np.concatenate(parts), np.array([len(part) for part in parts])
-    return Arrays(inputs, lengths.astype(np.int32), np.concatenate(targets), np.array([len(y) for y in targets], np.int32))
+    return PackedExamples(
+        inputs, lengths.astype(np.int32), np.concatenate(targets), np.array([len(y) for y in targets], np.int32)
+    )

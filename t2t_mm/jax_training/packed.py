@@ -26,7 +26,7 @@ class Slot:
       targets: "text", "tree" or "class".
       command: its command token.
       weight: the weight of its loss.
-      arrays: split -> name of the file of its examples, see `Arrays`.
+      arrays: split -> name of the file of its examples, see `PackedExamples`.
       budget: maximum number of positions of a batch; None if only the number of examples is limited.
       most: maximum number of examples of a batch; None if only the positions are limited.
     """
@@ -107,7 +107,7 @@ def load_runs(folder: str) -> list[PackedRun]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Arrays:
+class PackedExamples:
     """The examples of a problem in one split.
 
     Attributes:
@@ -138,7 +138,7 @@ class Arrays:
         return os.path.isfile(os.path.join(folder, _ARRAYS, f"{name}.npz"))
 
     @classmethod
-    def load(cls, folder: str, name: str) -> "Arrays":
+    def load(cls, folder: str, name: str) -> "PackedExamples":
         with np.load(os.path.join(folder, _ARRAYS, f"{name}.npz")) as found:
             return cls(**found)
 

@@ -37,7 +37,7 @@ def train_groups(
       folder: the folder of the packed runs.
       output: the folder for the trained weights and results.
       say: prints one line.
-      buckets, dtype: see `Group`.
+      buckets, dtype: see `LaneTraining`.
 
     Raises:
       RunError: a run starts from one that has not been trained.
@@ -46,10 +46,10 @@ def train_groups(
     every = groups(left)
     for number, group in enumerate(every, start=1):
         say(f"[{number}/{len(every)}] {len(group)} lanes: {', '.join(run.name for run in group)}")
-        Group(folder, output, group, say, buckets, dtype).train()
+        LaneTraining(folder, output, group, say, buckets, dtype).train()
 
 
-class Group:
+class LaneTraining:
     """Runs of one group, with their data and the state of their training.
 
     Args:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from t2t_mm.common import config
 from t2t_mm.experiment import Experiment
-from t2t_mm.jax_training.pack import Packer, Settings
+from t2t_mm.jax_training.pack import Packer, PackSettings
 from t2t_mm.jax_training.packed import load_result
 from t2t_mm.jax_training.unpack import unpack
 from t2t_mm.lab.tables.runs import SCORES, Planned
@@ -36,7 +36,7 @@ def pack_runs(plan: Sequence[Planned], parent: str, folder: str, say: Callable[[
             continue
         first[planned.run.name] = name
         config.parse(planned.gin_files, planned.bindings)
-        packer.add(name, Settings.of(config.arguments_of(loop.train)), start)
+        packer.add(name, PackSettings.of(config.arguments_of(loop.train)), start)
     packer.save()
     return len(chosen)
 

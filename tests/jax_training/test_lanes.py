@@ -1,0 +1,159 @@
+import dataclasses
+import functools
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from t2t_mm.jax_training.packed import PackedExamples, PackedRun, Slot, load_result, load_weights, save_runs
+from t2t_mm.layers.convolution import ConvBlock
+from t2t_mm.layers.moe import MixtureOfExperts
+from t2t_mm.modalities.categorical import CategoricalOutput
+from t2t_mm.model import MultiModel
+from t2t_mm.training.schedule import InverseSquareRoot
+
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="needs KERAS_BACKEND=jax")
+STEPS = 3
+
+
+def configuration():
+    model = MultiModel(
+        40, ("To-German", "To-Class"), ("language",), {"language_of_text": 3}, depth=16, encoder_blocks=1, mixer_blocks=1,
+        decoder_blocks=1, classes_from="encoder",
+        mixture=functools.partial(MixtureOfExperts, num_experts=3, chosen=2, hidden=8, block_size=4),
+        conv_block=functools.partial(ConvBlock, dropout=0.1),
+        categorical=functools.partial(CategoricalOutput, widths=(8, 8)),
+    )  # fmt: skip
+    model.build()
+    return json.loads(json.dumps(model.get_config())), len(model.trainable_variables)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """Two seeds on a translation and a classification, packed as `pack` does it."""
+    folder, rng = tmp_path_factory.mktemp("packed"), np.random.default_rng(0)
+    for name, count in (("text_train", 12), ("text_dev", 5)):
+        lengths, longer = rng.integers(3, 9, count), rng.integers(3, 9, count)
+        ids = [rng.integers(3, 40, total.sum()).astype(np.int32) for total in (lengths, longer)]
+        PackedExamples(ids[0], lengths, ids[1], longer).save(folder, name)
+    for name, count in (("class_train", 8), ("class_dev", 4)):
+        lengths, ones = rng.integers(3, 9, count), np.ones(count, np.int32)
+        ids = rng.integers(3, 40, lengths.sum()).astype(np.int32)
+        PackedExamples(ids, lengths, rng.integers(0, 3, count).astype(np.int32), ones).save(folder, name)
+    config, trainable = configuration()
+    text = Slot("wmt_en_de", "language", True, "text", "To-German", 1.0, {"train": "text_train", "dev": "text_dev"}, 32, None)
+    arrays = {"train": "class_train", "dev": "class_dev"}
+    label = Slot("language_of_text", "language", True, "class", "To-Class", 1.0, arrays, 32, 4)
+    schedule = InverseSquareRoot(1e-2, warmup_steps=2, total_steps=STEPS, decay_steps=0)
+    run = PackedRun(
+        "joint/seed_0", 0, config, (text, label), STEPS, tuple(float(schedule(step)) for step in range(STEPS)),
+        (1.0,) * trainable,
+        {"beta_1": 0.85, "beta_2": 0.98, "epsilon": 1e-6, "clip_norm": 1.0, "clip_each": True, "weight_decay": 0.0},
+        {"label_smoothing": 0.1, "balance_weight": 0.01}, {"every_steps": 2, "patience": 0}, cosine_steps=2,
+    )  # fmt: skip
+    runs = [run, dataclasses.replace(run, name="joint/seed_1", seed=1)]
+    save_runs(folder, runs)
+    return folder, runs
+
+
+@pytest.fixture(scope="module")
+def together(packed, tmp_path_factory):
+    from t2t_mm.jax_training.train import train_groups
+
+    output = tmp_path_factory.mktemp("trained")
+    lines = []
+    train_groups(str(packed[0]), str(output), packed[1], lines.append)
+    return output, lines
+
+
+def test_a_lane_is_trained_as_if_it_were_alone(packed, together, tmp_path):
+    from t2t_mm.jax_training.train import train_groups
+
+    train_groups(str(packed[0]), str(tmp_path), packed[1][1:], lambda line: None)
+    alone, lane = load_weights(tmp_path, "joint/seed_1"), load_weights(together[0], "joint/seed_1")
+    for value, other in zip(alone, lane):
+        np.testing.assert_allclose(value, other, atol=2e-3)  # the order of sums differs, and Adam amplifies the difference
+    other = load_weights(together[0], "joint/seed_0")
+    assert max(np.abs(value - third).max() for value, third in zip(lane, other)) > 0.1
+
+
+def test_the_results_are_those_of_the_best_weights(packed, together):
+    from t2t_mm.jax_training.lanes import Lanes
+
+    result = load_result(together[0], "joint/seed_0")
+    assert result["step"] in (2, 3) and result["ended"] == STEPS and result["skipped_updates"] == 0
+    assert [step for step, _ in result["curves"]["dev"]["wmt_en_de"]] == [2, 3]
+    assert (
+        list(result["cosines"]) == ["wmt_en_de/language_of_text"] and abs(result["cosines"]["wmt_en_de/language_of_text"]) < 1
+    )
+    values = [np.mean([points[place][1] for points in result["curves"]["dev"].values()]) for place in (0, 1)]
+    assert result["step"] == (2, 3)[int(np.argmin(values))]
+    of_dev = result["splits"]["dev"]
+    mean = np.mean([one["figures"]["log_perplexity"] for one in of_dev.values()])
+    assert mean == pytest.approx(min(values), rel=1e-4)
+    assert len(of_dev["wmt_en_de"]["examples"]["nats"]) == 5 and len(of_dev["language_of_text"]["examples"]["nats"]) == 4
+    # The gates of an example sum to one for each of its positions in the decoder.
+    assert sum(of_dev["wmt_en_de"]["experts"]["decoder"]) == pytest.approx(
+        sum(of_dev["wmt_en_de"]["examples"]["tokens"]), rel=1e-3
+    )
+    assert Lanes(packed[1]).network.count_params() == sum(result["parameters"].values())
+
+
+def test_the_update_is_that_of_adam(packed):
+    import jax.numpy as jnp
+
+    from t2t_mm.jax_training.lanes import Lanes
+
+    lanes = Lanes(packed[1][:1])
+    rng, number = np.random.default_rng(0), len(lanes.trained)
+    gradients = [[rng.normal(size=value.shape).astype(np.float32) * 1e-3 for value in lanes.trained] for _ in range(2)]
+    variables = [keras.Variable(value[0]) for value in lanes.trained]
+    adam = keras.optimizers.Adam(1e-2, beta_1=0.85, beta_2=0.98, epsilon=1e-6)
+    trained = [jnp.array(value) for value in lanes.trained]
+    firsts, seconds = [jnp.zeros_like(v) for v in trained], [jnp.zeros_like(v) for v in trained]
+    for step in (1, 2):
+        trained, firsts, seconds, norm = lanes.update(trained, firsts, seconds, gradients, 1e-2, float(step))
+        adam.apply([gradients[0][i][0] + gradients[1][i][0] for i in range(number)], variables)
+    for value, variable in zip(trained, variables):
+        np.testing.assert_allclose(value[0], variable.numpy(), atol=1e-5)
+    bad = [[jnp.full_like(value, np.nan) for value in trained]]
+    before = [np.array(value) for value in trained]
+    after, *_ = lanes.update(trained, firsts, seconds, bad, 1e-2, 3.0)
+    for value, same in zip(before, after):
+        np.testing.assert_array_equal(value, same)
+
+
+def test_a_run_starts_from_the_weights_of_another(packed, together):
+    from t2t_mm.jax_training.train import LaneTraining
+
+    folder, (first, _) = packed
+    tuned = dataclasses.replace(first, name="tuned/seed_0", init_from="joint/seed_1")
+    begun = LaneTraining(str(folder), str(together[0]), [tuned], lambda line: None)
+    own = load_weights(together[0], "joint/seed_1")
+    for value, other in zip(begun._lanes.joined(begun._trained, begun._others, 0), own):
+        np.testing.assert_array_equal(value, other)
+
+
+def test_finished_runs_are_skipped(packed, together):
+    from t2t_mm.jax_training.train import train_groups
+
+    lines = []
+    train_groups(str(packed[0]), str(together[0]), packed[1], lines.append)
+    assert lines == [] and len(together[1]) > 1
+
+
+def test_images_become_what_training_with_tensorflow_sees():
+    from t2t_mm.jax_training.lanes import _batch
+
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3)).astype(np.uint8)
+    pixels[2] = 7  # of one colour
+    pool = {"inputs": pixels, "lengths": np.full(3, 8), "targets": np.array([4, 5, 6]), "target_lengths": np.ones(3, int)}
+    slot = Slot("imagenet", "image", False, "class", "To-Class", 1.0, {}, None, 4)
+    batch = _batch(slot, pool, np.array([2, 0]), np.array([2, -1]))
+    for image, row in zip(batch["inputs"], (2, 0)):
+        of = pixels[row].astype(float)
+        expected = (of - of.mean()) / max(of.std(), of.size**-0.5)
+        np.testing.assert_allclose(image, expected, atol=1e-5)
+    assert batch["targets"].tolist() == [6, 4] and batch["index"].tolist() == [2, -1]
+    assert batch["input_padding"].shape == batch["target_padding"].shape == (2, 0)
