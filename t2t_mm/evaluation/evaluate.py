@@ -301,7 +301,8 @@ class Evaluator:
                 found, between = pivot(self._predictor, problem, examples, *tools, self._through)
                 pairs = [(answer, example) for answer, example in zip(found, examples) if answer is not None]
                 scores = score(problem, [answer for answer, _ in pairs], [example for _, example in pairs])
-                figures |= {f"{name}_pivot": value for name, value in scores.items()}
+                # The signature of BLEU is a text, and the same for both answers.
+                figures |= {f"{name}_pivot": value for name, value in scores.items() if not isinstance(value, str)}
                 for line, answer, text in zip(lines, found, between):
                     line |= {} if answer is None else {"pivot": text, "pivot_answer": answer}
         figures["examples"] = len(measured.index)
