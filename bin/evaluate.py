@@ -82,7 +82,10 @@ def main(_):
     check_own_files()
     own = bool(_INPUTS.value)
     model_dir, split, names = _MODEL_DIR.value, "own" if own else _SPLIT.value, _PROBLEM.value
-    command.check_problems(names, command.check_model_dir(model_dir))
+    trained = command.check_model_dir(model_dir)
+    # Another configuration may have more problems, such as the zero-shot pairs; it is checked when it has been read.
+    if not (_GIN_FILE.value or _GIN_PARAM.value):
+        command.check_problems(names, trained)
     checkpoint_flags.check()
     gin_files = _GIN_FILE.value or [os.path.join(model_dir, "config.gin")]
     config.check_files(gin_files)

@@ -298,11 +298,12 @@ class Evaluator:
                 for line, tree in zip(lines, trees):
                     line |= {} if tree is None else {"constrained_answer": tree}
             if self._through is not None and has_pivot(problem, self._through):
-                found, between = pivot(self._predictor, problem, examples, *tools, self._through)
-                pairs = [(answer, example) for answer, example in zip(found, examples) if answer is not None]
+                through, between = pivot(self._predictor, problem, examples, *tools, self._through)
+                pairs = [(answer, example) for answer, example in zip(through, examples) if answer is not None]
                 scores = score(problem, [answer for answer, _ in pairs], [example for _, example in pairs])
-                figures |= {f"{name}_pivot": value for name, value in scores.items()}
-                for line, answer, text in zip(lines, found, between):
+                # The signature of BLEU is a text, and the same for both answers.
+                figures |= {f"{name}_pivot": value for name, value in scores.items() if not isinstance(value, str)}
+                for line, answer, text in zip(lines, through, between):
                     line |= {} if answer is None else {"pivot": text, "pivot_answer": answer}
         figures["examples"] = len(measured.index)
         logging.info("%s: %d examples in %.0f s", problem.name, figures["examples"], time.monotonic() - start)
