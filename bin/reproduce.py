@@ -25,6 +25,7 @@ _RUNS = flags.DEFINE_string("runs", None, "Folder of all runs. Default: runs/tab
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Path of the report, which is written to OUTPUT.json, .md and .html. Default: RUNS/tables."
 )
+_FINDINGS = flags.DEFINE_string("findings", None, "Path of a page (.md) to write with the answers to the paper's questions.")
 _RUN = flags.DEFINE_multi_string("run", [], "Run to train and score, a name or a pattern such as 'alone_*'. Default: all runs.")
 _KEEP = flags.DEFINE_multi_string(
     "keep", [], "Earlier report (.json) whose scores are reused for runs with the same configuration."
@@ -74,7 +75,7 @@ def main(_: list[str]) -> None:
         if _TRAIN.value:
             study.prepare()
             failed = study.run(_JOBS.value, _RUN.value)
-        written = study.report(_OUTPUT.value or os.path.join(runs, "tables"), command.line())
+        written = study.report(_OUTPUT.value or os.path.join(runs, "tables"), command.line(), _FINDINGS.value)
     except reproduce.Stopped as error:
         print(f"{command.name()}: {error}", file=sys.stderr)
         sys.exit(os.EX_TEMPFAIL if error.number == signal.SIGTERM else 130)

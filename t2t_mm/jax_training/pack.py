@@ -142,7 +142,7 @@ class Packer:
         if not isinstance(examples, InMemory):
             raise RunError(f"{problem.name}: training with JAX packs a corpus itself, not prepared records.")
         texts = [f"{example.input_line}\t{example.targets}" for example in examples]
-        same = "\n".join([problem.modality, problem.targets, repr(settings), repr(experiment.audio), *texts])
+        same = "\n".join([str(problem.modality), problem.targets, repr(settings), repr(experiment.audio), *texts])
         key = hashlib.sha256(same.encode()).hexdigest()
         if key not in self._written:
             self._written[key] = name = f"{problem.name}_{split}_{key[:8]}"
@@ -157,7 +157,7 @@ class Packer:
 
 
 def _arrays_of(problem: Problem, examples: InMemory, batches, image_size: int) -> PackedExamples:
-    rows: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    rows: dict[int, tuple[np.ndarray | None, np.ndarray]] = {}
     for batch in batches:
         inputs, targets = batch["inputs"].numpy(), batch["targets"].numpy()
         lengths = np.sum(~batch["input_padding"].numpy(), axis=1)

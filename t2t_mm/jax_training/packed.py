@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -142,18 +143,18 @@ class PackedExamples:
         with np.load(os.path.join(folder, _ARRAYS, f"{name}.npz")) as found:
             return cls(**found)
 
-    def padded_inputs(self, rows: Sequence[int], bound: int) -> np.ndarray:
+    def padded_inputs(self, rows: np.ndarray, bound: int) -> np.ndarray:
         """Returns the inputs of some examples, [rows, bound, …], or images [rows, H, W, 3]."""
         if self.inputs.ndim == 4:
             return self.inputs[rows]
         return _padded(self.inputs, self.lengths, rows, bound)
 
-    def padded_targets(self, rows: Sequence[int], bound: int) -> np.ndarray:
+    def padded_targets(self, rows: np.ndarray, bound: int) -> np.ndarray:
         """Returns the targets of some examples, [rows, bound] ids."""
         return _padded(self.targets, self.target_lengths, rows, bound)
 
 
-def _padded(flat: np.ndarray, lengths: np.ndarray, rows: Sequence[int], bound: int) -> np.ndarray:
+def _padded(flat: np.ndarray, lengths: np.ndarray, rows: np.ndarray, bound: int) -> np.ndarray:
     starts = np.concatenate([[0], np.cumsum(lengths)])
     found = np.zeros((len(rows), bound, *flat.shape[1:]), flat.dtype)
     for place, row in enumerate(rows):
@@ -168,7 +169,7 @@ def save_trained(folder: str, name: str, weights: Sequence[np.ndarray], result: 
     """
     path = os.path.join(folder, name)
     os.makedirs(path, exist_ok=True)
-    stored = {}
+    stored: dict[str, Any] = {}
     for place, value in enumerate(weights):
         short = rounded(value)
         if value.dtype == np.float32 and np.array_equal(short, value):

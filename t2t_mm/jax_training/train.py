@@ -217,7 +217,7 @@ class LaneTraining:
     def _write(self, best: "_Best", step: int, curves: dict, angles: list, seconds: float, skipped: np.ndarray) -> None:
         if self._dtype == "bfloat16":
             # A vector has two axes with the lanes; like `run.pack`, it is not rounded.
-            best.trained = [jnp.asarray(rounded(v)) if v.ndim > 2 else v for v in map(np.asarray, best.trained)]
+            best.trained = [jnp.asarray(rounded(np.asarray(v))) if v.ndim > 2 else v for v in best.trained]
         measured = {split: self._measure(split, (best.trained, best.others)) for split in self._measured_buckets}
         names = [slot.problem for slot in self._slots]
         parameters = {name: part.count_params() for name, part in self._lanes.network.parts().items()}

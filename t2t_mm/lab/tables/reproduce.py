@@ -174,7 +174,7 @@ class Study:
         """Takes over the runs that bin/train_jax.py has trained (see `jax_runs.take_over`)."""
         return take_over(self.planned, self._setting.folder, trained, self._say)
 
-    def report(self, path: str, command: str) -> list[str]:
-        """Writes the report on the finished runs and returns the paths of its files."""
+    def report(self, path: str, command: str, answers: str | None = None) -> list[str]:
+        """Writes the report on the finished runs, and the page `answers` with its findings; returns the paths of all files."""
         found = gather(self._tables, self.planned, self.problems)
-        return write(path, command, self._setting.seeds, self._costs.spent() / 60, found)
+        return write(path, command, self._setting.seeds, self._costs.spent() / 60, found, answers)

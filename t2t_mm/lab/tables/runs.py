@@ -83,6 +83,14 @@ class Planned:
         # As `training.loop` decides it, which would end at once if it were started again.
         return best is not None and done - best >= self.patience * self.evaluated_every
 
+    def device(self) -> str:
+        """Returns the device on which it was trained with JAX, or "this machine"."""
+        path = os.path.join(self.weights, ENDED)
+        if not os.path.isfile(path):
+            return "this machine"
+        with open(path, encoding="utf-8") as file:
+            return f"{json.load(file)['device']}, with JAX"
+
     def best(self) -> int | None:
         """Returns the step of the best checkpoint, which is scored, or None if there is none and the newest is scored."""
         return best_step(self.weights) if self.evaluated_every else None

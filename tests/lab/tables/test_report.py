@@ -64,7 +64,8 @@ def test_the_record_has_what_results_have_and_the_means_by_hand(written):
     assert cell["dev"]["values"] == [80.0, 81.0] and cell["dev"]["mean"] == 80.5
     assert cell["dev"]["std"] == pytest.approx(0.5**0.5)
     assert found["runs"]["joint"] == {
-        "steps": 4, "best_step": 4.0, "seeds": 2, "minutes": 3.0, "parameters": 1234, "gin": "", "init_from": ""
+        "steps": 4, "best_step": 4.0, "seeds": 2, "minutes": 3.0, "device": "this machine", "parameters": 1234, "gin": "",
+        "init_from": "",
     }  # fmt: skip
     assert found["missing"] == {"look": [0, 1], "tuned": [0, 1]}
     assert found["experts"]["encoder"]["shares"]["parsing"] == [0.25, 0.75, 0.0]
@@ -107,6 +108,8 @@ def numbers(value):
     elif isinstance(value, int | float) and not isinstance(value, bool):
         for form in ("{:.1f}", "{:.2f}", "{:.3f}", "{:.4f}", "{:g}", "{:,}"):
             yield form.format(value)
+    elif isinstance(value, str):  # the paper's figures in the findings
+        yield from re.findall(r"\d[\d,]*\.\d+", value)
 
 
 def test_every_number_in_the_tables_is_in_the_json(written):
@@ -165,3 +168,41 @@ def test_what_is_no_report_is_refused(tmp_path):
         study.keep(str(tmp_path / "other.json"))
     with pytest.raises(RunError, match="no such report"):
         study.keep(str(tmp_path / "none.json"))
+
+
+def test_a_finding_is_only_answered_if_the_interval_excludes_zero(tmp_path):
+    from t2t_mm.lab.tables.report.findings import findings, markdown, questions
+
+    def compared(run, other, problem, low, high):
+        return {
+            "problem": problem, "run": run, "other": other, "metric": "log_perplexity", "difference": (low + high) / 2,
+            "low": low, "high": high, "seeds": [5, 3],
+        }  # fmt: skip
+
+    found = findings([
+        {"comparisons": [
+            compared("joint", "alone_wsj_parsing", "wsj_parsing", -0.06, -0.02),
+            compared("joint", "alone_wsj_speech", "wsj_speech", -0.02, 0.03),
+            compared("parsing_with_imagenet", "alone_wsj_parsing", "wsj_parsing", 0.01, 0.02),
+            compared("joint", "alone_wmt_en_de", "wmt_en_de", 0.01, 0.03),
+        ]}
+    ])  # fmt: skip
+    assert [one["question"] for one in found] == [question.text for question in questions()]
+    scarce, plenty, unrelated, block, mixture = found
+    verdicts = {one["label"]: one["verdict"] for one in scarce["evidence"]}
+    assert verdicts["parsing with 1,000 trees"] == "yes" and verdicts["WSJ speech"] == "undecided"
+    assert verdicts["parsing with 100 trees"] == "not measured"
+    answers = (scarce["answer"], plenty["answer"], unrelated["answer"], block["answer"], mixture["answer"])
+    assert answers == ("mixed", "yes", "no", "not measured", "not measured")
+    text = "\n".join(markdown(found))
+    assert "- parsing with 1,000 trees: yes; -0.040 nats per token, 95% interval -0.060 to -0.020 (5 and 3 seeds)." in text
+    assert "- parsing with 100 trees: not measured yet." in text
+
+
+def test_the_findings_compare_runs_that_a_table_compares():
+    from t2t_mm.lab.tables.report.findings import questions
+    from t2t_mm.lab.tables.tables import declare
+
+    declared = {(c.problem, c.run, c.other) for table in declare()[1] for c in table.comparisons}
+    for question in questions():
+        assert {(one.problem, one.run, one.other) for one in question.evidence} <= declared, question.text

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from t2t_mm.lab.tables import statistics
+from t2t_mm.lab.tables.report.findings import findings
 from t2t_mm.lab.tables.runs import Planned
 from t2t_mm.lab.tables.scores import SPLITS
 from t2t_mm.lab.tables.tables import CHANCE, COMMANDS, PAIRS, Cell, Comparison, ResultTable, curve_runs
@@ -66,8 +67,10 @@ def gather(tables: Sequence[ResultTable], plan: Sequence[Planned], problems: Seq
       problems: the problems of the joint run, in the order in which they are shown.
     """
     scores = Scores(plan)
+    shown = [_table(table, scores) for table in tables]
     return {
-        "tables": [_table(table, scores) for table in tables],
+        "findings": findings(shown),
+        "tables": shown,
         "parsing_curve": _parsing_curve(scores) if any(table.name == "curve" for table in tables) else [],
         "grid": _grid(scores) if any(table.name == "zero_shot" for table in tables) else [],
         "learning_curves": _learning_curves(scores, problems),
@@ -211,6 +214,7 @@ def _runs(plan: Sequence[Planned], scores: Scores) -> dict:
             "seeds": len(ours),
             "minutes": round(sum(one["training_seconds"] for one in ours) / 60, 1) if run.trained else 0.0,
             "parameters": sum(ours[0]["parameters"].values()),
+            "device": planned.device(),
             "gin": "; ".join(own),
             "init_from": run.init_from or "",
         }

@@ -5,7 +5,7 @@ from html import escape
 
 from t2t_mm.lab import svg
 from t2t_mm.lab.results import circumstances
-from t2t_mm.lab.tables.report import text
+from t2t_mm.lab.tables.report import findings, text
 from t2t_mm.lab.tables.tables import metric_name
 
 _STYLE = """
@@ -27,7 +27,7 @@ code { background: #f3f3f3; padding: 0 .2em; overflow-wrap: anywhere; }
 def html(record: dict) -> str:
     """Renders the record of a report as an HTML page; `text.markdown` renders the same record as Markdown."""
     found = record["results"]
-    parts = [_head(record)]
+    parts = [_head(record), *_findings(found["findings"])]
     for table in found["tables"]:
         parts += _table(table)
         if table["name"] == "curve" and found["parsing_curve"]:
@@ -51,6 +51,17 @@ def _head(record: dict) -> str:
         f"<h1>The paper's tables</h1>\n<p>Written by <code>{escape(record['command'])}</code> "
         f"{escape(circumstances(record))}</p>\n{left_out}\n<p>{escape(text.LEGEND)}</p>"
     )
+
+
+def _findings(found: list[dict]) -> list[str]:
+    parts = ["<h2>Findings</h2>", f"<p>{escape(findings.NOTE)}</p>"]
+    for one in found:
+        lines = "".join(f"<li>{escape(line)}</li>" for line in findings.sentences(one))
+        parts.append(
+            f"<p><b>{escape(one['question'])}</b> {escape(one['answer'].capitalize())}.<br/>"
+            f"The paper: {escape(one['paper'])}</p><ul>{lines}</ul>"
+        )
+    return parts
 
 
 def _rows(rows) -> str:

@@ -1,6 +1,7 @@
 """Formats numbers for the reports, and renders the Markdown report."""
 
 from t2t_mm.lab.results import circumstances
+from t2t_mm.lab.tables.report import findings
 from t2t_mm.lab.tables.tables import metric_name
 
 _FINE = {"log_perplexity", "cider"}  # metrics printed with three decimals; the others are percentages
@@ -43,7 +44,8 @@ TEST = (
 RUNS = (
     "Steps is the largest number of updates. A run that is evaluated during training ends earlier if the evaluations do not "
     "improve any more (`settings.Evaluation.patience`), and is scored with its best checkpoint: the table shows the mean of "
-    "its step over the seeds, and the minutes of training up to it."
+    "its step over the seeds, and the minutes of training up to it. Runs that were trained in lanes on an accelerator (docs/"
+    "accelerators.md) share their minutes equally."
 )
 
 
@@ -64,6 +66,7 @@ def markdown(record: dict) -> str:
     lines = ["# The paper's tables", "", f"Written by `{record['command']}` {circumstances(record)}", "", LEGEND, ""]
     if found["missing"]:
         lines += [left_out(found["missing"]), ""]
+    lines += ["## Findings", "", *findings.markdown(found["findings"])]
     for table in found["tables"]:
         lines += _table(table)
         if table["name"] == "zero_shot":
@@ -74,11 +77,12 @@ def markdown(record: dict) -> str:
         "",
         RUNS,
         "",
-        "| run | steps | scored at step | seeds | training minutes | parameters | own settings |",
+        "| run | steps | scored at step | seeds | training minutes | trained on | parameters | own settings |",
     ]
-    lines += ["| --- | ---: | ---: | ---: | ---: | ---: | --- |"]
+    lines += ["| --- | ---: | ---: | ---: | ---: | --- | ---: | --- |"]
     lines += [
-        f"| {name} | {run['steps']} | {run['best_step']:.0f} | {run['seeds']} | {run['minutes']} | {run['parameters']:,} "
+        f"| {name} | {run['steps']} | {run['best_step']:.0f} | {run['seeds']} | {run['minutes']} "
+        f"| {run['device']} | {run['parameters']:,} "
         f"| {run['gin']} |"
         for name, run in found["runs"].items()
     ]

@@ -2,18 +2,23 @@
 
 from t2t_mm.common.files import write_whole
 from t2t_mm.lab import results
-from t2t_mm.lab.tables.report import page, text
+from t2t_mm.lab.tables.report import findings, page, text
 
 
-def write(path: str, command: str, seeds: int, minutes: float, found: dict) -> list[str]:
-    """Writes the content that `gather` found, and returns the paths of the three files.
+def write(path: str, command: str, seeds: int, minutes: float, found: dict, answers: str | None = None) -> list[str]:
+    """Writes the content that `gather` found, and returns the paths of the files.
 
     Args:
       path: path of the report without an extension.
       command: the command line that repeats the report.
       seeds: number of seeds.
       minutes: total minutes of all timed jobs.
+      answers: path of a page with the findings alone; None writes none.
     """
     record = results.write_results(f"{path}.json", command, list(range(seeds)), minutes, found, render=text.markdown)
     write_whole(f"{path}.html", page.html(record))
-    return [f"{path}{ending}" for ending in (".json", ".md", ".html")]
+    written = [f"{path}{ending}" for ending in (".json", ".md", ".html")]
+    if answers is not None:
+        write_whole(answers, findings.page(record))
+        written.append(answers)
+    return written

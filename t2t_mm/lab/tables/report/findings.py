@@ -1,0 +1,161 @@
+"""Answers the questions of the paper from the comparisons of a report, on a page of their own and at the top of the report."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from t2t_mm.lab.results import circumstances
+from t2t_mm.lab.tables.tables import PROBLEMS, TREES, VARIANTS
+
+_LABELS = {problem.name: problem.label for problem in PROBLEMS}
+_TRANSLATIONS = tuple(problem.name for problem in PROBLEMS if problem.name.startswith("wmt_"))
+_METRIC = "log_perplexity"
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """A comparison that helps to answer a question.
+
+    Attributes:
+      label: what is compared, for the reader.
+      problem, run, other: see `tables.Comparison`.
+    """
+
+    label: str
+    problem: str
+    run: str
+    other: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """A question that the paper answers.
+
+    Attributes:
+      text: the question, to be answered with yes or no.
+      paper: what the paper says.
+      evidence: the comparisons that answer it.
+      yes_if_lower: whether the answer is yes if the log-perplexity of `run` is lower than that of `other`.
+    """
+
+    text: str
+    paper: str
+    evidence: tuple[Evidence, ...]
+    yes_if_lower: bool = True
+
+
+def _alone(problem: str) -> str:
+    return f"alone_{problem}"
+
+
+def questions() -> list[Question]:
+    """Returns the questions, in the order of the paper."""
+    by_size = sorted([*((trees, f"_{trees}_trees") for trees in TREES), (1000, "")])
+    trees = [
+        Evidence(f"parsing with {count:,} trees", "wsj_parsing", f"joint{suffix}", f"alone_wsj_parsing{suffix}")
+        for count, suffix in by_size
+    ]
+    scarce = [Evidence(_LABELS[name], name, "joint", _alone(name)) for name in ("wsj_speech", "coco")]
+    plenty = [Evidence(_LABELS[name], name, "joint", _alone(name)) for name in ("imagenet", *_TRANSLATIONS)]
+    of_images = [
+        Evidence(f"ImageNet {variant.label}", "imagenet", _alone("imagenet"), f"{_alone('imagenet')}_{variant.name}")
+        for variant in VARIANTS
+    ]
+    of_mixture = [Evidence(f"{_LABELS[name]}, jointly", name, "joint", "joint_without_mixture") for name in _LABELS] + [
+        Evidence(f"{_LABELS[name]}, alone", name, _alone(name), f"{_alone(name)}_without_mixture")
+        for name in ("imagenet", "wmt_en_fr")
+    ]
+    return [
+        Question(
+            "Does joint training help problems with little data?",
+            "Parsing improves from 0.20 to 0.15 nats and from 11.7 to 14.5% of whole sentences (Table 3).",
+            (*trees, *scarce),
+        ),
+        Question(
+            "Does joint training cost the problems with much data?",
+            "It costs little: ImageNet 1.6 to 1.7 nats, EN→DE 1.4 and 1.4 (Table 2).",
+            tuple(plenty), yes_if_lower=False,
+        ),
+        Question(
+            "Does an unrelated partner, ImageNet, help parsing?",
+            "Yes, from 0.20 to 0.16 nats (Table 3).",
+            (Evidence("parsing with ImageNet", "wsj_parsing", "parsing_with_imagenet", _alone("wsj_parsing")),),
+        ),
+        Question(
+            "Does a block made for another domain hurt ImageNet?",
+            "No: without mixture or attention, it is not better (Table 4).",
+            tuple(of_images), yes_if_lower=False,
+        ),
+        Question(
+            "Is the mixture-of-experts worth its parameters?",
+            "It is for EN→FR, 1.2 against 1.3 nats without it; for ImageNet, it makes no difference (Table 4).",
+            tuple(of_mixture),
+        ),
+    ]  # fmt: skip
+
+
+def findings(tables: Sequence[dict]) -> list[dict]:
+    """Answers the questions from the tables of a report, as `gather` returns them.
+
+    Returns:
+      For each question {"question", "paper", "evidence", "answer"}. Each piece of evidence has a "label" and the "verdict" yes,
+      no or undecided: yes or no only if the 95% interval of the difference excludes 0; it is "not measured" if one of the two
+      runs is missing. The answer is the common verdict, or "mixed".
+    """
+    measured = {
+        (found["problem"], found["run"], found["other"]): found
+        for table in tables for found in table["comparisons"] if found["metric"] == _METRIC
+    }  # fmt: skip
+    return [_answered(question, measured) for question in questions()]
+
+
+def _answered(question: Question, measured: dict) -> dict:
+    evidence = []
+    for one in question.evidence:
+        found = measured.get((one.problem, one.run, one.other))
+        if found is None:
+            evidence.append({"label": one.label, "verdict": "not measured"})
+            continue
+        lower, higher = found["high"] < 0, found["low"] > 0
+        verdict = "undecided" if not (lower or higher) else "yes" if lower == question.yes_if_lower else "no"
+        kept = {key: found[key] for key in ("difference", "low", "high", "seeds")}
+        evidence.append({"label": one.label, "verdict": verdict} | kept)
+    verdicts = {one["verdict"] for one in evidence} - {"not measured"}
+    answer = "not measured" if not verdicts else verdicts.pop() if len(verdicts) == 1 else "mixed"
+    return {"question": question.text, "paper": question.paper, "evidence": evidence, "answer": answer}
+
+
+def sentences(found: dict) -> list[str]:
+    """Returns one line for each piece of evidence of a finding."""
+    lines = []
+    for one in found["evidence"]:
+        if one["verdict"] == "not measured":
+            lines.append(f"{one['label']}: not measured yet.")
+            continue
+        first, second = one["seeds"]
+        lines.append(
+            f"{one['label']}: {one['verdict']}; {one['difference']:+.3f} nats per token, 95% interval {one['low']:+.3f} to "
+            f"{one['high']:+.3f} ({first} and {second} seeds)."
+        )
+    return lines
+
+
+NOTE = (
+    "Differences of log-perplexity on dev; a negative one is better. “Yes” and “no” are only said if the interval, over "
+    "examples and seeds, excludes 0. What is compared is the joint training with the training alone, the parsing with its "
+    "partner with the parsing alone, or the model with the block with the model without it."
+)
+
+
+def markdown(found: Sequence[dict]) -> list[str]:
+    """Returns the lines of a Markdown page that show the findings."""
+    lines = [NOTE, ""]
+    for one in found:
+        lines += [f"**{one['question']}** {one['answer'].capitalize()}.", "", f"The paper: {one['paper']}", ""]
+        lines += [*(f"- {line}" for line in sentences(one)), ""]
+    return lines
+
+
+def page(record: dict) -> str:
+    """Renders the page of the findings from a record of `results.write_results`."""
+    head = ["# What the paper found, measured again", "", f"Written by `{record['command']}` {circumstances(record)}", ""]
+    return "\n".join([*head, *markdown(record["results"]["findings"])]).rstrip() + "\n"
