@@ -1,0 +1,143 @@
+import functools
+import json
+import os
+
+import keras
+import numpy as np
+import pytest
+
+from t2t_mm.common.errors import RunError
+from t2t_mm.jax_training.packed import ENDED, PackedExamples, load_runs, save_trained
+from tests.training import tiny_run
+
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="packing needs TensorFlow")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    from t2t_mm.input.vocabulary import build_vocabulary
+
+    path = str(tmp_path_factory.mktemp("pack"))
+    build_vocabulary(list(tiny_run.PROBLEMS), os.path.join(path, "vocabulary.model"), size=310)
+    return path
+
+
+def settings(folder, **changed):
+    from t2t_mm.experiment import Experiment
+    from t2t_mm.input.buckets import BatchSettings
+    from t2t_mm.jax_training.pack import PackSettings
+    from t2t_mm.training.schedule import InverseSquareRoot
+
+    batches = BatchSettings(positions=128, shuffle=8, max_length=64, factors={tiny_run.PROBLEMS[0].name: 2.0})
+    vocabulary = os.path.join(folder, "vocabulary.model")
+    experiment = Experiment(tiny_run.PROBLEMS, vocabulary, tiny_run.tiny_model, batches)
+    given = {"experiment": experiment, "steps": 4, "schedule": functools.partial(InverseSquareRoot, 1e-2, 2), **changed}
+    return PackSettings.of(given | {"model_dir": "not used"})
+
+
+@pytest.fixture(scope="module")
+def packed(folder):
+    from t2t_mm.jax_training.pack import Packer
+
+    lines = []
+    packer = Packer(os.path.join(folder, "packed"), lines.append)
+    packer.add("joint/seed_0", settings(folder))
+    packer.add_seed("joint/seed_1", 1, "joint/seed_0")
+    packer.save()
+    return os.path.join(folder, "packed"), lines
+
+
+def test_the_packed_run_has_the_numbers_of_the_settings(folder, packed):
+    first, second = load_runs(packed[0])
+    assert (first.name, first.seed, second.name, second.seed) == ("joint/seed_0", 0, "joint/seed_1", 1)
+    assert first.group == second.group and first.slots == second.slots
+    assert first.steps == len(first.rates) == 4
+    np.testing.assert_allclose(first.rates[:3], [5e-3, 1e-2, 1e-2 * (2 / 3) ** 0.5], rtol=1e-4)
+    assert [slot.problem for slot in first.slots] == [problem.name for problem in tiny_run.PROBLEMS]
+    assert [slot.budget for slot in first.slots] == [256, 128]
+    experiment = settings(folder).experiment
+    model = experiment.build_model(experiment.describe())
+    assert first.model == json.loads(json.dumps(model.get_config())) | {"name": first.model["name"]}
+    assert len(first.factors) == len(model.trainable_variables) and set(first.factors) == {1.0}
+
+
+def test_the_arrays_are_the_tokens_of_the_corpus(folder, packed):
+    from t2t_mm.corpora.example import Report
+    from t2t_mm.input.pipeline import load_examples
+    from t2t_mm.input.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer(os.path.join(folder, "vocabulary.model"))
+    for problem, slot in zip(tiny_run.PROBLEMS, load_runs(packed[0])[0].slots):
+        examples = load_examples(problem, "train", Report(problem.name))
+        found = PackedExamples.load(packed[0], slot.arrays["train"])
+        assert len(found) == len(examples)
+        rows = found.padded_inputs(np.arange(3), int(found.lengths.max()))
+        for row, length, example in zip(rows, found.lengths, examples):
+            np.testing.assert_array_equal(row[:length], tokenizer.tokenize(example.inputs).numpy())
+            assert not row[length:].any()
+    assert len(packed[1]) == len(os.listdir(os.path.join(packed[0], "arrays")))  # equal examples are written once
+
+
+@pytest.mark.parametrize(
+    "changed, words",
+    [
+        ({"mixing": "round_robin"}, "mixing"),
+        ({"optimizer": {"ema": 0.9}}, "Optimizer.ema = 0.9"),
+        ({"optimizer": {"accumulate": 2}}, "Optimizer.accumulate = 2"),
+        ({"optimizer": {"rates": {"encoder": 0}}}, "frozen"),
+    ],
+)
+def test_what_is_not_supported_is_named(folder, tmp_path, changed, words):
+    from t2t_mm.jax_training.pack import Packer
+    from t2t_mm.training.settings import Optimizer
+
+    if "optimizer" in changed:
+        changed = {"optimizer": Optimizer(**changed["optimizer"])}
+    with pytest.raises(RunError, match=f"run: .*{words}"):
+        Packer(str(tmp_path)).add("run", settings(folder, **changed))
+
+
+def test_an_unpacked_run_is_a_run_as_after_training(folder, packed, tmp_path):
+    from t2t_mm.evaluation.curves import cosines, curves
+    from t2t_mm.jax_training.unpack import unpack
+    from t2t_mm.run.folder import load_trained
+
+    experiment = settings(folder).experiment
+    description = experiment.describe()
+    network = experiment.build_model(description)
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(size=v.shape).astype(np.float32) if "float" in str(v.dtype) else v.numpy() for v in network.variables]
+    first, second = (problem.name for problem in tiny_run.PROBLEMS)
+    result = {
+        "step": 3, "ended": 4, "seed": 5, "training_seconds": 60.0, "device": "NVIDIA H200",
+        "curves": {"train": {first: [[1, 5.0], [2, 4.0]]}, "dev": {second: [[3, 4.5]]}}, "cosines": {f"{first}/{second}": 0.25},
+    }  # fmt: skip
+    save_trained(str(tmp_path / "trained"), "joint/seed_5", weights, result)
+    model_dir = str(tmp_path / "run")
+    unpack(str(tmp_path / "trained"), "joint/seed_5", model_dir, experiment, description, "steps = 4\n")
+    restored, found, trained = load_trained(experiment, model_dir)
+    for value, variable in zip(weights, restored.variables):
+        np.testing.assert_array_equal(value, variable.numpy())
+    assert found["seed"] == 5 and trained == {"step": 3, "seconds": 60.0}
+    assert curves(model_dir) == {"train": {first: {1: 5.0, 2: 4.0}}, "dev": {second: {3: 4.5}}}
+    assert cosines(model_dir)[second][first] == 0.25
+    with open(os.path.join(model_dir, ENDED)) as file:
+        assert json.load(file) == {"step": 4, "best": 3, "device": "NVIDIA H200"}
+    save_trained(str(tmp_path / "other"), "joint/seed_5", weights[:-1], result)
+    with pytest.raises(RunError, match="do not fit this configuration; pack the run again"):
+        unpack(str(tmp_path / "other"), "joint/seed_5", str(tmp_path / "second"), experiment, description, "")
+    with pytest.raises(RunError, match="has not been trained"):
+        unpack(str(tmp_path / "trained"), "joint/seed_6", str(tmp_path / "second"), experiment, description, "")
+
+
+def test_a_study_takes_over_what_was_trained_elsewhere(tmp_path):
+    """Only the folder of results makes the difference: the run counts as trained, and its scores are those of JAX."""
+    from tests.lab.tables import fixture
+
+    _, planned = fixture.make(str(tmp_path), seeds=1)
+    one = planned[0]
+    assert not one.trained() and one.device() == "this machine"
+    os.makedirs(one.folder, exist_ok=True)
+    with open(os.path.join(one.folder, ENDED), "w") as file:
+        json.dump({"step": 4, "best": 3, "device": "NVIDIA H200"}, file)
+    assert one.trained() and one.device() == "NVIDIA H200, with JAX"
