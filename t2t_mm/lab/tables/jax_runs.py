@@ -4,9 +4,10 @@ import os
 from collections.abc import Callable, Sequence
 
 from t2t_mm.common import config
+from t2t_mm.common.files import write_json
 from t2t_mm.experiment import Experiment
 from t2t_mm.jax_training.pack import Packer, PackSettings
-from t2t_mm.jax_training.packed import load_result
+from t2t_mm.jax_training.packed import ENDED, load_result
 from t2t_mm.jax_training.unpack import unpack
 from t2t_mm.lab.tables.runs import SCORES, Planned
 from t2t_mm.lab.tables.scores import write
@@ -44,7 +45,8 @@ def pack_runs(plan: Sequence[Planned], parent: str, folder: str, say: Callable[[
 def take_over(plan: Sequence[Planned], parent: str, trained: str, say: Callable[[str], None] = print) -> int:
     """Makes the folders of all runs that were trained with JAX and have not been trained here.
 
-    The scores of runs without decoded answers are those that were measured with JAX; the others are scored afterwards.
+    Of runs without decoded answers, only the scores that were measured with JAX are taken over, so that their weights need not
+    be there. The others are scored afterwards.
 
     Args:
       parent: the folder of all runs.
@@ -61,6 +63,10 @@ def take_over(plan: Sequence[Planned], parent: str, trained: str, say: Callable[
         name = os.path.relpath(planned.folder, parent)
         if not planned.run.trained or planned.trained() or load_result(trained, name) is None:
             continue
+        if not planned.run.decode:
+            _take_scores(planned, trained, name)
+            taken += 1
+            continue
         config.parse(planned.gin_files, planned.bindings)
         experiment = config.configured(Experiment)()
         described = experiment
@@ -69,9 +75,19 @@ def take_over(plan: Sequence[Planned], parent: str, trained: str, say: Callable[
             config.parse(before.gin_files, before.bindings)
             described = config.configured(Experiment)()
         result = unpack(trained, name, planned.folder, experiment, described.describe(), planned.configuration)
-        if not planned.run.decode:
-            kept = ("step", "seed", "training_seconds", "parameters", "splits", "curves")
-            write(os.path.join(planned.folder, SCORES), {key: result[key] for key in kept} | {"baselines": {}})
         taken += 1
         say(f"{planned.name}: taken over, {result['step']} steps")
     return taken
+
+
+def _take_scores(planned: Planned, trained: str, name: str) -> None:
+    result = load_result(trained, name)
+    assert result is not None  # see `take_over`
+    scores = {key: result[key] for key in ("step", "seed", "training_seconds", "parameters", "splits", "curves")}
+    os.makedirs(planned.folder, exist_ok=True)
+    ended = {"step": result["ended"], "best": result["step"], "device": result["device"]}
+    write_json(os.path.join(planned.folder, ENDED), ended)
+    # With the configuration, because there is no checkpoint from which the step could be known.
+    write(
+        os.path.join(planned.folder, SCORES), scores | {"baselines": {"dev": {}, "test": {}}, "configuration": planned.digest}
+    )

@@ -168,9 +168,10 @@ def _experts(scores: Scores, problems: Sequence[str]) -> dict:
     found: dict[str, dict] = {}
     for position, one in enumerate(scores.of_run.get("joint", ())):
         dev = {problem: one["splits"]["dev"][problem] for problem in problems if problem in one["splits"]["dev"]}
-        nothing: dict = {}
-        for mixture in next(iter(dev.values()), nothing).get("experts", {}):
-            gates = {problem: np.asarray(record["experts"][mixture]) for problem, record in dev.items()}
+        for mixture in dict.fromkeys(name for record in dev.values() for name in record["experts"]):
+            # A class that is read from the encoder does not use the decoder.
+            using = {problem: record["experts"] for problem, record in dev.items() if mixture in record["experts"]}
+            gates = {problem: np.asarray(experts[mixture]) for problem, experts in using.items()}
             here = found.setdefault(mixture, {"shares": {}, "overlap": {}})
             for problem, values in gates.items():
                 if position == 0:
