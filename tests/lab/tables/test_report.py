@@ -170,6 +170,12 @@ def test_what_is_no_report_is_refused(tmp_path):
         study.keep(str(tmp_path / "none.json"))
 
 
+def test_figures_through_english_have_the_decimals_of_their_metric():
+    from t2t_mm.lab.tables.report.text import number
+
+    assert number(0.7, "cider_pivot") == number(0.7, "cider") == "0.700" and number(92.55, "bleu_pivot") == "92.5"
+
+
 def test_a_finding_is_only_answered_if_the_interval_excludes_zero(tmp_path):
     from t2t_mm.lab.tables.report.findings import findings, markdown, questions
 

@@ -9,7 +9,7 @@ _FINE = {"log_perplexity", "cider"}  # metrics printed with three decimals; the 
 
 def number(value: float, metric: str) -> str:
     """Formats a figure with the usual number of decimals of its metric."""
-    return f"{value:.3f}" if metric in _FINE else f"{value:.1f}"
+    return f"{value:.3f}" if metric.removesuffix("_pivot") in _FINE else f"{value:.1f}"
 
 
 def with_spread(found: dict | None, metric: str) -> str:
