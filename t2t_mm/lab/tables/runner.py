@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from t2t_mm.lab.tables.costs import Costs
 from t2t_mm.lab.tables.runs import SCORES, Planned
 
-_PROGRESS = re.compile(r"step (\d+)/\d+ .*")
+_PROGRESS = re.compile(r"step (\d+)/\d+ ([^|\n]*)")  # of bin/train.py: the step, and each problem with its loss
+_LOSS = re.compile(r"\w+ (\d+\.\d+)")
 _LOOK_SECONDS = 0.5
 _LOG_TAIL = 1 << 14  # bytes
 
@@ -76,7 +77,7 @@ def missing(plan: Sequence[Planned]) -> list[Job]:
 
 
 @dataclasses.dataclass
-class _Work:
+class Work:
     """A running job.
 
     Attributes:
@@ -122,7 +123,7 @@ class Runner:
     ):
         self._commands, self._costs, self._say, self._every = commands, costs, say, every_seconds
         self._at_once, self._stop, self._stopped_in = at_once, 0, ""
-        self._working: list[_Work] = []
+        self._working: list[Work] = []
 
     def run(self, jobs: Sequence[Job]) -> dict[str, str]:
         """Runs all jobs, in the given order as far as their dependencies allow.
@@ -194,8 +195,8 @@ class Runner:
             # In its own session, the process does not get Ctrl-C from the terminal, only the signal of `_on_signal`.
             process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True, env=environment)
         expected = self._costs.seconds(job.planned, job.kind, job.steps)
-        self._working.append(_Work(job, place, process, log, begin, expected))
-        self._say(f"{place} {job.name} | {duration(self._left(waiting))} left in total")
+        self._working.append(Work(job, place, process, log, begin, expected))
+        self._say(f"{place} {job.name} | {until(self._left(waiting))}")
 
     def _show(self, waiting: Sequence[Job]) -> None:
         """Prints a line of progress for each running job, unless its last one is recent."""
@@ -203,25 +204,29 @@ class Runner:
         for work in self._working:
             if now - work.shown > self._every:
                 work.shown = now
-                where = self._look(work)
-                self._say(f"{work.place} {work.job.name}: {where} | {duration(self._left(waiting))} left in total")
+                where = self.look(work)
+                self._say(f"{work.place} {work.job.name}: {where} | {until(self._left(waiting))}")
 
-    def _look(self, work: _Work) -> str:
-        """Returns the progress of a job and updates its expected duration."""
+    def look(self, work: Work) -> str:
+        """Returns the progress of a job (step, mean loss of its problems, time left) and updates its expected duration."""
         found = _PROGRESS.findall(_tail(work.log, work.begin))
         if work.job.kind != "train" or not found or not work.job.steps:
             return f"{work.seconds():.0f} s"
-        share = (int(found[-1]) - work.job.done) / work.job.steps
+        step, figures = found[-1]
+        share = (int(step) - work.job.done) / work.job.steps
         if share > 0:
             work.expected = work.seconds() / share / self._at_once
-        return f"step {found[-1]}/{work.job.planned.steps}"
+        losses = [float(loss) for loss in _LOSS.findall(figures)]
+        mean = f", loss {sum(losses) / len(losses):.3f}" if losses else ""
+        left = max(work.expected * self._at_once - work.seconds(), 0)
+        return f"step {step}/{work.job.planned.steps}{mean}, {duration(left)} left"
 
     def _left(self, waiting: Sequence[Job]) -> float:
         """Returns the estimated seconds left, for waiting and running jobs."""
         left = sum(self._costs.seconds(job.planned, job.kind, job.steps) for job in waiting)
         return left + sum(max(work.expected - work.seconds() / self._at_once, 0) for work in self._working)
 
-    def _end(self, work: _Work) -> str | None:
+    def _end(self, work: Work) -> str | None:
         """Handles a process that has ended, and returns the reason if it failed."""
         job, code = work.job, work.process.returncode
         if code:
@@ -258,6 +263,18 @@ def duration(seconds: float) -> str:
     """Formats a duration as minutes, or as hours and minutes."""
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+
+
+def until(seconds: float, now: float | None = None) -> str:
+    """Formats the time that all jobs still take, and the clock time of their end, with the date if it is another day.
+
+    Args:
+      now: the present time in seconds since the epoch. Default: the clock of the machine.
+    """
+    now = time.time() if now is None else now
+    end, today = time.localtime(now + seconds), time.localtime(now)
+    same_day = (end.tm_year, end.tm_yday) == (today.tm_year, today.tm_yday)
+    return f"{duration(seconds)} left in total, until {time.strftime('%H:%M' if same_day else '%Y-%m-%d %H:%M', end)}"
 
 
 def _tail(path: str, begin: int) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from t2t_mm.common.errors import RunError
 from t2t_mm.lab.tables.costs import Costs
-from t2t_mm.lab.tables.runner import Runner, Stopped, duration, missing
+from t2t_mm.lab.tables.runner import Job, Runner, Stopped, Work, duration, missing, until
 from t2t_mm.lab.tables.runs import Setting, plan, with_starts
 from t2t_mm.lab.tables.tables import Run
 from tests.commands import command
@@ -56,9 +56,31 @@ def test_what_is_finished_is_skipped_and_what_was_begun_goes_on(tmp_path):
     assert "starts at 3" in log(tmp_path, "alone") and not os.path.exists(tmp_path / "runs/joint/seed_0/train.log")
     (first, *_) = log(tmp_path, "tuned").splitlines()
     assert f"--gin_param=loop.train.init_from = '{planned[0].folder}'" in shlex.split(first)
-    assert said[0].startswith("[1/5] train alone, seed 0 | ") and said[0].endswith("left in total")
+    assert said[0].startswith("[1/5] train alone, seed 0 | ") and " left in total, until " in said[0]
     assert missing(planned) == []
     assert run(tmp_path, commands, planned) == {}
+
+
+def test_a_running_job_shows_its_step_its_loss_and_the_time_left(tmp_path):
+    _, planned = fixture.make(str(tmp_path), seeds=1)
+    path = tmp_path / "train.log"
+    before = "I1127 progress.py:122] step 4/4  parsing 9.0  | [####] 0.1 s/step, 0 min left\n"
+    path.write_text(
+        before + "I1127 progress.py:122] step 1/4  parsing 2.500  imagenet 1.500  | [#---] 0.1 s/step, 1 min left\n"
+    )
+    runner = Runner("", costs(tmp_path), at_once=2)
+    work = Work(Job(planned[0], "train", 0), "[1/2]", None, str(path), len(before), expected=9.0)
+    work.started = time.monotonic() - 240
+    assert runner.look(work) == "step 1/4, loss 2.000, 12 min left"
+    assert work.expected == pytest.approx(480, rel=0.01)  # of machine time: two jobs share it
+    path.write_text(before)
+    assert runner.look(work) == "240 s"
+
+
+def test_the_end_of_the_plan_is_a_clock_time():
+    noon = time.mktime((2026, 11, 27, 12, 0, 0, 0, 0, -1))
+    assert until(90 * 60, noon) == "1 h 30 min left in total, until 13:30"
+    assert until(13 * 3600, noon) == "13 h 00 min left in total, until 2026-11-28 01:00"
 
 
 def test_a_run_that_ended_early_is_not_trained_again_and_its_best_checkpoint_counts(tmp_path):
