@@ -78,6 +78,11 @@ class Packer:
                 raise RunError(f"{name}: training with JAX does not support Optimizer.{field} = {optimizer[field]!r}.")
         if settings.mixing != "joint" or any(factor == 0 for factor in (settings.optimizer.rates or {}).values()):
             raise RunError(f"{name}: training with JAX neither supports mixing other than 'joint' nor frozen parts.")
+        if settings.evaluation.best_metric != Evaluation.best_metric:
+            raise RunError(
+                f"{name}: training with JAX selects the best weights by {Evaluation.best_metric}, not by "
+                f"Evaluation.best_metric = {settings.evaluation.best_metric!r}."
+            )
         if experiment.batches.crop or experiment.batches.masks:
             raise RunError(f"{name}: training with JAX does not augment images and audio; set crop and masks to None.")
         description = self._descriptions[name] = self._descriptions[init_from] if init_from else experiment.describe()

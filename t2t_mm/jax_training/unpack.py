@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import tensorflow as tf
 
 from t2t_mm.common.errors import RunError
@@ -9,12 +10,16 @@ from t2t_mm.common.files import write_json
 from t2t_mm.evaluation.curves import COSINE
 from t2t_mm.experiment import Experiment
 from t2t_mm.jax_training.packed import ENDED, load_result, load_weights
-from t2t_mm.run.checkpoints import checkpoints_folder
+from t2t_mm.run.checkpoints import Checkpoints
 from t2t_mm.run.folder import all_variables, prepare_folder
+
+METRIC = "log_perplexity"  # the one that selects the best weights, see `train`
 
 
 def unpack(trained: str, name: str, model_dir: str, experiment: Experiment, description: dict, configuration: str) -> dict:
     """Writes the folder of a run with a checkpoint of its best weights and the events of its learning curves.
+
+    The checkpoint counts both as the newest and as the best.
 
     Args:
       trained: the folder that `train` wrote.
@@ -43,8 +48,12 @@ def unpack(trained: str, name: str, model_dir: str, experiment: Experiment, desc
     prepare_folder(model_dir, experiment, description, configuration, result["seed"])
     done = tf.Variable(step, dtype=tf.int64)
     seconds = tf.Variable(result["training_seconds"], dtype=tf.float64)
-    path = os.path.join(checkpoints_folder(model_dir), f"ckpt-{step}")
-    tf.train.Checkpoint(variables=variables, done=done, seconds=seconds).write(path)
+    checkpoint = tf.train.Checkpoint(variables=variables, done=done, seconds=seconds)
+    checkpoints = Checkpoints(checkpoint, model_dir, metric=METRIC)
+    checkpoints.save(step)
+    values = [value for points in result["curves"]["dev"].values() for at, value in points if at == step]
+    if values:  # none without evaluations
+        checkpoints.keep_best(step, float(np.mean(values)), higher_is_better=False)
     _write_events(model_dir, result)
     # Last, because it says that everything else is there.
     write_json(os.path.join(model_dir, ENDED), {"step": result["ended"], "best": step, "device": result["device"]})

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import json
 import os
@@ -82,6 +83,7 @@ def test_the_arrays_are_the_tokens_of_the_corpus(folder, packed):
     "changed, words",
     [
         ({"mixing": "round_robin"}, "mixing"),
+        ({"evaluation": {"every_steps": 1, "best_metric": "token_accuracy"}}, "token_accuracy"),
         ({"optimizer": {"ema": 0.9}}, "Optimizer.ema = 0.9"),
         ({"optimizer": {"accumulate": 2}}, "Optimizer.accumulate = 2"),
         ({"optimizer": {"rates": {"encoder": 0}}}, "frozen"),
@@ -89,10 +91,10 @@ def test_the_arrays_are_the_tokens_of_the_corpus(folder, packed):
 )
 def test_what_is_not_supported_is_named(folder, tmp_path, changed, words):
     from t2t_mm.jax_training.pack import Packer
-    from t2t_mm.training.settings import Optimizer
+    from t2t_mm.training.settings import Evaluation, Optimizer
 
-    if "optimizer" in changed:
-        changed = {"optimizer": Optimizer(**changed["optimizer"])}
+    groups = {"optimizer": Optimizer, "evaluation": Evaluation}
+    changed = {name: groups[name](**value) if name in groups else value for name, value in changed.items()}
     with pytest.raises(RunError, match=f"run: .*{words}"):
         Packer(str(tmp_path)).add("run", settings(folder, **changed))
 
@@ -118,6 +120,8 @@ def test_an_unpacked_run_is_a_run_as_after_training(folder, packed, tmp_path):
     restored, found, trained = load_trained(experiment, model_dir)
     for value, variable in zip(weights, restored.variables):
         np.testing.assert_array_equal(value, variable.numpy())
+    best = dataclasses.replace(experiment.weights, best=True)
+    assert load_trained(experiment.with_weights(best), model_dir)[2] == trained
     assert found["seed"] == 5 and trained == {"step": 3, "seconds": 60.0}
     assert curves(model_dir) == {"train": {first: {1: 5.0, 2: 4.0}}, "dev": {second: {3: 4.5}}}
     assert cosines(model_dir)[second][first] == 0.25
