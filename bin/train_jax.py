@@ -10,6 +10,7 @@ folder `packed` is copied. Finished runs are skipped. `bin/reproduce.py --pack` 
 """
 
 import fnmatch
+import importlib.util
 import os
 
 from absl import flags
@@ -58,6 +59,10 @@ def pack() -> None:
 def train() -> None:
     if os.environ.get("KERAS_BACKEND") != "jax":
         raise RunError("Training with JAX needs its backend of Keras: set KERAS_BACKEND=jax in the environment.")
+    if importlib.util.find_spec("jax") is None:
+        raise RunError(
+            "JAX is not installed; see https://docs.jax.dev/en/latest/installation.html, for instance pip install jax."
+        )
     from t2t_mm.jax_training.packed import load_runs
     from t2t_mm.jax_training.train import train_groups
 
@@ -89,6 +94,8 @@ def main(arguments: list[str]) -> None:
         raise RunError(f"Give one of {', '.join(_VERBS)}{hint}.")
     if arguments[1] == "train":
         return train()
+    if not _GIN_FILE.value:
+        raise RunError("Give the --gin_file of the run, for instance gin/runs/joint_mini.gin.")
     config.check_files(_GIN_FILE.value)
     command.load_tensorflow()
     return {"pack": pack, "unpack": unpack}[arguments[1]]()

@@ -101,7 +101,7 @@ def load_runs(folder: str) -> list[PackedRun]:
     """
     path = os.path.join(folder, _RUNS)
     if not os.path.isfile(path):
-        raise RunError(f"{path}: no such file. Pack runs with bin/train_jax.py --pack first.")
+        raise RunError(f"{path}: no such file. Pack runs with `bin/train_jax.py pack` first.")
     with open(path, encoding="utf-8") as file:
         found = json.load(file)
     return [PackedRun(**{**run, "slots": tuple(Slot(**slot) for slot in run["slots"])}) for run in found]
@@ -140,6 +140,13 @@ class PackedExamples:
 
     @classmethod
     def load(cls, folder: str, name: str) -> "PackedExamples":
+        """Reads the examples that `save` wrote.
+
+        Raises:
+          RunError: the folder is incomplete.
+        """
+        if not cls.exist(folder, name):
+            raise RunError(f"{folder}: {_ARRAYS}/{name}.npz is missing. Copy the whole folder, or pack the runs again.")
         with np.load(os.path.join(folder, _ARRAYS, f"{name}.npz")) as found:
             return cls(**found)
 

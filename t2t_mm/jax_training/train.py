@@ -104,7 +104,7 @@ class LaneTraining:
     def _bucketed(self, splits: Sequence[str], count: int, size: int | None = None) -> dict[str, list[list[Bucket]]]:
         """Returns for each split the buckets of each slot. Slots of one kind have the same shapes, and share functions."""
         found: dict[str, list[list[Bucket]]] = {split: [[] for _ in self._slots] for split in splits}
-        for kind in {slot.kind for slot in self._slots}:
+        for kind in dict.fromkeys(slot.kind for slot in self._slots):
             same = [(split, place) for place, slot in enumerate(self._slots) if slot.kind == kind for split in splits]
             bounds = best_bounds(np.concatenate([self._pools[place, split].lengths for split, place in same]), count)
             longest = max(self._pools[place, split].longest_target for split, place in same)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.jax_training.batches import Pools, Sampler, batch_size, best_bounds, in_order
 from t2t_mm.jax_training.packed import PackedExamples, PackedRun, Slot, load_weights, rounded, save_trained
 
@@ -61,6 +62,11 @@ def test_lanes_share_a_pool_and_take_their_own_rows(tmp_path):
     np.testing.assert_array_equal(short.pool["targets"][1], [103] * 8)
     np.testing.assert_array_equal(long.pool["inputs"], [[2] * 9 + [0] * 3])
     assert [len(rows) for rows in long.rows] == [1, 0, 1]
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(RunError, match="arrays/all.npz is missing"):
+        Pools(str(tmp_path), [run(0)], 0, "train")
 
 
 def test_every_example_is_measured_once(tmp_path):
