@@ -33,4 +33,4 @@ if [ -n "$quick" ]; then
 fi
 $python -m pytest --durations=10 "${parallel[@]}" "${rest[@]}"
 # The layers only use keras.ops, so the same tests must pass with the other backend of Keras.
-KERAS_BACKEND=jax $python -m pytest -q "${parallel[@]}" tests/layers tests/modalities tests/test_model.py "${rest[@]}"
+KERAS_BACKEND=jax $python -m pytest -q "${parallel[@]}" tests/layers tests/modalities tests/test_model.py tests/jax_training "${rest[@]}"

@@ -26,7 +26,7 @@ class Setting:
       folder: parent of the folders of all runs.
       gin_files: configuration files of every run; those of the run itself are applied after them.
       bindings: Gin bindings of every run; those of the run itself are applied after them.
-      seeds: number of seeds of each run, besides its `more_seeds`.
+      seeds: number of seeds of each run, besides its `more_seeds` if there are at least three.
       alone: configuration files of the runs that are trained on one problem from the beginning, between those of all
         runs and those of the run itself.
     """
@@ -162,7 +162,9 @@ def plan(runs: Sequence[Run], setting: Setting) -> list[Planned]:
     for position, run in enumerate(runs):
         if run.init_from and run.init_from not in [before.name for before in runs[:position]]:
             raise RunError(f"{run.name} starts from the run {run.init_from}, which is not declared before it.")
-        found += [_planned(run, seed, setting) for seed in range(setting.seeds + run.more_seeds)]
+        # With one or two seeds, nobody asks for an interval.
+        seeds = setting.seeds + (run.more_seeds if setting.seeds > 2 else 0)
+        found += [_planned(run, seed, setting) for seed in range(seeds)]
     return sorted(found, key=lambda planned: planned.seed)  # stable, so that runs still follow those they start from
 
 

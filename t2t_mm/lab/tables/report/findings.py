@@ -27,7 +27,7 @@ class Evidence:
 
 
 @dataclasses.dataclass(frozen=True)
-class Question:
+class PaperQuestion:
     """A question that the paper answers.
 
     Attributes:
@@ -47,7 +47,7 @@ def _alone(problem: str) -> str:
     return f"alone_{problem}"
 
 
-def questions() -> list[Question]:
+def questions() -> list[PaperQuestion]:
     """Returns the questions, in the order of the paper."""
     by_size = sorted([*((trees, f"_{trees}_trees") for trees in TREES), (1000, "")])
     trees = [
@@ -65,27 +65,27 @@ def questions() -> list[Question]:
         for name in ("imagenet", "wmt_en_fr")
     ]
     return [
-        Question(
+        PaperQuestion(
             "Does joint training help problems with little data?",
             "Parsing improves from 0.20 to 0.15 nats and from 11.7 to 14.5% of whole sentences (Table 3).",
             (*trees, *scarce),
         ),
-        Question(
+        PaperQuestion(
             "Does joint training cost the problems with much data?",
             "It costs little: ImageNet 1.6 to 1.7 nats, EN→DE 1.4 and 1.4 (Table 2).",
             tuple(plenty), yes_if_lower=False,
         ),
-        Question(
+        PaperQuestion(
             "Does an unrelated partner, ImageNet, help parsing?",
             "Yes, from 0.20 to 0.16 nats (Table 3).",
             (Evidence("parsing with ImageNet", "wsj_parsing", "parsing_with_imagenet", _alone("wsj_parsing")),),
         ),
-        Question(
+        PaperQuestion(
             "Does a block made for another domain hurt ImageNet?",
             "No: without mixture or attention, it is not better (Table 4).",
             tuple(of_images), yes_if_lower=False,
         ),
-        Question(
+        PaperQuestion(
             "Is the mixture-of-experts worth its parameters?",
             "It is for EN→FR, 1.2 against 1.3 nats without it; for ImageNet, it makes no difference (Table 4).",
             tuple(of_mixture),
@@ -108,7 +108,7 @@ def findings(tables: Sequence[dict]) -> list[dict]:
     return [_answered(question, measured) for question in questions()]
 
 
-def _answered(question: Question, measured: dict) -> dict:
+def _answered(question: PaperQuestion, measured: dict) -> dict:
     evidence = []
     for one in question.evidence:
         found = measured.get((one.problem, one.run, one.other))
