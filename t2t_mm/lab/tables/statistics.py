@@ -148,6 +148,45 @@ def beyond_noise(p_values: Sequence[float], level: float = 0.05) -> list[bool]:
     return held
 
 
+def matrix_correlation(first: np.ndarray, second: np.ndarray, draws: int = 2_000, seed: int = 0) -> dict | None:
+    """Correlates the ranks of the entries of two matrices [n, n] of the same n things, without the diagonals.
+
+    The entries of a row or column depend on each other. The p-value is therefore that of permutations of the things, which
+    move whole rows and columns of the second matrix (Mantel 1967).
+
+    Args:
+      first: the first matrix. NaN stands for an entry that is not known, here and in `second`.
+
+    Returns:
+      {"rho": Spearman's correlation, "p": two-sided, "pairs": number of entries}, or None if fewer than six entries are known
+      in both matrices, or if those of one matrix are all equal.
+    """
+    known = ~np.isnan(first) & ~np.isnan(second) & ~np.eye(len(first), dtype=bool)
+    count = int(known.sum())
+    if count < 6 or any(np.ptp(matrix[known]) == 0 for matrix in (first, second)):
+        return None
+    rho, rng, as_extreme = spearman(first[known], second[known]), np.random.default_rng(seed), 0
+    for _ in range(draws):
+        order = rng.permutation(len(first))
+        moved = second[np.ix_(order, order)]
+        both = known & ~np.isnan(moved)
+        as_extreme += abs(spearman(first[both], moved[both])) >= abs(rho) - 1e-12
+    return {"rho": rho, "p": (as_extreme + 1) / (draws + 1), "pairs": count}
+
+
+def spearman(first: np.ndarray, second: np.ndarray) -> float:
+    """Returns the correlation of the ranks of two sequences; equal values share their mean rank. It is 0 if all are equal."""
+    ranks = [_ranks(values) - (len(values) - 1) / 2 for values in (first, second)]
+    scale = math.sqrt(float(np.sum(ranks[0] ** 2) * np.sum(ranks[1] ** 2)))
+    return float(np.sum(ranks[0] * ranks[1])) / scale if scale else 0.0
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts + 1) / 2)[places.reshape(-1)]
+
+
 def overlap(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> float:
     """Returns the overlap of two distributions over experts, from 0 to 1.
 

@@ -155,6 +155,14 @@ def test_scores_of_a_report_spare_the_runs_of_the_same_configuration(tmp_path):
     assert [job.name for job in missing(planned)] == ["train alone, seed 0", "score alone, seed 0"]
 
 
+def test_cosines_are_read_from_the_events_of_the_joint_run_and_kept_with_its_scores(tmp_path, monkeypatch):
+    _, planned = fixture.make(str(tmp_path), seeds=1)
+    fixture.finish(planned[0], 1.0)
+    measured = {"parsing": {"imagenet": 0.5}, "imagenet": {"parsing": 0.5}}
+    monkeypatch.setattr("t2t_mm.lab.tables.report.gather.cosines", lambda folder: measured if "joint" in folder else {})
+    assert gather(fixture.TABLES, planned, ["parsing"])["scores"]["joint"]["0"]["cosines"] == measured
+
+
 def test_a_name_that_fits_no_run_is_refused(tmp_path):
     study = Study("mini", ["2"], 1, str(tmp_path / "runs"), "bin")
     with pytest.raises(RunError, match=r"No run matches 'alone_of_\*'; choose from alone_coco, "):

@@ -78,3 +78,23 @@ def test_intervals_take_students_t_for_any_number_of_seeds():
     assert statistics.student_t(5, 0.99) == pytest.approx(4.032, abs=6e-4)
     values = np.arange(16.0)
     assert statistics.spread(values).half_width == pytest.approx(2.1314 * np.std(values, ddof=1) / 4, rel=1e-4)
+
+
+def test_ranks_are_correlated_by_hand():
+    assert statistics.spearman(np.array([1.0, 2.0, 3.0]), np.array([10.0, 20.0, 25.0])) == pytest.approx(1.0)
+    # Ranks 0, 1, 2, 3 and 0.5, 0.5, 3, 2. Without their means of 1.5, the sum of their products is 3.5, of squares 5 and 4.5.
+    assert statistics.spearman(np.arange(4.0), np.array([1.0, 1.0, 9.0, 3.0])) == pytest.approx(3.5 / (5 * 4.5) ** 0.5)
+    assert statistics.spearman(np.arange(3.0), np.zeros(3)) == 0.0
+
+
+def test_matrices_are_correlated_without_diagonals_and_unknown_entries():
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=(7, 7))
+    first[2, 5] = np.nan
+    second = -2 * first + np.diag(np.full(7, 100.0))
+    found = statistics.matrix_correlation(first, second)
+    assert found["rho"] == pytest.approx(-1.0) and found["pairs"] == 41 and found["p"] < 0.01
+    unrelated = statistics.matrix_correlation(first, rng.normal(size=(7, 7)))
+    assert unrelated["p"] > 0.05 and abs(unrelated["rho"]) < 0.5
+    assert statistics.matrix_correlation(first[:2, :2], second[:2, :2]) is None
+    assert statistics.matrix_correlation(first, np.ones((7, 7))) is None
