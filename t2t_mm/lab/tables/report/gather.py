@@ -73,16 +73,17 @@ def gather(tables: Sequence[ResultTable], plan: Sequence[Planned], problems: Seq
     """
     scores = Scores(plan)
     shown = [_table(table, scores) for table in tables]
+    experts, runs = _experts(scores, problems), _runs(plan, scores)
     return {
-        "findings": findings(shown),
+        "findings": findings(shown, scores.examples, experts, runs),
         "tables": shown,
         "partners": partners(shown, [one.get("cosines", {}) for one in scores.of_run.get("joint", ())], problems),
         "parsing_curve": _parsing_curve(scores) if any(table.name == "curve" for table in tables) else [],
         "grid": _grid(scores) if any(table.name == "zero_shot" for table in tables) else [],
         "learning_curves": _learning_curves(scores, problems),
-        "experts": _experts(scores, problems),
+        "experts": experts,
         "samples": _samples(scores),
-        "runs": _runs(plan, scores),
+        "runs": runs,
         "missing": scores.missing,
         "scores": scores.kept,
     }

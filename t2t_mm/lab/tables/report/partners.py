@@ -107,7 +107,8 @@ def correlation(found: dict) -> str:
         meaning = "so that partners with similar gradients help less"
     return (
         f"The rank correlation (Spearman) between the differences and the cosines is {result['rho']:+.2f} over "
-        f"{result['pairs']} pairs of a problem and its partner (p = {result['p']:.4f}, by permutations of the problems), {meaning}."
+        f"{result['pairs']} pairs of a problem and its partner (p = {result['p']:.4f}, by permutations of the problems), "
+        f"{meaning}."
     )
 
 
