@@ -184,9 +184,10 @@ def test_every_token_says_what_it_looked_at(tokenizer, model, problem):
         assert [answers[0].looks.features.shape for answers in found] == [(30, BINS), (17, BINS)]
 
 
-def test_a_model_without_attention_looks_at_nothing(tokenizer):
-    with pytest.raises(RunError, match="no attention"):
-        ask(hypotheses, Predictor(small(tokenizer, attend=False), tokenizer), GERMAN, tokenizer, looks=True)
+@pytest.mark.parametrize("attend", [False, "mean"])
+def test_a_model_without_attention_looks_at_nothing(tokenizer, attend):
+    with pytest.raises(RunError, match=rf"no attention \(attend={attend!r}\)"):
+        ask(hypotheses, Predictor(small(tokenizer, attend=attend), tokenizer), GERMAN, tokenizer, looks=True)
 
 
 def page_data(page):

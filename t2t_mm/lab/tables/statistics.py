@@ -8,6 +8,7 @@ import numpy as np
 
 DRAWS = 10_000
 _AT_ONCE = 1_000  # draws computed at once, which bounds the memory
+Term = tuple[float, str, Sequence[tuple[np.ndarray, np.ndarray]]]  # see `combined_difference`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,28 +111,61 @@ def paired_difference(
     Raises:
       ValueError: the sides have different numbers of examples, or a side has no seeds.
     """
-    sides = [np.stack([np.stack(run) for run in side]).astype(float) for side in (first, second) if len(side)]
-    if len(sides) < 2 or sides[0].shape[2] != sides[1].shape[2]:
+    return combined_difference([[(1.0, "first", first), (-1.0, "second", second)]], draws, seed)
+
+
+def combined_difference(groups: Sequence[Sequence[Term]], draws: int = DRAWS, seed: int = 0) -> Difference:
+    """Does the same as `paired_difference` for a weighted sum of figures, such as a mean over several problems.
+
+    Args:
+      groups: terms (weight, name, side). All terms of a group are figures over the same examples, and the examples of
+        different groups are drawn independently. Terms with the same name are of the same runs, of which each draw takes the
+        same seeds. A side has one pair (numerators, denominators) per seed, see `paired_difference`.
+
+    Returns:
+      The sum as the difference, with the number of examples of all groups. `seeds` are the fewest of the terms with a positive
+      and with a negative weight.
+
+    Raises:
+      ValueError: the terms of a group have different numbers of examples, those of the same name different numbers of seeds, or
+        a side has no seeds.
+    """
+    if not all(side for group in groups for _, _, side in group):
         raise ValueError("Both sides need at least one seed, and all runs need the same examples.")
-    count, rng = sides[0].shape[2], np.random.default_rng(seed)
-    observed = _mean(sides[0].sum(axis=2)) - _mean(sides[1].sum(axis=2))
+    stacked = [
+        [(weight, name, np.stack([np.stack(run) for run in side]).astype(float)) for weight, name, side in group]
+        for group in groups
+    ]
+    if any(len({side.shape[2] for _, _, side in group}) > 1 for group in stacked):
+        raise ValueError("Both sides need at least one seed, and all runs need the same examples.")
+    terms = [term for group in stacked for term in group]
+    counts: dict[str, int] = {}
+    for _, name, side in terms:
+        if counts.setdefault(name, len(side)) != len(side):
+            raise ValueError(f"The terms of {name} have different numbers of seeds.")
+    rng = np.random.default_rng(seed)
+    observed = sum(weight * _mean(side.sum(axis=2)) for weight, _, side in terms)
     found = []
     for begin in range(0, draws, _AT_ONCE):
-        size = min(_AT_ONCE, draws - begin)
-        times = rng.multinomial(count, np.full(count, 1 / count), size=size).astype(float)  # [draws, examples]
-        drawn = []
-        for side in sides:  # [seeds, 2, examples]
-            sums = np.einsum("sne,de->dsn", side, times)
-            ratios = sums[..., 0] / np.maximum(sums[..., 1], 1e-12)  # [draws, seeds]
-            seeds = ratios.shape[1]
-            chosen = rng.integers(seeds, size=(size, max(seeds - 1, 1)))
-            drawn.append(np.take_along_axis(ratios, chosen, axis=1).mean(axis=1))
-        found.append(drawn[0] - drawn[1])
+        size, drawn = min(_AT_ONCE, draws - begin), 0.0
+        chosen: dict[str, np.ndarray] = {}
+        for group in stacked:
+            count = group[0][2].shape[2]
+            times = rng.multinomial(count, np.full(count, 1 / count), size=size).astype(float)  # [draws, examples]
+            for weight, name, side in group:  # [seeds, 2, examples]
+                sums = np.einsum("sne,de->dsn", side, times)
+                ratios = sums[..., 0] / np.maximum(sums[..., 1], 1e-12)  # [draws, seeds]
+                if name not in chosen:
+                    chosen[name] = rng.integers(len(side), size=(size, max(len(side) - 1, 1)))
+                drawn = drawn + weight * np.take_along_axis(ratios, chosen[name], axis=1).mean(axis=1)
+        found.append(drawn)
     differences = np.concatenate(found)
     low, high = np.quantile(differences, (0.025, 0.975))
     below, above = np.sum(differences <= 0), np.sum(differences >= 0)
     p = min(1.0, 2 * (min(below, above) + 1) / (draws + 1))  # never 0 (Davison and Hinkley 1997, 4.2)
-    return Difference(observed, float(low), float(high), float(p), count, (len(first), len(second)))
+    seeds = tuple(min(len(side) for weight, _, side in terms if (weight > 0) == sign) for sign in (True, False))
+    examples = sum(group[0][2].shape[2] for group in stacked)
+    return Difference(float(observed), float(low), float(high), float(p), examples, seeds)
 
 
 def _mean(sums: np.ndarray) -> float:  # [seeds, 2]
@@ -146,6 +180,45 @@ def beyond_noise(p_values: Sequence[float], level: float = 0.05) -> list[bool]:
             break
         held[index] = True
     return held
+
+
+def matrix_correlation(first: np.ndarray, second: np.ndarray, draws: int = 2_000, seed: int = 0) -> dict | None:
+    """Correlates the ranks of the entries of two matrices [n, n] of the same n things, without the diagonals.
+
+    The entries of a row or column depend on each other. The p-value is therefore that of permutations of the things, which
+    move whole rows and columns of the second matrix (Mantel 1967).
+
+    Args:
+      first: the first matrix. NaN stands for an entry that is not known, here and in `second`.
+
+    Returns:
+      {"rho": Spearman's correlation, "p": two-sided, "pairs": number of entries}, or None if fewer than six entries are known
+      in both matrices, or if those of one matrix are all equal.
+    """
+    known = ~np.isnan(first) & ~np.isnan(second) & ~np.eye(len(first), dtype=bool)
+    count = int(known.sum())
+    if count < 6 or any(np.ptp(matrix[known]) == 0 for matrix in (first, second)):
+        return None
+    rho, rng, as_extreme = spearman(first[known], second[known]), np.random.default_rng(seed), 0
+    for _ in range(draws):
+        order = rng.permutation(len(first))
+        moved = second[np.ix_(order, order)]
+        both = known & ~np.isnan(moved)
+        as_extreme += abs(spearman(first[both], moved[both])) >= abs(rho) - 1e-12
+    return {"rho": rho, "p": (as_extreme + 1) / (draws + 1), "pairs": count}
+
+
+def spearman(first: np.ndarray, second: np.ndarray) -> float:
+    """Returns the correlation of the ranks of two sequences; equal values share their mean rank. It is 0 if all are equal."""
+    ranks = [_ranks(values) - (len(values) - 1) / 2 for values in (first, second)]
+    scale = math.sqrt(float(np.sum(ranks[0] ** 2) * np.sum(ranks[1] ** 2)))
+    return float(np.sum(ranks[0] * ranks[1])) / scale if scale else 0.0
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts + 1) / 2)[places.reshape(-1)]
 
 
 def overlap(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> float:

@@ -398,12 +398,21 @@ def _zero_shot_options() -> ResultTable:
     )  # fmt: skip
 
 
+METRIC_OF_PAIRS = "log_perplexity"
+
+
+def pair_runs(problems: Sequence[str]) -> dict[tuple[str, str], str]:
+    """Returns (problem, partner) -> the name of the run that trains the two together, for all problems and partners."""
+    pairs = itertools.combinations(problems, 2)
+    return {ordered: _pair(*pair) for pair in pairs for ordered in (pair, pair[::-1])}
+
+
 def _pairs(problems) -> ResultTable:
     names = [problem.name for problem in problems]
+    runs = pair_runs(names)
 
     def cell(name, other):
-        run = _brief(name) if name == other else _pair(*sorted((name, other), key=names.index))
-        return Cell(run, name, "log_perplexity")
+        return Cell(runs.get((name, other), _brief(name)), name, METRIC_OF_PAIRS)
 
     return ResultTable(
         "pairs", "Which problems help which",

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 
 from t2t_mm.common.errors import RunError
@@ -155,6 +156,14 @@ def test_scores_of_a_report_spare_the_runs_of_the_same_configuration(tmp_path):
     assert [job.name for job in missing(planned)] == ["train alone, seed 0", "score alone, seed 0"]
 
 
+def test_cosines_are_read_from_the_events_of_the_joint_run_and_kept_with_its_scores(tmp_path, monkeypatch):
+    _, planned = fixture.make(str(tmp_path), seeds=1)
+    fixture.finish(planned[0], 1.0)
+    measured = {"parsing": {"imagenet": 0.5}, "imagenet": {"parsing": 0.5}}
+    monkeypatch.setattr("t2t_mm.lab.tables.report.gather.cosines", lambda folder: measured if "joint" in folder else {})
+    assert gather(fixture.TABLES, planned, ["parsing"])["scores"]["joint"]["0"]["cosines"] == measured
+
+
 def test_a_name_that_fits_no_run_is_refused(tmp_path):
     study = Study("mini", ["2"], 1, str(tmp_path / "runs"), "bin")
     with pytest.raises(RunError, match=r"No run matches 'alone_of_\*'; choose from alone_coco, "):
@@ -194,15 +203,57 @@ def test_a_finding_is_only_answered_if_the_interval_excludes_zero(tmp_path):
         ]}
     ])  # fmt: skip
     assert [one["question"] for one in found] == [question.text for question in questions()]
-    scarce, plenty, unrelated, block, mixture = found
+    scarce, steeper, plenty, unrelated, block, mixture = found
     verdicts = {one["label"]: one["verdict"] for one in scarce["evidence"]}
     assert verdicts["parsing with 1,000 trees"] == "yes" and verdicts["WSJ speech"] == "undecided"
     assert verdicts["parsing with 100 trees"] == "not measured"
     answers = (scarce["answer"], plenty["answer"], unrelated["answer"], block["answer"], mixture["answer"])
-    assert answers == ("mixed", "yes", "no", "not measured", "not measured")
+    assert answers == ("mixed", "yes", "no", "not measured", "not measured") and steeper["answer"] == "not measured"
     text = "\n".join(markdown(found))
     assert "- parsing with 1,000 trees: yes; -0.040 nats per token, 95% interval -0.060 to -0.020 (5 and 3 seeds)." in text
     assert "- parsing with 100 trees: not measured yet." in text
+
+
+def test_sums_of_several_runs_are_measured_too():
+    """The four translations lose 0.1, 0.2, 0.3 and 0.4 nats; parsing gains 0.5 with the fewest trees and 0.1 with the most."""
+    from t2t_mm.lab.tables.report.findings import findings, markdown
+
+    levels = {
+        "joint": 2.0, "joint_100_trees": 1.0, "alone_wsj_parsing_100_trees": 1.5, "joint_5000_trees": 0.9,
+        "alone_wsj_parsing_5000_trees": 1.0, "alone_wmt_en_de": 1.9, "alone_wmt_de_en": 1.8, "alone_wmt_en_fr": 1.7,
+        "alone_wmt_fr_en": 1.6,
+    }  # fmt: skip
+
+    def examples(run, split, problem, figure):
+        assert (split, figure) == ("dev", "log_perplexity")
+        tokens = np.arange(5.0, 25.0)
+        return [((levels[run] + shift) * tokens, tokens) for shift in (-0.01, 0.0, 0.01)] if run in levels else []
+
+    found = findings([], examples)
+    (steeper,), plenty = found[1]["evidence"], found[2]["evidence"]
+    assert steeper["difference"] == pytest.approx(-0.4) and found[1]["answer"] == "yes"
+    assert plenty[-1]["difference"] == pytest.approx(0.25) and found[2]["answer"] == "yes"
+    text = "\n".join(markdown(found))
+    assert "- mean of the four translations: yes; +0.250 nats per token, 95% interval +0.2" in text
+    assert "- the difference with 100 trees minus that with 5,000: yes; -0.400 nats" in text
+    del levels["alone_wmt_en_fr"]
+    assert findings([], examples)[2]["answer"] == "not measured"
+
+
+def test_the_use_of_experts_is_told_beside_the_parameters():
+    from t2t_mm.lab.tables.report.findings import findings, markdown, use_of_experts
+
+    experts = {"encoder": {
+        "shares": {"a": [0.5, 0.5, 0.0, 0.0], "b": [0.0, 0.25, 0.25, 0.5]},
+        "overlap": {"a": {"a": {"mean": 1.0}, "b": {"mean": 0.25}}, "b": {"a": {"mean": 0.25}, "b": {"mean": 1.0}}},
+    }}  # fmt: skip
+    runs = {"joint": {"parameters": 5000}, "joint_without_mixture": {"parameters": 2000}}
+    said = use_of_experts(experts, runs)
+    assert "has 5,000 parameters, and 2,000 without the mixtures" in said
+    # exp(entropy) is 2 for a and 2^1.5 for b.
+    assert "in the encoder, a problem uses 2.4 of 4 experts; two problems share 25% of their gates" in said
+    assert said in markdown(findings([], None, experts, runs))
+    assert use_of_experts(experts, {"joint": {"parameters": 1}}) == use_of_experts({}, runs) == ""
 
 
 def test_the_findings_compare_runs_that_a_table_compares():

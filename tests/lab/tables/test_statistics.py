@@ -59,6 +59,31 @@ def test_sides_of_other_examples_are_refused():
         statistics.paired_difference([], runs(0, 1))
 
 
+def test_a_mean_of_differences_is_more_certain_than_each():
+    """Two problems with examples of their own, in the same runs: the sum is by hand, and its noise smaller than that of one."""
+    first = [(1.0, "a", runs(0.2, 3, noise=0.01)), (-1.0, "b", runs(0.0, 3, noise=0.01, seed=1))]
+    second = [(1.0, "a", runs(0.4, 3, 150, noise=0.01)), (-1.0, "b", runs(0.0, 3, 150, noise=0.01, seed=1))]
+    halves = [[(weight / 2, name, side) for weight, name, side in group] for group in (first, second)]
+    both, one = statistics.combined_difference(halves, draws=2000), statistics.combined_difference([first], draws=2000)
+    assert both.difference == pytest.approx(0.3, abs=0.02) and both.low < both.difference < both.high
+    assert both.examples == 350 and both.seeds == (3, 3)
+    same = statistics.paired_difference(first[0][2], first[1][2], draws=2000)
+    assert same == one
+    with pytest.raises(ValueError, match="The terms of a have different numbers of seeds"):
+        statistics.combined_difference([first, [(1.0, "a", runs(0, 2))]])
+
+
+def test_runs_that_are_better_for_all_problems_at_once_are_one_noise():
+    """The seed decides whether a run is good for both problems: their mean is as noisy as each of them."""
+    tokens = np.full(50, 10.0)
+    good, none = [((2.0 + shift) * tokens, tokens) for shift in (-0.5, 0.0, 0.5)], [(2.0 * tokens, tokens)] * 3
+    halves = [[(0.5, "a", good), (-0.5, "b", none)]] * 2
+    one, both = (
+        statistics.combined_difference(groups, draws=2000) for groups in ([[(1.0, "a", good), (-1.0, "b", none)]], halves)
+    )
+    assert both.high - both.low == pytest.approx(one.high - one.low, rel=0.05)
+
+
 def test_holms_correction_by_hand():
     # 0.01 <= 0.05/4, 0.02 > 0.05/3: the second and all after it fail.
     assert statistics.beyond_noise([0.02, 0.01, 0.04, 0.9]) == [False, True, False, False]
@@ -78,3 +103,23 @@ def test_intervals_take_students_t_for_any_number_of_seeds():
     assert statistics.student_t(5, 0.99) == pytest.approx(4.032, abs=6e-4)
     values = np.arange(16.0)
     assert statistics.spread(values).half_width == pytest.approx(2.1314 * np.std(values, ddof=1) / 4, rel=1e-4)
+
+
+def test_ranks_are_correlated_by_hand():
+    assert statistics.spearman(np.array([1.0, 2.0, 3.0]), np.array([10.0, 20.0, 25.0])) == pytest.approx(1.0)
+    # Ranks 0, 1, 2, 3 and 0.5, 0.5, 3, 2. Without their means of 1.5, the sum of their products is 3.5, of squares 5 and 4.5.
+    assert statistics.spearman(np.arange(4.0), np.array([1.0, 1.0, 9.0, 3.0])) == pytest.approx(3.5 / (5 * 4.5) ** 0.5)
+    assert statistics.spearman(np.arange(3.0), np.zeros(3)) == 0.0
+
+
+def test_matrices_are_correlated_without_diagonals_and_unknown_entries():
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=(7, 7))
+    first[2, 5] = np.nan
+    second = -2 * first + np.diag(np.full(7, 100.0))
+    found = statistics.matrix_correlation(first, second)
+    assert found["rho"] == pytest.approx(-1.0) and found["pairs"] == 41 and found["p"] < 0.01
+    unrelated = statistics.matrix_correlation(first, rng.normal(size=(7, 7)))
+    assert unrelated["p"] > 0.05 and abs(unrelated["rho"]) < 0.5
+    assert statistics.matrix_correlation(first[:2, :2], second[:2, :2]) is None
+    assert statistics.matrix_correlation(first, np.ones((7, 7))) is None

@@ -1,9 +1,14 @@
 """Answers the questions of the paper from the comparisons of a report, on a page of their own and at the top of the report."""
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
 
 from t2t_mm.lab.results import circumstances
+from t2t_mm.lab.tables import statistics
 from t2t_mm.lab.tables.tables import PROBLEMS, TREES, VARIANTS
 
 _LABELS = {problem.name: problem.label for problem in PROBLEMS}
@@ -27,6 +32,19 @@ class Evidence:
 
 
 @dataclasses.dataclass(frozen=True)
+class Combined:
+    """A weighted sum of log-perplexities that helps to answer a question.
+
+    Attributes:
+      label: what is summed, for the reader.
+      terms: (weight, problem, run) of each log-perplexity.
+    """
+
+    label: str
+    terms: tuple[tuple[float, str, str], ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class PaperQuestion:
     """A question that the paper answers.
 
@@ -34,13 +52,16 @@ class PaperQuestion:
       text: the question, to be answered with yes or no.
       paper: what the paper says.
       evidence: the comparisons that answer it.
-      yes_if_lower: whether the answer is yes if the log-perplexity of `run` is lower than that of `other`.
+      yes_if_lower: whether the answer is yes if the log-perplexity of `run` is lower than that of `other`, or the sum of
+        `combined` below 0.
+      combined: sums that answer it, too.
     """
 
     text: str
     paper: str
     evidence: tuple[Evidence, ...]
     yes_if_lower: bool = True
+    combined: tuple[Combined, ...] = ()
 
 
 def _alone(problem: str) -> str:
@@ -56,6 +77,21 @@ def questions() -> list[PaperQuestion]:
     ]
     scarce = [Evidence(_LABELS[name], name, "joint", _alone(name)) for name in ("wsj_speech", "coco")]
     plenty = [Evidence(_LABELS[name], name, "joint", _alone(name)) for name in ("imagenet", *_TRANSLATIONS)]
+    translations = Combined(
+        "mean of the four translations",
+        tuple(
+            (weight / len(_TRANSLATIONS), name, run)
+            for name in _TRANSLATIONS for weight, run in ((1.0, "joint"), (-1.0, _alone(name)))
+        ),
+    )  # fmt: skip
+    (fewest, few), *_, (most, many) = by_size
+    steeper = Combined(
+        f"the difference with {fewest:,} trees minus that with {most:,}",
+        (
+            (1.0, "wsj_parsing", f"joint{few}"), (-1.0, "wsj_parsing", f"alone_wsj_parsing{few}"),
+            (-1.0, "wsj_parsing", f"joint{many}"), (1.0, "wsj_parsing", f"alone_wsj_parsing{many}"),
+        ),
+    )  # fmt: skip
     of_images = [
         Evidence(f"ImageNet {variant.label}", "imagenet", _alone("imagenet"), f"{_alone('imagenet')}_{variant.name}")
         for variant in VARIANTS
@@ -71,9 +107,14 @@ def questions() -> list[PaperQuestion]:
             (*trees, *scarce),
         ),
         PaperQuestion(
+            "Does parsing gain the more from joint training, the fewer trees there are?",
+            "It does not vary the number of trees, but concludes that problems with little data benefit most.",
+            (), combined=(steeper,),
+        ),
+        PaperQuestion(
             "Does joint training cost the problems with much data?",
             "It costs little: ImageNet 1.6 to 1.7 nats, EN→DE 1.4 and 1.4 (Table 2).",
-            tuple(plenty), yes_if_lower=False,
+            tuple(plenty), yes_if_lower=False, combined=(translations,),
         ),
         PaperQuestion(
             "Does an unrelated partner, ImageNet, help parsing?",
@@ -93,25 +134,67 @@ def questions() -> list[PaperQuestion]:
     ]  # fmt: skip
 
 
-def findings(tables: Sequence[dict]) -> list[dict]:
+def findings(
+    tables: Sequence[dict], examples: Callable | None = None, experts: Mapping = MappingProxyType({}),
+    runs: Mapping = MappingProxyType({}),
+) -> list[dict]:  # fmt: skip
     """Answers the questions from the tables of a report, as `gather` returns them.
+
+    Args:
+      examples: (run, split, problem, figure) -> ratios of sums, see `gather.Scores.examples`. None measures no sums.
+      experts, runs: these parts of the report.
 
     Returns:
       For each question {"question", "paper", "evidence", "answer"}. Each piece of evidence has a "label" and the "verdict" yes,
       no or undecided: yes or no only if the 95% interval of the difference excludes 0; it is "not measured" if one of the two
-      runs is missing. The answer is the common verdict, or "mixed".
+      runs is missing. The answer is the common verdict, or "mixed". The last finding has "use", a sentence, or "".
     """
     measured = {
         (found["problem"], found["run"], found["other"]): found
         for table in tables for found in table["comparisons"] if found["metric"] == _METRIC
     }  # fmt: skip
-    return [_answered(question, measured) for question in questions()]
+    found = [_answered(question, measured, examples) for question in questions()]
+    found[-1]["use"] = use_of_experts(experts, runs)
+    return found
 
 
-def _answered(question: PaperQuestion, measured: dict) -> dict:
+def _sum(combined: Combined, examples: Callable | None) -> dict | None:
+    """Returns a sum with its interval, or None if one of its runs is missing."""
+    groups: dict[str, list[statistics.Term]] = {}
+    for weight, problem, run in combined.terms:
+        # Of a run with more seeds, the seeds are as many for each problem.
+        side = examples(run, "dev", problem, _METRIC) if examples else []
+        if not side:
+            return None
+        groups.setdefault(problem, []).append((weight, run, side))
+    return dataclasses.asdict(statistics.combined_difference(list(groups.values())))
+
+
+def use_of_experts(experts: Mapping, runs: Mapping) -> str:
+    """Returns a sentence on the parameters of the mixtures, and on how many experts the problems use and share."""
+    if not {"joint", "joint_without_mixture"} <= set(runs) or not experts:
+        return ""
+    parts = []
+    for name, found in experts.items():
+        shares = [np.asarray(share) for share in found["shares"].values()]
+        effective = np.mean([math.exp(-float(np.sum(share * np.log(np.maximum(share, 1e-12))))) for share in shares])
+        pairs = [row[other]["mean"] for one, row in found["overlap"].items() for other in row if other != one]
+        shared = f"; two problems share {np.mean(pairs):.0%} of their gates" if pairs else ""
+        parts.append(f"in the {name}, a problem uses {effective:.1f} of {len(shares[0])} experts{shared}")
+    more, fewer = (runs[name]["parameters"] for name in ("joint", "joint_without_mixture"))
+    return (
+        f"The joint model has {more:,} parameters, and {fewer:,} without the mixtures. On average, {', and '.join(parts)}. "
+        "(The number of used experts is the exponential of the entropy of a problem's gates on dev, in the first seed.)"
+    )
+
+
+def _answered(question: PaperQuestion, measured: dict, examples: Callable | None) -> dict:
     evidence = []
-    for one in question.evidence:
-        found = measured.get((one.problem, one.run, one.other))
+    for one in (*question.evidence, *question.combined):
+        if isinstance(one, Combined):
+            found = _sum(one, examples)
+        else:
+            found = measured.get((one.problem, one.run, one.other))
         if found is None:
             evidence.append({"label": one.label, "verdict": "not measured"})
             continue
@@ -152,6 +235,7 @@ def markdown(found: Sequence[dict]) -> list[str]:
     for one in found:
         lines += [f"**{one['question']}** {one['answer'].capitalize()}.", "", f"The paper: {one['paper']}", ""]
         lines += [*(f"- {line}" for line in sentences(one)), ""]
+        lines += [one["use"], ""] if one.get("use") else []
     return lines
 
 

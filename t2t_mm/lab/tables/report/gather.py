@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from t2t_mm.evaluation.curves import cosines
 from t2t_mm.lab.tables import statistics
 from t2t_mm.lab.tables.report.findings import findings
+from t2t_mm.lab.tables.report.partners import partners
 from t2t_mm.lab.tables.runs import Planned
 from t2t_mm.lab.tables.scores import SPLITS
 from t2t_mm.lab.tables.tables import CHANCE, COMMANDS, PAIRS, Cell, Comparison, ResultTable, curve_runs
@@ -33,6 +35,9 @@ class Scores:
             if found is None:
                 self.missing.setdefault(planned.run.name, []).append(planned.seed)
             else:
+                # From the events and not from bin/score.py, so that earlier scores need not be made again.
+                if planned.run.name == "joint" and "cosines" not in found and (measured := cosines(planned.weights)):
+                    found = found | {"cosines": measured}
                 self.of_run.setdefault(planned.run.name, []).append(found)
                 one = {"configuration": planned.digest} | found
                 self.kept.setdefault(planned.run.name, {})[str(planned.seed)] = one
@@ -68,15 +73,17 @@ def gather(tables: Sequence[ResultTable], plan: Sequence[Planned], problems: Seq
     """
     scores = Scores(plan)
     shown = [_table(table, scores) for table in tables]
+    experts, runs = _experts(scores, problems), _runs(plan, scores)
     return {
-        "findings": findings(shown),
+        "findings": findings(shown, scores.examples, experts, runs),
         "tables": shown,
+        "partners": partners(shown, [one.get("cosines", {}) for one in scores.of_run.get("joint", ())], problems),
         "parsing_curve": _parsing_curve(scores) if any(table.name == "curve" for table in tables) else [],
         "grid": _grid(scores) if any(table.name == "zero_shot" for table in tables) else [],
         "learning_curves": _learning_curves(scores, problems),
-        "experts": _experts(scores, problems),
+        "experts": experts,
         "samples": _samples(scores),
-        "runs": _runs(plan, scores),
+        "runs": runs,
         "missing": scores.missing,
         "scores": scores.kept,
     }

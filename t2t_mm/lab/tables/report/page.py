@@ -5,7 +5,7 @@ from html import escape
 
 from t2t_mm.lab import svg
 from t2t_mm.lab.results import circumstances
-from t2t_mm.lab.tables.report import findings, text
+from t2t_mm.lab.tables.report import findings, partners, text
 from t2t_mm.lab.tables.tables import metric_name
 
 _STYLE = """
@@ -34,6 +34,8 @@ def html(record: dict) -> str:
             parts.append(_parsing_curve(found["parsing_curve"]))
         if table["name"] == "zero_shot":
             parts.append(_grid(found["grid"]))
+        if table["name"] == "pairs" and found["partners"]:
+            parts += _partners(found["partners"])
     parts += _learning_curves(found["learning_curves"])
     parts += _experts(found["experts"])
     parts += [_runs(found["runs"]), _samples(found["samples"])]
@@ -61,6 +63,8 @@ def _findings(found: list[dict]) -> list[str]:
             f"<p><b>{escape(one['question'])}</b> {escape(one['answer'].capitalize())}.<br/>"
             f"The paper: {escape(one['paper'])}</p><ul>{lines}</ul>"
         )
+        if one.get("use"):
+            parts.append(f"<p>{escape(one['use'])}</p>")
     return parts
 
 
@@ -148,6 +152,19 @@ def _grid(cells: list[dict]) -> str:
                 row.append("<td>{}<small>{}</small></td>".format(*text.grid_cell(cell)))
         rows.append(row)
     return f"<p>{text.GRID}</p>{_grid_of(['', *commands], rows)}"
+
+
+def _partners(found: dict) -> list[str]:
+    parts = [_matrix(partners.NOTE, found, partners.shown)]
+    if found["cosines"]:
+        parts += [_matrix(partners.COSINES, found, partners.cosine), f"<p>{escape(partners.correlation(found))}</p>"]
+    return parts
+
+
+def _matrix(note: str, found: dict, cell) -> str:
+    names = found["problems"]
+    rows = [[f"<td>{escape(value)}</td>" for value in (one, *(cell(found, one, other) for other in names))] for one in names]
+    return f"<p>{escape(note)}</p>{_grid_of(['', *names], rows)}"
 
 
 def _learning_curves(curves: dict) -> list[str]:

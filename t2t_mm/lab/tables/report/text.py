@@ -1,7 +1,7 @@
 """Formats numbers for the reports, and renders the Markdown report."""
 
 from t2t_mm.lab.results import circumstances
-from t2t_mm.lab.tables.report import findings
+from t2t_mm.lab.tables.report import findings, partners
 from t2t_mm.lab.tables.tables import metric_name
 
 _FINE = {"log_perplexity", "cider"}  # metrics printed with three decimals; the others are percentages
@@ -71,6 +71,8 @@ def markdown(record: dict) -> str:
         lines += _table(table)
         if table["name"] == "zero_shot":
             lines += _grid(found["grid"])
+        if table["name"] == "pairs":
+            lines += partners.markdown(found["partners"])
     lines += _experts(found["experts"])
     lines += [
         "## Runs",
