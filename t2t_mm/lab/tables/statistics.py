@@ -163,9 +163,9 @@ def combined_difference(groups: Sequence[Sequence[Term]], draws: int = DRAWS, se
     low, high = np.quantile(differences, (0.025, 0.975))
     below, above = np.sum(differences <= 0), np.sum(differences >= 0)
     p = min(1.0, 2 * (min(below, above) + 1) / (draws + 1))  # never 0 (Davison and Hinkley 1997, 4.2)
-    seeds = tuple(min(len(side) for weight, _, side in terms if (weight > 0) == sign) for sign in (True, False))
+    first, second = (min(len(side) for weight, _, side in terms if (weight > 0) == sign) for sign in (True, False))
     examples = sum(group[0][2].shape[2] for group in stacked)
-    return Difference(float(observed), float(low), float(high), float(p), examples, seeds)
+    return Difference(float(observed), float(low), float(high), float(p), examples, (first, second))
 
 
 def _mean(sums: np.ndarray) -> float:  # [seeds, 2]

@@ -190,7 +190,8 @@ def use_of_experts(experts: Mapping, runs: Mapping) -> str:
 
 def _answered(question: PaperQuestion, measured: dict, examples: Callable | None) -> dict:
     evidence = []
-    for one in (*question.evidence, *question.combined):
+    every: list[Evidence | Combined] = [*question.evidence, *question.combined]
+    for one in every:
         if isinstance(one, Combined):
             found = _sum(one, examples)
         else:
