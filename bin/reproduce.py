@@ -64,16 +64,15 @@ def main(_: list[str]) -> None:
         if _PLAN.value:
             print(study.describe())
             return
-        if _PACK.value:
+        if _PACK.value or _TRAINED.value or _TRAIN.value:
             study.prepare()
+        if _PACK.value:
             print(f"{study.pack(_PACK.value)} runs are packed in {_PACK.value}")
             return
         failed = {}
         if _TRAINED.value:
-            study.prepare()
             print(f"{study.take_over(_TRAINED.value)} runs are taken over from {_TRAINED.value}")
         if _TRAIN.value:
-            study.prepare()
             failed = study.run(_JOBS.value, _RUN.value)
         written = study.report(_OUTPUT.value or os.path.join(runs, "tables"), command.line(), _FINDINGS.value)
     except reproduce.Stopped as error:

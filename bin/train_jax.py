@@ -2,7 +2,7 @@
 
     python bin/train_jax.py pack --gin_file=gin/runs/joint_mini.gin --seeds=3 --packed=packed
     KERAS_BACKEND=jax python bin/train_jax.py train --packed=packed --trained=trained
-    python bin/train_jax.py unpack --gin_file=gin/runs/joint_mini.gin --trained=trained --model_dir=runs/joint_jax
+    python bin/train_jax.py unpack --gin_file=gin/runs/joint_mini.gin --seeds=3 --trained=trained --model_dir=runs/joint_jax
 
 The first step reads the corpora, and the last one writes the folders model_dir/seed_0, model_dir/seed_1, …, which all other
 commands read. The second one needs no TensorFlow and no corpora, so that it can run on another machine, to which only the

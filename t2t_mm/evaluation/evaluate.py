@@ -18,6 +18,7 @@ from t2t_mm.corpora.line_files import LineFiles
 from t2t_mm.corpora.source import Examples
 from t2t_mm.evaluation import answers as answers_files
 from t2t_mm.evaluation.baselines import baseline
+from t2t_mm.evaluation.measured import Measured
 from t2t_mm.evaluation.pivot import has_pivot, pivot
 from t2t_mm.experiment import Experiment
 from t2t_mm.inference.predictor import Answer, Predictor, is_parsing, predict
@@ -147,43 +148,6 @@ def _results(
     finally:
         # After an error or Ctrl-C, problems that have not begun are cancelled.
         pool.shutdown(cancel_futures=True)
-
-
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """The teacher-forced results of a model on each example of a set, as arrays [examples].
-
-    Attributes:
-      index: the place of the example in its split.
-      nats: the sum of −ln p over its tokens.
-      right, right5: number of tokens whose target is the most likely one, or among the five most likely.
-      tokens: number of tokens.
-      experts: mixture ("encoder" or "decoder") -> sum of the gates of each expert [E] over the set.
-    """
-
-    index: np.ndarray
-    nats: np.ndarray
-    right: np.ndarray
-    right5: np.ndarray
-    tokens: np.ndarray
-    experts: dict[str, np.ndarray]
-
-    def figures(self) -> dict:
-        """Returns the log-perplexity (nats per token over the whole set) and the accuracies of tokens and sequences (percent).
-
-        If the set is empty, the result only contains its size.
-        """
-        if not len(self.index):
-            return {}
-        tokens = self.tokens.sum()
-        return {
-            # Per token of the whole set and not per sentence, as the paper's tables.
-            "log_perplexity": float(self.nats.sum() / tokens),
-            "token_accuracy": float(100 * self.right.sum() / tokens),
-            "token_top5": float(100 * self.right5.sum() / tokens),
-            # Table 3: all tokens of a sequence, including its end.
-            "sequence_accuracy": float(100 * np.mean(self.right == self.tokens)),
-        }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -64,8 +64,7 @@ class Lanes:
 
         Its arguments are the trainable and the other weights, the pool of examples that all lanes share, the rows
         [lanes, B] of their batches, command ids [lanes] and the seeds [lanes, 2] of random numbers. It returns the
-        gradients, clipped if each problem is clipped by itself, the other weights, and "loss", "accuracy" and "norm" of each
-        lane.
+        gradients, clipped if each problem is clipped by itself, the other weights, and the loss of each lane in nats per token.
         """
         objective, problem = self._runs[0].objective, _problem(slot)
 
@@ -79,14 +78,12 @@ class Lanes:
                         command=command,
                     )  # fmt: skip
                     after = [scope.get_current_value(variable) for variable in self._other_variables]
-                return slot.weight * total, (after, figures["loss"], figures["accuracy"])
+                return slot.weight * total, (after, figures["loss"])
 
             found, gradients = jax.value_and_grad(loss, has_aux=True)(trained)
-            after, nats, accuracy = found[1]
-            norm = _norm(gradients)
             if self._clip_each:
-                gradients = _clipped(gradients, norm, self._clip_norm)
-            return gradients, after, {"loss": nats, "accuracy": accuracy, "norm": norm}
+                gradients = _clipped(gradients, _norm(gradients), self._clip_norm)
+            return gradients, *found[1]
 
         return jax.vmap(of_lane, in_axes=(0, 0, None, 0, 0, 0))
 

@@ -217,3 +217,9 @@ def load_result(folder: str, name: str) -> dict | None:
         return None
     with open(path, encoding="utf-8") as file:
         return json.load(file)
+
+
+def write_ended(model_dir: str, result: dict) -> None:
+    """Marks the folder of a run as one whose training has ended, given its results."""
+    ended = {"step": result["ended"], "best": result["step"], "device": result["device"]}
+    write_json(os.path.join(model_dir, ENDED), ended)

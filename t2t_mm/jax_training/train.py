@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from t2t_mm.common.errors import RunError
+from t2t_mm.evaluation.measured import Measured
 from t2t_mm.jax_training.batches import Bucket, Pools, Sampler, best_bounds, in_order
 from t2t_mm.jax_training.lanes import Lanes, cosines
 from t2t_mm.jax_training.packed import PackedRun, load_result, load_weights, rounded, save_trained
@@ -158,7 +159,7 @@ class LaneTraining:
         skipped = jnp.zeros(lanes, "int32")
         step = 0
         for step in range(1, first.steps + 1):
-            gradients, figures = self._gradients(step)
+            gradients, nats = self._gradients(step)
             if first.cosine_steps and step % first.cosine_steps == 0:
                 angles.append(np.asarray(cosines(gradients)))
             self._trained, firsts, seconds, norm = self._lanes.update(
@@ -166,7 +167,7 @@ class LaneTraining:
             )
             skipped = skipped + ~jnp.isfinite(norm)
             if step % LOG_STEPS == 0 or step == 1:
-                losses = {slot.problem: np.asarray(one["loss"]) for slot, one in zip(first.slots, figures)}
+                losses = {slot.problem: np.asarray(one) for slot, one in zip(first.slots, nats)}
                 for problem, loss in losses.items():
                     curves["train"][problem].append([step, loss.tolist()])
                 took = (time.monotonic() - begun) / step
@@ -177,7 +178,7 @@ class LaneTraining:
             if every and (step % every == 0 or step == first.steps):
                 found = self._measure("dev")
                 for place, slot in enumerate(first.slots):
-                    curves["dev"][slot.problem].append([step, [_figures(one[place])["log_perplexity"] for one in found]])
+                    curves["dev"][slot.problem].append([step, [one[place].figures()["log_perplexity"] for one in found]])
                 ended = best.count(step, found, self._trained, self._others)
                 if ended:
                     break
@@ -186,8 +187,9 @@ class LaneTraining:
         jax.block_until_ready(best.trained)
         self._write(best, step, curves, angles, time.monotonic() - begun, np.asarray(skipped))
 
-    def _gradients(self, step: int) -> tuple[list, list[dict]]:
-        gradients, figures = [], []
+    def _gradients(self, step: int) -> tuple[list, list[jax.Array]]:
+        """Returns the gradients of each slot for its batch of a step, and its loss in each lane."""
+        gradients, nats = [], []
         for place, slot in enumerate(self._slots):
             number, rows = self._samplers[place](step)
             bucket = self._train_buckets[place][number]
@@ -197,13 +199,13 @@ class LaneTraining:
                 self._trained, self._others, bucket.pool, rows, self._commands[place], seeds
             )
             gradients.append(found)
-            figures.append(one)
-        return gradients, figures
+            nats.append(one)
+        return gradients, nats
 
-    def _measure(self, split: str, weights: tuple | None = None) -> list[list[dict]]:
-        """Returns for each lane and slot what was measured on a split: see `_merged`."""
+    def _measure(self, split: str, weights: tuple | None = None) -> list[list[Measured]]:
+        """Returns for each lane and slot what was measured on a split."""
         trained, others = weights or (self._trained, self._others)
-        found: list[list[dict]] = [[] for _ in self._runs]
+        found: list[list[Measured]] = [[] for _ in self._runs]
         for place, (slot, buckets) in enumerate(zip(self._slots, self._measured_buckets[split])):
             parts = []
             for bucket in buckets:
@@ -265,9 +267,9 @@ class _Best:
         self.steps[:] = step
         self.trained, self.others = trained, others
 
-    def count(self, step: int, found: list[list[dict]], trained: list, others: list) -> bool:
+    def count(self, step: int, found: list[list[Measured]], trained: list, others: list) -> bool:
         """Keeps the weights of the lanes that have improved. Returns whether the patience with all lanes has ended."""
-        values = np.array([np.mean([_figures(one)["log_perplexity"] for one in of_lane]) for of_lane in found])
+        values = np.array([np.mean([one.figures()["log_perplexity"] for one in of_lane]) for of_lane in found])
         # A lane whose patience has ended counts as ended, although it is still computed.
         going = (self._worse < self._patience) if self._patience else np.ones(len(values), bool)
         better = going & (values < self._values)
@@ -288,8 +290,8 @@ def _key(slot: Any, bucket: Bucket) -> tuple:
     return slot.kind, bucket.size, *((name, array.shape[1:], len(array)) for name, array in sorted(bucket.pool.items()))
 
 
-def _merged(parts: list, lanes: int) -> list[dict]:
-    """Returns for each lane {"nats", "right", "right5", "tokens"}: arrays over the examples in their order; and "experts"."""
+def _merged(parts: list, lanes: int) -> list[Measured]:
+    """Returns what was measured in each lane, with the examples in their order."""
     parts = [
         (places, [np.asarray(one) for one in sums], {k: np.asarray(v) for k, v in gates.items()})
         for places, (sums, gates) in parts
@@ -297,34 +299,14 @@ def _merged(parts: list, lanes: int) -> list[dict]:
     found = []
     for lane in range(lanes):
         places = np.concatenate([where[lane] for where, _, _ in parts])
-        rows = [np.concatenate([sums[number][lane] for _, sums, _ in parts]) for number in range(4)]
         order = np.argsort(places)[np.sum(places < 0) :]  # the fillings of batches have the place −1
-        one: dict = dict(zip(("nats", "right", "right5", "tokens"), (row[order].astype(float) for row in rows)))
-        one["experts"] = {name: np.sum([gates[name][lane] for _, _, gates in parts], axis=0) for name in parts[0][2]}
-        found.append(one)
+        nats, right, right5, tokens = (
+            np.concatenate([sums[number][lane] for _, sums, _ in parts])[order].astype(float) for number in range(4)
+        )
+        experts = {name: np.sum([gates[name][lane] for _, _, gates in parts], axis=0) for name in parts[0][2]}
+        found.append(Measured(places[order], nats, right, right5, tokens, experts))
     return found
 
 
-def _figures(one: dict) -> dict[str, float]:
-    """Returns the metrics of a set, as `evaluation.evaluate.Measured.figures`."""
-    tokens = one["tokens"].sum()
-    return {
-        "log_perplexity": float(one["nats"].sum() / tokens),
-        "token_accuracy": float(100 * one["right"].sum() / tokens),
-        "token_top5": float(100 * one["right5"].sum() / tokens),
-        "sequence_accuracy": float(100 * np.mean(one["right"] == one["tokens"])),
-        "examples": len(one["tokens"]),
-    }
-
-
-def _record(one: dict) -> dict:
-    return {
-        "figures": _figures(one),
-        "examples": {
-            "nats": [round(value, 5) for value in one["nats"].tolist()],
-            "right": [int(value) for value in one["right"]],
-            "tokens": [int(value) for value in one["tokens"]],
-        },
-        "experts": {name: [float(value) for value in gates] for name, gates in one["experts"].items()},
-        "samples": [],
-    }
+def _record(one: Measured) -> dict:
+    return {"figures": one.figures() | {"examples": len(one.index)}} | one.record() | {"samples": []}

@@ -6,10 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from t2t_mm.common.errors import RunError
-from t2t_mm.common.files import write_json
 from t2t_mm.evaluation.curves import COSINE
 from t2t_mm.experiment import Experiment
-from t2t_mm.jax_training.packed import ENDED, load_result, load_weights
+from t2t_mm.jax_training.packed import load_result, load_weights, write_ended
 from t2t_mm.run.checkpoints import Checkpoints
 from t2t_mm.run.folder import all_variables, prepare_folder
 
@@ -56,7 +55,7 @@ def unpack(trained: str, name: str, model_dir: str, experiment: Experiment, desc
         checkpoints.keep_best(step, float(np.mean(values)), higher_is_better=False)
     _write_events(model_dir, result)
     # Last, because it says that everything else is there.
-    write_json(os.path.join(model_dir, ENDED), {"step": result["ended"], "best": step, "device": result["device"]})
+    write_ended(model_dir, result)
     return result
 
 

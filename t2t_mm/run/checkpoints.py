@@ -102,10 +102,11 @@ def best_first(model_dir: str) -> list[str]:
 def best_step(model_dir: str) -> int | None:
     """Returns the step of the checkpoint with the best evaluation, or None if there is none."""
     found = best_first(model_dir)
-    return _step_of(found[0]) if found else None
+    return step_of(found[0]) if found else None
 
 
-def _step_of(path: str) -> int:
+def step_of(path: str) -> int:
+    """Returns the step of a checkpoint, given its path without suffix."""
     return int(path.rsplit("-", 1)[1])
 
 
@@ -129,7 +130,7 @@ def of_step(model_dir: str, step: int) -> str:
     found: dict[int, str] = {}
     # A step may be in both folders with the same weights; one of them is enough.
     for folder in (best_folder(model_dir), checkpoints_folder(model_dir)):
-        found |= {_step_of(path): path for path in newest_first(folder)}
+        found |= {step_of(path): path for path in newest_first(folder)}
     if step not in found:
         known = ", ".join(map(str, sorted(found))) or "none"
         raise RunError(f"{model_dir}: no checkpoint of step {step}; there are checkpoints of the steps {known}.")

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from t2t_mm.corpora.example import Example
-from t2t_mm.evaluation.evaluate import Measured, TeacherForced, score
+from t2t_mm.evaluation.evaluate import TeacherForced, score
+from t2t_mm.evaluation.measured import Measured
 from t2t_mm.problem import Problem
 
 # Seven ids, the first the likeliest: rank and id are the same.

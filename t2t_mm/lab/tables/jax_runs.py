@@ -4,10 +4,9 @@ import os
 from collections.abc import Callable, Sequence
 
 from t2t_mm.common import config
-from t2t_mm.common.files import write_json
 from t2t_mm.experiment import Experiment
 from t2t_mm.jax_training.pack import Packer, PackSettings
-from t2t_mm.jax_training.packed import ENDED, load_result
+from t2t_mm.jax_training.packed import load_result, write_ended
 from t2t_mm.jax_training.unpack import unpack
 from t2t_mm.lab.tables.runs import SCORES, Planned
 from t2t_mm.lab.tables.scores import write
@@ -85,8 +84,7 @@ def _take_scores(planned: Planned, trained: str, name: str) -> None:
     assert result is not None  # see `take_over`
     scores = {key: result[key] for key in ("step", "seed", "training_seconds", "parameters", "splits", "curves")}
     os.makedirs(planned.folder, exist_ok=True)
-    ended = {"step": result["ended"], "best": result["step"], "device": result["device"]}
-    write_json(os.path.join(planned.folder, ENDED), ended)
+    write_ended(planned.folder, result)
     # With the configuration, because there is no checkpoint from which the step could be known.
     write(
         os.path.join(planned.folder, SCORES), scores | {"baselines": {"dev": {}, "test": {}}, "configuration": planned.digest}

@@ -13,7 +13,7 @@ from t2t_mm.common.errors import RunError
 from t2t_mm.jax_training.packed import ENDED
 from t2t_mm.lab.tables.scores import write
 from t2t_mm.lab.tables.tables import Run
-from t2t_mm.run.checkpoints import best_step, checkpoints_folder, newest_first
+from t2t_mm.run.checkpoints import best_step, checkpoints_folder, newest_first, step_of
 
 SCORES = "scores.json"
 
@@ -72,7 +72,7 @@ class Planned:
     def done(self) -> int:
         """Returns the step of the newest checkpoint, or 0 if there is none."""
         found = newest_first(checkpoints_folder(self.weights))
-        return int(found[0].rsplit("-", 1)[1]) if found else 0
+        return step_of(found[0]) if found else 0
 
     def trained(self) -> bool:
         """Whether training has made all its steps, or ended early because the evaluations did not improve any more."""

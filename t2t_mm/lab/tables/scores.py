@@ -68,17 +68,7 @@ def score(experiment: Experiment, model_dir: str, decoding: Decoding | None = De
 
 
 def _record(found: Evaluated) -> dict:
-    measured = found.measured
-    return {
-        "figures": found.figures,
-        "examples": {
-            "nats": [round(float(value), 5) for value in measured.nats],
-            "right": [int(value) for value in measured.right],
-            "tokens": [int(value) for value in measured.tokens],
-        },
-        "experts": {name: [float(value) for value in gates] for name, gates in measured.experts.items()},
-        "samples": found.samples,
-    }
+    return {"figures": found.figures} | found.measured.record() | {"samples": found.samples}
 
 
 def write(path: str, scores: dict) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from t2t_mm.lab.results import circumstances
 from t2t_mm.lab.tables import statistics
-from t2t_mm.lab.tables.tables import PROBLEMS, TREES, VARIANTS
+from t2t_mm.lab.tables.tables import PROBLEMS, VARIANTS, curve_runs
 
 _LABELS = {problem.name: problem.label for problem in PROBLEMS}
 _TRANSLATIONS = tuple(problem.name for problem in PROBLEMS if problem.name.startswith("wmt_"))
@@ -70,10 +70,10 @@ def _alone(problem: str) -> str:
 
 def questions() -> list[PaperQuestion]:
     """Returns the questions, in the order of the paper."""
-    by_size = sorted([*((trees, f"_{trees}_trees") for trees in TREES), (1000, "")])
+    by_size = curve_runs()
     trees = [
-        Evidence(f"parsing with {count:,} trees", "wsj_parsing", f"joint{suffix}", f"alone_wsj_parsing{suffix}")
-        for count, suffix in by_size
+        Evidence(f"parsing with {label}", "wsj_parsing", f"joint{suffix}", f"alone_wsj_parsing{suffix}")
+        for label, suffix in by_size
     ]
     scarce = [Evidence(_LABELS[name], name, "joint", _alone(name)) for name in ("wsj_speech", "coco")]
     plenty = [Evidence(_LABELS[name], name, "joint", _alone(name)) for name in ("imagenet", *_TRANSLATIONS)]
@@ -86,7 +86,7 @@ def questions() -> list[PaperQuestion]:
     )  # fmt: skip
     (fewest, few), *_, (most, many) = by_size
     steeper = Combined(
-        f"the difference with {fewest:,} trees minus that with {most:,}",
+        f"the difference with {fewest} minus that with {most.removesuffix(' trees')}",
         (
             (1.0, "wsj_parsing", f"joint{few}"), (-1.0, "wsj_parsing", f"alone_wsj_parsing{few}"),
             (-1.0, "wsj_parsing", f"joint{many}"), (1.0, "wsj_parsing", f"alone_wsj_parsing{many}"),
