@@ -4,6 +4,7 @@ Each script runs in a process of its own, forked from one that has imported the 
 test. Tests of the start of a process (how long it takes, what is imported) use `subprocess` instead.
 """
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -54,6 +55,7 @@ def _run(script, arguments, files, environment):
     for standard, file in enumerate(files):
         os.dup2(file.detach(), standard)
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # multiprocessing has closed the one of the parent
+    gc.freeze()  # as `command.load_tensorflow` does, for the imports that the fork has saved
     os.chdir(CHECKOUT)
     os.environ.update(environment)
     sys.path[:] = [os.path.join(CHECKOUT, os.path.dirname(script)), CHECKOUT, *sys.path]

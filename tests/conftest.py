@@ -1,3 +1,4 @@
+import gc
 import os
 
 # What XLA and JAX compute is the same without optimizations; compiling is most of what these tests take.
@@ -17,6 +18,9 @@ if keras.backend.backend() == "tensorflow":
     # Two devices on any machine, for the tests of replicas.
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    # Nearly all graphs of the tests run once or twice, so that their optimization takes longer than it saves. The tests of
+    # commands, which run in processes of their own, have it.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 # Minutes each: begun last, one of them would keep a worker busy while the other has nothing left.
 LONGEST = ("test_unbroken.py", "test_export.py", "test_end_to_end.py", "test_step.py", "test_loop.py")
@@ -32,6 +36,13 @@ SLOW = (
     "test_your_data.py", "lab/test_mutation.py", "test_keras.py", "run/test_pack.py", "test_model_mini.py",
 )  # fmt: skip
 TESTS = os.path.dirname(__file__)
+
+
+def pytest_collection_finish():
+    """Spares Python from searching the libraries and the collected tests for reference cycles all the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def pytest_collection_modifyitems(items):

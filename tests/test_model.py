@@ -21,7 +21,27 @@ VOCABULARY, CLASSES, BINS = 300, 12, 10
 COMMAND_AT = ("start", "every", "source", "both")
 
 
-def tiny(**settings):
+_BUILT: dict = {}  # settings -> a model and the values of its variables; building one takes longer than most tests
+
+
+def tiny(norms=False, **settings):
+    """A small model, which tests of the same settings share, with the same weights at the start of each.
+
+    Its norms may have scales and shifts of their own; as they start, one could stand for another.
+    """
+    key = norms, repr(sorted(settings.items()))
+    if key not in _BUILT:
+        model = built(**settings)
+        if norms:
+            with_random_norms(model)
+        _BUILT[key] = model, [np.array(variable) for variable in model.variables]
+    model, values = _BUILT[key]
+    for variable, value in zip(model.variables, values):
+        variable.assign(value)
+    return model
+
+
+def built(**settings):
     settings = {
         "depth": 32,
         "encoder_blocks": 2,
@@ -60,14 +80,12 @@ def step_by_step(decoder, encoded, padding, targets):
 
 
 def with_random_norms(model):
-    """Scales and shifts of their own for all norms; as they start, one could stand for another."""
     rng = np.random.default_rng(6)
     for weight in model.trainable_weights:
         if weight.path.endswith("gamma"):
             weight.assign(rng.uniform(0.5, 1.5, weight.shape))
         elif weight.path.endswith("beta"):
             weight.assign(rng.normal(0, 0.3, weight.shape))
-    return model
 
 
 @pytest.fixture
@@ -175,7 +193,7 @@ def test_result_depends_neither_on_padding_nor_on_neighbours(modality, place):
     ],  # fmt: skip
 )
 def test_step_by_step_equals_all_at_once(modality, settings):
-    model, rng = with_random_norms(tiny(**settings)), np.random.default_rng(0)
+    model, rng = tiny(norms=True, **settings), np.random.default_rng(0)
     encoded, padding, _, _ = model.encode(modality, *some_input(modality, rng), "To-English")
     targets = ids(rng, 2, 10)
     full, _ = model.decode_text(encoded, padding, "To-English", targets, np.zeros((2, 10), bool))
@@ -185,7 +203,7 @@ def test_step_by_step_equals_all_at_once(modality, settings):
 
 def test_step_by_step_equals_all_at_once_beyond_every_memory():
     """A hundred positions go round every memory of the convolutions more than once."""
-    model, rng = with_random_norms(tiny(conv_block=functools.partial(ConvBlock, dilation=3))), np.random.default_rng(0)
+    model, rng = tiny(norms=True, conv_block=functools.partial(ConvBlock, dilation=3)), np.random.default_rng(0)
     encoded, padding, _, _ = model.encode("language", *some_input("language", rng))
     targets = ids(rng, 2, 100)
     full, _ = model.decode_text(encoded, padding, "To-English", targets, np.zeros((2, 100), bool))
