@@ -1,15 +1,20 @@
 """Estimates the cost of a configuration (parameters, memory, operations, bytes, days) without creating any weights.
 
-python bin/inspect_model.py --gin_file=gin/sizes/paper.gin --hardware=tpu-v5p --replicas=8 --steps=1000000
-python bin/inspect_model.py --gin_file=gin/runs/joint_mini.gin --gin_param="model.MultiModel.depth = 256"
-python bin/inspect_model.py --model_dir=runs/joint_mini
+    python bin/inspect_model.py --gin_file=gin/sizes/paper.gin --hardware=tpu-v5p --replicas=8 --steps=1000000
+    python bin/inspect_model.py --gin_file=gin/runs/joint_mini.gin --gin_param="model.MultiModel.depth = 256"
+    python bin/inspect_model.py --model_dir=runs/joint_mini
+
+With --experts, it lists what the experts of a trained model specialise in: tokens, places and classes.
+
+    python bin/inspect_model.py --model_dir=runs/joint_mini --experts=experts.json
 """
 
 import os
+import time
 
 from absl import flags
 
-from t2t_mm.common import command, config
+from t2t_mm.common import checkpoint_flags, command, config
 from t2t_mm.common.errors import RunError
 from t2t_mm.problems import paper
 
@@ -26,12 +31,33 @@ _SHARE = flags.DEFINE_float("share", 0.35, "Assumed fraction of the chip's peak 
 _TOKENS = flags.DEFINE_integer("tokens", 32, "Number of tokens in a typical text.", lower_bound=1)
 _FRAMES = flags.DEFINE_integer("frames", 800, "Number of frames (10 ms each) in a typical recording.", lower_bound=1)
 _VOCABULARY = flags.DEFINE_integer("vocabulary_size", 8000, "Number of pieces in the vocabulary.", lower_bound=2)
+_EXPERTS = flags.DEFINE_string(
+    "experts", None, "JSON file for the lists of what each expert of the run in --model_dir specialises in, and a page (.md)."
+)
+_SPLIT = flags.DEFINE_enum("split", "dev", ["dev", "test"], "Split on which the experts are observed.")
+_PROBLEM = flags.DEFINE_multi_string("problem", [], "Problem on which the experts are observed. Default: all problems.")
+checkpoint_flags.define()
 _CLASSES = flags.DEFINE_integer("classes", 1000, "Number of classes of a classification problem.", lower_bound=2)
 
 _EIGHT = (
     paper.wsj_speech, paper.imagenet, paper.coco, paper.wsj_parsing,
     paper.wmt_en_de, paper.wmt_de_en, paper.wmt_en_fr, paper.wmt_fr_en,
 )  # fmt: skip
+
+
+def list_experts(run) -> None:
+    """Writes the lists for --experts."""
+    from t2t_mm.lab import experts, results
+    from t2t_mm.run.folder import use_folder
+
+    start = time.monotonic()
+    run = checkpoint_flags.chosen(use_folder(run, _MODEL_DIR.value))
+    found = experts.specialties(run, _MODEL_DIR.value, _SPLIT.value, _PROBLEM.value)
+    results.write_results(
+        _EXPERTS.value, command.line(), found["seed"], (time.monotonic() - start) / 60, found["mixtures"],
+        step=found["step"], split=_SPLIT.value, render=experts.page,
+    )  # fmt: skip
+    print(f"Written to {_EXPERTS.value} and {_EXPERTS.value.removesuffix('.json')}.md")
 
 
 def main(_):
@@ -41,6 +67,9 @@ def main(_):
         command.check_model_dir(_MODEL_DIR.value)
     gin_files = _GIN_FILE.value or [os.path.join(_MODEL_DIR.value, "config.gin")]
     config.check_files(gin_files)
+    if _EXPERTS.value and not _MODEL_DIR.value:
+        raise RunError("--experts needs the folder of a trained run; give --model_dir.")
+    checkpoint_flags.check()
     command.load_tensorflow()
     config.parse(gin_files, _GIN_PARAM.value)
     from t2t_mm.experiment import Experiment
@@ -48,6 +77,9 @@ def main(_):
     from t2t_mm.lab import inspection
     from t2t_mm.model import MultiModel
 
+    if _EXPERTS.value:
+        list_experts(config.configured(Experiment)())
+        return
     try:
         run = config.configured(Experiment)()
         problems, model, batches, bins = run.problems, run.model, run.batches, run.audio.bins

@@ -21,30 +21,37 @@ export TF_CPP_MIN_LOG_LEVEL=2
 
 $python -m ruff check .
 $python -m ruff format --check --quiet . || { echo "Some files are not formatted: run ruff format ." >&2; exit 1; }
-# Only with the default versions, because the type annotations of older numpy releases differ.
-[ ${#pair[@]} -gt 0 ] || $python -m mypy
 # The tests of a file run on the same worker, because they share fixtures that are slow to make, and the files keep the order of
 # tests/conftest.py. A worker that crashes is not replaced, because pytest-xdist would then wait forever.
 parallel=(--dist loadfile --no-loadscope-reorder --max-worker-restart=0)
+# Only with the default versions, because the type annotations of older numpy releases differ.
+types() { [ ${#pair[@]} -gt 0 ] || $python -m mypy; }
 if [ -n "$quick" ]; then
+  types
   $python -m pytest -q -m "not slow" -n auto "${parallel[@]}" "${rest[@]}"
   exit
 fi
 
-# The layers only use keras.ops, so the same tests must pass with the other backend of Keras. They run at the same time, because
-# many of the tests below wait for a process or a server. JAX compiles each operation for each shape, in half the time without
-# the fusion emitters; a release that does not know this flag would end the process.
-flags="--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-XLA_FLAGS=$flags $python -c 'import jax; jax.devices()' >/dev/null 2>&1 || flags=${flags% *}
+# At the same time, because many of the tests below wait for a process or a server: mypy, and the tests of the layers with the
+# other backend of Keras, which must pass because layers only use keras.ops. JAX compiles each operation for each shape, in half
+# the time without the fusion emitters; a release that does not know this flag would end the process.
+beside() {
+  types
+  flags="--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+  XLA_FLAGS=$flags $python -c 'import jax; jax.devices()' 2>/dev/null || flags=${flags% *}
+  KERAS_BACKEND=jax XLA_FLAGS=$flags $python -m pytest -q -n $((($(nproc) + 1) / 2)) "${parallel[@]}" \
+    tests/layers tests/modalities tests/test_model.py tests/jax_training "${rest[@]}"
+}
 log=$(mktemp)
-KERAS_BACKEND=jax XLA_FLAGS=$flags $python -m pytest -q -n $((($(nproc) + 1) / 2)) "${parallel[@]}" \
-  tests/layers tests/modalities tests/test_model.py tests/jax_training "${rest[@]}" >"$log" 2>&1 &
-jax=$!
-trap 'kill $jax 2>/dev/null || true; rm -f "$log"' EXIT
+set -m  # a process group of its own, so that it can be ended as a whole
+beside >"$log" 2>&1 &
+set +m
+other=$!
+trap 'kill -- -$other 2>/dev/null || true; rm -f "$log"' EXIT
 
 failed=
 $python -m pytest --durations=10 -n auto "${parallel[@]}" "${rest[@]}" || failed=yes
-echo "With the JAX backend of Keras:"
-wait $jax || failed=yes
+wait $other || failed=yes
+echo "Types, and the layers with the JAX backend:"
 cat "$log"
 [ -z "$failed" ]

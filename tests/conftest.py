@@ -22,18 +22,22 @@ if keras.backend.backend() == "tensorflow":
     # commands, which run in processes of their own, have it.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
-# Minutes each: begun last, one of them would keep a worker busy while the other has nothing left.
-LONGEST = ("test_unbroken.py", "test_export.py", "test_end_to_end.py", "test_step.py", "test_loop.py")
+# These come first: those that often wait for a process or a server, because the tests with JAX use the cores at the same time,
+# and then those that take a minute. Begun last, one of them would keep a worker busy while the others have nothing left.
+FIRST = (
+    "training/test_unbroken.py", "test_end_to_end.py", "serving/", "lab/test_mutation.py", "export/test_export.py",
+    "training/test_loop.py", "training/test_step.py",
+)  # fmt: skip
 # Files and folders that `bin/test.sh --quick` leaves out, besides those: they train, export, serve, start processes, or
 # trace many graphs. Single slow tests are marked where they stand.
 SLOW = (
-    "lab/benchmarks/", "lab/tables/test_init_from.py", "lab/tables/test_runner.py", "serving/",
+    "lab/benchmarks/", "lab/tables/test_init_from.py", "lab/tables/test_runner.py",
     "input/test_prepare.py", "input/test_prepare_beam.py", "input/test_pipeline.py", "corpora/test_tfds.py",
     "training/test_static_shapes.py", "training/test_loss_scale.py", "inference/", "mini/test_corpora.py", "test_bfloat16.py",
     "test_model.py", "test_wheel.py", "layers/test_moe.py", "layers/test_convolution.py", "modalities/",
     "lab/test_inspection.py", "lab/tables/test_tables.py", "export/test_imports.py", "corpora/test_real_samples.py",
     "test_sizes.py", "input/test_augmentation.py", "run/test_checkpoints.py", "test_formulas.py", "test_start.py",
-    "test_your_data.py", "lab/test_mutation.py", "test_keras.py", "run/test_pack.py", "test_model_mini.py",
+    "test_your_data.py", "test_keras.py", "run/test_pack.py", "test_model_mini.py",
 )  # fmt: skip
 TESTS = os.path.dirname(__file__)
 
@@ -46,10 +50,14 @@ def pytest_collection_finish():
 
 
 def pytest_collection_modifyitems(items):
+    places = {}
     for item in items:
-        if item.path.name in LONGEST or os.path.relpath(item.path, TESTS).startswith(SLOW):
+        path = os.path.relpath(item.path, TESTS)
+        place = next((place for place, start in enumerate(FIRST) if path.startswith(start)), len(FIRST))
+        places[item] = place
+        if place < len(FIRST) or path.startswith(SLOW):
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+    items.sort(key=places.get)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ VOCABULARY, CLASSES, BINS = 300, 12, 10
 COMMAND_AT = ("start", "every", "source", "both")
 
 
-_BUILT: dict = {}  # settings -> a model and the values of its variables; building one takes longer than most tests
+_BUILT: dict = {}  # settings and precision -> a model and its weights; building one takes longer than most tests
 
 
 def tiny(norms=False, **settings):
@@ -29,12 +29,12 @@ def tiny(norms=False, **settings):
 
     Its norms may have scales and shifts of their own; as they start, one could stand for another.
     """
-    key = norms, repr(sorted(settings.items()))
+    key = norms, keras.config.dtype_policy().name, repr(sorted(settings.items()))
     if key not in _BUILT:
         model = built(**settings)
         if norms:
             with_random_norms(model)
-        _BUILT[key] = model, [np.array(variable) for variable in model.variables]
+        _BUILT[key] = model, [ops.convert_to_numpy(variable) for variable in model.variables]
     model, values = _BUILT[key]
     for variable, value in zip(model.variables, values):
         variable.assign(value)

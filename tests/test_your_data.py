@@ -71,7 +71,7 @@ def configured(tmp_path, monkeypatch):
     config.parse(["mine.gin"], [], "from __gin__ import dynamic_registration\nfrom t2t_mm.training import loop\n" + SMALL)
 
 
-def test_the_page_trains_and_evaluates_every_kind_of_problem(configured):
+def test_the_page_trains_and_evaluates_every_kind_of_problem(configured, eagerly):
     run = config.configured(Experiment)()
     vocabulary.build_vocabulary(run.problems, run.vocabulary, 330)
 

@@ -215,6 +215,11 @@ class Evaluator:
         report = Report(problem.name, self._max_bad)
         return load_examples(problem, split, report), report
 
+    def batches(self, problem: Problem, examples: Examples, report: Report) -> Iterable[dict]:
+        """Returns the batches of what `load` has returned, without augmentation and in no particular order."""
+        tools = self._tokenizer, self._audio, self._settings, report
+        return batches_of(make_batches(problem, examples, *tools, training=False), report)
+
     def __call__(
         self,
         problem: Problem,
@@ -237,8 +242,7 @@ class Evaluator:
         examples, report = loaded or self.load(problem, split)
         _check_classes(problem, self._description)
         tools = self._tokenizer, self._audio, self._settings, report
-        batches = batches_of(make_batches(problem, examples, *tools, training=False), report)
-        measured = self._teacher_forced.measure(problem, batches)
+        measured = self._teacher_forced.measure(problem, self.batches(problem, examples, report))
         figures, shown, lines = measured.figures(), [], []
         # Classes are always ranked, because that needs no search.
         if self._decodes or problem.targets == "class":

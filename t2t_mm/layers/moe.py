@@ -145,7 +145,8 @@ class MixtureOfExperts(keras.layers.Layer):
 
         The balance vectors [E] are "importance", the sum of the gates of each expert, and "load", a smooth estimate of the
         number of its tokens. Neither of them counts padding. The balancing losses are the `squared_variation` of each
-        vector, which is computed after the vectors of all replicas have been summed.
+        vector, which is computed after the vectors of all replicas have been summed. With them come the "chosen" gates and
+        experts of each token, each [N, K] with N = B·L; padding has gates of zero.
 
         Args:
           x: [B, L, D].
@@ -248,7 +249,7 @@ class MixtureOfExperts(keras.layers.Layer):
         probability = 0.5 * (1.0 + ops.erf((clean - threshold) / (spread + 1e-10) * _SQRT_HALF))
         # Eq. 10. It is smooth in the weights of the gates, while the number of tokens of an expert is not.
         load = ops.sum(probability * counted, axis=0)
-        return weights, experts, {"importance": importance, "load": load}
+        return weights, experts, {"importance": importance, "load": load, "chosen": (weights, experts)}
 
     def _experts(self, tokens, valid, weights, experts):  # [N, D], [N], [N, K], [N, K] -> [N, D]
         # From here on, one row is one assignment, and token n has the assignments n·K to n·K + K − 1.

@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import re
+import shutil
 import signal
 from types import SimpleNamespace
 
@@ -48,13 +49,31 @@ EVERY_STEP = Observation(log_steps=1)
 ENGLISH = [f"the {a} {b} sees a {c}" for a in ("old", "red") for b in ("cat", "dog", "bird") for c in ("car", "tree")]
 
 
-@pytest.fixture
-def corpora(tmp_path):
-    folder = tmp_path / "wmt" / "en-de"
+def write_corpora(parent):
+    folder = parent / "wmt" / "en-de"
     folder.mkdir(parents=True)
     for split in ("train", "dev", "test"):
         (folder / f"{split}.en").write_text("\n".join(ENGLISH) + "\n")
         (folder / f"{split}.de").write_text("\n".join(line.upper() for line in ENGLISH) + "\n")
+    return parent
+
+
+@pytest.fixture
+def corpora(tmp_path):
+    return write_corpora(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def two_steps(eagerly, tmp_path_factory):
+    """Corpora with a run of two steps, named "run", and its weights."""
+    parent = write_corpora(tmp_path_factory.mktemp("begun"))
+    return parent, weights(train(parent, "run", 2, configuration=Configuration(lambda: "first")))
+
+
+@pytest.fixture
+def begun(two_steps, tmp_path):
+    """A copy of the corpora and of the run of two steps."""
+    shutil.copytree(two_steps[0], tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
@@ -76,7 +95,7 @@ def small_model(depth, **settings):
     return MultiModel(
         depth=depth,
         encoder_blocks=1,
-        mixer_blocks=1,
+        mixer_blocks=0,
         decoder_blocks=1,
         conv_block=functools.partial(ConvBlock, dropout=0.1),
         attention_block=functools.partial(AttentionBlock, heads=2, convs=1),
@@ -165,9 +184,8 @@ def test_best_by_a_metric_of_decoded_answers(corpora, caplog):
     assert not (corpora / "other").exists()
 
 
-def test_an_evaluation_writes_every_answer_and_the_file_has_its_score(corpora, monkeypatch):
-    train(corpora, "run", 1)
-    folder, counted = str(corpora / "answers"), []
+def test_an_evaluation_writes_every_answer_and_the_file_has_its_score(begun, monkeypatch):
+    folder, counted = str(begun / "answers"), []
 
     class Counter(evaluate.progress.Counter):
         def __init__(self, what, total):
@@ -177,12 +195,12 @@ def test_an_evaluation_writes_every_answer_and_the_file_has_its_score(corpora, m
 
     monkeypatch.setattr(evaluate.progress, "Counter", Counter)
     found = evaluate.evaluate(
-        experiment_of(corpora), str(corpora / "run"), decoding=evaluate.Decoding(max_length=6), answers_folder=folder,
+        experiment_of(begun), str(begun / "run"), decoding=evaluate.Decoding(max_length=6), answers_folder=folder,
         at_once=2,
     )  # fmt: skip
     assert counted == [len(ENGLISH)] * 2, "one batch of each problem"
     assert set(os.listdir(folder)) == {"wmt_en_de.jsonl", "reversal.jsonl"}
-    for problem in problems_of(corpora):
+    for problem in problems_of(begun):
         file = answers.read(os.path.join(folder, f"{problem.name}.jsonl"))
         assert file.problem == problem.name and len(file.examples) == len(ENGLISH)
         assert [example.inputs for example in file.examples] == ENGLISH
@@ -218,14 +236,14 @@ def test_a_run_ends_early_when_nothing_gets_better(corpora, caplog):
         Evaluation(patience=2)
 
 
-def test_the_checkpoint_of_a_step_is_loaded_or_those_that_are_there_are_named(corpora):
-    train(corpora, "run", 4)
+def test_the_checkpoint_of_a_step_is_loaded_or_those_that_are_there_are_named(begun):
+    train(begun, "run", 4)
     for step in (2, 4):
-        assert load_trained(experiment_of(corpora, step=step), str(corpora / "run"))[2]["step"] == step
+        assert load_trained(experiment_of(begun, step=step), str(begun / "run"))[2]["step"] == step
     with pytest.raises(RunError, match="run: no checkpoint of step 3; there are checkpoints of the steps 2, 4."):
-        load_trained(experiment_of(corpora, step=3), str(corpora / "run"))
+        load_trained(experiment_of(begun, step=3), str(begun / "run"))
     with pytest.raises(RunError, match="best: no checkpoint yet.*settings.Evaluation.every_steps above 0"):
-        load_trained(experiment_of(corpora, best=True), str(corpora / "run"))
+        load_trained(experiment_of(begun, best=True), str(begun / "run"))
     with pytest.raises(RunError, match="Both the best checkpoint and step 2"):
         Weights(best=True, step=2)
 
@@ -297,12 +315,11 @@ def test_a_missing_corpus_says_where_it_looked_and_what_to_use_instead(corpora):
         train(corpora, "none", 1, problems=[paper.wmt_en_de(str(corpora / "nowhere"))])
 
 
-def test_a_trained_model_is_loaded_whole(corpora):
-    trained = train(corpora, "run", 2)
+def test_a_trained_model_is_loaded_whole(begun, two_steps):
     model = functools.partial(small_model, 16)
-    experiment = Experiment(problems_of(corpora), str(corpora / "vocabulary.model"), model)
-    loaded, _, state = load_trained(experiment, str(corpora / "run"))
-    np.testing.assert_array_equal(weights(loaded), weights(trained))
+    experiment = Experiment(problems_of(begun), str(begun / "vocabulary.model"), model)
+    loaded, _, state = load_trained(experiment, str(begun / "run"))
+    np.testing.assert_array_equal(weights(loaded), two_steps[1])
     assert state["step"] == 2 and state["seconds"] > 0
 
 
@@ -332,14 +349,14 @@ def test_a_resumed_run_in_float16_goes_on_with_its_loss_scale(corpora, caplog, m
     monkeypatch.setattr(trainee, "LossScale", functools.partial(LossScale, 2.0**8, 2))
     settings = {"numerics": Numerics(precision="mixed_float16"), "observation": EVERY_STEP, **settings}
     found = []
-    for name, stops in (("whole", [8]), ("parts", [5, 8])):
+    for name, stops in (("whole", [4]), ("parts", [3, 4])):
         caplog.clear()
         for stop in stops:
             model = train(corpora, name, stop, **settings)
         steps = re.findall(r"step (\d+)/\d+  .*, loss scale (\S+)", caplog.text)
         found.append((weights(model), steps))
     (whole, scales), (parts, scales_of_parts) = found
-    assert scales == scales_of_parts == [(str(step), str(256 * 2 ** (step // 2))) for step in range(1, 9)]
+    assert scales == scales_of_parts == [(str(step), str(256 * 2 ** (step // 2))) for step in range(1, 5)]
     np.testing.assert_array_equal(parts, whole)
     assert not np.allclose(whole, weights(train(corpora, "start", 1, **settings)), atol=1e-3)
     (events,) = (corpora / "whole" / "events").glob("events.*")
@@ -347,21 +364,20 @@ def test_a_resumed_run_in_float16_goes_on_with_its_loss_scale(corpora, caplog, m
     assert [f"{float(tf.make_ndarray(v.tensor)):g}" for v in values if v.tag == "loss_scale"] == [s for _, s in scales]
 
 
-def test_the_precision_of_a_run_may_become_float16_and_float32_again(corpora, caplog, monkeypatch):
+def test_the_precision_of_a_run_may_become_float16_and_float32_again(begun, two_steps, caplog, monkeypatch):
     """The first scale is much too high, so the step is skipped and named."""
     caplog.set_level("INFO", logger="absl")
     monkeypatch.setattr(trainee, "LossScale", functools.partial(LossScale, 2.0**24))
-    before = weights(train(corpora, "run", 1))
-    after = weights(train(corpora, "run", 2, numerics=Numerics(precision="mixed_float16"), observation=EVERY_STEP))
-    np.testing.assert_array_equal(after, before)
-    assert re.search(r"step 2/2 .*, loss scale 8.38861e\+06", caplog.text)
+    after = weights(train(begun, "run", 3, numerics=Numerics(precision="mixed_float16"), observation=EVERY_STEP))
+    np.testing.assert_array_equal(after, two_steps[1])
+    assert re.search(r"step 3/3 .*, loss scale 8.38861e\+06", caplog.text)
     assert re.search(
-        r"step 2 is skipped: the gradient of \S+ \(loss \d.* overflows float16, so the loss scale is halved to 8.38861e\+06. "
+        r"step 3 is skipped: the gradient of \S+ \(loss \d.* overflows float16, so the loss scale is halved to 8.38861e\+06. "
         r"Skipped so far: \S+ 1", caplog.text,
     )  # fmt: skip
     caplog.clear()
-    train(corpora, "run", 3, observation=EVERY_STEP)
-    assert "step 3/3 " in caplog.text and "loss scale" not in caplog.text
+    train(begun, "run", 4, observation=EVERY_STEP)
+    assert "step 4/4 " in caplog.text and "loss scale" not in caplog.text
 
 
 def test_a_loss_that_is_not_finite_in_float16_is_no_overflow_of_the_gradient(corpora):
@@ -378,19 +394,17 @@ def test_a_loss_that_is_not_finite_in_float16_is_no_overflow_of_the_gradient(cor
         )
 
 
-def test_another_vocabulary_than_the_checkpoints_is_refused(corpora):
-    train(corpora, "run", 2)
-    before = sorted(os.listdir(corpora / "run" / "checkpoints"))
-    build_vocabulary(problems_of(corpora), str(corpora / "vocabulary.model"), size=300)
+def test_another_vocabulary_than_the_checkpoints_is_refused(begun):
+    before = sorted(os.listdir(begun / "run" / "checkpoints"))
+    build_vocabulary(problems_of(begun), str(begun / "vocabulary.model"), size=300)
     with pytest.raises(RunError, match="trained with another vocabulary.*vocabulary.model"):
-        train(corpora, "run", 4)
-    assert sorted(os.listdir(corpora / "run" / "checkpoints")) == before
+        train(begun, "run", 4)
+    assert sorted(os.listdir(begun / "run" / "checkpoints")) == before
 
 
-def test_a_checkpoint_of_another_size_is_refused(corpora):
-    train(corpora, "run", 1)
+def test_a_checkpoint_of_another_size_is_refused(begun):
     with pytest.raises(RunError, match="does not fit this configuration"):
-        train(corpora, "run", 2, depth=32)
+        train(begun, "run", 4, depth=32)
 
 
 @pytest.mark.parametrize("size", [0, 150, 100_000])
@@ -473,14 +487,14 @@ def test_some_steps_are_profiled_and_tensorboard_has_the_configuration(corpora, 
     assert text.tensor.string_val[0] == b"    loop.train.steps = 7\n"
 
 
-def test_a_dry_run_reports_the_data_and_the_cost_and_leaves_nothing(corpora, caplog):
+def test_a_dry_run_reports_the_data_and_the_cost_and_leaves_nothing(begun, caplog):
     caplog.set_level("INFO", logger="absl")
-    train(corpora, "first", 1)  # makes the vocabulary, which then lacks what follows
+    # The vocabulary lacks what follows.
     for language, lines in {"en": ["a cat" * 30, "東京"], "de": ["x", "東"]}.items():
-        with open(corpora / "wmt" / "en-de" / f"train.{language}", "a") as file:
+        with open(begun / "wmt" / "en-de" / f"train.{language}", "a") as file:
             file.writelines(f"{line}\n" for line in lines)
     caplog.clear()
-    train(corpora, "dry", 1000, only_try=True)
+    train(begun, "dry", 1000, only_try=True)
     assert "wmt_en_de: 14 training examples; of the first 14, 1 would be left out" in caplog.text
     assert re.search(r"left out: .*train\.en:13: longer than max_length 32 tokens", caplog.text)
     assert re.search(r"  target: median \d+ tokens, longest \d+ tokens", caplog.text)
@@ -489,7 +503,7 @@ def test_a_dry_run_reports_the_data_and_the_cost_and_leaves_nothing(corpora, cap
     unknown = 10  # three Chinese characters and the x
     assert found == [pytest.approx(100 * unknown / (size + 9), abs=0.01), 0]
     assert re.search(r"1000 steps would take about \d+ minutes", caplog.text)
-    assert not (corpora / "dry").exists()
+    assert not (begun / "dry").exists()
 
 
 def test_a_problem_named_twice_is_refused(corpora):
@@ -538,12 +552,11 @@ def everything(folder):
         ({"init_from": "nowhere"}, "nowhere"),
     ],
 )
-def test_a_refused_start_changes_nothing(corpora, settings, error):
-    train(corpora, "run", 2, configuration=Configuration(lambda: "first"))
-    before = everything(corpora / "run")
+def test_a_refused_start_changes_nothing(begun, settings, error):
+    before = everything(begun / "run")
     with pytest.raises(RunError, match=error):
-        train(corpora, "run", 4, **{"configuration": Configuration(lambda: "second"), **settings})
-    assert everything(corpora / "run") == before and before["config.gin"] == b"first"
+        train(begun, "run", 4, **{"configuration": Configuration(lambda: "second"), **settings})
+    assert everything(begun / "run") == before and before["config.gin"] == b"first"
 
 
 def refuse():
@@ -556,21 +569,19 @@ def test_a_refused_first_start_leaves_no_folder(corpora):
     assert not (corpora / "runs").exists()
 
 
-def test_a_changed_configuration_keeps_the_one_before(corpora):
-    train(corpora, "run", 2, configuration=Configuration(lambda: "first"))
-    train(corpora, "run", 3, configuration=Configuration(lambda: "second"))
-    assert (corpora / "run" / "config.gin").read_text() == "second"
-    assert (corpora / "run" / "config_until_step_2.gin").read_text() == "first"
+def test_a_changed_configuration_keeps_the_one_before(begun):
+    train(begun, "run", 3, configuration=Configuration(lambda: "second"))
+    assert (begun / "run" / "config.gin").read_text() == "second"
+    assert (begun / "run" / "config_until_step_2.gin").read_text() == "first"
 
 
-def test_a_run_goes_on_with_another_batch_size(corpora, caplog):
+def test_a_run_goes_on_with_another_batch_size(begun, caplog):
     caplog.set_level("INFO", logger="absl")
-    train(corpora, "run", 2)
-    train(corpora, "run", 4, positions=64)
+    train(begun, "run", 4, positions=64)
     assert "positions was 128 and is 64, so every problem's data begins a new pass" in caplog.text
     assert re.search(r"step 4/4 ", caplog.text)
     caplog.clear()
-    train(corpora, "run", 5, positions=64)  # the state of the new batches is in the checkpoint
+    train(begun, "run", 5, positions=64)  # the state of the new batches is in the checkpoint
     assert "new pass" not in caplog.text
 
 

@@ -63,6 +63,14 @@ def step_of(strategy, model, optimizer, problems=PROBLEMS, weights=None, clip_no
     )  # fmt: skip
 
 
+@pytest.fixture
+def uncompiled():
+    """For steps of many models, which take longer to trace than to compute; the other tests compile theirs."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 def test_cosines_are_those_of_the_gradients_on_the_weights_that_both_use():
     rng = np.random.default_rng(0)
     found = [
@@ -99,7 +107,7 @@ def test_gradients_of_weighted_losses_are_summed_and_clipped():
         np.testing.assert_allclose(old - variable.numpy(), 0.5 * gradient, atol=1e-5)
 
 
-def test_gradients_of_micro_batches_are_averaged():
+def test_gradients_of_micro_batches_are_averaged(uncompiled):
     """With SGD, an update from two micro-batches is the mean of the updates from each."""
     ends, batches = [], [{"one": batch(1)}, {"one": batch(2), "two": batch(3)}]
     for given in (batches[:1], batches[1:], batches):
@@ -144,7 +152,7 @@ def test_a_loss_that_is_not_finite_changes_nothing_even_if_its_gradient_is_finit
         np.testing.assert_array_equal(variable.numpy(), old)
 
 
-def test_each_problems_gradient_may_be_clipped_by_itself():
+def test_each_problems_gradient_may_be_clipped_by_itself(uncompiled):
     """With SGD, an update is the sum of what each problem alone would do, however large the other's gradient is."""
     updates = []
     for names, weight in ((["one"], 1.0), (["two"], 1.0), (["one", "two"], 1.0), (["one", "two"], 50.0)):
@@ -166,7 +174,7 @@ def test_each_problems_gradient_may_be_clipped_by_itself():
 
 
 @pytest.mark.parametrize("settings", [{"smoothing": 0.3}, {"balance": 0.7}], ids=["label smoothing", "balance weight"])
-def test_settings_of_the_loss_reach_the_gradients(settings):
+def test_settings_of_the_loss_reach_the_gradients(settings, uncompiled):
     mixture = functools.partial(MixtureOfExperts, num_experts=3, chosen=2, hidden=8, gate_noise=False)
     model, batches = small_model(mixture=mixture), {"one": batch(1)}
     rng = np.random.default_rng(0)

@@ -164,7 +164,8 @@ class Study:
             chosen.update(found)
         jobs = [job for job in missing(self.planned) if job.planned.run.name in chosen]
         os.makedirs(self._setting.folder, exist_ok=True)
-        return Runner(self._commands, self._costs, self._say, at_once=at_once).run(jobs)
+        screen = sys.stdout if sys.stdout.isatty() else None
+        return Runner(self._commands, self._costs, self._say, at_once=at_once, screen=screen).run(jobs)
 
     def pack(self, folder: str) -> int:
         """Packs the runs that are left for bin/train_jax.py (see `jax_runs.pack_runs`)."""

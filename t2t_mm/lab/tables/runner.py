@@ -9,6 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import TextIO
+
+import tqdm
 
 from t2t_mm.lab.tables.costs import Costs
 from t2t_mm.lab.tables.runs import SCORES, Planned
@@ -16,6 +19,7 @@ from t2t_mm.lab.tables.runs import SCORES, Planned
 _PROGRESS = re.compile(r"step (\d+)/\d+ ([^|\n]*)")  # of bin/train.py: the step, and each problem with its loss
 _LOSS = re.compile(r"\w+ (\d+\.\d+)")
 _LOOK_SECONDS = 0.5
+_DRAW_SECONDS = 1.0  # between two updates of a bar on a terminal
 _LOG_TAIL = 1 << 14  # bytes
 
 
@@ -85,8 +89,10 @@ class Work:
       log: path of its log file.
       begin: offset in the log file at which the output of this process begins.
       expected: estimated duration in seconds of machine time (see `Runner`).
+      bar: its line on a terminal.
+      step: the last step that is known of a training.
       started: start time.
-      shown: time of the last line of progress.
+      shown: time of the last line of progress, or of the last update of the bar.
     """
 
     job: Job
@@ -95,6 +101,8 @@ class Work:
     log: str
     begin: int
     expected: float
+    bar: tqdm.tqdm | None = None
+    step: int = 0
     started: float = dataclasses.field(default_factory=time.monotonic)
     shown: float = dataclasses.field(default_factory=time.monotonic)
 
@@ -116,14 +124,18 @@ class Runner:
       at_once: number of jobs that run at the same time, each with an equal share of the cores. A model whose step
         consists of many small operations cannot keep several cores busy, but two such models can. Times are then
         counted as machine time: the time of a job divided by `at_once`.
+      screen: the terminal on which each running job has a line that is updated in place, and the whole plan has another one.
+        None: every `every_seconds`, `say` prints a line for each running job.
     """
 
     def __init__(
-        self, commands: str, costs: Costs, say: Callable[[str], None] = print, every_seconds: float = 30.0, at_once: int = 1
-    ):
-        self._commands, self._costs, self._say, self._every = commands, costs, say, every_seconds
-        self._at_once, self._stop, self._stopped_in = at_once, 0, ""
+        self, commands: str, costs: Costs, say: Callable[[str], None] = print, every_seconds: float = 30.0, at_once: int = 1,
+        screen: TextIO | None = None,
+    ):  # fmt: skip
+        self._commands, self._costs, self._print, self._every = commands, costs, say, every_seconds
+        self._at_once, self._stop, self._stopped_in, self._screen = at_once, 0, "", screen
         self._working: list[Work] = []
+        self._total = None if screen is None else self._line("{desc}", at_once)
 
     def run(self, jobs: Sequence[Job]) -> dict[str, str]:
         """Runs all jobs, in the given order as far as their dependencies allow.
@@ -155,6 +167,8 @@ class Runner:
                 self._show(waiting)
                 for work in [work for work in self._working if work.process.poll() is not None]:
                     self._working.remove(work)
+                    if work.bar is not None:
+                        work.bar.close()
                     if self._stop:
                         continue
                     if reason := self._end(work):
@@ -167,7 +181,31 @@ class Runner:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+            for line in (*(work.bar for work in self._working), self._total):
+                if line is not None:
+                    line.close()
         return failed
+
+    def _say(self, text: str) -> None:
+        """Prints a line, on a terminal above the lines that are updated in place."""
+        if self._screen is None:
+            self._print(text)
+        else:
+            tqdm.tqdm.write(text, file=self._screen)
+
+    def _line(self, bar_format: str, position: int, **settings) -> tqdm.tqdm:
+        return tqdm.tqdm(
+            file=self._screen, bar_format=bar_format, position=position, leave=False, dynamic_ncols=True, **settings
+        )
+
+    def _bar(self, job: Job, place: str) -> tqdm.tqdm | None:
+        """Returns a new bar at the first place on the screen that is free, or None without a screen."""
+        if self._screen is None:
+            return None
+        taken = {work.bar.pos for work in self._working if work.bar is not None}
+        free = next(position for position in range(self._at_once) if -position not in taken)
+        total = job.planned.steps if job.kind == "train" else None
+        return self._line("{desc} |{bar}|{postfix}", free, total=total, initial=job.done, desc=f"{place} {job.name}")
 
     def _next(self, waiting: Sequence[Job]) -> Job | None:
         """Returns the first waiting job whose weights do not depend on a training that is running or waiting."""
@@ -195,17 +233,23 @@ class Runner:
             # In its own session, the process does not get Ctrl-C from the terminal, only the signal of `_on_signal`.
             process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True, env=environment)
         expected = self._costs.seconds(job.planned, job.kind, job.steps)
-        self._working.append(Work(job, place, process, log, begin, expected))
+        self._working.append(Work(job, place, process, log, begin, expected, self._bar(job, place), job.done))
         self._say(f"{place} {job.name} | {until(self._left(waiting))}")
 
     def _show(self, waiting: Sequence[Job]) -> None:
-        """Prints a line of progress for each running job, unless its last one is recent."""
+        """Shows the progress of each running job, unless it has been shown recently."""
         now = time.monotonic()
         for work in self._working:
-            if now - work.shown > self._every:
-                work.shown = now
-                where = self.look(work)
-                self._say(f"{work.place} {work.job.name}: {where} | {until(self._left(waiting))}")
+            if now - work.shown <= (self._every if work.bar is None else _DRAW_SECONDS):
+                continue
+            work.shown = now
+            where, left = self.look(work), until(self._left(waiting))
+            if work.bar is None or self._total is None:
+                self._say(f"{work.place} {work.job.name}: {where} | {left}")
+                continue
+            work.bar.n = work.step
+            work.bar.set_postfix_str(where)
+            self._total.set_description_str(left)
 
     def look(self, work: Work) -> str:
         """Returns the progress of a job (step, mean loss of its problems, time left) and updates its expected duration."""
@@ -213,7 +257,8 @@ class Runner:
         if work.job.kind != "train" or not found or not work.job.steps:
             return f"{work.seconds():.0f} s"
         step, figures = found[-1]
-        share = (int(step) - work.job.done) / work.job.steps
+        work.step = int(step)
+        share = (work.step - work.job.done) / work.job.steps
         if share > 0:
             work.expected = work.seconds() / share / self._at_once
         losses = [float(loss) for loss in _LOSS.findall(figures)]

@@ -1,7 +1,9 @@
 """Tests that runs are shared, finished ones skipped, interrupted ones resumed, and failures reported."""
 
+import io
 import json
 import os
+import re
 import shlex
 import signal
 import threading
@@ -10,6 +12,7 @@ import time
 import pytest
 
 from t2t_mm.common.errors import RunError
+from t2t_mm.lab.tables import runner as runner_module
 from t2t_mm.lab.tables.costs import Costs
 from t2t_mm.lab.tables.runner import Job, Runner, Stopped, Work, duration, missing, until
 from t2t_mm.lab.tables.runs import Setting, plan, with_starts
@@ -75,6 +78,24 @@ def test_a_running_job_shows_its_step_its_loss_and_the_time_left(tmp_path):
     assert work.expected == pytest.approx(480, rel=0.01)  # of machine time: two jobs share it
     path.write_text(before)
     assert runner.look(work) == "240 s"
+
+
+def test_on_a_terminal_each_running_job_has_a_line_that_is_updated(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner_module, "_DRAW_SECONDS", 0.0)
+    monkeypatch.setattr(runner_module, "_LOOK_SECONDS", 0.05)
+    commands, planned = fixture.make(str(tmp_path), seeds=1)
+    os.makedirs(tmp_path / "runs", exist_ok=True)
+    (tmp_path / "runs" / "slow").touch()
+    screen, said = io.StringIO(), []
+    runner = Runner(commands, costs(tmp_path), said.append, at_once=2, screen=screen)
+    assert runner.run(missing(planned[:2])) == {} and said == []
+    lines = re.split(r"[\r\n]|\x1b\[A", screen.getvalue())
+    for name in ("joint", "alone"):
+        drawn = [line for line in lines if f"train {name}, seed 0 |" in line]
+        assert any("step 1/4, loss 1.000" in line for line in drawn) and any("step 3/4" in line for line in drawn)
+    assert any(re.fullmatch(r"\d+ min left in total, until [\d :-]+", line.strip()) for line in lines)
+    places = [line[:5] for line in lines if re.match(r"\[\d/4\] \w+ \w+, seed 0 \| \d+ min left in total", line)]
+    assert sorted(places) == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]  # what begins stays on the screen
 
 
 def test_the_end_of_the_plan_is_a_clock_time():
