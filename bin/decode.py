@@ -68,12 +68,15 @@ def read_inputs(modality: str | list[str]) -> list[example.Example]:
 
     Raises:
       CorpusError: a file cannot be read, there is no input, or an example has too many or too few inputs.
+      RunError: none of the images or recordings exists.
     """
     several = not isinstance(modality, str)
     given = list(command_inputs.given(_INPUT.value, _INPUT_FILE.value, modality if several else [modality]))
     if not given:
         raise example.CorpusError("The input is empty.")
-    return [example.Example(one.values if several and one.values else "".join(one.values), "", one.origin) for one in given]
+    inputs = [example.Example(one.values if several and one.values else "".join(one.values), "", one.origin) for one in given]
+    check_media(inputs, modality if several else [modality])
+    return inputs
 
 
 def sampling() -> dict | None:
@@ -123,14 +126,13 @@ def check_problem(problem) -> None:
         raise RunError(f"--constrain_trees is for parses of sentences; {problem.name} has none.")
 
 
-def check_media(inputs, description: dict) -> None:
+def check_media(inputs: list[example.Example], modalities: list[str]) -> None:
     """Checks that at least one of the input files exists, if the inputs of the problem are files.
 
     Raises:
       RunError: none of the files exists.
     """
-    modality = description.get("problems", {}).get(_PROBLEM.value)
-    for place, name in enumerate([modality] if isinstance(modality, str) else modality or []):
+    for place, name in enumerate(modalities):
         if name in ("image", "audio"):
             paths = [one.input_parts[place] for one in inputs if one.inputs]
             missing = [path for path in paths if not os.path.isfile(path)]
@@ -143,9 +145,12 @@ def main(_):
     drawn = sampling()
     check_asked()
     trained = command.check_model_dir(model_dir)
-    command.check_problems([_PROBLEM.value], trained)
-    inputs = read_inputs(trained.get("problems", {}).get(_PROBLEM.value, "input"))
-    check_media(inputs, trained)
+    # Another configuration may have more problems, such as the zero-shot pairs; it is checked when it has been read.
+    other = bool(_GIN_FILE.value or _GIN_PARAM.value)
+    if not other:
+        command.check_problems([_PROBLEM.value], trained)
+    modality = trained.get("problems", {}).get(_PROBLEM.value, None if other else "input")
+    inputs = [] if modality is None else read_inputs(modality)
     checkpoint_flags.check()
     gin_files = _GIN_FILE.value or [os.path.join(model_dir, "config.gin")]
     config.check_files(gin_files)
@@ -161,10 +166,11 @@ def main(_):
     run = checkpoint_flags.chosen(use_folder(config.configured(experiment.Experiment)(), model_dir))
     problem = run.problem(_PROBLEM.value)
     check_problem(problem)
+    inputs = inputs or read_inputs(problem.modality if isinstance(problem.modality, str) else list(problem.modality))
     classes = problem.targets == "class"
     if classes:
         inputs = [dataclasses.replace(one, targets=0) for one in inputs]  # the targets are not used
-    network, description, _ = load_trained(run, model_dir)
+    network, description, _ = load_trained(run, model_dir, [problem])
     class_names = description["class_names"].get(problem.name)
     tokenizer = Tokenizer(run.vocabulary)
     search = _BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value, drawn

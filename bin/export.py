@@ -52,7 +52,10 @@ def _end(number, _):
 
 def main(_):
     start, model_dir = time.monotonic(), _MODEL_DIR.value
-    command.check_problems(_PROBLEMS.value, command.check_model_dir(model_dir))
+    trained = command.check_model_dir(model_dir)
+    # Another configuration may have more problems, such as the zero-shot pairs; it is checked when it has been read.
+    if not (_GIN_FILE.value or _GIN_PARAM.value):
+        command.check_problems(_PROBLEMS.value, trained)
     checkpoint_flags.check()
     gin_files = _GIN_FILE.value or [os.path.join(model_dir, "config.gin")]
     config.check_files(gin_files)

@@ -246,7 +246,13 @@ def test_parses_that_must_be_trees_and_what_is_told_of_answers(root, tmp_path):
 
 def test_an_export_is_served(root):
     export = f"--export_dir={root}/served"
-    problems = ("--problems=wsj_parsing,imagenet", "--max_length=6", "--norun_warmup")  # the server runs the warm-up records
+    # The model has never been trained for wmt_de_fr, but it has the command and the input.
+    more = (f"--gin_file={root}/run/config.gin", "--gin_file=gin/tables/zero_shot.gin")
+    done = command("decode.py", f"--model_dir={root}/run", *more, "--problem=wmt_de_fr", "--input=Hund", "--max_length=6")
+    assert done.returncode == 0 and len(done.stdout.strip()) > 0, done.stderr[-3000:]
+    zero_shot = done.stdout.strip()
+    # The server runs the warm-up records.
+    problems = (*more, "--problems=wsj_parsing,imagenet,wmt_de_fr", "--max_length=6", "--norun_warmup")
     done = command("export.py", f"--model_dir={root}/run", export, *problems)
     assert done.returncode == 0, done.stderr[-3000:]
     server = subprocess.Popen(
@@ -265,6 +271,8 @@ def test_an_export_is_served(root):
         assert done.returncode == 0, done.stderr[-3000:]
         trees = [json.loads(line)["outputs"] for line in done.stdout.splitlines()]
         assert "cat)" in trees[0] and "dog)" in trees[1]
+        done = command(*predict, "--problem=wmt_de_fr", "--input=Hund")
+        assert done.returncode == 0 and json.loads(done.stdout)["outputs"] == zero_shot, done.stderr[-3000:]
         picture = next((root / "mini" / "imagenet" / "val").rglob("*.JPEG"))
         (root / "cut.jpg").write_bytes(picture.read_bytes()[:300])
         done = command(*predict, "--problem=imagenet", f"--input={picture}", f"--input={root}/cut.jpg")

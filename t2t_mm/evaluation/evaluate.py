@@ -81,7 +81,7 @@ def evaluate(
         raise RunError(
             f"None of {', '.join(p.name for p in problems)} has another command than {through} and answers with text."
         )
-    network, description, trained = load_trained(experiment, model_dir)
+    network, description, trained = load_trained(experiment, model_dir, problems)
     evaluator = Evaluator(experiment, network, description, decoding, max_bad_examples, constrain_trees, through)
     found = {
         "step": trained["step"], "training_minutes": trained["seconds"] / 60, "seed": description["seed"],

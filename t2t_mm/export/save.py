@@ -83,7 +83,7 @@ def export(
                 f"{', '.join(one.name for one in problems)}. Leave {name} out, or export such a problem too."
             )
     # Only here, after all checks that need no weights, because loading takes time.
-    network, description, _ = load_trained(experiment, model_dir)
+    network, description, _ = load_trained(experiment, model_dir, problems)
     if attention and network.mixer.attention.attend is not True:
         attend = network.mixer.attention.attend
         raise RunError(f"The blocks of this model have no attention (attend={attend!r}). Leave attention out.")

@@ -67,7 +67,7 @@ def specialties(experiment: Experiment, model_dir: str, split: str = "dev", name
       CorpusError: a corpus is missing, or its split has no usable example.
     """
     problems = [experiment.problem(name) for name in names] or list(experiment.problems)
-    network, description, trained = load_trained(experiment, model_dir)
+    network, description, trained = load_trained(experiment, model_dir, problems)
     evaluator = Evaluator(experiment, network, description, None)
     tokenizer = Tokenizer(experiment.vocabulary)
     mixtures: dict[str, dict] = {}

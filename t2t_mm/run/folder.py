@@ -28,10 +28,12 @@ from t2t_mm.run.checkpoints import (  # fmt: skip
     weights_in_order,
 )
 from t2t_mm.run.weights import Weights
+from t2t_mm.spelling import near
 
 if TYPE_CHECKING:  # not at run time, because `experiment` must not depend on the folders of runs
     from t2t_mm.experiment import Experiment
     from t2t_mm.model import MultiModel
+    from t2t_mm.problem import Problem
 
 PACKED = "packed"  # key in model.json: the data type of the matrices of a packed model, see t2t_mm/run/pack.py
 MOVING_AVERAGES = "averages"  # key in a checkpoint: place among all variables -> moving average of the weight
@@ -151,16 +153,22 @@ def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
         ) from error
 
 
-def load_trained(experiment: Experiment, model_dir: str) -> tuple[MultiModel, dict, dict]:
+def load_trained(experiment: Experiment, model_dir: str, asked: Sequence[Problem] = ()) -> tuple[MultiModel, dict, dict]:
     """Loads the model from the checkpoint that `experiment.weights` selects.
+
+    Args:
+      asked: the problems that the model is going to answer. They may be others than those of its training.
 
     Returns:
       The model, its description, and {"step", "seconds"} of its training.
 
     Raises:
-      RunError: there is no such checkpoint, or it does not fit the vocabulary or the model of the experiment.
+      RunError: there is no such checkpoint, it does not fit the vocabulary or the model of the experiment, or the model lacks
+        the input, the command or the classes of a problem in `asked`.
     """
     description = load_description(model_dir)
+    for problem in asked:
+        _check_answerable(problem, description, model_dir)
     # With another vocabulary, ids would mean other pieces and the model would answer nonsense without an error.
     fingerprint = Tokenizer(experiment.vocabulary).fingerprint
     if fingerprint != description["vocabulary"]:
@@ -172,6 +180,19 @@ def load_trained(experiment: Experiment, model_dir: str) -> tuple[MultiModel, di
     newest = readers[paths[0]]
     step, seconds = (newest.get_tensor(key_of(name)) for name in ("done", "seconds"))
     return network, description, {"step": int(step), "seconds": float(seconds)}
+
+
+def _check_answerable(problem: Problem, description: dict, model_dir: str) -> None:
+    needed = [("input", modality.name, description["inputs"]) for modality in problem.modalities]
+    needed.append(("command", problem.command, description["commands"]))
+    if problem.targets == "class":
+        needed.append(("list of classes", problem.name, list(description["class_names"])))
+    for what, name, known in needed:
+        if name not in known:
+            raise RunError(
+                f"{problem.name}: the model in {model_dir} has no {what} {name!r}{near(name, known)}; it was trained with "
+                f"{', '.join(known)}."
+            )
 
 
 def chosen_checkpoints(model_dir: str, weights: Weights) -> list[str]:

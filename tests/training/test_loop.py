@@ -323,6 +323,19 @@ def test_a_trained_model_is_loaded_whole(begun, two_steps):
     assert state["step"] == 2 and state["seconds"] > 0
 
 
+def test_a_problem_that_the_model_cannot_answer_is_named(begun):
+    experiment, folder = experiment_of(begun), str(begun / "run")
+    german = dataclasses.replace(experiment.problem("wmt_en_de"), name="other")  # never trained, but of a known kind
+    assert load_trained(experiment, folder, [german])[2]["step"] == 2
+    for changed, message in (
+        ({"command": "To-Germans"}, r"no command 'To-Germans' .did you mean To-German.*trained with To-German, To-Reverse"),
+        ({"inputs": "image"}, "no input 'image'; it was trained with language"),
+        ({"targets": "class"}, "no list of classes 'other'"),
+    ):
+        with pytest.raises(RunError, match=f"^other: the model in .*run has {message}"):
+            load_trained(experiment, folder, [dataclasses.replace(german, **changed)])
+
+
 def test_a_run_in_bfloat16_learns_and_leaves_a_float32_model(corpora, caplog):
     caplog.set_level("INFO", logger="absl")
     train(

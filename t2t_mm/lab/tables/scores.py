@@ -38,7 +38,7 @@ def score(experiment: Experiment, model_dir: str, decoding: Decoding | None = De
       RunError: there is no checkpoint, or it does not fit the configuration.
       CorpusError: a corpus is missing.
     """
-    network, description, trained = load_trained(experiment, model_dir)
+    network, description, trained = load_trained(experiment, model_dir, experiment.problems)
     through = _PIVOT if baselines and _PIVOT in network.commands else None
     evaluator = Evaluator(experiment, network, description, decoding, through=through)
     splits: dict[str, dict] = {split: {} for split in SPLITS}
