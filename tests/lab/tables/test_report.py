@@ -180,7 +180,7 @@ def test_what_is_no_report_is_refused(tmp_path):
 
 
 def test_figures_through_english_have_the_decimals_of_their_metric():
-    from t2t_mm.lab.tables.report.text import number
+    from t2t_mm.lab.tables.report.figures import number
 
     assert number(0.7, "cider_pivot") == number(0.7, "cider") == "0.700" and number(92.55, "bleu_pivot") == "92.5"
 
@@ -254,6 +254,38 @@ def test_the_use_of_experts_is_told_beside_the_parameters():
     assert "in the encoder, a problem uses 2.4 of 4 experts; two problems share 25% of their gates" in said
     assert said in markdown(findings([], None, experts, runs))
     assert use_of_experts(experts, {"joint": {"parameters": 1}}) == use_of_experts({}, runs) == ""
+
+
+def test_pairs_that_were_never_trained_are_compared_with_the_way_through_english():
+    from t2t_mm.lab.tables.report.findings import findings, markdown
+
+    def cell(run, metric, *values):
+        dev = {"mean": sum(values) / len(values), "seeds": len(values)} if values else None
+        return {"run": run, "problem": "p", "metric": metric, "dev": dev, "test": None}
+
+    def tables(*rows):
+        columns = ["chance", "command at the start", "with autoencoders", "command at the source"]
+        options = [
+            {"label": name, "cells": [cell("chance", "bleu", 0.1), cell("zero_shot", "bleu", 0.2, 0.4),
+                                      cell("zero_shot_autoencoders", "bleu", best), cell("zero_shot_source", "bleu")]}
+            for name, best in rows
+        ]  # fmt: skip
+        trained = {"label": "WSJ speech (log-perplexity; trained)", "cells": [cell("joint", "log_perplexity", 1.0)] * 4}
+        through = [{"label": name, "cells": [cell("zero_shot", "bleu_pivot", 90.0)]} for name, _ in rows]
+        return [
+            {"name": "zero_shot_options", "columns": columns, "rows": [*options, trained], "comparisons": []},
+            {"name": "zero_shot", "columns": ["through English"], "rows": through, "comparisons": []},
+        ]
+
+    (*_, found) = findings(tables(("German → French", 45.0), ("image → German", 9.0), ("speech → tree", 8.9)))
+    assert [one["verdict"] for one in found["evidence"]] == ["yes", "partly", "no"] and found["answer"] == "mixed"
+    text = "\n".join(markdown([found]))
+    assert (
+        "- German → French: yes; with autoencoders 45.0 (1 seed), command at the start 0.3 (2 seeds); chance 0.1, through "
+        "English 90.0."
+    ) in text
+    assert findings(tables(("a", 80.0)))[-1]["answer"] == "yes"
+    assert all("never" not in one["question"] for one in findings(tables(("a", 80.0))[:1]))
 
 
 def test_the_findings_compare_runs_that_a_table_compares():

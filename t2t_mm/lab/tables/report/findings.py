@@ -1,6 +1,7 @@
 """Answers the questions of the paper from the comparisons of a report, on a page of their own and at the top of the report."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -9,7 +10,8 @@ import numpy as np
 
 from t2t_mm.lab.results import circumstances
 from t2t_mm.lab.tables import statistics
-from t2t_mm.lab.tables.tables import PROBLEMS, VARIANTS, curve_runs
+from t2t_mm.lab.tables.report.figures import number
+from t2t_mm.lab.tables.tables import CHANCE, PROBLEMS, VARIANTS, curve_runs
 
 _LABELS = {problem.name: problem.label for problem in PROBLEMS}
 _TRANSLATIONS = tuple(problem.name for problem in PROBLEMS if problem.name.startswith("wmt_"))
@@ -147,7 +149,8 @@ def findings(
     Returns:
       For each question {"question", "paper", "evidence", "answer"}. Each piece of evidence has a "label" and the "verdict" yes,
       no or undecided: yes or no only if the 95% interval of the difference excludes 0; it is "not measured" if one of the two
-      runs is missing. The answer is the common verdict, or "mixed". The last finding has "use", a sentence, or "".
+      runs is missing. The answer is the common verdict, or "mixed". The last finding about the paper has "use", a sentence, or
+      "". If it has been measured, the finding of `never_trained` comes after those about the paper.
     """
     measured = {
         (found["problem"], found["run"], found["other"]): found
@@ -155,7 +158,8 @@ def findings(
     }  # fmt: skip
     found = [_answered(question, measured, examples) for question in questions()]
     found[-1]["use"] = use_of_experts(experts, runs)
-    return found
+    beyond = never_trained(tables)
+    return [*found, beyond] if beyond else found
 
 
 def _sum(combined: Combined, examples: Callable | None) -> dict | None:
@@ -188,6 +192,51 @@ def use_of_experts(experts: Mapping, runs: Mapping) -> str:
     )
 
 
+def never_trained(tables: Sequence[dict]) -> dict | None:
+    """Answers whether pairs of input and command work that were never trained, from the tables of the zero-shot pairs.
+
+    The verdict on a pair is yes if the best way to train the model reaches half of what the model reaches through English
+    (`t2t_mm.evaluation.pivot`), "partly" if it reaches a tenth, and otherwise no.
+
+    Returns:
+      A finding as those of `findings`, or None if no pair has been measured both ways. Its evidence has "figures": [way, mean
+      on dev, number of seeds], best first; "chance" and "through_english"; and "metric".
+    """
+    by_name = {table.get("name"): table for table in tables}
+    through = {
+        row["label"]: cell["dev"]["mean"]
+        for row in by_name.get("zero_shot", {"rows": ()})["rows"] for cell in row["cells"]
+        if isinstance(cell, dict) and cell["metric"].endswith("_pivot") and cell["dev"]
+    }  # fmt: skip
+    evidence = []
+    options = by_name.get("zero_shot_options", {"rows": (), "columns": ()})
+    for row in options["rows"]:
+        if row["label"] not in through:
+            continue
+        measured = [(way, cell) for way, cell in zip(options["columns"], row["cells"]) if cell["dev"]]
+        ways = [[way, cell["dev"]["mean"], cell["dev"]["seeds"]] for way, cell in measured if cell["run"] != CHANCE]
+        chance = [cell["dev"]["mean"] for _, cell in measured if cell["run"] == CHANCE]
+        if not ways or not chance:
+            continue
+        ways.sort(key=lambda way: -way[1])
+        share = ways[0][1] / max(through[row["label"]], 1e-9)
+        evidence.append({
+            "label": row["label"], "verdict": "yes" if share >= 0.5 else "partly" if share >= 0.1 else "no",
+            "figures": ways, "chance": chance[0], "through_english": through[row["label"]], "metric": measured[0][1]["metric"],
+        })  # fmt: skip
+    if not evidence:
+        return None
+    verdicts = {one["verdict"] for one in evidence}
+    return {
+        "question": "Does the model answer pairs of input and command that were never trained?",
+        "paper": "It does not ask.",
+        "evidence": evidence,
+        "answer": verdicts.pop() if len(verdicts) == 1 else "mixed",
+        "use": "“Yes” means that the best way reaches at least half of what the model reaches through English, and “partly” that "
+        "it reaches at least a tenth.",
+    }
+
+
 def _answered(question: PaperQuestion, measured: dict, examples: Callable | None) -> dict:
     evidence = []
     every: list[Evidence | Combined] = [*question.evidence, *question.combined]
@@ -214,6 +263,12 @@ def sentences(found: dict) -> list[str]:
     for one in found["evidence"]:
         if one["verdict"] == "not measured":
             lines.append(f"{one['label']}: not measured yet.")
+            continue
+        if "figures" in one:
+            shown = functools.partial(number, metric=one["metric"])
+            ways = ", ".join(f"{way} {shown(mean)} ({seeds} seed{'s' * (seeds > 1)})" for way, mean, seeds in one["figures"])
+            ends = f"chance {shown(one['chance'])}, through English {shown(one['through_english'])}"
+            lines.append(f"{one['label']}: {one['verdict']}; {ways}; {ends}.")
             continue
         first, second = one["seeds"]
         lines.append(

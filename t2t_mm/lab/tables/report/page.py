@@ -5,7 +5,7 @@ from html import escape
 
 from t2t_mm.lab import svg
 from t2t_mm.lab.results import circumstances
-from t2t_mm.lab.tables.report import findings, partners, text
+from t2t_mm.lab.tables.report import figures, findings, partners, text
 from t2t_mm.lab.tables.tables import metric_name
 
 _STYLE = """
@@ -95,22 +95,22 @@ def _table(table: dict) -> list[str]:
 
 def _cell(found: dict) -> str:
     if "metric" not in found:
-        return f'<td><span class="paper">{text.paper(found["paper"])}</span></td>'
-    shown = escape(text.with_spread(found["dev"], found["metric"]))
+        return f'<td><span class="paper">{figures.paper(found["paper"])}</span></td>'
+    shown = escape(figures.with_spread(found["dev"], found["metric"]))
     if found["test"]:
-        shown += f"<small>test {escape(text.with_spread(found['test'], found['metric']))}</small>"
+        shown += f"<small>test {escape(figures.with_spread(found['test'], found['metric']))}</small>"
     if found["paper"] is not None:
-        shown += f'<small class="paper">paper {text.paper(found["paper"])}</small>'
+        shown += f'<small class="paper">paper {figures.paper(found["paper"])}</small>'
     return f"<td>{shown}</td>"
 
 
 def _comparison(result: dict) -> list[str]:
-    shown = functools.partial(text.number, metric=result["metric"])
+    shown = functools.partial(figures.number, metric=result["metric"])
     style = ' class="strong"' if result["beyond_noise"] else ""
     cells = (
         result["problem"], metric_name(result["metric"]), shown(result["difference"]),
         f"{shown(result['low'])} to {shown(result['high'])}", f"{result['p']:.4f}", str(result["examples"]),
-        text.significance(result),
+        figures.significance(result),
     )  # fmt: skip
     return [f"<td{style}>{escape(value)}</td>" for value in (result["claim"], *cells)]
 
@@ -118,7 +118,7 @@ def _comparison(result: dict) -> list[str]:
 def _intervals(metric: str, results: list[dict]) -> str:
     rows = [(f"{r['claim']}: {r['problem']}", r["difference"], r["low"], r["high"], r["beyond_noise"]) for r in results]
     title = f"Difference in {metric_name(metric)}, 95% intervals (grey: noise)"
-    return svg.intervals(title, rows, functools.partial(text.number, metric=metric))
+    return svg.intervals(title, rows, functools.partial(figures.number, metric=metric))
 
 
 def _parsing_curve(points: list[dict]) -> str:

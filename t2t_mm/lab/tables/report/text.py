@@ -1,33 +1,9 @@
-"""Formats numbers for the reports, and renders the Markdown report."""
+"""Renders the Markdown report."""
 
 from t2t_mm.lab.results import circumstances
 from t2t_mm.lab.tables.report import findings, partners
+from t2t_mm.lab.tables.report.figures import number, paper, significance, with_spread
 from t2t_mm.lab.tables.tables import metric_name
-
-_FINE = {"log_perplexity", "cider"}  # metrics printed with three decimals; the others are percentages
-
-
-def number(value: float, metric: str) -> str:
-    """Formats a figure with the usual number of decimals of its metric."""
-    return f"{value:.3f}" if metric.removesuffix("_pivot") in _FINE else f"{value:.1f}"
-
-
-def with_spread(found: dict | None, metric: str) -> str:
-    """Formats mean ± standard deviation over the seeds, or a dash if there are no values."""
-    if found is None:
-        return "–"
-    return number(found["mean"], metric) + (f" ± {number(found['std'], metric)}" if found["std"] is not None else "")
-
-
-def paper(value: float) -> str:
-    """Formats a figure of the paper."""
-    return f"{value:g}"
-
-
-def significance(result: dict) -> str:
-    """Says whether the difference of a comparison is beyond noise."""
-    return "beyond noise" if result["beyond_noise"] else "noise"
-
 
 LEGEND = (
     "The figures are means ± standard deviations over the seeds (one seed has no deviation) on the dev sets; those on "
