@@ -232,8 +232,8 @@ def never_trained(tables: Sequence[dict]) -> dict | None:
         "paper": "It does not ask.",
         "evidence": evidence,
         "answer": verdicts.pop() if len(verdicts) == 1 else "mixed",
-        "use": "“Yes” means that the best way reaches at least half of what the model reaches through English, and “partly” that "
-        "it reaches at least a tenth.",
+        "use": "“Yes” means that the best way reaches at least half of what the model reaches through English, and “partly” "
+        "that it reaches at least a tenth.",
     }
 
 
