@@ -18,6 +18,7 @@ from t2t_mm.modalities.image import ImageInput
 from t2t_mm.model import MultiModel
 
 VOCABULARY, CLASSES, BINS = 300, 12, 10
+LENGTH = 10  # of targets; JAX compiles each operation again for each length
 COMMAND_AT = ("start", "every", "source", "both")
 
 
@@ -114,8 +115,8 @@ def some_input(modality, rng, batch=2):
 def test_initial_loss_is_that_of_a_guess(model, modality):
     rng = np.random.default_rng(0)
     encoded, padding, grid, _ = model.encode(modality, *some_input(modality, rng))
-    targets = ids(rng, 2, 8)
-    logits, _ = model.decode_text(encoded, padding, "To-German", targets, np.zeros((2, 8), bool))
+    targets = ids(rng, 2, LENGTH)
+    logits, _ = model.decode_text(encoded, padding, "To-German", targets, np.zeros((2, LENGTH), bool))
     log_p = np.asarray(ops.log_softmax(logits))
     loss = -np.take_along_axis(log_p, targets[..., None], -1).mean()
     assert abs(loss - math.log(VOCABULARY)) < 0.2
@@ -128,7 +129,7 @@ def test_what_the_blocks_look_at_is_told_and_changes_nothing(model):
     """The mixer's attention first, then the decoder's; padded positions of the source get nothing."""
     rng = np.random.default_rng(0)
     encoded, padding, _, _ = model.encode("language", *some_input("language", rng))
-    targets, none = ids(rng, 2, 7), np.zeros((2, 7), bool)
+    targets, none = ids(rng, 2, LENGTH), np.zeros((2, LENGTH), bool)
     looks = SourceLooks()
     logits, _ = model.decode_text(encoded, padding, "To-German", targets, none, looks=looks)
     np.testing.assert_array_equal(logits, model.decode_text(encoded, padding, "To-German", targets, none)[0])
@@ -136,7 +137,7 @@ def test_what_the_blocks_look_at_is_told_and_changes_nothing(model):
     assert [name.split("/", 1)[1] for name in looks.names] == ["mixer/attention", *(f"decoder/{name}" for name in blocks)]
     heads = model.mixer.attention.heads
     for weights in map(np.asarray, looks.weights):
-        assert weights.shape == (2, heads, 7, 9)
+        assert weights.shape == (2, heads, LENGTH, 9)
         np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
         assert not weights[1, ..., 6:].any() and weights[1, ..., :6].all()
 
@@ -145,9 +146,9 @@ def test_what_the_blocks_look_at_is_told_and_changes_nothing(model):
 def test_a_later_target_never_changes_an_earlier_logit(place):
     model, rng = tiny(command_at=place), np.random.default_rng(0)
     encoded, padding, _, _ = model.encode("language", *some_input("language", rng), "To-German")
-    targets, none = ids(rng, 2, 12), np.zeros((2, 12), bool)
+    targets, none = ids(rng, 2, LENGTH), np.zeros((2, LENGTH), bool)
     before, _ = model.decode_text(encoded, padding, "To-German", targets, none)
-    targets[:, 5:] = ids(rng, 2, 7)
+    targets[:, 5:] = ids(rng, 2, LENGTH - 5)
     after, _ = model.decode_text(encoded, padding, "To-German", targets, none)
     difference = np.abs(np.asarray(before) - np.asarray(after)).max(axis=(0, 2))
     assert difference[:6].max() < 1e-5 and difference[6:].min() > 1e-4
@@ -158,7 +159,7 @@ def test_a_later_target_never_changes_an_earlier_logit(place):
 def test_result_depends_neither_on_padding_nor_on_neighbours(modality, place):
     model, rng = tiny(command_at=place), np.random.default_rng(0)
     inputs, padding = some_input(modality, rng, batch=3)
-    targets, target_padding = ids(rng, 3, 10), np.zeros((3, 10), bool)
+    targets, target_padding = ids(rng, 3, LENGTH), np.zeros((3, LENGTH), bool)
     target_padding[-1, 7:] = True
     encoded, source_padding, _, _ = model.encode(modality, inputs, padding, "To-German")
     together, _ = model.decode_text(encoded, source_padding, "To-German", targets, target_padding)
@@ -195,8 +196,8 @@ def test_result_depends_neither_on_padding_nor_on_neighbours(modality, place):
 def test_step_by_step_equals_all_at_once(modality, settings):
     model, rng = tiny(norms=True, **settings), np.random.default_rng(0)
     encoded, padding, _, _ = model.encode(modality, *some_input(modality, rng), "To-English")
-    targets = ids(rng, 2, 10)
-    full, _ = model.decode_text(encoded, padding, "To-English", targets, np.zeros((2, 10), bool))
+    targets = ids(rng, 2, LENGTH)
+    full, _ = model.decode_text(encoded, padding, "To-English", targets, np.zeros((2, LENGTH), bool))
     found = step_by_step(IncrementalDecoder(model), encoded, padding, targets)
     np.testing.assert_allclose(found, full, atol=1e-4)
 
@@ -244,7 +245,7 @@ def test_hypotheses_go_on_from_each_others_past(place):
 def test_the_command_token_matters(model):
     rng = np.random.default_rng(0)
     encoded, padding, _, _ = model.encode("language", *some_input("language", rng))
-    targets, none = ids(rng, 2, 4), np.zeros((2, 4), bool)
+    targets, none = ids(rng, 2, LENGTH), np.zeros((2, LENGTH), bool)
     german, english = (
         np.asarray(model.decode_text(encoded, padding, command, targets, none)[0]) for command in ("To-German", "To-English")
     )
@@ -333,7 +334,7 @@ def test_saved_and_loaded_answers_the_same(model, tmp_path):
     """On both backends; tests/test_keras.py has the rest of what Keras users expect."""
     rng = np.random.default_rng(0)
     inputs, padding = some_input("language", rng)
-    batch = {"modality": "language", "inputs": inputs, "padding": padding, "command": "To-German", "targets": ids(rng, 2, 4)}
+    batch = {"modality": "language", "inputs": inputs, "padding": padding, "command": "To-German", "targets": ids(rng, 2, LENGTH)}
     model.save(tmp_path / "m.keras")
     loaded = keras.models.load_model(tmp_path / "m.keras")
     np.testing.assert_array_equal(np.asarray(model(batch)), np.asarray(loaded(batch)))
@@ -374,7 +375,7 @@ def several(names, rng, batch=2):
 def test_several_inputs_depend_neither_on_padding_nor_on_neighbours(model, names):
     rng = np.random.default_rng(0)
     inputs, paddings = several(names, rng, batch=3)
-    targets = ids(rng, 3, 5)
+    targets = ids(rng, 3, LENGTH)
     both, padding, grid, _ = model.encode(names, inputs, paddings)
     logits, _ = model.decode_text(both, padding, "To-German", targets, None)
     scores, _ = model.decode_classes(both, padding, grid, "To-Class", "imagenet")
@@ -394,7 +395,7 @@ def test_several_inputs_depend_neither_on_padding_nor_on_neighbours(model, names
 def test_every_input_of_several_and_their_order_count(model, names):
     rng = np.random.default_rng(0)
     inputs, paddings = several(names, rng)
-    call = functools.partial(model, command="To-German", targets=ids(rng, 2, 4))
+    call = functools.partial(model, command="To-German", targets=ids(rng, 2, LENGTH))
 
     def answer(names, inputs, paddings):
         return np.asarray(call({"modality": names, "inputs": inputs, "padding": paddings}))
@@ -411,7 +412,7 @@ def test_step_by_step_equals_all_at_once_after_several_inputs(model):
     rng = np.random.default_rng(0)
     names = ("image", "language")
     encoded, padding, _, _ = model.encode(names, *several(names, rng))
-    targets = ids(rng, 2, 4)
+    targets = ids(rng, 2, LENGTH)
     expected = np.asarray(model.decode_text(encoded, padding, "To-English", targets, None)[0])
     found = step_by_step(IncrementalDecoder(model), encoded, padding, targets)
     np.testing.assert_allclose(found, expected, atol=1e-4)
