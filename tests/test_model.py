@@ -334,7 +334,8 @@ def test_saved_and_loaded_answers_the_same(model, tmp_path):
     """On both backends; tests/test_keras.py has the rest of what Keras users expect."""
     rng = np.random.default_rng(0)
     inputs, padding = some_input("language", rng)
-    batch = {"modality": "language", "inputs": inputs, "padding": padding, "command": "To-German", "targets": ids(rng, 2, LENGTH)}
+    batch = {"modality": "language", "inputs": inputs, "padding": padding, "command": "To-German"}
+    batch["targets"] = ids(rng, 2, LENGTH)
     model.save(tmp_path / "m.keras")
     loaded = keras.models.load_model(tmp_path / "m.keras")
     np.testing.assert_array_equal(np.asarray(model(batch)), np.asarray(loaded(batch)))
