@@ -38,7 +38,7 @@ fi
 beside() {
   types
   flags="--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-  (XLA_FLAGS=$flags $python -c 'import jax; jax.devices()') 2>/dev/null || flags=${flags% *}
+  { XLA_FLAGS=$flags $python -c 'import jax; jax.devices()'; } 2>/dev/null || flags=${flags% *}
   KERAS_BACKEND=jax XLA_FLAGS=$flags $python -m pytest -q -n $((($(nproc) + 1) / 2)) "${parallel[@]}" \
     tests/layers tests/modalities tests/test_model.py tests/jax_training "${rest[@]}"
 }
