@@ -114,7 +114,11 @@ class Study:
         """
         try:
             with open(path, encoding="utf-8") as file:
-                kept = json.load(file)["results"]["scores"]
+                results = json.load(file)["results"]
+            kept = results["scores"]
+            for name, seeds in kept.items():
+                for scores in seeds.values():
+                    scores.setdefault("device", results["runs"][name]["device"])
         except FileNotFoundError:
             raise RunError(f"{path}: there is no such report to take scores from.") from None
         except (ValueError, KeyError, TypeError) as error:

@@ -84,10 +84,10 @@ class Planned:
         return best is not None and done - best >= self.patience * self.evaluated_every
 
     def device(self) -> str:
-        """Returns the device on which it was trained with JAX, or "this machine"."""
+        """Returns the device on which it was trained with JAX, that of the report whose scores were kept, or "this machine"."""
         path = os.path.join(self.weights, ENDED)
         if not os.path.isfile(path):
-            return "this machine"
+            return (self._written() or {}).get("device", "this machine")
         with open(path, encoding="utf-8") as file:
             return f"{json.load(file)['device']}, with JAX"
 
@@ -110,15 +110,20 @@ class Planned:
 
         The checkpoint itself need not exist; see `keep`.
         """
-        try:
-            with open(os.path.join(self.folder, SCORES), encoding="utf-8") as file:
-                found = json.load(file)
-        except FileNotFoundError:
+        found = self._written()
+        if found is None:
             return None
         if self.done():
             return found if self.trained() and found["step"] == self.scored_step() else None
         # Without checkpoints, only scores that were taken over are known to be those of the end of a training.
         return found if found["step"] == self.steps or found.get("configuration") == self.digest else None
+
+    def _written(self) -> dict | None:
+        try:
+            with open(os.path.join(self.folder, SCORES), encoding="utf-8") as file:
+                return json.load(file)
+        except FileNotFoundError:
+            return None
 
     def keep(self, kept: dict) -> bool:
         """Takes the scores of an earlier report if they have the same configuration and the run has not begun here.

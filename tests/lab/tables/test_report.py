@@ -145,9 +145,13 @@ def test_scores_of_a_report_spare_the_runs_of_the_same_configuration(tmp_path):
     before = joint.scores()
     shutil.rmtree(tmp_path / "runs")
     kept["alone"]["0"]["configuration"] = "another"
+    assert kept["joint"]["0"]["device"] == "this machine"
+    kept["joint"]["0"]["device"] = "NVIDIA H200, with JAX"
     assert [one.keep(kept) for one in planned] == [True, False, False, False]
     assert not joint.keep(kept)  # they are there already
-    assert {name: value for name, value in joint.scores().items() if name != "configuration"} == before
+    assert {name: value for name, value in joint.scores().items() if name not in ("configuration", "device")} == before
+    again = gather(fixture.TABLES, planned, ["parsing"])
+    assert again["runs"]["joint"]["device"] == again["scores"]["joint"]["0"]["device"] == "NVIDIA H200, with JAX"
     # The joint run's weights are gone, and what starts from them is not scored.
     assert [job.name for job in missing(planned)][:3] == ["train joint, seed 0", "train alone, seed 0", "score alone, seed 0"]
     fixture.finish(tuned, 1.0)
@@ -168,6 +172,15 @@ def test_a_name_that_fits_no_run_is_refused(tmp_path):
     study = Study("mini", ["2"], 1, str(tmp_path / "runs"), "bin")
     with pytest.raises(RunError, match=r"No run matches 'alone_of_\*'; choose from alone_coco, "):
         study.run(only=["joint", "alone_of_*"])
+
+
+def test_an_older_report_names_the_device_of_a_run_only_once(tmp_path):
+    study = Study("mini", ["1"], 1, str(tmp_path / "runs"), "bin")
+    scores = {"configuration": study.planned[0].digest, "step": 1}
+    results = {"scores": {"joint": {"0": scores}}, "runs": {"joint": {"device": "NVIDIA H200, with JAX"}}}
+    (tmp_path / "kept.json").write_text(json.dumps({"results": results}))
+    assert study.keep(str(tmp_path / "kept.json")) == ["joint, seed 0"]
+    assert study.planned[0].device() == "NVIDIA H200, with JAX"
 
 
 def test_what_is_no_report_is_refused(tmp_path):

@@ -39,7 +39,7 @@ class Scores:
                 if planned.run.name == "joint" and "cosines" not in found and (measured := cosines(planned.weights)):
                     found = found | {"cosines": measured}
                 self.of_run.setdefault(planned.run.name, []).append(found)
-                one = {"configuration": planned.digest} | found
+                one = {"configuration": planned.digest, "device": planned.device()} | found
                 self.kept.setdefault(planned.run.name, {})[str(planned.seed)] = one
 
     def figures(self, run: str, split: str, problem: str, metric: str) -> list[float]:
@@ -222,7 +222,7 @@ def _runs(plan: Sequence[Planned], scores: Scores) -> dict:
             "seeds": len(ours),
             "minutes": round(sum(one["training_seconds"] for one in ours) / 60, 1) if run.trained else 0.0,
             "parameters": sum(ours[0]["parameters"].values()),
-            "device": planned.device(),
+            "device": " and ".join(dict.fromkeys(one.get("device", "this machine") for one in scores.kept[run.name].values())),
             "gin": "; ".join(own),
             "init_from": run.init_from or "",
         }
