@@ -205,7 +205,7 @@ class Runner:
         taken = {work.bar.pos for work in self._working if work.bar is not None}
         free = next(position for position in range(self._at_once) if -position not in taken)
         total = job.planned.steps if job.kind == "train" else None
-        return self._line("{desc} |{bar}|{postfix}", free, total=total, initial=job.done, desc=f"{place} {job.name}")
+        return self._line("{desc} {bar}{postfix}", free, total=total, initial=job.done, desc=f"{place} {job.name}")
 
     def _next(self, waiting: Sequence[Job]) -> Job | None:
         """Returns the first waiting job whose weights do not depend on a training that is running or waiting."""

@@ -91,7 +91,7 @@ def test_on_a_terminal_each_running_job_has_a_line_that_is_updated(tmp_path, mon
     assert runner.run(missing(planned[:2])) == {} and said == []
     lines = re.split(r"[\r\n]|\x1b\[A", screen.getvalue())
     for name in ("joint", "alone"):
-        drawn = [line for line in lines if f"train {name}, seed 0 |" in line]
+        drawn = [line for line in lines if f"train {name}, seed 0 " in line and ", step " in line]
         assert any("step 1/4, loss 1.000" in line for line in drawn) and any("step 3/4" in line for line in drawn)
     assert any(re.fullmatch(r"\d+ min left in total, until [\d :-]+", line.strip()) for line in lines)
     places = [line[:5] for line in lines if re.match(r"\[\d/4\] \w+ \w+, seed 0 \| \d+ min left in total", line)]
