@@ -24,6 +24,7 @@ import dataclasses
 import json
 import os
 import sys
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -60,7 +61,7 @@ _ATTENTION = flags.DEFINE_string("attention", None, "HTML file that shows what e
 _SEED = flags.DEFINE_integer("seed", 0, "Random seed for sampling.")
 
 
-def read_inputs(modality: str | list[str]) -> list[example.Example]:
+def read_inputs(modality: str | Sequence[str]) -> list[example.Example]:
     """Returns all inputs in order, each with its origin. Blank lines are kept, so that each line has an answer.
 
     Args:
@@ -126,7 +127,7 @@ def check_problem(problem) -> None:
         raise RunError(f"--constrain_trees is for parses of sentences; {problem.name} has none.")
 
 
-def check_media(inputs: list[example.Example], modalities: list[str]) -> None:
+def check_media(inputs: list[example.Example], modalities: Sequence[str]) -> None:
     """Checks that at least one of the input files exists, if the inputs of the problem are files.
 
     Raises:
@@ -145,10 +146,8 @@ def main(_):
     drawn = sampling()
     check_asked()
     trained = command.check_model_dir(model_dir)
-    # Another configuration may have more problems, such as the zero-shot pairs; it is checked when it has been read.
     other = bool(_GIN_FILE.value or _GIN_PARAM.value)
-    if not other:
-        command.check_problems([_PROBLEM.value], trained)
+    command.check_problems([_PROBLEM.value], trained, other)
     modality = trained.get("problems", {}).get(_PROBLEM.value, None if other else "input")
     inputs = [] if modality is None else read_inputs(modality)
     checkpoint_flags.check()
@@ -166,7 +165,7 @@ def main(_):
     run = checkpoint_flags.chosen(use_folder(config.configured(experiment.Experiment)(), model_dir))
     problem = run.problem(_PROBLEM.value)
     check_problem(problem)
-    inputs = inputs or read_inputs(problem.modality if isinstance(problem.modality, str) else list(problem.modality))
+    inputs = inputs or read_inputs(problem.modality)
     classes = problem.targets == "class"
     if classes:
         inputs = [dataclasses.replace(one, targets=0) for one in inputs]  # the targets are not used

@@ -83,9 +83,7 @@ def main(_):
     own = bool(_INPUTS.value)
     model_dir, split, names = _MODEL_DIR.value, "own" if own else _SPLIT.value, _PROBLEM.value
     trained = command.check_model_dir(model_dir)
-    # Another configuration may have more problems, such as the zero-shot pairs; it is checked when it has been read.
-    if not (_GIN_FILE.value or _GIN_PARAM.value):
-        command.check_problems(names, trained)
+    command.check_problems(names, trained, other_configuration=bool(_GIN_FILE.value or _GIN_PARAM.value))
     checkpoint_flags.check()
     gin_files = _GIN_FILE.value or [os.path.join(model_dir, "config.gin")]
     config.check_files(gin_files)

@@ -52,10 +52,8 @@ def _end(number, _):
 
 def main(_):
     start, model_dir = time.monotonic(), _MODEL_DIR.value
-    trained = command.check_model_dir(model_dir)
-    # Another configuration may have more problems, such as the zero-shot pairs; it is checked when it has been read.
-    if not (_GIN_FILE.value or _GIN_PARAM.value):
-        command.check_problems(_PROBLEMS.value, trained)
+    other = bool(_GIN_FILE.value or _GIN_PARAM.value)
+    command.check_problems(_PROBLEMS.value, command.check_model_dir(model_dir), other)
     checkpoint_flags.check()
     gin_files = _GIN_FILE.value or [os.path.join(model_dir, "config.gin")]
     config.check_files(gin_files)

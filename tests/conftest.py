@@ -60,12 +60,22 @@ def pytest_collection_modifyitems(items):
     items.sort(key=places.get)
 
 
-@pytest.fixture(scope="module")
-def eagerly():
-    """Step by step costs a tenth of tracing, with the same losses; test_step and test_end_to_end compile."""
+def _eager():
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="module")
+def eagerly():
+    """Step by step costs a tenth of tracing, with the same losses; test_step and test_end_to_end compile."""
+    yield from _eager()
+
+
+@pytest.fixture
+def uncompiled():
+    """The same for one test, such as one of many models, which take longer to trace than to compute."""
+    yield from _eager()
 
 
 @pytest.fixture(autouse=True)

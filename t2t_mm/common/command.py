@@ -185,13 +185,17 @@ def check_model_dir(model_dir: str) -> dict:
         return json.load(file)
 
 
-def check_problems(names: Sequence[str], description: dict) -> None:
+def check_problems(names: Sequence[str], description: dict, other_configuration: bool = False) -> None:
     """Checks that a run has all of these problems. Skips runs made before 0.1, which do not list their problems.
+
+    Args:
+      other_configuration: whether flags change the configuration of the run. It may then have more problems, such as the
+        zero-shot pairs, and is checked when it has been read.
 
     Raises:
       RunError: the run does not have one of the problems.
     """
-    known = list(description.get("problems", ()))
+    known = [] if other_configuration else list(description.get("problems", ()))
     for wanted in names:
         if known and wanted not in known:
             raise RunError(f"Unknown problem {wanted!r}{near(wanted, known)}; this run has {', '.join(known)}.")

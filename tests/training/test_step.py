@@ -63,14 +63,6 @@ def step_of(strategy, model, optimizer, problems=PROBLEMS, weights=None, clip_no
     )  # fmt: skip
 
 
-@pytest.fixture
-def uncompiled():
-    """For steps of many models, which take longer to trace than to compute; the other tests compile theirs."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 def test_cosines_are_those_of_the_gradients_on_the_weights_that_both_use():
     rng = np.random.default_rng(0)
     found = [
