@@ -198,10 +198,10 @@ class Evaluator:
                 raise RunError(str(error)) from error
         self._through = through
         self._audio, self._description, self._max_bad = experiment.audio, description, max_bad_examples
-        self._tokenizer, self._decodes = Tokenizer(experiment.vocabulary), decoding is not None
+        self.tokenizer, self._decodes = Tokenizer(experiment.vocabulary), decoding is not None
         settings = dataclasses.asdict(decoding or Decoding())
-        self._predictor = Predictor(network, self._tokenizer, **settings)
-        self._constrained = Predictor(network, self._tokenizer, **settings, constrain_trees=True) if constrain_trees else None
+        self._predictor = Predictor(network, self.tokenizer, **settings)
+        self._constrained = Predictor(network, self.tokenizer, **settings, constrain_trees=True) if constrain_trees else None
         self._teacher_forced = TeacherForced(network)
         # A test set with long examples left out would not be comparable.
         self._settings = dataclasses.replace(experiment.batches, max_length=_LONGEST_TEXT, max_frames=_LONGEST_SOUND)
@@ -217,7 +217,7 @@ class Evaluator:
 
     def batches(self, problem: Problem, examples: Examples, report: Report) -> Iterable[dict]:
         """Returns the batches of what `load` has returned, without augmentation and in no particular order."""
-        tools = self._tokenizer, self._audio, self._settings, report
+        tools = self.tokenizer, self._audio, self._settings, report
         return batches_of(make_batches(problem, examples, *tools, training=False), report)
 
     def __call__(
@@ -241,7 +241,7 @@ class Evaluator:
         start = time.monotonic()
         examples, report = loaded or self.load(problem, split)
         _check_classes(problem, self._description)
-        tools = self._tokenizer, self._audio, self._settings, report
+        tools = self.tokenizer, self._audio, self._settings, report
         measured = self._teacher_forced.measure(problem, self.batches(problem, examples, report))
         figures, shown, lines = measured.figures(), [], []
         # Classes are always ranked, because that needs no search.

@@ -69,13 +69,12 @@ def specialties(experiment: Experiment, model_dir: str, split: str = "dev", name
     problems = [experiment.problem(name) for name in names] or list(experiment.problems)
     network, description, trained = load_trained(experiment, model_dir, problems)
     evaluator = Evaluator(experiment, network, description, None)
-    tokenizer = Tokenizer(experiment.vocabulary)
     mixtures: dict[str, dict] = {}
     for problem in problems:
         examples, report = evaluator.load(problem, split)
         classes = description["class_names"].get(problem.name)
         batches = evaluator.batches(problem, examples, report)
-        for mixture, kinds in gates_of(network, problem, batches, tokenizer, classes).items():
+        for mixture, kinds in gates_of(network, problem, batches, evaluator.tokenizer, classes).items():
             mixtures.setdefault(mixture, {})[problem.name] = _listed(kinds)
     if not mixtures:
         raise RunError(f"{model_dir}: this model has no mixture-of-experts, so there are no experts to list.")

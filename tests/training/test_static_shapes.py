@@ -60,15 +60,12 @@ def test_there_are_as_many_shapes_as_buckets(tokenizer):
     assert sorted(indices) == list(range(11))
 
 
+@pytest.mark.usefixtures("uncompiled")
 def test_rows_that_fill_a_batch_do_not_count(tokenizer, model):
-    tf.config.run_functions_eagerly(True)
-    try:
-        found = [
-            TeacherForced(model)(PROBLEM, batches(tokenizer, settings, training=False))
-            for settings in (SETTINGS, dataclasses.replace(SETTINGS, static_shapes=False))
-        ]
-    finally:
-        tf.config.run_functions_eagerly(False)
+    found = [
+        TeacherForced(model)(PROBLEM, batches(tokenizer, settings, training=False))
+        for settings in (SETTINGS, dataclasses.replace(SETTINGS, static_shapes=False))
+    ]
     assert found[0] == pytest.approx(found[1], rel=1e-5)
 
 
