@@ -9,7 +9,6 @@ commands read. The second one needs no TensorFlow and no corpora, so that it can
 folder `packed` is copied. Finished runs are skipped. `bin/reproduce.py --pack` packs the runs of the tables.
 """
 
-import fnmatch
 import importlib.util
 import os
 
@@ -17,7 +16,7 @@ from absl import flags
 
 from t2t_mm.common import command, config
 from t2t_mm.common.errors import RunError
-from t2t_mm.spelling import near
+from t2t_mm.spelling import matching, near
 
 _VERBS = ("pack", "train", "unpack")
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration file of the run (pack, unpack); may be repeated.")
@@ -67,11 +66,8 @@ def train() -> None:
     from t2t_mm.jax_training.train import train_groups
 
     runs = load_runs(_PACKED.value)
-    names = [run.name for run in runs]
-    for pattern in _RUN.value:
-        if not fnmatch.filter(names, pattern):
-            raise RunError(f"No run matches {pattern!r}{near(pattern, names)}; choose from {', '.join(names)}.")
-    chosen = [run for run in runs if not _RUN.value or any(fnmatch.fnmatch(run.name, one) for one in _RUN.value)]
+    names = matching(_RUN.value, [run.name for run in runs], "run")
+    chosen = [run for run in runs if run.name in names]
     train_groups(_PACKED.value, _TRAINED.value, chosen, buckets=_BUCKETS.value, dtype=_DTYPE.value)
 
 

@@ -7,9 +7,8 @@ import numpy as np
 
 from t2t_mm.corpora.example import Example
 from t2t_mm.corpora.source import Examples
+from t2t_mm.metrics.parsing import PUNCTUATION
 from t2t_mm.problem import Problem
-
-_PUNCTUATION = {",", ":", "``", "''", "."}
 
 
 def baseline(problem: Problem, train: Sequence[Example] | Examples, examples: Sequence[Example] | Examples) -> tuple[list, str]:
@@ -52,7 +51,7 @@ def right_branching(words: Sequence[str], tags: dict[str, str]) -> str:
     """
     if not words:
         return "(S )S"
-    final = [tags[words[-1]]] if tags[words[-1]] in _PUNCTUATION else []
+    final = [tags[words[-1]]] if tags[words[-1]] in PUNCTUATION else []
     body = [tags[word] for word in words[: len(words) - len(final)]]
     symbols = ["(S"]
     for index, tag in enumerate(body):

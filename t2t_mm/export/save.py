@@ -73,6 +73,7 @@ def export(
         for modality in problem.modalities:
             if modality.name not in KNOWN:
                 raise RunError(f"{problem.name}: exports read {', '.join(KNOWN)}, not {modality.name}. Leave it out.")
+    _check_names(problems)
     if n_best < 0:
         raise RunError(f"n_best is {n_best}; it must be at least 1, or 0 for no signature of several answers.")
     written = any(len(one.modalities) == 1 and one.targets != "class" for one in problems)
@@ -203,6 +204,18 @@ def make_signatures(answers: Answers, problems: Sequence[Problem], n_best: int =
     if attention:
         signatures["attention"] = answers.attention()
     return signatures
+
+
+def _check_names(problems: Sequence[Problem]) -> None:
+    """Raises a RunError if the name of a problem is also that of another signature (see `make_signatures`)."""
+    others = {"serving_default", "tokens", "n_best", "attention"}
+    others |= {f"{problem.name}_classify" for problem in problems if problem.targets == "class"}
+    for problem in problems:
+        if problem.name in others:
+            raise RunError(
+                f"{problem.name}: exports use this name for another signature. Leave the problem out, or declare it under "
+                "another name."
+            )
 
 
 def reduced(network: MultiModel, experiment: Experiment, description: dict, problems: Sequence[Problem]) -> MultiModel:

@@ -8,7 +8,7 @@ from t2t_mm.corpora.example import CorpusError, Example
 from t2t_mm.corpora.treebank import Tree, delinearise
 
 # The tags that COLLINS.prm deletes (DELETE_LABEL), so that the attachment of punctuation does not matter.
-_PUNCTUATION = {",", ":", "``", "''", "."}
+PUNCTUATION = {",", ":", "``", "''", "."}
 # COLLINS.prm deletes TOP. S1 and ROOT are other parsers' names of the same node.
 _NOT_COUNTED = {"TOP", "S1", "ROOT", ""}
 # EQ_LABEL of COLLINS.prm.
@@ -44,7 +44,7 @@ def bracket_f1(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
         tree, repaired = delinearise((prediction or "").split(), words)
         reference, _ = delinearise((example.references or (example.target_text,))[0].split(), words)
         tags = _tags(reference)
-        counted = [tag not in _PUNCTUATION for tag in tags]
+        counted = [tag not in PUNCTUATION for tag in tags]
         # Multisets: a unary chain may contain the same bracket twice.
         mine, theirs = brackets(tree, counted), brackets(reference, counted)
         common = sum((mine & theirs).values())

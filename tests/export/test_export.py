@@ -662,6 +662,14 @@ def test_a_problem_with_several_inputs_has_a_signature_that_names_them(of_severa
             assert texts(found["outputs"]) == expected
 
 
+@pytest.mark.parametrize("taken", ["n_best", "tokens", "attention", "serving_default", "imagenet_classify"])
+def test_a_problem_with_the_name_of_another_signature_is_refused(tmp_path, taken):
+    problems = [*PROBLEMS, Problem(taken, None, "language", "text", "To-English")]
+    made = experiment.Experiment(problems, "absent", None, BatchSettings(), AudioFeatures())
+    with pytest.raises(RunError, match=f"{taken}: exports use this name for another signature"):
+        save.export(made, "absent", str(tmp_path))
+
+
 def test_what_an_export_cannot_answer_is_refused(of_several, tmp_path):
     wide, _, folder = of_several
     trees = Problem("trees", None, ("image", "language"), "tree", "To-Parse-Tree")

@@ -1,6 +1,5 @@
 """The implementation of bin/reproduce.py: corpora, plan, runs and report."""
 
-import fnmatch
 import json
 import os
 import subprocess
@@ -17,7 +16,7 @@ from t2t_mm.lab.tables.report.gather import gather
 from t2t_mm.lab.tables.report.write import write
 from t2t_mm.lab.tables.runner import Runner, Stopped, missing
 from t2t_mm.lab.tables.runs import Setting, plan, with_starts
-from t2t_mm.spelling import near
+from t2t_mm.spelling import matching, near
 
 __all__ = ["CORPORA", "Stopped", "Study"]
 CORPORA = {"mini": "gin/runs/tables_mini.gin", "real": "gin/runs/tables_real.gin"}
@@ -159,13 +158,7 @@ class Study:
           RunError: a name or pattern matches no run, or a folder holds a run with another configuration.
           Stopped: a signal stopped the jobs.
         """
-        names = {planned.run.name for planned in self.planned}
-        chosen = set() if only else names
-        for pattern in only:
-            found = fnmatch.filter(names, pattern)
-            if not found:
-                raise RunError(f"No run matches {pattern!r}; choose from {', '.join(sorted(names))}.")
-            chosen.update(found)
+        chosen = matching(only, sorted({planned.run.name for planned in self.planned}), "run")
         jobs = [job for job in missing(self.planned) if job.planned.run.name in chosen]
         os.makedirs(self._setting.folder, exist_ok=True)
         screen = sys.stdout if sys.stdout.isatty() else None
