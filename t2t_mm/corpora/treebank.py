@@ -332,15 +332,27 @@ class Treebank:
       splits: glob patterns below the folder for each split. Default: the usual sections (train 02-21, dev 22, test 23).
       tags: whether the targets have the actual part-of-speech tags instead of XX. If not, the tree with actual tags is the
         reference of the example, because scoring must know which words are punctuation.
+      constituents: whether the training split also contains the constituents of each tree as examples of their own (see
+        `constituents`). They help if there are few trees (docs/learning.md, "Parsing"). The dev and test splits never do.
     """
 
-    def __init__(self, root: str, folder: str = "ptb", splits: dict[str, Sequence[str]] | None = None, tags: bool = True):
+    def __init__(
+        self,
+        root: str,
+        folder: str = "ptb",
+        splits: dict[str, Sequence[str]] | None = None,
+        tags: bool = True,
+        constituents: bool = False,
+    ):
         self.folder = os.path.join(root, folder)
         self.splits = splits
         self.tags = tags
+        self.constituents = constituents
 
     def examples(self, split: str, report: Report) -> list[Example]:
         """Returns one example per tree, with its words as the input and its symbols as the target, separated by spaces.
+
+        The constituents of a tree follow it and have the same origin.
 
         Raises:
           CorpusError: there are no files, or no usable trees in them.
@@ -348,12 +360,14 @@ class Treebank:
         """
         check_split(split)
         files = self._files(split)
-        examples = [example for path in files for example in _file_examples(path, self.tags, report)]
+        trees = [found for path in files for found in _file_trees(path, report)]
         if self.splits is None:
-            warn_of_count(self.folder, f"trees of {split}", len(examples), _TREES[split])
-        if not examples:
+            warn_of_count(self.folder, f"trees of {split}", len(trees), _TREES[split])
+        if not trees:
             raise CorpusError(f"{self.folder}: the {len(files)} files of split {split} contain no usable tree.")
-        return examples
+        if self.constituents and split == "train":
+            return [_example(one, origin, self.tags) for origin, tree in trees for one in constituents(tree)]
+        return [_example(tree, origin, self.tags) for origin, tree in trees]
 
     def _files(self, split: str) -> list[str]:
         if self.splits is None:
@@ -387,7 +401,8 @@ class Treebank:
         )
 
 
-def _file_examples(path: str, tags: bool, report: Report) -> Iterator[Example]:
+def _file_trees(path: str, report: Report) -> Iterator[tuple[str, Tree]]:
+    """Yields (origin, cleaned tree) for each usable tree of a file."""
     lines = read_lines(path, report)
     unreadable = [number for number, line in enumerate(lines, start=1) if line is None]
     for first_line, text in split_trees("\n".join(_without_comments(lines))):
@@ -397,15 +412,37 @@ def _file_examples(path: str, tags: bool, report: Report) -> Iterator[Example]:
             last_line = first_line + text.rstrip().count("\n")
             if any(first_line <= number <= last_line for number in unreadable):
                 raise CorpusError(f"{origin}: the tree has a line that is not UTF-8")
-            symbols = target_of(tree, origin)
+            target_of(tree, origin)
         except CorpusError as error:
             report.skip(origin, str(error).removeprefix(f"{origin}: "))
             continue
-        if tags:
-            yield Example(inputs=" ".join(tree.words()), targets=symbols, origin=origin)
+        yield origin, tree
+
+
+def _example(tree: Tree, origin: str, tags: bool) -> Example:
+    words, symbols = " ".join(tree.words()), target_of(tree, origin)
+    if tags:
+        return Example(inputs=words, targets=symbols, origin=origin)
+    return Example(inputs=words, targets=" ".join(linearise(tree, tags=False)), origin=origin, references=(symbols,))
+
+
+def constituents(tree: Tree) -> list[Tree]:
+    """Returns the tree and all constituents in it that have at least two words.
+
+    Of several constituents with the same words, only the outermost is returned.
+    """
+    by_words: dict[tuple[int, int], Tree] = {}  # (first word, end) -> constituent
+    begins: list[int] = []
+    read = 0
+    for step, node in tree.walk():
+        if step == "open":
+            begins.append(read)
+        elif step == "leaf":
+            read += 1
         else:
-            bare = " ".join(linearise(tree, tags=False))
-            yield Example(inputs=" ".join(tree.words()), targets=bare, origin=origin, references=(symbols,))
+            # An outer constituent closes later and replaces an inner one with the same words.
+            by_words[begins.pop(), read] = node
+    return [tree] + [node for (begin, end), node in by_words.items() if end - begin > 1 and node is not tree]
 
 
 def read_tree(text: str, origin: str) -> Tree:

@@ -57,9 +57,11 @@ def wmt_de_fr(root: str, folder: str = "wmt/de-fr", names: dict | None = None) -
     return translation(root, "de", "fr", folder, names)
 
 
-def wsj_parsing(root: str, folder: str = "ptb", splits: dict | None = None, tags: bool = True) -> Problem:
-    """Declares parsing on the WSJ part of the Penn Treebank."""
-    source = Treebank(root, folder, splits, tags)
+def wsj_parsing(
+    root: str, folder: str = "ptb", splits: dict | None = None, tags: bool = True, constituents: bool = False
+) -> Problem:
+    """Declares parsing on the WSJ part of the Penn Treebank; `Treebank` describes the arguments."""
+    source = Treebank(root, folder, splits, tags, constituents)
     return Problem("wsj_parsing", source, "language", "tree", "To-Parse-Tree", (bracket_f1,))
 
 

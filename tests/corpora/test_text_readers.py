@@ -66,6 +66,25 @@ def test_treebank_is_cleaned_and_linearised(tmp_path):
     assert not repaired
 
 
+def test_constituents_are_training_examples_of_their_own(tmp_path):
+    text = "( (S (NP-SBJ (NP (DT the) (NN dog)) (PP (IN in) (NP (NNP Rome)))) (VP (VP (VBD ran) (ADVP (RB off))) ) (. .)) )"
+    text += "( (S (VP (VB Run))) )"
+    treebank(tmp_path, text)
+    source = Treebank(str(tmp_path), splits={split: ["wsj/02/*.mrg"] for split in ("train", "dev")}, constituents=True)
+    found = source.examples("train", Report("x", 0))
+    whole = "(S (NP (NP DT NN )NP (PP IN (NP NNP )NP )PP )NP (VP (VP VBD (ADVP RB )ADVP )VP )VP . )S"
+    assert [(one.inputs, one.targets) for one in found] == [
+        ("the dog in Rome ran off .", whole),
+        ("the dog", "(NP DT NN )NP"),
+        ("in Rome", "(PP IN (NP NNP )NP )PP"),
+        ("the dog in Rome", "(NP (NP DT NN )NP (PP IN (NP NNP )NP )PP )NP"),
+        ("ran off", "(VP (VP VBD (ADVP RB )ADVP )VP )VP"),
+        ("Run", "(S (VP VB )VP )S"),
+    ]
+    assert len({one.origin for one in found[:5]}) == 1
+    assert [one.inputs for one in source.examples("dev", Report("x", 0))] == ["the dog in Rome ran off .", "Run"]
+
+
 def test_labels_lose_functions_and_indices_but_keep_brackets(tmp_path):
     text = """( (S-IMP (NP-SBJ-1 (NNS dogs)) (NP=2 (NN a)) (NP-TMP=3 (NN b)) (PP-LOC|PRD (IN on))
       (-LRB- -LRB-) (NP (-NONE- *T*-1)) (ADVP (RB so)) (-RRB- -RRB-)))"""
@@ -108,7 +127,11 @@ def test_a_tree_for_reading_has_a_line_for_each_constituent():
 def test_deep_nesting_does_not_overflow(tmp_path):
     depth = 20000
     text = TREE + "( " + "(S " * depth + "(NN x)" + ")" * depth + " )\n"
-    assert treebank(tmp_path, text).examples("train", Report("x"))
+    source = treebank(tmp_path, text)
+    assert len(source.examples("train", Report("x"))) == 2
+    source.constituents = True
+    # "The cat" and "was seen" are added; the nested constituents all have the same single word.
+    assert len(source.examples("train", Report("x"))) == 4
 
 
 @pytest.mark.parametrize("source", [Treebank("nowhere"), ParallelText("nowhere", "wmt/en-de", "en", "de")])
