@@ -255,6 +255,7 @@ def test_sums_of_several_runs_are_measured_too():
 
 def test_the_use_of_experts_is_told_beside_the_parameters():
     from t2t_mm.lab.tables.report.findings import findings, markdown, use_of_experts
+    from t2t_mm.lab.tables.tables import CLASSES_WITHOUT_ATTENTION
 
     experts = {"encoder": {
         "shares": {"a": [0.5, 0.5, 0.0, 0.0], "b": [0.0, 0.25, 0.25, 0.5]},
@@ -265,7 +266,9 @@ def test_the_use_of_experts_is_told_beside_the_parameters():
     assert "has 5,000 parameters, and 2,000 without the mixtures" in said
     # exp(entropy) is 2 for a and 2^1.5 for b.
     assert "in the encoder, a problem uses 2.4 of 4 experts; two problems share 25% of their gates" in said
-    assert said in markdown(findings([], None, experts, runs))
+    answered = findings([], None, experts, runs)
+    assert said in markdown(answered) and CLASSES_WITHOUT_ATTENTION in markdown(answered)
+    assert [bool(one.get("note")) for one in answered] == [False] * 4 + [True] * 2
     assert use_of_experts(experts, {"joint": {"parameters": 1}}) == use_of_experts({}, runs) == ""
 
 

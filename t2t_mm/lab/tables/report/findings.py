@@ -11,7 +11,7 @@ import numpy as np
 from t2t_mm.lab.results import circumstances
 from t2t_mm.lab.tables import statistics
 from t2t_mm.lab.tables.report.figures import number
-from t2t_mm.lab.tables.tables import CHANCE, PROBLEMS, VARIANTS, curve_runs
+from t2t_mm.lab.tables.tables import CHANCE, CLASSES_WITHOUT_ATTENTION, PROBLEMS, VARIANTS, curve_runs
 
 _LABELS = {problem.name: problem.label for problem in PROBLEMS}
 _TRANSLATIONS = tuple(problem.name for problem in PROBLEMS if problem.name.startswith("wmt_"))
@@ -57,6 +57,7 @@ class PaperQuestion:
       yes_if_lower: whether the answer is yes if the log-perplexity of `run` is lower than that of `other`, or the sum of
         `combined` below 0.
       combined: sums that answer it, too.
+      note: what the reader has to know besides.
     """
 
     text: str
@@ -64,6 +65,7 @@ class PaperQuestion:
     evidence: tuple[Evidence, ...]
     yes_if_lower: bool = True
     combined: tuple[Combined, ...] = ()
+    note: str = ""
 
 
 def _alone(problem: str) -> str:
@@ -126,7 +128,7 @@ def questions() -> list[PaperQuestion]:
         PaperQuestion(
             "Does a block made for another domain hurt ImageNet?",
             "No: without mixture or attention, it is not better (Table 4).",
-            tuple(of_images), yes_if_lower=False,
+            tuple(of_images), yes_if_lower=False, note=CLASSES_WITHOUT_ATTENTION,
         ),
         PaperQuestion(
             "Is the mixture-of-experts worth its parameters?",
@@ -149,15 +151,15 @@ def findings(
     Returns:
       For each question {"question", "paper", "evidence", "answer"}. Each piece of evidence has a "label" and the "verdict" yes,
       no or undecided: yes or no only if the 95% interval of the difference excludes 0; it is "not measured" if one of the two
-      runs is missing. The answer is the common verdict, or "mixed". The last finding about the paper has "use", a sentence, or
-      "". If it has been measured, the finding of `never_trained` comes after those about the paper.
+      runs is missing. The answer is the common verdict, or "mixed". A finding may have a "note"; that of the last finding about
+      the paper is `use_of_experts`. If it has been measured, the finding of `never_trained` comes after those about the paper.
     """
     measured = {
         (found["problem"], found["run"], found["other"]): found
         for table in tables for found in table["comparisons"] if found["metric"] == _METRIC
     }  # fmt: skip
     found = [_answered(question, measured, examples) for question in questions()]
-    found[-1]["use"] = use_of_experts(experts, runs)
+    found[-1]["note"] = use_of_experts(experts, runs)
     beyond = never_trained(tables)
     return [*found, beyond] if beyond else found
 
@@ -232,7 +234,7 @@ def never_trained(tables: Sequence[dict]) -> dict | None:
         "paper": "It does not ask.",
         "evidence": evidence,
         "answer": verdicts.pop() if len(verdicts) == 1 else "mixed",
-        "use": "“Yes” means that the best way reaches at least half of what the model reaches through English, and “partly” "
+        "note": "“Yes” means that the best way reaches at least half of what the model reaches through English, and “partly” "
         "that it reaches at least a tenth.",
     }
 
@@ -254,7 +256,8 @@ def _answered(question: PaperQuestion, measured: dict, examples: Callable | None
         evidence.append({"label": one.label, "verdict": verdict} | kept)
     verdicts = {one["verdict"] for one in evidence} - {"not measured"}
     answer = "not measured" if not verdicts else verdicts.pop() if len(verdicts) == 1 else "mixed"
-    return {"question": question.text, "paper": question.paper, "evidence": evidence, "answer": answer}
+    found = {"question": question.text, "paper": question.paper, "evidence": evidence, "answer": answer}
+    return found | {"note": question.note} if question.note else found
 
 
 def sentences(found: dict) -> list[str]:
@@ -291,7 +294,7 @@ def markdown(found: Sequence[dict]) -> list[str]:
     for one in found:
         lines += [f"**{one['question']}** {one['answer'].capitalize()}.", "", f"The paper: {one['paper']}", ""]
         lines += [*(f"- {line}" for line in sentences(one)), ""]
-        lines += [one["use"], ""] if one.get("use") else []
+        lines += [one["note"], ""] if one.get("note") else []
     return lines
 
 
