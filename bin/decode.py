@@ -28,7 +28,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from t2t_mm.common import checkpoint_flags, command, command_inputs, config, environment
+from t2t_mm.common import checkpoint_flags, command, command_inputs, config, environment, search_flags
 from t2t_mm.common.errors import RunError
 from t2t_mm.common.files import write_whole
 from t2t_mm.corpora import example
@@ -44,9 +44,7 @@ _GIN_FILE = flags.DEFINE_multi_string(
 )
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the configuration; may be repeated.")
 checkpoint_flags.define()
-_BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Number of hypotheses in beam search; 1: greedy search.", lower_bound=1)
-_ALPHA = flags.DEFINE_float("alpha", 0.6, "Exponent of the length penalty.")
-_MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Maximum number of tokens in an answer.", lower_bound=1)
+search_flags.define()
 _TEMPERATURE = flags.DEFINE_float(
     "temperature", None, "Temperature at which to sample the answers. Default: no sampling but a search."
 )
@@ -91,7 +89,7 @@ def sampling() -> dict | None:
     temperature = 1.0 if _TEMPERATURE.value is None else _TEMPERATURE.value
     if temperature <= 0 or not 0 < _TOP_P.value <= 1:
         raise RunError(f"--temperature={temperature} must be above 0, --top_p={_TOP_P.value} above 0 and at most 1.")
-    if _BEAM_SIZE.value > 1:
+    if flags.FLAGS.beam_size > 1:
         raise RunError("Either sample (--temperature, --top_k, --top_p) or search with --beam_size, not both.")
     return {"temperature": temperature, "top_k": _TOP_K.value, "top_p": _TOP_P.value, "seed": _SEED.value}
 
@@ -102,10 +100,10 @@ def check_asked() -> None:
     Raises:
       RunError: --n_best is larger than --beam_size, or the folder of an output file does not exist.
     """
-    if _N_BEST.value > _BEAM_SIZE.value:
+    if _N_BEST.value > flags.FLAGS.beam_size:
         raise RunError(
             f"--n_best={_N_BEST.value} needs at least as many hypotheses; give --beam_size={_N_BEST.value} or more, not "
-            f"{_BEAM_SIZE.value}."
+            f"{flags.FLAGS.beam_size}."
         )
     for name, path in (("output", _OUTPUT.value), ("attention", _ATTENTION.value)):
         if path and not os.path.isdir(os.path.dirname(path) or "."):
@@ -172,8 +170,10 @@ def main(_):
     network, description, _ = load_trained(run, model_dir, [problem])
     class_names = description["class_names"].get(problem.name)
     tokenizer = Tokenizer(run.vocabulary)
-    search = _BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value, drawn
-    predictor = Predictor(network, tokenizer, *search, _CONSTRAIN_TREES.value, _N_BEST.value)
+    search = search_flags.chosen(run)
+    predictor = Predictor(
+        network, tokenizer, search.beam_size, search.alpha, search.max_length, drawn, _CONSTRAIN_TREES.value, _N_BEST.value
+    )
     report = example.Report(problem.name, max_bad=len(inputs))
     asked = [one for one in inputs if one.inputs]
     given = predictor, problem, asked, tokenizer, run.audio, run.batches, report

@@ -14,7 +14,7 @@ import time
 
 from absl import flags, logging
 
-from t2t_mm.common import checkpoint_flags, command, config
+from t2t_mm.common import checkpoint_flags, command, config, search_flags
 from t2t_mm.common.errors import RunError
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
@@ -36,9 +36,7 @@ _GIN_FILE = flags.DEFINE_multi_string(
 )
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the configuration; may be repeated.")
 checkpoint_flags.define()
-_BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Number of hypotheses in beam search; 1: greedy search.", lower_bound=1)
-_ALPHA = flags.DEFINE_float("alpha", 0.6, "Exponent of the length penalty.")
-_MAX_LENGTH = flags.DEFINE_integer("max_length", 128, "Maximum number of tokens in an answer.", lower_bound=1)
+search_flags.define()
 _CONSTRAIN_TREES = flags.DEFINE_bool(
     "constrain_trees",
     False,
@@ -101,7 +99,7 @@ def main(_):
     run = checkpoint_flags.chosen(use_folder(config.configured(experiment.Experiment)(), model_dir))
     if own:
         run = evaluate.on_own_files(run, model_dir, names[0], _INPUTS.value, _REFERENCES.value)
-    decoding = evaluate.Decoding(_BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value)
+    decoding = search_flags.chosen(run)
     path = _OUTPUT.value or os.path.join(model_dir, f"evaluation_{split}.json")
     answers = os.path.join(model_dir, "answers_own" if own else "answers") if _ANSWERS.value is None else _ANSWERS.value or None
     baselines: dict = {}

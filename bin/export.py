@@ -13,7 +13,7 @@ import time
 
 from absl import flags, logging
 
-from t2t_mm.common import checkpoint_flags, command, config
+from t2t_mm.common import checkpoint_flags, command, config, search_flags
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
 _EXPORT_DIR = flags.DEFINE_string("export_dir", None, "Folder for the versions of the export.", required=True)
@@ -27,11 +27,7 @@ _GIN_FILE = flags.DEFINE_multi_string(
 )
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the configuration; may be repeated.")
 checkpoint_flags.define()
-_BEAM_SIZE = flags.DEFINE_integer("beam_size", 1, "Number of hypotheses in beam search; 1: greedy search.", lower_bound=1)
-_ALPHA = flags.DEFINE_float("alpha", 0.6, "Exponent of the length penalty.")
-_MAX_LENGTH = flags.DEFINE_integer(
-    "max_length", 128, "Maximum number of tokens of an answer, including the end token.", lower_bound=1
-)
+search_flags.define()
 _N_BEST = flags.DEFINE_integer(
     "n_best", 0, "Number of answers to each input, with the log-probabilities of their tokens, in a signature n_best. 0: none.",
     lower_bound=0,
@@ -61,13 +57,13 @@ def main(_):
     config.parse(gin_files, _GIN_PARAM.value)
     from t2t_mm import experiment
     from t2t_mm.common.files import size_on_disk
-    from t2t_mm.export import answers, save
+    from t2t_mm.export import save
     from t2t_mm.run.folder import use_folder
 
     logging.set_verbosity(logging.WARNING)  # otherwise TensorFlow lists a thousand captured weights
     signal.signal(signal.SIGTERM, _end)  # raises an exception, so that the incomplete version is removed
     run = checkpoint_flags.chosen(use_folder(config.configured(experiment.Experiment)(), model_dir))
-    decoding = answers.Decoding(_BEAM_SIZE.value, _ALPHA.value, _MAX_LENGTH.value)
+    decoding = search_flags.chosen(run)
     try:
         folder = save.export(
             run, model_dir, _EXPORT_DIR.value, _PROBLEMS.value, decoding, _DTYPE.value, _RUN_WARMUP.value,

@@ -9,6 +9,7 @@ from absl import logging
 
 from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.subset import Subset
+from t2t_mm.inference.search import Decoding
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
 from t2t_mm.input.tokenizer import Tokenizer
@@ -109,6 +110,14 @@ class Experiment:
                 return problem
         known = [problem.name for problem in self.problems]
         raise RunError(f"Unknown problem {name!r}{near(name, known)}; this run has {', '.join(known)}.")
+
+    @property
+    def longest_answer(self) -> int:
+        """The default maximum number of tokens of an answer: that of the targets in training, and at least 128.
+
+        Otherwise, a model of longer targets, such as the trees of long sentences, would have its answers cut.
+        """
+        return max(Decoding.max_length, self.batches.max_length)
 
     def describe(self) -> dict:
         """Returns the description of a model for these problems. Reads the class names from the corpora."""
