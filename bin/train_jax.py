@@ -16,7 +16,7 @@ from absl import flags
 
 from t2t_mm.common import command, config
 from t2t_mm.common.errors import RunError
-from t2t_mm.spelling import matching, near
+from t2t_mm.spelling import near
 
 _VERBS = ("pack", "train", "unpack")
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration file of the run (pack, unpack); may be repeated.")
@@ -66,7 +66,7 @@ def train() -> None:
     from t2t_mm.jax_training.train import train_groups
 
     runs = load_runs(_PACKED.value)
-    names = matching(_RUN.value, [run.name for run in runs], "run")
+    names = command.matching_runs(_RUN.value, [run.name for run in runs])
     chosen = [run for run in runs if run.name in names]
     train_groups(_PACKED.value, _TRAINED.value, chosen, buckets=_BUCKETS.value, dtype=_DTYPE.value)
 

@@ -5,6 +5,7 @@ Nothing here imports TensorFlow, so the response to `--help`, a misspelt flag or
 
 import contextlib
 import errno
+import fnmatch
 import gc
 import json
 import os
@@ -199,3 +200,17 @@ def check_problems(names: Sequence[str], description: dict, other_configuration:
     for wanted in names:
         if known and wanted not in known:
             raise RunError(f"Unknown problem {wanted!r}{near(wanted, known)}; this run has {', '.join(known)}.")
+
+
+def matching_runs(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Returns the names of runs that match at least one of the shell-style patterns of --run, in their order.
+
+    Without patterns, all names are returned.
+
+    Raises:
+      RunError: a pattern matches no name.
+    """
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise RunError(f"No run matches {pattern!r}{near(pattern, names)}; choose from {', '.join(names)}.")
+    return [name for name in names if not patterns or any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from t2t_mm.common import config
+from t2t_mm.common.command import matching_runs
 from t2t_mm.common.errors import RunError
 from t2t_mm.experiment import Experiment
 from t2t_mm.lab.tables import tables as declared
@@ -16,7 +17,7 @@ from t2t_mm.lab.tables.report.gather import gather
 from t2t_mm.lab.tables.report.write import write
 from t2t_mm.lab.tables.runner import Runner, Stopped, missing
 from t2t_mm.lab.tables.runs import Setting, plan, with_starts
-from t2t_mm.spelling import matching, near
+from t2t_mm.spelling import near
 
 __all__ = ["CORPORA", "Stopped", "Study"]
 CORPORA = {"mini": "gin/runs/tables_mini.gin", "real": "gin/runs/tables_real.gin"}
@@ -158,7 +159,7 @@ class Study:
           RunError: a name or pattern matches no run, or a folder holds a run with another configuration.
           Stopped: a signal stopped the jobs.
         """
-        chosen = matching(only, sorted({planned.run.name for planned in self.planned}), "run")
+        chosen = matching_runs(only, sorted({planned.run.name for planned in self.planned}))
         jobs = [job for job in missing(self.planned) if job.planned.run.name in chosen]
         os.makedirs(self._setting.folder, exist_ok=True)
         screen = sys.stdout if sys.stdout.isatty() else None
