@@ -75,5 +75,5 @@ Try the model:
 Try every problem in the browser, at http://localhost:8501/:
   bin/setup_env.sh serve && $python bin/serve.py --export_dir=$run/export
 Train a better model ($longer steps, about $minutes minutes on this machine):
-  $python bin/train.py --gin_file=gin/runs/joint_mini.gin --model_dir=runs/joint_mini
+  $python bin/train.py --gin_file=gin/runs/joint_mini.gin --gin_file=gin/problems/constituents.gin --model_dir=runs/joint_mini
 TEXT
