@@ -170,9 +170,9 @@ def main(_):
     network, description, _ = load_trained(run, model_dir, [problem])
     class_names = description["class_names"].get(problem.name)
     tokenizer = Tokenizer(run.vocabulary)
-    search = search_flags.chosen(run)
+    search = dataclasses.asdict(search_flags.chosen(run))
     predictor = Predictor(
-        network, tokenizer, search.beam_size, search.alpha, search.max_length, drawn, _CONSTRAIN_TREES.value, _N_BEST.value
+        network, tokenizer, **search, sampling=drawn, constrain_trees=_CONSTRAIN_TREES.value, n_best=_N_BEST.value
     )
     report = example.Report(problem.name, max_bad=len(inputs))
     asked = [one for one in inputs if one.inputs]

@@ -360,14 +360,13 @@ class Treebank:
         """
         check_split(split)
         files = self._files(split)
-        trees = [found for path in files for found in _file_trees(path, report)]
+        with_constituents = self.constituents and split == "train"
+        by_tree = [found for path in files for found in _file_examples(path, self.tags, with_constituents, report)]
         if self.splits is None:
-            warn_of_count(self.folder, f"trees of {split}", len(trees), _TREES[split])
-        if not trees:
+            warn_of_count(self.folder, f"trees of {split}", len(by_tree), _TREES[split])
+        if not by_tree:
             raise CorpusError(f"{self.folder}: the {len(files)} files of split {split} contain no usable tree.")
-        if self.constituents and split == "train":
-            return [_example(one, origin, self.tags) for origin, tree in trees for one in constituents(tree)]
-        return [_example(tree, origin, self.tags) for origin, tree in trees]
+        return [example for examples in by_tree for example in examples]
 
     def _files(self, split: str) -> list[str]:
         if self.splits is None:
@@ -401,8 +400,8 @@ class Treebank:
         )
 
 
-def _file_trees(path: str, report: Report) -> Iterator[tuple[str, Tree]]:
-    """Yields (origin, cleaned tree) for each usable tree of a file."""
+def _file_examples(path: str, tags: bool, with_constituents: bool, report: Report) -> Iterator[list[Example]]:
+    """Yields the examples of each usable tree of a file."""
     lines = read_lines(path, report)
     unreadable = [number for number, line in enumerate(lines, start=1) if line is None]
     for first_line, text in split_trees("\n".join(_without_comments(lines))):
@@ -412,11 +411,11 @@ def _file_trees(path: str, report: Report) -> Iterator[tuple[str, Tree]]:
             last_line = first_line + text.rstrip().count("\n")
             if any(first_line <= number <= last_line for number in unreadable):
                 raise CorpusError(f"{origin}: the tree has a line that is not UTF-8")
-            target_of(tree, origin)
+            examples = [_example(one, origin, tags) for one in (constituents(tree) if with_constituents else [tree])]
         except CorpusError as error:
             report.skip(origin, str(error).removeprefix(f"{origin}: "))
             continue
-        yield origin, tree
+        yield examples
 
 
 def _example(tree: Tree, origin: str, tags: bool) -> Example:

@@ -149,10 +149,11 @@ def findings(
       experts, runs: these parts of the report.
 
     Returns:
-      For each question {"question", "paper", "evidence", "answer"}. Each piece of evidence has a "label" and the "verdict" yes,
-      no or undecided: yes or no only if the 95% interval of the difference excludes 0; it is "not measured" if one of the two
-      runs is missing. The answer is the common verdict, or "mixed". A finding may have a "note"; that of the last finding about
-      the paper is `use_of_experts`. If it has been measured, the finding of `never_trained` comes after those about the paper.
+      For each question {"question", "paper", "evidence", "answer", "note"}. Each piece of evidence has a "label" and the
+      "verdict" yes, no or undecided: yes or no only if the 95% interval of the difference excludes 0; it is "not measured" if
+      one of the two runs is missing. The answer is the common verdict, or "mixed". The note may be empty; that of the last
+      finding about the paper is `use_of_experts`. If it has been measured, the finding of `never_trained` comes after those about
+      the paper.
     """
     measured = {
         (found["problem"], found["run"], found["other"]): found
@@ -256,8 +257,9 @@ def _answered(question: PaperQuestion, measured: dict, examples: Callable | None
         evidence.append({"label": one.label, "verdict": verdict} | kept)
     verdicts = {one["verdict"] for one in evidence} - {"not measured"}
     answer = "not measured" if not verdicts else verdicts.pop() if len(verdicts) == 1 else "mixed"
-    found = {"question": question.text, "paper": question.paper, "evidence": evidence, "answer": answer}
-    return found | {"note": question.note} if question.note else found
+    return {
+        "question": question.text, "paper": question.paper, "evidence": evidence, "answer": answer, "note": question.note,
+    }  # fmt: skip
 
 
 def sentences(found: dict) -> list[str]:
@@ -294,7 +296,7 @@ def markdown(found: Sequence[dict]) -> list[str]:
     for one in found:
         lines += [f"**{one['question']}** {one['answer'].capitalize()}.", "", f"The paper: {one['paper']}", ""]
         lines += [*(f"- {line}" for line in sentences(one)), ""]
-        lines += [one["note"], ""] if one.get("note") else []
+        lines += [one["note"], ""] if one["note"] else []
     return lines
 
 

@@ -222,7 +222,7 @@ def _runs(plan: Sequence[Planned], scores: Scores) -> dict:
             "seeds": len(ours),
             "minutes": round(sum(one["training_seconds"] for one in ours) / 60, 1) if run.trained else 0.0,
             "parameters": sum(ours[0]["parameters"].values()),
-            "device": " and ".join(dict.fromkeys(one.get("device", "this machine") for one in scores.kept[run.name].values())),
+            "device": " and ".join(dict.fromkeys(one["device"] for one in scores.kept[run.name].values())),
             "gin": "; ".join(own),
             "init_from": run.init_from or "",
         }

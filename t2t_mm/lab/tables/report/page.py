@@ -63,7 +63,7 @@ def _findings(found: list[dict]) -> list[str]:
             f"<p><b>{escape(one['question'])}</b> {escape(one['answer'].capitalize())}.<br/>"
             f"The paper: {escape(one['paper'])}</p><ul>{lines}</ul>"
         )
-        if one.get("note"):
+        if one["note"]:
             parts.append(f"<p>{escape(one['note'])}</p>")
     return parts
 
