@@ -208,10 +208,9 @@ def make_signatures(answers: Answers, problems: Sequence[Problem], n_best: int =
 
 def _check_names(problems: Sequence[Problem]) -> None:
     """Raises a RunError if the name of a problem is also that of another signature (see `make_signatures`)."""
-    others = {"serving_default", "tokens", "n_best", "attention"}
-    others |= {f"{problem.name}_classify" for problem in problems if problem.targets == "class"}
     for problem in problems:
-        if problem.name in others:
+        # Every signature whose name ends like this is served as a Classify signature.
+        if problem.name in ("serving_default", "tokens", "n_best", "attention") or problem.name.endswith("_classify"):
             raise RunError(
                 f"{problem.name}: exports use this name for another signature. Leave the problem out, or declare it under "
                 "another name."

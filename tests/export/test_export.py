@@ -662,7 +662,7 @@ def test_a_problem_with_several_inputs_has_a_signature_that_names_them(of_severa
             assert texts(found["outputs"]) == expected
 
 
-@pytest.mark.parametrize("taken", ["n_best", "tokens", "attention", "serving_default", "imagenet_classify"])
+@pytest.mark.parametrize("taken", ["n_best", "tokens", "attention", "serving_default", "imagenet_classify", "mine_classify"])
 def test_a_problem_with_the_name_of_another_signature_is_refused(tmp_path, taken):
     problems = [*PROBLEMS, Problem(taken, None, "language", "text", "To-English")]
     made = experiment.Experiment(problems, "absent", None, BatchSettings(), AudioFeatures())
