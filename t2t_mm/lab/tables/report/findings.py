@@ -152,8 +152,8 @@ def findings(
       For each question {"question", "paper", "evidence", "answer", "note"}. Each piece of evidence has a "label" and the
       "verdict" yes, no or undecided: yes or no only if the 95% interval of the difference excludes 0; it is "not measured" if
       one of the two runs is missing. The answer is the common verdict, or "mixed". The note may be empty; that of the last
-      finding about the paper is `use_of_experts`. If it has been measured, the finding of `never_trained` comes after those about
-      the paper.
+      finding about the paper is `use_of_experts`. If it has been measured, the finding of `never_trained` comes after those
+      about the paper.
     """
     measured = {
         (found["problem"], found["run"], found["other"]): found
