@@ -7,6 +7,10 @@
 The first step reads the corpora, and the last one writes the folders model_dir/seed_0, model_dir/seed_1, …, which all other
 commands read. The second one needs no TensorFlow and no corpora, so that it can run on another machine, to which only the
 folder `packed` is copied. Finished runs are skipped. `bin/reproduce.py --pack` packs the runs of the tables.
+
+    python bin/train_jax.py report --packed=packed --trained=trained --output=docs/results/NAME.json
+
+shows the speed of the trained runs, and what they reached on each problem without decoding. It needs no weights.
 """
 
 import importlib.util
@@ -18,13 +22,13 @@ from t2t_mm.common import command, config
 from t2t_mm.common.errors import RunError
 from t2t_mm.spelling import near
 
-_VERBS = ("pack", "train", "unpack")
+_VERBS = ("pack", "train", "unpack", "report")
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration file of the run (pack, unpack); may be repeated.")
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding applied after the files; may be repeated.")
 _SEEDS = flags.DEFINE_integer("seeds", 1, "Number of seeds of the run (pack, unpack).", lower_bound=1)
-_PACKED = flags.DEFINE_string("packed", "packed", "Folder of the packed runs (pack, train).")
-_TRAINED = flags.DEFINE_string("trained", "trained", "Folder of the trained weights and results (train, unpack).")
-_RUN = flags.DEFINE_multi_string("run", [], "Run to train, a name or a pattern such as 'alone_*' (train). Default: all.")
+_PACKED = flags.DEFINE_string("packed", "packed", "Folder of the packed runs (pack, train, report).")
+_TRAINED = flags.DEFINE_string("trained", "trained", "Folder of the trained weights and results (all but pack).")
+_RUN = flags.DEFINE_multi_string("run", [], "Run, a name or a pattern such as 'alone_*' (train, report). Default: all.")
 _BUCKETS = flags.DEFINE_integer(
     "buckets", 1, "Number of lengths to which sequences are padded (train). More of them save work and take longer to compile.",
     lower_bound=1,
@@ -32,6 +36,7 @@ _BUCKETS = flags.DEFINE_integer(
 _DTYPE = flags.DEFINE_enum(
     "dtype", "float32", ["float32", "bfloat16"], "Precision of the trained weights (train); bfloat16 halves their size."
 )
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file for the results; a table (.md) is written next to it (report).")
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Parent of the folders of the runs (unpack).")
 
 
@@ -62,13 +67,31 @@ def train() -> None:
         raise RunError(
             "JAX is not installed; see https://docs.jax.dev/en/latest/installation.html, for instance pip install jax."
         )
-    from t2t_mm.jax_training.packed import load_runs
     from t2t_mm.jax_training.train import train_groups
+
+    train_groups(_PACKED.value, _TRAINED.value, _chosen(), buckets=_BUCKETS.value, dtype=_DTYPE.value)
+
+
+def _chosen() -> list:
+    from t2t_mm.jax_training.packed import load_runs
 
     runs = load_runs(_PACKED.value)
     names = command.matching_runs(_RUN.value, [run.name for run in runs])
-    chosen = [run for run in runs if run.name in names]
-    train_groups(_PACKED.value, _TRAINED.value, chosen, buckets=_BUCKETS.value, dtype=_DTYPE.value)
+    return [run for run in runs if run.name in names]
+
+
+def report() -> None:
+    from t2t_mm.jax_training.packed import load_result
+    from t2t_mm.lab import jax_results, results
+
+    runs = _chosen()
+    found = jax_results.results(_TRAINED.value, runs)
+    print(results.table(found))
+    if _OUTPUT.value:
+        trained = [load_result(_TRAINED.value, run.name) or {} for run in runs]
+        minutes = sum(one["training_seconds"] for one in trained) / 60
+        results.write_results(_OUTPUT.value, command.line(), sorted({run.seed for run in runs}), minutes, found)
+        print(f"Written to {_OUTPUT.value}")
 
 
 def unpack() -> None:
@@ -90,6 +113,9 @@ def main(arguments: list[str]) -> None:
         raise RunError(f"Give one of {', '.join(_VERBS)}{hint}.")
     if arguments[1] == "train":
         return train()
+    if arguments[1] == "report":
+        command.load_tensorflow()
+        return report()
     if not _GIN_FILE.value:
         raise RunError("Give the --gin_file of the run, for instance gin/runs/joint_mini.gin.")
     config.check_files(_GIN_FILE.value)

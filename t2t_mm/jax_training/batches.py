@@ -49,6 +49,11 @@ class Bucket:
     places: list[np.ndarray]
     size: int
 
+    def shape(self) -> dict[str, int]:
+        """Returns the number of examples of a batch, and the padded lengths of their inputs and targets."""
+        inputs, targets = self.pool["inputs"], self.pool["targets"]
+        return {"examples": self.size, "input_length": inputs.shape[1], "target_length": (*targets.shape, 1)[1]}
+
 
 class Pools:
     """The examples of one split in one slot, for all lanes.

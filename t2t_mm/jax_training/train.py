@@ -15,6 +15,8 @@ from t2t_mm.evaluation.measured import Measured
 from t2t_mm.jax_training.batches import Bucket, Pools, Sampler, best_bounds, in_order
 from t2t_mm.jax_training.lanes import Lanes, cosines
 from t2t_mm.jax_training.packed import PackedRun, load_result, load_weights, rounded, save_trained
+from t2t_mm.jax_training.peak import matmul_flops
+from t2t_mm.layers import shifts
 
 LOG_STEPS = 20
 _MEASURED = 64  # examples of a batch of an evaluation, in each lane
@@ -156,6 +158,7 @@ class LaneTraining:
         best = _Best(self._runs, first.evaluation)
         curves: dict[str, dict] = {split: {slot.problem: [] for slot in first.slots} for split in ("train", "dev")}
         angles, begun, every = [], time.monotonic(), first.evaluation["every_steps"]
+        evaluating = 0.0  # seconds
         skipped = jnp.zeros(lanes, "int32")
         step = 0
         for step in range(1, first.steps + 1):
@@ -176,7 +179,10 @@ class LaneTraining:
                     f"step {step}/{first.steps}  {shown}  | {1e3 * took:.0f} ms/step, {(first.steps - step) * took:.0f} s left"
                 )
             if every and (step % every == 0 or step == first.steps):
+                jax.block_until_ready(self._trained)
+                evaluation_begun = time.monotonic()
                 found = self._measure("dev")
+                evaluating += time.monotonic() - evaluation_begun
                 for place, slot in enumerate(first.slots):
                     curves["dev"][slot.problem].append([step, [one[place].figures()["log_perplexity"] for one in found]])
                 ended = best.count(step, found, self._trained, self._others)
@@ -185,7 +191,8 @@ class LaneTraining:
         if not every:
             best.take(first.steps, self._trained, self._others)
         jax.block_until_ready(best.trained)
-        self._write(best, step, curves, angles, time.monotonic() - begun, np.asarray(skipped))
+        took = time.monotonic() - begun
+        self._write(best, step, curves, angles, took, (took - evaluating) / step, np.asarray(skipped))
 
     def _gradients(self, step: int) -> tuple[list, list[jax.Array]]:
         """Returns the gradients of each slot for its batch of a step, and its loss in each lane."""
@@ -216,7 +223,9 @@ class LaneTraining:
                 found[lane].append(merged)
         return found
 
-    def _write(self, best: "_Best", step: int, curves: dict, angles: list, seconds: float, skipped: np.ndarray) -> None:
+    def _write(
+        self, best: "_Best", step: int, curves: dict, angles: list, seconds: float, update: float, skipped: np.ndarray
+    ) -> None:  # fmt: skip
         if self._dtype == "bfloat16":
             # A vector has two axes with the lanes; like `run.pack`, it is not rounded.
             best.trained = [jnp.asarray(rounded(np.asarray(v))) if v.ndim > 2 else v for v in best.trained]
@@ -231,6 +240,8 @@ class LaneTraining:
                 "step": int(best.steps[lane]), "ended": step, "seed": run.seed, "device": device, "lanes": len(self._runs),
                 # Of the lanes together: the time that this run alone would take is not known.
                 "training_seconds": seconds / len(self._runs), "group_seconds": seconds,
+                "update_seconds": update, "matmul_flops": matmul_flops() if shifts.preferred() else None,
+                "batches": {slot.problem: some[0].shape() for slot, some in zip(run.slots, self._train_buckets)},
                 "skipped_updates": int(skipped[lane]), "parameters": parameters,
                 "splits": {
                     split: {problem: _record(one) for problem, one in zip(problems, of_lanes[lane])}

@@ -48,6 +48,13 @@ def depthwise_conv(x: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
     return ops.cast(y, x.dtype)
 
 
+def _full_conv(x: Tensor, kernel: Tensor, stride: int) -> Tensor:
+    """Convolves x [B, H, W, C] with kernel [h, w, C, F] of the same type, without padding."""
+    if shifts.preferred():
+        return shifts.convolve(x, kernel, stride)
+    return ops.conv(x, kernel, strides=stride, padding="valid", data_format="channels_last")
+
+
 def depthwise_along(x: Tensor, length: Tensor, kernel: Tensor, dilation: int, causal: bool) -> Tensor:
     """Convolves each channel of x, [B, L, D] or [N, D], with its own filter of kernel [k, D] along L -> [B, L, D]."""
     taps, depth = kernel.shape
@@ -497,7 +504,7 @@ class ConvStep2D(keras.layers.Layer):
         x = ops.pad(x, [[0, 0], [side, side], [side, side], [0, 0]])
         if not self.separable:
             kernel = ops.cast(centred(self.kernel), x.dtype)
-            return self._normed(ops.conv(x, kernel, strides=rows, padding="valid", data_format="channels_last"))
+            return self._normed(_full_conv(x, kernel, rows))
         if self.kernel_size > 1:
             # The native depthwise kernel only supports equal strides. For unequal ones, compute the smaller stride and
             # then subsample.

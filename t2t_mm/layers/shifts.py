@@ -1,4 +1,4 @@
-"""Depthwise convolution and pooling as sums and maxima of shifted inputs, for compilers that fuse such operations.
+"""Convolutions and pooling as sums, products and maxima of shifted inputs, for compilers that fuse such operations.
 
 On a GPU, XLA turns each of them into one kernel with its gradient. The libraries' own kernels for grouped convolutions are
 slower, and their gradients become one convolution per group when several models are computed at once (`jax.vmap`).
@@ -29,6 +29,13 @@ def depthwise(x: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
     taps = [kernel[row, column, :, 0] for row in range(rows) for column in range(columns)]
     products = [part * tap for part, tap in zip(_shifted(x, (rows, columns), (stride, stride)), taps)]
     return functools.reduce(ops.add, products)
+
+
+def convolve(x: Tensor, kernel: Tensor, stride: int = 1) -> Tensor:
+    """Convolves x [B, H, W, C] with kernel [h, w, C, F] as one matrix product for all taps, without padding."""
+    rows, columns, channels, filters = kernel.shape
+    windows = ops.concatenate(list(_shifted(x, (rows, columns), (stride, stride))), axis=-1)  # [B, H', W', h·w·C]
+    return ops.matmul(windows, ops.reshape(kernel, [rows * columns * channels, filters]))
 
 
 def largest(x: Tensor, size: tuple[int, int], strides: tuple[int, int]) -> Tensor:

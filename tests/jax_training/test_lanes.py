@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.jax_training.packed import PackedExamples, PackedRun, Slot, load_result, load_weights, save_runs
 from t2t_mm.layers.convolution import ConvBlock
 from t2t_mm.layers.moe import MixtureOfExperts
@@ -157,3 +158,28 @@ def test_images_become_what_training_with_tensorflow_sees():
         np.testing.assert_allclose(image, expected, atol=1e-5)
     assert batch["targets"].tolist() == [6, 4] and batch["index"].tolist() == [2, -1]
     assert batch["input_padding"].shape == batch["target_padding"].shape == (2, 0)
+
+
+def test_the_report_has_the_speed_and_the_figures_of_each_problem(packed, together):
+    from t2t_mm.lab.jax_results import results, update_flops
+
+    found = results(str(together[0]), packed[1])
+    result = load_result(together[0], "joint/seed_1")
+    assert found["joint/seed_1, wmt_en_de, dev"] == result["splits"]["dev"]["wmt_en_de"]["figures"]
+    speed = found["joint/seed_1"]
+    assert speed["updates"] == STEPS and speed["lanes"] == 2
+    assert 0 < speed["milliseconds_per_update"] < 1e3 * result["group_seconds"]
+    # Padded lengths of 8, as the fixture's 3 to 8 tokens give; a batch of 32 positions has four examples or more.
+    assert result["batches"]["wmt_en_de"] == {"examples": 4, "input_length": 8, "target_length": 8}
+    once, run = result["batches"], packed[1][1]
+    twice = {name: {**batch, "examples": 2 * batch["examples"]} for name, batch in once.items()}
+    assert update_flops(run, twice) == pytest.approx(2 * update_flops(run, once))
+    longer = {name: {**batch, "input_length": 16, "target_length": 16} for name, batch in once.items()}
+    assert update_flops(run, longer) > 2 * update_flops(run, once)  # attention grows with the square
+
+
+def test_a_report_of_runs_that_were_not_trained(packed, tmp_path):
+    from t2t_mm.lab.jax_results import results
+
+    with pytest.raises(RunError, match="holds no results of joint/seed_0; train it first"):
+        results(str(tmp_path), packed[1])

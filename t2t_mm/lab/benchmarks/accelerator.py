@@ -50,8 +50,10 @@ def run(
         raise RunError("The accelerator benchmark needs JAX: set KERAS_BACKEND=jax in the environment.")
     import jax
 
+    from t2t_mm.jax_training.peak import matmul_flops
+
     device = jax.devices()[0]
-    peaks = {policy: _matmul_peak(_compute_dtype(policy), peak_size) for policy in policies}
+    peaks = {policy: matmul_flops(_compute_dtype(policy), peak_size) for policy in policies}
     found: dict = {"machine": {"device": f"{len(jax.devices())} x {device.device_kind}", "jax": jax.__version__}}
     found["machine"] |= {f"{policy}_matmul_tflops": peak / 1e12 for policy, peak in peaks.items()}
     before = keras.config.dtype_policy()
@@ -100,15 +102,6 @@ def _seconds(functions: Sequence[Callable], repeats: int) -> list[tuple[float, f
     first = [call(function) for function in functions]
     found = np.array([[call(function) for function in functions] for _ in range(repeats)])
     return list(zip(np.median(found, axis=0), first))
-
-
-def _matmul_peak(dtype: str, size: int) -> float:
-    """Returns the FLOP/s of the product of two square matrices, the best of five runs."""
-    import jax
-
-    a = jax.random.normal(jax.random.key(0), (size, size), dtype)
-    product = jax.jit(lambda a: a @ a)
-    return 2.0 * size**3 / min(_seconds([lambda: product(a)], 1)[0][0] for _ in range(5))
 
 
 def _gradients(variables, loss: Callable) -> Callable:

@@ -1,0 +1,73 @@
+"""Speed and scores of runs that were trained with JAX (bin/train_jax.py report)."""
+
+from collections.abc import Sequence
+
+from t2t_mm.common.errors import RunError
+from t2t_mm.corpora.source import NoExamples
+from t2t_mm.input.buckets import BatchSettings
+from t2t_mm.jax_training.packed import PackedRun, Slot, load_result
+from t2t_mm.lab import inspection
+from t2t_mm.model import MultiModel
+from t2t_mm.problem import Problem
+from t2t_mm.run.shapes import without_values
+
+
+def update_flops(run: PackedRun, batches: dict[str, dict[str, int]]) -> float:
+    """Returns the operations of one update of a run, three times those of the forward pass (`inspection`).
+
+    Padding counts, because it is computed.
+
+    Args:
+      batches: problem -> the numbers `examples`, `input_length` and `target_length` of its training batches.
+    """
+
+    def built():
+        model = MultiModel.from_config(run.model)
+        model.build()
+        return model
+
+    model = without_values(built)
+    return 3.0 * sum(batches[slot.problem]["examples"] * _forward(model, slot, batches[slot.problem]) for slot in run.slots)
+
+
+def _forward(model: MultiModel, slot: Slot, batch: dict[str, int]) -> float:
+    problem = Problem(slot.problem, NoExamples(), inputs=slot.modality, targets=slot.targets, command=slot.command)
+    lengths = inspection.Lengths(tokens=batch["target_length"], frames=batch["input_length"])
+    settings = BatchSettings(image_size=batch["input_length"])  # only read for images, whose length is their height
+    return sum(inspection.example_cost(model, problem, settings, lengths).flops.values())
+
+
+def results(trained: str, runs: Sequence[PackedRun]) -> dict[str, dict]:
+    """Returns what was measured of each run: the speed of its updates, and the figures of each problem.
+
+    Args:
+      trained: the folder that bin/train_jax.py wrote.
+
+    Raises:
+      RunError: a run has not been trained.
+    """
+    found: dict[str, dict] = {}
+    for run in runs:
+        result = load_result(trained, run.name)
+        if result is None:
+            raise RunError(f"{trained}: holds no results of {run.name}; train it first.")
+        flops, seconds, peak = update_flops(run, result["batches"]), result["update_seconds"], result["matmul_flops"]
+        speed = {
+            "device": result["device"],
+            "lanes": result["lanes"],
+            "parameters": sum(result["parameters"].values()),
+            "updates": result["ended"],
+            "best_update": result["step"],
+            "milliseconds_per_update": 1e3 * seconds,
+            "tflop_per_update": flops / 1e12,
+        }
+        if peak:
+            speed |= {
+                "matmul_tflops": peak / 1e12,
+                # The lanes are computed together.
+                "share_of_matmul": result["lanes"] * flops / seconds / peak,
+            }
+        found[run.name] = speed
+        for split, problems in result["splits"].items():
+            found |= {f"{run.name}, {problem}, {split}": scored["figures"] for problem, scored in problems.items()}
+    return found
