@@ -73,6 +73,7 @@ ZERO_SHOT = (
     ),
 )
 ABLATED = ("imagenet", "wmt_en_fr")  # the problems of Table 4
+PARSING_WITH_IMAGENET = "parsing_with_imagenet"
 TREES = (100, 300, 5000)  # corpus sizes of the learning curve, besides the 1,000 trees of the other tables
 PAIRS = {  # problem -> label; these inputs and commands are never trained together, see gin/tables/zero_shot.gin
     "wmt_de_fr": "German text → French", "wmt_fr_de": "French text → German",
@@ -174,13 +175,14 @@ def declare(
     # The paper's main finding is about parsing, so that its two runs have more seeds than the others.
     runs = [Run("joint", more_seeds=2)]
     runs += [Run(_alone(p.name), (p.name,), more_seeds=2 * (p.name == "wsj_parsing")) for p in problems]
-    runs.append(Run("parsing_with_imagenet", only=("wsj_parsing", "imagenet")))
+    runs.append(Run(PARSING_WITH_IMAGENET, only=("wsj_parsing", "imagenet")))
     for variant in variants:
         runs += [Run(f"{_alone(name)}_{variant.name}", (name,), (variant.gin_file,), decode=False) for name in ABLATED]
         runs.append(Run(f"joint_{variant.name}", (), (variant.gin_file,), decode=False))
     for trees in TREES:
         more = _trees(trees)
         runs.append(Run(f"{_alone('wsj_parsing')}_{trees}_trees", ("wsj_parsing",), decode=False, **more))
+        runs.append(Run(f"{PARSING_WITH_IMAGENET}_{trees}_trees", ("wsj_parsing", "imagenet"), decode=False, **more))
         runs.append(Run(f"joint_{trees}_trees", decode=False, **more))
     zero_shot = ("gin/tables/zero_shot.gin",)
     runs.append(Run("zero_shot", tuple(PAIRS), zero_shot, init_from="joint", trained=False, baselines=True))
@@ -268,7 +270,7 @@ def _table2(problems) -> ResultTable:
 
 def _table3() -> ResultTable:
     paper = {
-        _alone("wsj_parsing"): (0.20, 97.1, 11.7), "parsing_with_imagenet": (0.16, 97.5, 12.7), "joint": (0.15, 97.9, 14.5),
+        _alone("wsj_parsing"): (0.20, 97.1, 11.7), PARSING_WITH_IMAGENET: (0.16, 97.5, 12.7), "joint": (0.15, 97.9, 14.5),
     }  # fmt: skip
     labels = ("parsing alone", "with ImageNet", "with all problems")
     rows = [
@@ -281,7 +283,7 @@ def _table3() -> ResultTable:
         )
         for label, (run, values) in zip(labels, paper.items())
     ]
-    others = (("parsing_with_imagenet", "an unrelated partner helps parsing"), ("joint", "all problems help parsing"))
+    others = ((PARSING_WITH_IMAGENET, "an unrelated partner helps parsing"), ("joint", "all problems help parsing"))
     return ResultTable(
         "3", "WSJ parsing alone and with other problems",
         ("log-perplexity", "accuracy", "whole-sequence accuracy", "F1"),
@@ -336,14 +338,15 @@ def _curve() -> ResultTable:
     metrics = ("log_perplexity", "token_accuracy", "sequence_accuracy")
     rows, comparisons = [], []
     for trees, suffix in curve_runs():
-        joint, alone = f"joint{suffix}", f"{_alone('wsj_parsing')}{suffix}"
+        joint, alone, with_images = (f"{run}{suffix}" for run in ("joint", _alone("wsj_parsing"), PARSING_WITH_IMAGENET))
         cells = [Cell(run, "wsj_parsing", metric) for run in (joint, alone) for metric in metrics]
-        rows.append((trees, tuple(cells)))
+        rows.append((trees, (*cells, Cell(with_images, "wsj_parsing", metrics[0]))))
         comparisons.append(Comparison("wsj_parsing", joint, alone, f"joint against alone, {trees}"))
+        comparisons.append(Comparison("wsj_parsing", with_images, alone, f"with ImageNet against alone, {trees}"))
     return ResultTable(
         "curve", "Parsing by corpus size",
         ("joint: log-perplexity", "joint: accuracy", "joint: whole sequences",
-         "alone: log-perplexity", "alone: accuracy", "alone: whole sequences"),
+         "alone: log-perplexity", "alone: accuracy", "alone: whole sequences", "with ImageNet: log-perplexity"),
         tuple(rows), tuple(comparisons),
         "Each corpus is a subset of the next larger one; the dev and test sets stay the same.",
     )  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 from t2t_mm.lab.results import circumstances
 from t2t_mm.lab.tables import statistics
 from t2t_mm.lab.tables.report.figures import number
-from t2t_mm.lab.tables.tables import CHANCE, CLASSES_WITHOUT_ATTENTION, PROBLEMS, VARIANTS, curve_runs
+from t2t_mm.lab.tables.tables import CHANCE, CLASSES_WITHOUT_ATTENTION, PARSING_WITH_IMAGENET, PROBLEMS, VARIANTS, curve_runs
 
 _LABELS = {problem.name: problem.label for problem in PROBLEMS}
 _TRANSLATIONS = tuple(problem.name for problem in PROBLEMS if problem.name.startswith("wmt_"))
@@ -79,6 +79,10 @@ def questions() -> list[PaperQuestion]:
         Evidence(f"parsing with {label}", "wsj_parsing", f"joint{suffix}", f"alone_wsj_parsing{suffix}")
         for label, suffix in by_size
     ]
+    with_images = [
+        Evidence(f"parsing with {label}", "wsj_parsing", f"{PARSING_WITH_IMAGENET}{suffix}", f"alone_wsj_parsing{suffix}")
+        for label, suffix in by_size
+    ]
     scarce = [Evidence(_LABELS[name], name, "joint", _alone(name)) for name in ("wsj_speech", "coco")]
     plenty = [Evidence(_LABELS[name], name, "joint", _alone(name)) for name in ("imagenet", *_TRANSLATIONS)]
     translations = Combined(
@@ -123,7 +127,7 @@ def questions() -> list[PaperQuestion]:
         PaperQuestion(
             "Does an unrelated partner, ImageNet, help parsing?",
             "Yes, from 0.20 to 0.16 nats (Table 3).",
-            (Evidence("parsing with ImageNet", "wsj_parsing", "parsing_with_imagenet", _alone("wsj_parsing")),),
+            tuple(with_images),
         ),
         PaperQuestion(
             "Does a block made for another domain hurt ImageNet?",
