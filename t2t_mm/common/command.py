@@ -202,6 +202,9 @@ def check_problems(names: Sequence[str], description: dict, other_configuration:
             raise RunError(f"Unknown problem {wanted!r}{near(wanted, known)}; this run has {', '.join(known)}.")
 
 
+_SHOWN = 20  # names of runs in a message; the tables have hundreds of them
+
+
 def matching_runs(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
     """Returns the names of runs that match at least one of the shell-style patterns of --run, in their order.
 
@@ -212,5 +215,7 @@ def matching_runs(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
     """
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
-            raise RunError(f"No run matches {pattern!r}{near(pattern, names)}; choose from {', '.join(names)}.")
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            choices = ", ".join(names[:_SHOWN])
+            raise RunError(f"No run matches {pattern!r}{near(pattern, names)}; choose from {choices}{more}.")
     return [name for name in names if not patterns or any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]

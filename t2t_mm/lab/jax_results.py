@@ -44,13 +44,17 @@ def results(trained: str, runs: Sequence[PackedRun]) -> dict[str, dict]:
       trained: the folder that bin/train_jax.py wrote.
 
     Raises:
-      RunError: a run has not been trained.
+      RunError: a run has not been trained, or by an earlier version of this package, which did not measure its speed.
     """
     found: dict[str, dict] = {}
     for run in runs:
         result = load_result(trained, run.name)
         if result is None:
             raise RunError(f"{trained}: holds no results of {run.name}; train it first.")
+        if "batches" not in result:
+            raise RunError(
+                f"{trained}: {run.name} was trained by an earlier version, which did not measure its speed; train it again."
+            )
         flops, seconds, peak = update_flops(run, result["batches"]), result["update_seconds"], result["matmul_flops"]
         speed = {
             "device": result["device"],

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+from t2t_mm.common.command import matching_runs
 from t2t_mm.common.errors import RunError
 from t2t_mm.lab.tables.report import text
 from t2t_mm.lab.tables.report.gather import gather
@@ -172,6 +173,13 @@ def test_a_name_that_fits_no_run_is_refused(tmp_path):
     study = Study("mini", ["2"], 1, str(tmp_path / "runs"), "bin")
     with pytest.raises(RunError, match=r"No run matches 'alone_of_\*' .*; choose from alone_coco, "):
         study.run(only=["joint", "alone_of_*"])
+
+
+def test_a_message_does_not_list_hundreds_of_runs():
+    names = [f"run_{number}" for number in range(104)]
+    with pytest.raises(RunError, match=r"choose from run_0, .*, run_19 and 84 more\.$"):
+        matching_runs(["joint"], names)
+    assert matching_runs(["run_10*"], names) == ["run_10", "run_100", "run_101", "run_102", "run_103"]
 
 
 def test_an_older_report_names_the_device_of_a_run_only_once(tmp_path):
