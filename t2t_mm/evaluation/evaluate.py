@@ -39,7 +39,7 @@ def evaluate(
     model_dir: str,
     split: str = "dev",
     names: Sequence[str] = (),
-    decoding: Decoding = Decoding(),
+    decoding: Decoding | None = None,
     samples: int = 3,
     max_bad_examples: int = 100,
     finished: Callable[[dict], None] = lambda found: None,
@@ -54,6 +54,7 @@ def evaluate(
     evaluated nevertheless.
 
     Args:
+      decoding: settings for decoding answers. Default: greedy search for answers of up to `experiment.longest_answer` tokens.
       finished: a function that is called with the results so far after each problem.
       answers_folder: the folder for the files of answers, PROBLEM.jsonl (see `t2t_mm.evaluation.answers`); None writes none.
       constrain_trees: whether sentences are parsed a second time, with parses constrained to trees (`TreeGrammar`). The
@@ -82,6 +83,7 @@ def evaluate(
             f"None of {', '.join(p.name for p in problems)} has another command than {through} and answers with text."
         )
     network, description, trained = load_trained(experiment, model_dir, problems)
+    decoding = decoding or Decoding(max_length=experiment.longest_answer)
     evaluator = Evaluator(experiment, network, description, decoding, max_bad_examples, constrain_trees, through)
     found = {
         "step": trained["step"], "training_minutes": trained["seconds"] / 60, "seed": description["seed"],

@@ -40,7 +40,7 @@ def export(
     model_dir: str,
     export_dir: str,
     only: Sequence[str] = (),
-    decoding: Decoding = Decoding(),
+    decoding: Decoding | None = None,
     dtype: str = "float32",
     run_warmup: bool = True,
     say: Callable[[str], None] = lambda line: None,
@@ -51,6 +51,7 @@ def export(
 
     Args:
       only: the problems to serve. Default: all problems of the run. Only the nets and embeddings in use are kept.
+      decoding: settings for decoding answers. Default: greedy search for answers of up to `experiment.longest_answer` tokens.
       dtype: data type of the stored weights, "float32" or "bfloat16".
       run_warmup: whether to load the version and answer its warm-up records before it gets its number.
       say: a function that is called with a line about each stage.
@@ -89,6 +90,7 @@ def export(
         attend = network.mixer.attention.attend
         raise RunError(f"The blocks of this model have no attention (attend={attend!r}). Leave attention out.")
     network = reduced(network, experiment, description, problems)
+    decoding = decoding or Decoding(max_length=experiment.longest_answer)
     answers = Answers(
         network, Tokenizer(experiment.vocabulary), problems, description["class_names"], experiment.audio,
         experiment.batches, decoding, dtype,

@@ -1,10 +1,14 @@
-"""What an evaluation refuses before it computes anything."""
+"""What an evaluation decides before it computes anything."""
+
+import types
 
 import pytest
 
 from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.example import Example
+from t2t_mm.evaluation import evaluate
 from t2t_mm.evaluation.evaluate import Evaluator
+from t2t_mm.inference.search import Decoding
 from t2t_mm.problem import Problem
 
 
@@ -21,3 +25,13 @@ def test_classes_other_than_those_of_the_model_are_refused():
     evaluator._max_bad, evaluator._description = 0, {"class_names": {"animals": ["dog", "cat"]}}
     with pytest.raises(RunError, match="animals: the classes of the corpus are not those that the model was trained on"):
         evaluator(Problem("animals", Animals(), "image", "class", "To-Class"), "dev")
+
+
+def test_answers_may_be_as_long_as_the_targets_of_the_run(monkeypatch):
+    used = []
+    monkeypatch.setattr(evaluate, "load_trained", lambda *_: (None, {"seed": 0}, {"step": 1, "seconds": 0.0}))
+    monkeypatch.setattr(evaluate, "Evaluator", lambda *arguments: used.append(arguments[3]))
+    run = types.SimpleNamespace(problems=[], longest_answer=160)
+    evaluate.evaluate(run, "folder")
+    evaluate.evaluate(run, "folder", decoding=Decoding(max_length=5))
+    assert [one.max_length for one in used] == [160, 5]

@@ -17,7 +17,7 @@ SAMPLES = 3
 _PIVOT = "To-English"  # English is the source or the target of every translation that is trained
 
 
-def score(experiment: Experiment, model_dir: str, decoding: Decoding | None = Decoding(), baselines: bool = False) -> dict:
+def score(experiment: Experiment, model_dir: str, decoding: Decoding | None, baselines: bool = False) -> dict:
     """Scores the weights of `model_dir` that `experiment.weights` selects on the dev and test sets of all problems.
 
     Args:
