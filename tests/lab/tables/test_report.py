@@ -276,7 +276,7 @@ def test_the_use_of_experts_is_told_beside_the_parameters():
     assert "in the encoder, a problem uses 2.4 of 4 experts; two problems share 25% of their gates" in said
     answered = findings([], None, experts, runs)
     assert said in markdown(answered) and CLASSES_WITHOUT_ATTENTION in markdown(answered)
-    assert [bool(one.get("note")) for one in answered] == [False] * 4 + [True] * 2
+    assert [bool(one.get("note")) for one in answered] == [False] * 3 + [True] * 3
     assert use_of_experts(experts, {"joint": {"parameters": 1}}) == use_of_experts({}, runs) == ""
 
 
