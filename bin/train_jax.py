@@ -81,14 +81,13 @@ def _chosen() -> list:
 
 
 def report() -> None:
-    from t2t_mm.jax_training.packed import load_result
     from t2t_mm.lab import jax_results, results
 
     runs = _chosen()
-    found = jax_results.results(_TRAINED.value, runs)
+    trained = jax_results.load(_TRAINED.value, runs)
+    found = jax_results.results(runs, trained)
     print(results.table(found))
     if _OUTPUT.value:
-        trained = [load_result(_TRAINED.value, run.name) or {} for run in runs]
         minutes = sum(one["training_seconds"] for one in trained) / 60
         results.write_results(_OUTPUT.value, command.line(), sorted({run.seed for run in runs}), minutes, found)
         print(f"Written to {_OUTPUT.value}")

@@ -12,12 +12,10 @@ import jax
 import jax.numpy as jnp
 import keras
 
-from t2t_mm.corpora.source import NoExamples
 from t2t_mm.jax_training.packed import PackedRun, Slot
 from t2t_mm.layers import randomness
 from t2t_mm.losses import measure, problem_loss
 from t2t_mm.model import MultiModel
-from t2t_mm.problem import Problem
 
 Weights = list[jax.Array]  # each [lanes, ...]
 
@@ -66,7 +64,7 @@ class Lanes:
         [lanes, B] of their batches, command ids [lanes] and the seeds [lanes, 2] of random numbers. It returns the
         gradients, clipped if each problem is clipped by itself, the other weights, and the loss of each lane in nats per token.
         """
-        objective, problem = self._runs[0].objective, _problem(slot)
+        objective, problem = self._runs[0].objective, slot.declaration()
 
         def of_lane(trained, others, pool, rows, command, seed):
             batch = _batch(slot, pool, rows, rows)
@@ -92,7 +90,7 @@ class Lanes:
 
         Its arguments are the weights, the pool, the rows and places [lanes, B] and command ids [lanes].
         """
-        problem = _problem(slot)
+        problem = slot.declaration()
 
         def of_lane(trained, others, pool, rows, places, command):
             with self._scope(trained, others):
@@ -171,10 +169,6 @@ def _built(run: PackedRun) -> MultiModel:
     model = MultiModel.from_config(run.model)
     model.build()
     return model
-
-
-def _problem(slot: Slot) -> Problem:
-    return Problem(slot.problem, NoExamples(), inputs=slot.modality, targets=slot.targets, command=slot.command)
 
 
 def _batch(slot: Slot, pool: dict, rows: Any, places: Any) -> dict:

@@ -11,6 +11,8 @@ import numpy as np
 
 from t2t_mm.common.errors import RunError
 from t2t_mm.common.files import write_json
+from t2t_mm.corpora.source import NoExamples
+from t2t_mm.problem import Problem
 
 SPLITS = ("train", "dev", "test")
 ENDED = "ended.json"  # in the folder of a run whose training has ended, although its only checkpoint is the best one
@@ -41,6 +43,10 @@ class Slot:
     arrays: dict[str, str]
     budget: int | None
     most: int | None
+
+    def declaration(self) -> Problem:
+        """Returns the problem without its corpus, whose examples are in `arrays`."""
+        return Problem(self.problem, NoExamples(), inputs=self.modality, targets=self.targets, command=self.command)
 
     @property
     def kind(self) -> tuple:

@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 
 from t2t_mm.common.errors import RunError
-from t2t_mm.corpora.source import NoExamples
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.jax_training.packed import PackedRun, Slot, load_result
 from t2t_mm.lab import inspection
 from t2t_mm.model import MultiModel
-from t2t_mm.problem import Problem
 from t2t_mm.run.shapes import without_values
 
 
@@ -31,14 +29,13 @@ def update_flops(run: PackedRun, batches: dict[str, dict[str, int]]) -> float:
 
 
 def _forward(model: MultiModel, slot: Slot, batch: dict[str, int]) -> float:
-    problem = Problem(slot.problem, NoExamples(), inputs=slot.modality, targets=slot.targets, command=slot.command)
     lengths = inspection.Lengths(tokens=batch["target_length"], frames=batch["input_length"])
     settings = BatchSettings(image_size=batch["input_length"])  # only read for images, whose length is their height
-    return sum(inspection.example_cost(model, problem, settings, lengths).flops.values())
+    return sum(inspection.example_cost(model, slot.declaration(), settings, lengths).flops.values())
 
 
-def results(trained: str, runs: Sequence[PackedRun]) -> dict[str, dict]:
-    """Returns what was measured of each run: the speed of its updates, and the figures of each problem.
+def load(trained: str, runs: Sequence[PackedRun]) -> list[dict]:
+    """Returns what training has written about each run (`packed.save_trained`).
 
     Args:
       trained: the folder that bin/train_jax.py wrote.
@@ -46,7 +43,7 @@ def results(trained: str, runs: Sequence[PackedRun]) -> dict[str, dict]:
     Raises:
       RunError: a run has not been trained, or by an earlier version of this package, which did not measure its speed.
     """
-    found: dict[str, dict] = {}
+    found = []
     for run in runs:
         result = load_result(trained, run.name)
         if result is None:
@@ -55,6 +52,18 @@ def results(trained: str, runs: Sequence[PackedRun]) -> dict[str, dict]:
             raise RunError(
                 f"{trained}: {run.name} was trained by an earlier version, which did not measure its speed; train it again."
             )
+        found.append(result)
+    return found
+
+
+def results(runs: Sequence[PackedRun], trained: Sequence[dict]) -> dict[str, dict]:
+    """Returns what was measured of each run: the speed of its updates, and the figures of each problem.
+
+    Args:
+      trained: what `load` returns for the runs.
+    """
+    found: dict[str, dict] = {}
+    for run, result in zip(runs, trained):
         flops, seconds, peak = update_flops(run, result["batches"]), result["update_seconds"], result["matmul_flops"]
         speed = {
             "device": result["device"],

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from t2t_mm.common.errors import RunError
-from t2t_mm.jax_training.packed import PackedExamples, PackedRun, Slot, load_result, load_weights, save_runs
+from t2t_mm.jax_training.packed import PackedExamples, PackedRun, Slot, load_result, load_weights, save_runs, save_trained
 from t2t_mm.layers.convolution import ConvBlock
 from t2t_mm.layers.moe import MixtureOfExperts
 from t2t_mm.modalities.categorical import CategoricalOutput
@@ -161,9 +161,9 @@ def test_images_become_what_training_with_tensorflow_sees():
 
 
 def test_the_report_has_the_speed_and_the_figures_of_each_problem(packed, together):
-    from t2t_mm.lab.jax_results import results, update_flops
+    from t2t_mm.lab.jax_results import load, results, update_flops
 
-    found = results(str(together[0]), packed[1])
+    found = results(packed[1], load(str(together[0]), packed[1]))
     result = load_result(together[0], "joint/seed_1")
     assert found["joint/seed_1, wmt_en_de, dev"] == result["splits"]["dev"]["wmt_en_de"]["figures"]
     speed = found["joint/seed_1"]
@@ -179,7 +179,10 @@ def test_the_report_has_the_speed_and_the_figures_of_each_problem(packed, togeth
 
 
 def test_a_report_of_runs_that_were_not_trained(packed, tmp_path):
-    from t2t_mm.lab.jax_results import results
+    from t2t_mm.lab.jax_results import load
 
     with pytest.raises(RunError, match="holds no results of joint/seed_0; train it first"):
-        results(str(tmp_path), packed[1])
+        load(str(tmp_path), packed[1])
+    save_trained(tmp_path, "joint/seed_0", [], {"step": 3})  # as before the speed was measured
+    with pytest.raises(RunError, match="joint/seed_0 was trained by an earlier version"):
+        load(str(tmp_path), packed[1])

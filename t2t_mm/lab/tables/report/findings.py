@@ -75,14 +75,13 @@ def _alone(problem: str) -> str:
 def questions() -> list[PaperQuestion]:
     """Returns the questions, in the order of the paper."""
     by_size = curve_runs()
-    trees = [
-        Evidence(f"parsing with {label}", "wsj_parsing", f"joint{suffix}", f"alone_wsj_parsing{suffix}")
-        for label, suffix in by_size
-    ]
-    with_images = [
-        Evidence(f"parsing with {label}", "wsj_parsing", f"{PARSING_WITH_IMAGENET}{suffix}", f"alone_wsj_parsing{suffix}")
-        for label, suffix in by_size
-    ]
+
+    def by_trees(run):
+        return tuple(
+            Evidence(f"parsing with {label}", "wsj_parsing", f"{run}{suffix}", f"alone_wsj_parsing{suffix}")
+            for label, suffix in by_size
+        )
+
     scarce = [Evidence(_LABELS[name], name, "joint", _alone(name)) for name in ("wsj_speech", "coco")]
     plenty = [Evidence(_LABELS[name], name, "joint", _alone(name)) for name in ("imagenet", *_TRANSLATIONS)]
     translations = Combined(
@@ -112,7 +111,7 @@ def questions() -> list[PaperQuestion]:
         PaperQuestion(
             "Does joint training help problems with little data?",
             "Parsing improves from 0.20 to 0.15 nats and from 11.7 to 14.5% of whole sentences (Table 3).",
-            (*trees, *scarce),
+            (*by_trees("joint"), *scarce),
         ),
         PaperQuestion(
             "Does parsing gain the more from joint training, the fewer trees there are?",
@@ -127,7 +126,7 @@ def questions() -> list[PaperQuestion]:
         PaperQuestion(
             "Does an unrelated partner, ImageNet, help parsing?",
             "Yes, from 0.20 to 0.16 nats (Table 3).",
-            tuple(with_images),
+            by_trees(PARSING_WITH_IMAGENET),
             note="The weights of a run with ImageNet are those with the best mean of both problems, and the weights of parsing "
             "alone those that are best for parsing. This favours parsing alone, most of all with few trees, which both runs "
             "soon learn by heart.",
