@@ -75,7 +75,7 @@ def main(_):
             **({"only_try": True} if _DRY_RUN.value else {}),
         )
     except stopping.Preempted as error:
-        print(f"{command.name()}: {error}", file=sys.stderr)
+        print(f"{command.name()}: {config.without_calls(str(error))}", file=sys.stderr)
         sys.exit(os.EX_TEMPFAIL)
 
 

@@ -30,13 +30,44 @@ def cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> tu
     return (1.0 - label_smoothing) * plain - label_smoothing * ops.mean(log_p, axis=-1), plain
 
 
+def contrast(one: Tensor, other: Tensor, counts: Tensor, temperature: float = 0.1) -> Tensor:
+    """Computes how well the vectors of the two sides of each example are told apart from those of the other examples.
+
+    This is the symmetric loss of Radford et al. 2021 (arXiv 2103.00020, section 2.3): the cross-entropy of finding the other
+    side of an example in the batch by its cosine, in both directions.
+
+    Args:
+      one, other: [B, D] the vectors of the two sides.
+      counts: [B] 1 for each example that counts, and 0 for rows that only fill the batch.
+      temperature: the divisor of the cosines; 0.1 as in Pan et al. 2021.
+
+    Returns:
+      The mean over the examples that count, in nats.
+    """
+    one, other = (ops.normalize(ops.cast(side, "float32"), axis=-1) for side in (one, other))
+    scores = ops.matmul(one, ops.transpose(other)) / temperature
+    # A filling is no candidate either. The number is finite, because a row of only fillings would be NaN with −∞.
+    absent = (1.0 - counts) * -1e9
+    pairs = ops.diagonal(scores)
+    there = ops.logsumexp(scores + absent[None, :], axis=1) - pairs
+    back = ops.logsumexp(scores + absent[:, None], axis=0) - pairs
+    return 0.5 * ops.sum((there + back) * counts) / ops.maximum(ops.sum(counts), 1.0)
+
+
+def pooled(encoded: Tensor, padding: Tensor) -> Tensor:  # [B, S, D], [B, S] -> [B, D]
+    """Returns the mean of the encoded positions that are not padded."""
+    kept = ops.cast(ops.logical_not(padding), encoded.dtype)[..., None]
+    return ops.sum(encoded * kept, axis=1) / ops.maximum(ops.sum(kept, axis=1), 1.0)
+
+
 def forward(
     model: MultiModel, problem: Problem, batch: dict, command: str | int | Tensor, training: bool
-) -> tuple[Tensor, dict]:
+) -> tuple[Tensor, dict, tuple[Tensor, Tensor]]:
     """Computes the teacher-forced logits of a batch.
 
     Returns:
-      The logits, [B, T, V] or [B, classes], and the balance vectors of each mixture: "encoder" or "decoder" -> vectors.
+      The logits, [B, T, V] or [B, classes]; the balance vectors of each mixture: "encoder" or "decoder" -> vectors; and the
+      encoded input [B, S, D] with its padding [B, S].
     """
     # The batch itself always contains a mask, because tf.data has no None.
     padding = problem.padding(batch["input_padding"])
@@ -47,7 +78,8 @@ def forward(
         logits, decoder = model.decode_text(
             encoded, padding, command, batch["targets"], batch["target_padding"], training=training
         )
-    return logits, {name: part for name, part in (("encoder", encoder), ("decoder", decoder)) if part}
+    balances = {name: part for name, part in (("encoder", encoder), ("decoder", decoder)) if part}
+    return logits, balances, (encoded, padding)
 
 
 def token_weights(problem: Problem, batch: dict) -> Tensor:
@@ -67,6 +99,7 @@ def problem_loss(
     training: bool = True,
     command: str | int | Tensor | None = None,
     mean: Callable = lambda x: x,
+    contrast_weight: float = 0.0,
 ) -> tuple[Tensor, dict]:
     """Computes the loss of a batch of one problem, and the measures that describe it.
 
@@ -76,13 +109,16 @@ def problem_loss(
       command: the name or id of the command token. Default: the problem's own.
       mean: a function that returns the mean of a tensor over all replicas. With it, the mean of the results over the
         replicas is exact for the whole batch, no matter how its tokens are distributed over them.
+      contrast_weight: the weight of the contrast between the encoded input and the encoded target, see
+        `settings.Objective`. Only problems whose targets are text have one. The candidates are those of one replica.
 
     Returns:
-      The loss to minimise (smoothed, per token, with the balancing losses) and a dict with "loss" (plain nats per
-      token), "accuracy", "importance_loss", "load_loss", and vectors [E] such as "encoder/importance".
+      The loss to minimise (smoothed, per token, with the balancing losses and the contrast) and a dict with "loss" (plain
+      nats per token), "accuracy", "importance_loss", "load_loss", "contrast_loss" if there is one, and vectors [E] such as
+      "encoder/importance".
     """
     command = problem.command if command is None else command
-    logits, balances = forward(model, problem, batch, command, training)
+    logits, balances, encoded = forward(model, problem, batch, command, training)
     smoothed, plain = cross_entropy(logits, batch["targets"], label_smoothing)
     # Per token and teacher-forced, as in the paper's tables 2 and 3.
     right = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int32"), batch["targets"]), "float32")
@@ -103,6 +139,13 @@ def problem_loss(
             figures[f"{part}/{name}"] = vector = mean(balance[name])
             figures[f"{name}_loss"] += squared_variation(vector)
         total = total + balance_weight * figures[f"{name}_loss"]
+    # A linearised tree is no sentence, and the model never reads one.
+    if contrast_weight and problem.targets == "text":
+        # The target is read like any text, with the same command, so that both sides are encoded for the same answer.
+        others, padding, _, _ = model.encode("language", batch["targets"], batch["target_padding"], command, training=training)
+        counts = ops.cast(ops.any(weights > 0, axis=1), "float32")
+        figures["contrast_loss"] = contrast(pooled(*encoded), pooled(others, padding), counts)
+        total = total + contrast_weight * figures["contrast_loss"]
     return total, figures
 
 
@@ -114,7 +157,7 @@ def measure(model: MultiModel, problem: Problem, batch: dict, command: str | int
       whose target is among the five most likely, and the number of tokens, each [B]; and the sums of the gates of each expert
       [E] by mixture.
     """
-    logits, balances = forward(model, problem, batch, command, training=False)
+    logits, balances, _ = forward(model, problem, batch, command, training=False)
     targets = batch["targets"]
     # Without label smoothing, which only belongs to the objective.
     _, plain = cross_entropy(logits, targets, 0.0)

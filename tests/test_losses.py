@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from t2t_mm.losses import cross_entropy, problem_loss
+from t2t_mm.losses import contrast, cross_entropy, pooled, problem_loss
 from t2t_mm.problem import Problem
 from t2t_mm.training.schedule import InverseSquareRoot
 
@@ -71,6 +71,53 @@ def test_rows_that_fill_a_batch_of_pictures_do_not_count():
     # On a replica whose share is empty the count is the mean of all replicas'.
     loss, _ = problem_loss(Fixed(np.log(p), None, None), problem, batch, 0.0, 1.0, mean=lambda x: 4 * x)
     assert float(loss) == pytest.approx(-(math.log(0.5) + math.log(0.75)) / 8, rel=1e-5)
+
+
+def test_the_contrast_is_the_cross_entropy_of_finding_the_other_side():
+    """Two examples and a filling, which is no candidate. The lengths of the vectors do not matter."""
+    one, other = np.array([[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), np.array([[3.0, 0.0], [0.6, 0.8], [1.0, 0.0]])
+    scores = np.array([[1.0, 0.6], [0.0, 0.8]]) / 0.5
+    p = np.exp(scores)
+    there = [p[0, 0] / p[0].sum(), p[1, 1] / p[1].sum()]
+    back = [p[0, 0] / p[:, 0].sum(), p[1, 1] / p[:, 1].sum()]
+    expected = -np.mean(np.log([there, back]))
+    assert float(contrast(one, other, vector(1, 1, 0), temperature=0.5)) == pytest.approx(expected, rel=1e-5)
+    assert float(contrast(one, other, vector(0, 0, 0))) == 0
+
+
+def test_pooling_leaves_padding_out():
+    encoded = np.array([[[1.0, 2.0], [3.0, 4.0], [50.0, 60.0]], [[7.0, 7.0]] * 3], "float32")
+    padding = np.array([[False, False, True], [True, True, True]])
+    np.testing.assert_allclose(pooled(encoded, padding), [[2.0, 3.0], [0.0, 0.0]])
+
+
+@pytest.mark.parametrize("targets", ["text", "tree"])
+def test_texts_are_contrasted_with_their_inputs_and_trees_are_not(targets):
+    p = np.array([[[0.5, 0.5], [0.2, 0.8]], [[0.1, 0.9], [0.98, 0.02]]], "float32")
+    batch = {
+        "inputs": np.array([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [5.0, 5.0]]], "float32"),
+        "input_padding": np.array([[False, False], [False, True]]),
+        "targets": np.array([[0, 1], [1, 0]]), "target_padding": np.array([[False, False], [False, True]]),
+    }  # fmt: skip
+
+    class Reading(Fixed):
+        """It also encodes the target: as two opposite vectors, in which each of the two examples finds its own."""
+
+        def encode(self, modality, inputs, padding, command, training):
+            if inputs is batch["targets"]:
+                assert (modality, command, training) == ("language", "To-X", True) and padding is batch["target_padding"]
+                return np.array([[[2.0, 0.0]] * 2, [[0.0, 3.0]] * 2], "float32"), padding, None, None
+            return super().encode(modality, inputs, padding, command, training)
+
+    problem = Problem("x", None, "language", targets, "To-X")
+    plain, _ = problem_loss(Fixed(np.log(p), None, None), problem, batch, 0.0, 0.0)
+    loss, figures = problem_loss(Reading(np.log(p), None, None), problem, batch, 0.0, 0.0, contrast_weight=0.5)
+    if targets == "tree":
+        assert "contrast_loss" not in figures and float(loss) == float(plain)
+        return
+    expected = contrast(np.array([[0.5, 0.5], [0.0, 1.0]]), np.eye(2), vector(1, 1))
+    assert float(figures["contrast_loss"]) == pytest.approx(float(expected), rel=1e-5)
+    assert float(loss) == pytest.approx(float(plain) + 0.5 * float(expected), rel=1e-5)
 
 
 def test_schedule_rises_falls_and_ends():

@@ -73,7 +73,7 @@ class Lanes:
                 with self._scope(values, others) as scope, randomness.Draws(seed):
                     total, figures = problem_loss(
                         self.network, problem, batch, objective["label_smoothing"], objective["balance_weight"],
-                        command=command,
+                        command=command, contrast_weight=objective["contrast_weight"],
                     )  # fmt: skip
                     after = [scope.get_current_value(variable) for variable in self._other_variables]
                 return slot.weight * total, (after, figures["loss"])

@@ -50,7 +50,7 @@ class Slot:
 
     @property
     def kind(self) -> tuple:
-        """A key that is equal for slots that can share compiled functions."""
+        """A key that is equal for slots whose batches have the same shapes."""
         return self.modality, self.problem if self.targets == "class" else "sequence", self.budget, self.most, self.weight
 
 
@@ -84,10 +84,15 @@ class PackedRun:
     cosine_steps: int = 0
     init_from: str | None = None
 
+    def kind(self, slot: Slot) -> tuple:
+        """Returns a key that is equal for slots that can share compiled functions."""
+        # Only texts have a contrast, so that trees need a function of their own if there is one (see `losses.problem_loss`).
+        return (*slot.kind, slot.targets) if self.objective["contrast_weight"] else slot.kind
+
     @property
     def group(self) -> str:
         """A key that is equal for runs that can be trained in lanes of the same computation."""
-        kinds = [slot.kind for slot in self.slots]
+        kinds = [self.kind(slot) for slot in self.slots]
         shared = {**dataclasses.asdict(self), "slots": kinds, "name": "", "seed": 0, "init_from": bool(self.init_from)}
         # The names of commands and label sets do not change the computation, only their number does.
         shared["model"] = {**self.model, "name": "", "commands": len(self.model["commands"])}

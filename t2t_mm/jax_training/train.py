@@ -14,7 +14,7 @@ from t2t_mm.common.errors import RunError
 from t2t_mm.evaluation.measured import Measured
 from t2t_mm.jax_training.batches import Bucket, Pools, Sampler, best_bounds, in_order
 from t2t_mm.jax_training.lanes import Lanes, cosines
-from t2t_mm.jax_training.packed import PackedRun, load_result, load_weights, rounded, save_trained
+from t2t_mm.jax_training.packed import PackedRun, Slot, load_result, load_weights, rounded, save_trained
 from t2t_mm.jax_training.peak import matmul_flops
 from t2t_mm.layers import shifts
 
@@ -133,7 +133,7 @@ class LaneTraining:
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             for slot, buckets in zip(self._slots, self._train_buckets):
                 for bucket in buckets:
-                    key = "gradient", *_key(slot, bucket)
+                    key = "gradient", *self._key(slot, bucket)
                     if key not in lowered:
                         call = jax.jit(self._lanes.gradient(slot))
                         traced = call.lower(*weights, bucket.pool, rows(bucket), commands, np.zeros((lanes, 2), np.int32))
@@ -141,7 +141,7 @@ class LaneTraining:
             for some in self._measured_buckets.values():
                 for slot, buckets in zip(self._slots, some):
                     for bucket in buckets:
-                        key = "measurement", *_key(slot, bucket)
+                        key = "measurement", *self._key(slot, bucket)
                         if key not in lowered:
                             call = jax.jit(self._lanes.measurement(slot))
                             traced = call.lower(*weights, bucket.pool, rows(bucket), rows(bucket), commands)
@@ -194,6 +194,10 @@ class LaneTraining:
         took = time.monotonic() - begun
         self._write(best, step, curves, angles, took, (took - evaluating) / step, np.asarray(skipped))
 
+    def _key(self, slot: Slot, bucket: Bucket) -> tuple:
+        shapes = ((name, array.shape[1:], len(array)) for name, array in sorted(bucket.pool.items()))
+        return self._first.kind(slot), bucket.size, *shapes
+
     def _gradients(self, step: int) -> tuple[list, list[jax.Array]]:
         """Returns the gradients of each slot for its batch of a step, and its loss in each lane."""
         gradients, nats = [], []
@@ -202,7 +206,7 @@ class LaneTraining:
             bucket = self._train_buckets[place][number]
             # Different for each pair of slot and step of the whole run, as in `training.step`.
             seeds = np.stack([self._seeds, np.full_like(self._seeds, step * len(self._slots) + place)], axis=1)
-            found, self._others, one = self._compiled["gradient", *_key(slot, bucket)](
+            found, self._others, one = self._compiled["gradient", *self._key(slot, bucket)](
                 self._trained, self._others, bucket.pool, rows, self._commands[place], seeds
             )
             gradients.append(found)
@@ -216,7 +220,7 @@ class LaneTraining:
         for place, (slot, buckets) in enumerate(zip(self._slots, self._measured_buckets[split])):
             parts = []
             for bucket in buckets:
-                call = self._compiled["measurement", *_key(slot, bucket)]
+                call = self._compiled["measurement", *self._key(slot, bucket)]
                 for rows, places in in_order(bucket):
                     parts.append((places, call(trained, others, bucket.pool, rows, places, self._commands[place])))
             for lane, merged in enumerate(_merged(parts, len(self._runs))):
@@ -295,10 +299,6 @@ class _Best:
 @jax.jit
 def _chosen(chosen, new, old):
     return [jnp.where(jnp.reshape(chosen, (-1, *[1] * (a.ndim - 1))), a, b) for a, b in zip(new, old)]
-
-
-def _key(slot: Any, bucket: Bucket) -> tuple:
-    return slot.kind, bucket.size, *((name, array.shape[1:], len(array)) for name, array in sorted(bucket.pool.items()))
 
 
 def _merged(parts: list, lanes: int) -> list[Measured]:

@@ -97,6 +97,10 @@ class Objective:
       label_smoothing: the part of the target's probability that is spread over all tokens or classes. Reported losses do
         not include it.
       balance_weight: weight of the two losses that balance the load of the experts (paper, 2.3).
+      contrast_weight: weight of a loss that draws the mean of the encoded input and that of the encoded target of an example
+        together, and away from those of the other examples of the batch (Pan et al. 2021, arXiv 2105.09501). The encoder
+        then represents what an input means more than its language, which helps pairs of input and command that are not
+        trained. It concerns all problems whose targets are text, whose targets are encoded for it, too. 0 for none.
 
     Raises:
       RunError: a weight is negative, or `label_smoothing` is not in [0, 1).
@@ -106,11 +110,12 @@ class Objective:
     # This and the next value are those of the 2017 release; the paper gives none.
     label_smoothing: float = 0.1
     balance_weight: float = 0.01
+    contrast_weight: float = 0.0
 
     def __post_init__(self):
         if not 0 <= self.label_smoothing < 1:
             raise RunError(f"Objective.label_smoothing is {self.label_smoothing!r}; it must be from 0 to below 1.")
-        _at_least(0, self, "balance_weight")
+        _at_least(0, self, "balance_weight", "contrast_weight")
         for name, weight in (self.loss_weights or {}).items():
             if weight < 0:
                 raise RunError(f"Objective.loss_weights of {name} is {weight!r}; it must not be negative.")

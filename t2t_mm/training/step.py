@@ -33,7 +33,7 @@ class TrainStep:
       problems: all problems of the run.
       weights: problem name -> weight of its loss.
       clip_norm, clip_each: see `settings.Optimizer`.
-      label_smoothing, balance_weight: see `settings.Objective`.
+      label_smoothing, balance_weight, contrast_weight: see `settings.Objective`.
       signatures: problem name -> element spec of its batches.
       static_shapes: whether each kind of problem is traced for each batch shape separately, instead of once for all.
       jit_compile: whether to compile with XLA, with one replica. On a TPU, XLA is always used.
@@ -70,6 +70,7 @@ class TrainStep:
         accumulate: int = 1,
         clip_each: bool = False,
         loss_scale: LossScale | None = None,
+        contrast_weight: float = 0.0,
     ):
         share_traces()
         # TensorFlow's graph optimizers improve almost nothing in these graphs, and take longer than tracing.
@@ -86,8 +87,8 @@ class TrainStep:
         at_source = clip_each and self._replicas == 1 and accumulate == 1
         self._clip_summed = clip_each and not at_source
         self.functions = _gradient_functions(
-            strategy, model, problems, label_smoothing, balance_weight, signatures, static_shapes, jit_compile,
-            clip_norm if at_source else None, loss_scale is not None,
+            strategy, model, problems, (label_smoothing, balance_weight, contrast_weight), signatures, static_shapes,
+            jit_compile, clip_norm if at_source else None, loss_scale is not None,
         )  # fmt: skip
         # Threads of Python are enough, because TensorFlow computes outside Python's lock.
         at_once = problems_at_once() if at_once is None else at_once
@@ -274,7 +275,7 @@ def _chains(problems: Sequence[Problem]) -> list[list[str]]:
 
 
 def _gradient_functions(
-    strategy, model, problems, label_smoothing, balance_weight, signatures, static_shapes, jit_compile, clip_norm, scaled
+    strategy, model, problems, objective, signatures, static_shapes, jit_compile, clip_norm, scaled
 ) -> dict:
     """Returns a dict of problem name -> gradient function.
 
@@ -284,8 +285,9 @@ def _gradient_functions(
     and the gradients are divided.
 
     Problems with the same modalities only differ in their command, so they share one traced function: eight problems need
-    four traces.
+    four traces, and five with a contrast, which texts have and trees do not.
     """
+    label_smoothing, balance_weight, contrast_weight = objective
     variables, replicas = model.trainable_variables, strategy.num_replicas_in_sync
 
     def mean(x):
@@ -297,7 +299,10 @@ def _gradient_functions(
     def gradients_of(problem, batch, command, weight, seed, scale=None):
         # All random numbers of the pass follow from the seed, and those of the replicas differ.
         with replica(), Draws(seed), tf.GradientTape() as tape:
-            loss, figures = problem_loss(model, problem, batch, label_smoothing, balance_weight, command=command, mean=mean)
+            loss, figures = problem_loss(
+                model, problem, batch, label_smoothing, balance_weight, command=command, mean=mean,
+                contrast_weight=contrast_weight,
+            )  # fmt: skip
             loss = loss * weight if scale is None else loss * weight * scale
         # The tape watches TensorFlow's variables, which Keras wraps.
         found = tape.gradient(loss, [v.value for v in variables])
@@ -323,7 +328,7 @@ def _gradient_functions(
     # The function of the first problem of a kind serves all of them: what differs, the command and the weight, is an argument.
     by_kind, by_name = {}, {}
     for problem in problems:
-        kind = problem.kind
+        kind = problem.kind, contrast_weight > 0 and problem.targets == "text"
         if kind not in by_kind:
             if replicas > 1:  # the shares of a batch have no signature, so tracing generalises at the second shape
                 function = functools.partial(on_replicas, problem)

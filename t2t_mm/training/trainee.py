@@ -90,6 +90,6 @@ def build_trainee(plan: TrainingPlan, description: dict, signatures: Mapping[str
         plan.distribution, network, adam, plan.experiment.problems, plan.loss_weights,
         optimizer.clip_norm, objective.label_smoothing, objective.balance_weight, dict(signatures),
         plan.experiment.batches.static_shapes, numerics.jit_compile, plan.seed, accumulate=optimizer.accumulate,
-        clip_each=optimizer.clip_each, loss_scale=loss_scale,
+        clip_each=optimizer.clip_each, loss_scale=loss_scale, contrast_weight=objective.contrast_weight,
     )  # fmt: skip
     return Trainee(plan.distribution, network, trained, frozen, adam, loss_scale, train_step)

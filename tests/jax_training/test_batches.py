@@ -15,8 +15,9 @@ def slot(arrays="all", **changed):
     return dataclasses.replace(one, **changed)
 
 
-def run(seed=0, **changed):
-    return PackedRun(f"seed_{seed}", seed, {"commands": ["To-German"]}, (slot(**changed),), 3, (1e-3,) * 3, (), {}, {}, {})
+def run(seed=0, contrast=0.0, **changed):
+    model, objective = {"commands": ["To-German"]}, {"contrast_weight": contrast}
+    return PackedRun(f"seed_{seed}", seed, model, (slot(**changed),), 3, (1e-3,) * 3, (), {}, objective, {})
 
 
 def examples(lengths, target_lengths, start=0):
@@ -121,3 +122,6 @@ def test_runs_that_differ_only_in_numbers_share_a_group():
     assert run(0).group != run(1, budget=61).group
     assert run(0).group != run(1, weight=0.5).group
     assert run(0).group != run(1, targets="class").group
+    # Trees have no contrast, so that they need another function only if there is one.
+    assert run(0).group == run(1, targets="tree").group
+    assert run(0, contrast=1.0).group != run(1, contrast=1.0, targets="tree").group

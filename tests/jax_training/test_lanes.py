@@ -51,7 +51,8 @@ def packed(tmp_path_factory):
         "joint/seed_0", 0, config, (text, label), STEPS, tuple(float(schedule(step)) for step in range(STEPS)),
         (1.0,) * trainable,
         {"beta_1": 0.85, "beta_2": 0.98, "epsilon": 1e-6, "clip_norm": 1.0, "clip_each": True, "weight_decay": 0.0},
-        {"label_smoothing": 0.1, "balance_weight": 0.01}, {"every_steps": 2, "patience": 0}, cosine_steps=2,
+        {"label_smoothing": 0.1, "balance_weight": 0.01, "contrast_weight": 0.0}, {"every_steps": 2, "patience": 0},
+        cosine_steps=2,
     )  # fmt: skip
     runs = [run, dataclasses.replace(run, name="joint/seed_1", seed=1)]
     save_runs(folder, runs)

@@ -12,6 +12,7 @@ from t2t_mm.training.settings import Checkpointing, Evaluation, Numerics, Object
         (Optimizer, {"beta_2": 1.0}, "Optimizer.beta_2 is 1.0; it must be from 0 to below 1"),
         (Optimizer, {"clip_norm": 0.0}, "Optimizer.clip_norm is 0.0; it must be above 0"),
         (Objective, {"label_smoothing": 1.0}, "Objective.label_smoothing is 1.0"),
+        (Objective, {"contrast_weight": -0.5}, "Objective.contrast_weight is -0.5; it must be at least 0"),
         (Objective, {"loss_weights": {"coco": -1.0}}, "Objective.loss_weights of coco is -1.0"),
         (Evaluation, {"every_steps": -1}, "Evaluation.every_steps is -1; it must be at least 0"),
         (Evaluation, {"examples": 0}, "Evaluation.examples is 0; it must be at least 1"),
@@ -45,4 +46,5 @@ def test_the_optimizer_is_that_of_the_2017_release_where_nothing_is_said():
     found = Optimizer()
     assert (found.beta_1, found.beta_2, found.epsilon, found.clip_norm) == (0.85, 0.997, 1e-6, 2.0)
     assert (found.clip_each, found.rates, found.weight_decay, found.accumulate, found.ema) == (False, None, 0.0, 1, 0.0)
-    assert (Objective().label_smoothing, Objective().balance_weight) == (0.1, 0.01)
+    objective = Objective()
+    assert (objective.label_smoothing, objective.balance_weight, objective.contrast_weight) == (0.1, 0.01, 0.0)

@@ -56,10 +56,12 @@ def batch(seed):
 SIGNATURE = {name: tf.TensorSpec([None, None], tf.bool if name.endswith("padding") else tf.int32) for name in batch(0)}
 
 
-def step_of(strategy, model, optimizer, problems=PROBLEMS, weights=None, clip_norm=1e9, smoothing=0.0, balance=0.0):
+def step_of(
+    strategy, model, optimizer, problems=PROBLEMS, weights=None, clip_norm=1e9, smoothing=0.0, balance=0.0, contrast=0.0
+):
     return TrainStep(
         strategy, model, optimizer, problems, weights or {"one": 1.0, "two": 1.0}, clip_norm, smoothing, balance,
-        {"one": SIGNATURE, "two": SIGNATURE},
+        {"one": SIGNATURE, "two": SIGNATURE}, contrast_weight=contrast,
     )  # fmt: skip
 
 
@@ -165,7 +167,9 @@ def test_each_problems_gradient_may_be_clipped_by_itself(uncompiled):
     np.testing.assert_allclose(heavier, both, atol=1e-6)
 
 
-@pytest.mark.parametrize("settings", [{"smoothing": 0.3}, {"balance": 0.7}], ids=["label smoothing", "balance weight"])
+@pytest.mark.parametrize(
+    "settings", [{"smoothing": 0.3}, {"balance": 0.7}, {"contrast": 0.5}], ids=lambda given: next(iter(given))
+)
 def test_settings_of_the_loss_reach_the_gradients(settings, uncompiled):
     mixture = functools.partial(MixtureOfExperts, num_experts=3, chosen=2, hidden=8, gate_noise=False)
     model, batches = small_model(mixture=mixture), {"one": batch(1)}
@@ -175,8 +179,8 @@ def test_settings_of_the_loss_reach_the_gradients(settings, uncompiled):
             variable.assign(rng.normal(size=variable.shape))
     before = [v.numpy().copy() for v in model.trainable_variables]
     with tf.GradientTape() as tape:
-        smoothing, balance = (settings.get(name, 0.0) for name in ("smoothing", "balance"))
-        loss, _ = problem_loss(model, PROBLEMS[0], batches["one"], smoothing, balance, training=False)
+        smoothing, balance, contrast = (settings.get(name, 0.0) for name in ("smoothing", "balance", "contrast"))
+        loss, _ = problem_loss(model, PROBLEMS[0], batches["one"], smoothing, balance, training=False, contrast_weight=contrast)
     expected = tape.gradient(loss, [v.value for v in model.trainable_variables])
     sgd = keras.optimizers.SGD(1.0)
     sgd.build(model.trainable_variables)
@@ -184,6 +188,18 @@ def test_settings_of_the_loss_reach_the_gradients(settings, uncompiled):
     for old, variable, gradient in zip(before, model.trainable_variables, expected):
         gradient = 0.0 if gradient is None else tf.convert_to_tensor(gradient).numpy()
         np.testing.assert_allclose(old - variable.numpy(), gradient, atol=1e-5, err_msg=variable.path)
+
+
+def test_only_the_problems_with_texts_share_the_function_with_a_contrast():
+    """The second problem has trees, and without a contrast the same function."""
+    model, batches = small_model(), {"one": batch(1), "two": batch(2)}
+    for contrast in (0.0, 0.5):
+        adam = keras.optimizers.Adam(1e-2)
+        adam.build(model.trainable_variables)
+        step = step_of(tf.distribute.get_strategy(), model, adam, contrast=contrast)
+        assert (step.functions["one"] is step.functions["two"]) == (not contrast)
+    figures, _ = step(batches)
+    assert "contrast_loss" in figures["one"] and "contrast_loss" not in figures["two"]
 
 
 def test_loss_falls_for_every_problem():

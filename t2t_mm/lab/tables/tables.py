@@ -71,6 +71,14 @@ ZERO_SHOT = (
     ZeroShotOption(
         "both_autoencoders", "command at both, autoencoders", ("gin/tables/command_both.gin", "gin/tables/autoencoders.gin")
     ),
+    ZeroShotOption(
+        "every_contrast", "command at every position, contrast", ("gin/tables/command_every.gin", "gin/tables/contrast.gin")
+    ),
+    ZeroShotOption(
+        "every_contrast_autoencoders",
+        "command at every position, contrast, autoencoders",
+        ("gin/tables/command_every.gin", "gin/tables/contrast.gin", "gin/tables/autoencoders.gin"),
+    ),
 )
 ABLATED = ("imagenet", "wmt_en_fr")  # the problems of Table 4
 PARSING_WITH_IMAGENET = "parsing_with_imagenet"

@@ -221,6 +221,10 @@ def test_a_finding_is_only_answered_if_the_interval_excludes_zero(tmp_path):
             compared("joint", "alone_wsj_speech", "wsj_speech", -0.02, 0.03),
             compared("parsing_with_imagenet", "alone_wsj_parsing", "wsj_parsing", 0.01, 0.02),
             compared("joint", "alone_wmt_en_de", "wmt_en_de", 0.01, 0.03),
+            compared("alone_imagenet", "alone_imagenet_without_mixture", "imagenet", -0.01, 0.01),
+            compared("joint", "joint_without_mixture", "coco", -0.03, -0.01),
+            compared("joint", "joint_without_mixture", "wmt_en_de", 0.01, 0.03),
+            compared("joint", "joint_without_mixture", "wmt_de_en", -0.01, 0.03),
         ]}
     ])  # fmt: skip
     assert [one["question"] for one in found] == [question.text for question in questions()]
@@ -229,7 +233,8 @@ def test_a_finding_is_only_answered_if_the_interval_excludes_zero(tmp_path):
     assert verdicts["parsing with 1,000 trees"] == "yes" and verdicts["WSJ speech"] == "undecided"
     assert verdicts["parsing with 100 trees"] == "not measured"
     answers = (scarce["answer"], plenty["answer"], unrelated["answer"], block["answer"], mixture["answer"])
-    assert answers == ("mixed", "yes", "no", "not measured", "not measured") and steeper["answer"] == "not measured"
+    assert answers == ("yes, as far as it is decided", "yes", "no", "undecided", "mixed")
+    assert steeper["answer"] == "not measured"
     text = "\n".join(markdown(found))
     assert "- parsing with 1,000 trees: yes; -0.040 nats per token, 95% interval -0.060 to -0.020 (5 and 3 seeds)." in text
     assert "- parsing with 100 trees: not measured yet." in text

@@ -114,7 +114,7 @@ def questions() -> list[PaperQuestion]:
             (*by_trees("joint"), *scarce),
         ),
         PaperQuestion(
-            "Does parsing gain the more from joint training, the fewer trees there are?",
+            "Does parsing gain more from joint training when there are fewer trees?",
             "It does not vary the number of trees, but concludes that problems with little data benefit most.",
             (), combined=(steeper,),
         ),
@@ -157,9 +157,9 @@ def findings(
     Returns:
       For each question {"question", "paper", "evidence", "answer", "note"}. Each piece of evidence has a "label" and the
       "verdict" yes, no or undecided: yes or no only if the 95% interval of the difference excludes 0; it is "not measured" if
-      one of the two runs is missing. The answer is the common verdict, or "mixed". The note may be empty; that of the last
-      finding about the paper is `use_of_experts`. If it has been measured, the finding of `never_trained` comes after those
-      about the paper.
+      one of the two runs is missing. The answer is the common verdict, with a reservation if some are undecided, or "mixed".
+      The note may be empty; that of the last finding about the paper is `use_of_experts`. If it has been measured, the
+      finding of `never_trained` comes after those about the paper.
     """
     measured = {
         (found["problem"], found["run"], found["other"]): found
@@ -261,11 +261,21 @@ def _answered(question: PaperQuestion, measured: dict, examples: Callable | None
         verdict = "undecided" if not (lower or higher) else "yes" if lower == question.yes_if_lower else "no"
         kept = {key: found[key] for key in ("difference", "low", "high", "seeds")}
         evidence.append({"label": one.label, "verdict": verdict} | kept)
-    verdicts = {one["verdict"] for one in evidence} - {"not measured"}
-    answer = "not measured" if not verdicts else verdicts.pop() if len(verdicts) == 1 else "mixed"
     return {
-        "question": question.text, "paper": question.paper, "evidence": evidence, "answer": answer, "note": question.note,
+        "question": question.text, "paper": question.paper, "evidence": evidence,
+        "answer": _common({one["verdict"] for one in evidence}), "note": question.note,
     }  # fmt: skip
+
+
+def _common(verdicts: set[str]) -> str:
+    verdicts = verdicts - {"not measured"}
+    decided = verdicts - {"undecided"}
+    if len(decided) > 1:
+        return "mixed"
+    if not decided:
+        return "undecided" if verdicts else "not measured"
+    # One that is undecided does not contradict the others, but the answer then holds for fewer of them.
+    return f"{decided.pop()}, as far as it is decided" if len(verdicts) > 1 else decided.pop()
 
 
 def sentences(found: dict) -> list[str]:
@@ -291,8 +301,8 @@ def sentences(found: dict) -> list[str]:
 
 NOTE = (
     "Differences of log-perplexity on dev; a negative one is better. “Yes” and “no” are only said if the interval, over "
-    "examples and seeds, excludes 0. What is compared is the joint training with the training alone, the parsing with its "
-    "partner with the parsing alone, or the model with the block with the model without it."
+    "examples and seeds, excludes 0. Each line compares joint training with training alone, parsing with a partner with "
+    "parsing alone, or the model with a block with the model without it."
 )
 
 
