@@ -12,6 +12,9 @@ _GIN_FILE = flags.DEFINE_multi_string(
 )
 _SIZE = flags.DEFINE_integer("size", 8000, "Number of pieces, including padding, end, unknown, 256 bytes and the tree symbols.")
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the files; may be repeated.")
+_MAX_BAD = flags.DEFINE_integer(
+    "max_bad_examples", 100, "Maximum number of unusable examples of a problem; with more, the command stops.", lower_bound=0
+)
 
 
 def main(_):
@@ -22,7 +25,7 @@ def main(_):
     from t2t_mm.input import vocabulary
 
     run = config.configured(experiment.Experiment)()
-    vocabulary.build_vocabulary(run.problems, run.vocabulary, _SIZE.value)
+    vocabulary.build_vocabulary(run.problems, run.vocabulary, _SIZE.value, max_bad_examples=_MAX_BAD.value)
 
 
 if __name__ == "__main__":

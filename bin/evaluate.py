@@ -19,6 +19,10 @@ from t2t_mm.common.errors import RunError
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "dev", ["dev", "test"], "Split to evaluate on.")
+_MAX_BAD = flags.DEFINE_integer(
+    "max_bad_examples", 100, "Maximum number of unusable examples of a problem, which are left out; with more, it fails.",
+    lower_bound=0,
+)  # fmt: skip
 _PROBLEM = flags.DEFINE_multi_string(
     "problem", [], f"Problem to evaluate; may be repeated. Default: all problems of the run; {command.PROBLEM_HELP}."
 )
@@ -134,7 +138,7 @@ def main(_):
         written.update(record)
 
     found = evaluate.evaluate(
-        run, model_dir, split, names, decoding, finished=write, answers_folder=answers,
+        run, model_dir, split, names, decoding, max_bad_examples=_MAX_BAD.value, finished=write, answers_folder=answers,
         constrain_trees=_CONSTRAIN_TREES.value, at_once=strategy.problems_at_once(), through=_PIVOT.value,
     )  # fmt: skip
     tensorboard.write(found, model_dir, split, run.problems, run.audio)

@@ -24,7 +24,7 @@ _PROBLEM = flags.DEFINE_multi_string(
 _SPLIT = flags.DEFINE_multi_enum("split", corpus_files.SPLITS, corpus_files.SPLITS, "Split to prepare; may be repeated.")
 _PROCESSES = flags.DEFINE_integer("processes", os.cpu_count(), "Number of processes.", lower_bound=1)
 _SHARD_EXAMPLES = flags.DEFINE_integer(
-    "shard_examples", None, "Number of examples in a shard. Default: depends on the input modality."
+    "shard_examples", None, "Number of examples in a shard. Default: depends on the input modality.", lower_bound=1
 )
 _MAX_BAD = flags.DEFINE_integer(
     "max_bad_examples", 100, "Maximum number of unusable examples in a split; with more, the command stops.", lower_bound=0

@@ -16,7 +16,8 @@ class Problem:
     """One problem: the source of its examples, its modality nets, its command token and its metrics.
 
     Attributes:
-      name: the name, unique in a run. If the targets are classes, it is also the name of their label set.
+      name: the name, unique in a run: letters, digits and underscores, because it is also the name of a signature of exports
+        and of folders. If the targets are classes, it is also the name of their label set.
       source: where the examples come from. If the targets are classes, it is a `ClassSource`.
       inputs: "language", "image", "audio" or a custom `Modality`; or a sequence of several, in which case the inputs of
         each example are a tuple in the same order.
@@ -26,7 +27,7 @@ class Problem:
         linearised trees or, for classes, scores [classes]. Default: the share of exact matches.
 
     Raises:
-      ValueError: `inputs` or `targets` has another value, or a modality has no features.
+      ValueError: `name`, `inputs` or `targets` has another value, or a modality has no features.
     """
 
     name: str
@@ -37,6 +38,11 @@ class Problem:
     metrics: tuple[Callable, ...] = ()
 
     def __post_init__(self):
+        if not (self.name.isidentifier() and self.name.isascii()):
+            raise ValueError(
+                f"The name of a problem is {self.name!r}; it must consist of letters, digits and underscores, and not begin "
+                "with a digit."
+            )
         # `modalities` is computed here only for its checks, whose messages do not know which problem they are about.
         try:
             modalities = self.modalities

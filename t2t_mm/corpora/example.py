@@ -70,7 +70,8 @@ class Report:
         self.max_bad = max_bad
         self.skipped: dict[str, str] = {}
         self.left_out: dict[str, str] = {}
-        self.failure: TooManyBadExamples | None = None
+        # The error that has ended the stream, which TensorFlow only passes on as a text.
+        self.failure: CorpusError | None = None
         self._lock = threading.Lock()
 
     def skip(self, origin: str, reason: str) -> None:

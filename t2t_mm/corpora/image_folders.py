@@ -9,6 +9,7 @@ from t2t_mm.corpora.corpus_files import check_split, missing_corpus, read_lines,
 from t2t_mm.corpora.example import CorpusError, Example, Report
 from t2t_mm.corpora.pictures import ENDINGS
 from t2t_mm.corpora.tars import members, nested_members
+from t2t_mm.corpora.plain_text import not_text
 
 _FOLDERS = {"train": "train", "dev": "val", "test": "test"}
 _TARS = {"train": "ILSVRC2012_img_train.tar", "val": "ILSVRC2012_img_val.tar"}
@@ -154,7 +155,12 @@ def _images_in(folder: str, report: Report) -> list[str]:
     for where, names in walk(folder):
         for name in names:
             if name.lower().endswith(ENDINGS) and not name.startswith("."):
-                found.append(os.path.join(where, name))
+                path = os.path.join(where, name)
+                # Such as a name in Latin-1 from an old archive, which TensorFlow cannot take as a text.
+                if not_text(path):
+                    report.skip(ascii(path), "its name is not UTF-8; rename it")
+                else:
+                    found.append(path)
             elif not name.startswith(".") and name not in _LABELS:
                 others[os.path.splitext(name)[1] or "no ending"] += 1
     for ending, count in sorted(others.items()):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from t2t_mm.corpora.corpus_files import check_split, matching_files, missing_corpus, read_lines, walk, warn_of_count
 from t2t_mm.corpora.example import CorpusError, Example, Report
 from t2t_mm.corpora.sounds import ENDINGS
+from t2t_mm.corpora.plain_text import not_text
 
 _SPLITS = {  # LibriSpeech's folders, and tables of split names
     "train": ("train-clean-100/**/*.trans.txt", "train.tsv"),
@@ -105,6 +106,8 @@ def _sound(name: str, folder: str, sounds: dict[str, list[str]]) -> str:
     if len(best) > 1:
         places = ", ".join(os.path.relpath(path, folder) for path in best[:5])
         raise LookupError(f"{len(best)} recordings have the name {name} ({places}); write the path of the right one")
+    if not_text(found[0]):
+        raise LookupError(f"the recording {found[0]!a} has a name that is not UTF-8; rename it")
     return found[0]
 
 

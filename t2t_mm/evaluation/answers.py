@@ -175,8 +175,8 @@ def read(path: str, classes: bool | None = None) -> Read:
             target = names.index(target)
         else:
             predictions.append(line["answer"] or "")
-        references = tuple(line.get("references", ()))
-        given = line.get("input", "")
+        references = tuple(line.get("references") or ())
+        given = line.get("input") or ""
         inputs = given if isinstance(given, str) else tuple(given)
         examples.append(Example(inputs, target, f"{path}:{number}", references))
     problems = {line.get("problem", "") for _, line in used}
@@ -198,6 +198,12 @@ def _parsed(where: str, text: str) -> dict:
             raise RunError(f'{where}: lacks "{name}"; it has {", ".join(line) or "nothing"}.')
         if not isinstance(line[name], kinds):
             raise RunError(f'{where}: "{name}" is {line[name]!r}; it must be a text.')
+    for name, one in (("references", False), ("ranked", False), ("input", True)):
+        given = line.get(name)
+        texts = given if isinstance(given, list) else [given] if one else [None]
+        # A text instead of a list would be taken for a list of letters.
+        if given is not None and not all(isinstance(text, str) for text in texts):
+            raise RunError(f'{where}: "{name}" is {given!r}; it must be {"a text or " * one}a list of texts.')
     return line
 
 

@@ -24,7 +24,7 @@ class BatchSettings:
       image_size: height and width to which images are resized.
       factors: problem -> factor of its budget. A problem that learns fast can thus take less of each step, and a problem with
         a noisy gradient can see more examples (an image has one class as its target, but a caption has a dozen tokens).
-      shuffle: number of examples in the shuffle buffer.
+      shuffle: number of examples in the shuffle buffer; 1 keeps the order of the corpus.
       crop: augmentation of training images with class targets; None disables it. Images with captions are never
         augmented, because captions describe where things are.
       masks: masks of time and frequency on training spectrograms (SpecAugment); None disables them.
@@ -33,7 +33,7 @@ class BatchSettings:
         which costs time on other devices.
 
     Raises:
-      RunError: a factor is not positive.
+      RunError: a factor or a size is not positive.
     """
 
     positions: int = 1024
@@ -50,6 +50,9 @@ class BatchSettings:
     static_shapes: bool = False
 
     def __post_init__(self):
+        for name in ("positions", "images", "audio_frames", "max_length", "max_frames", "image_size", "shuffle"):
+            if getattr(self, name) < 1:
+                raise RunError(f"BatchSettings.{name} is {getattr(self, name)!r}; it must be at least 1.")
         for name, factor in (self.factors or {}).items():
             if not factor > 0:
                 raise RunError(f"BatchSettings.factors[{name!r}] is {factor!r}; it must be above 0.")

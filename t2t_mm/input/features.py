@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from t2t_mm.common.errors import RunError
+
 
 @dataclasses.dataclass(frozen=True)
 class AudioFeatures:
@@ -16,7 +18,10 @@ class AudioFeatures:
       frame: window length in samples.
       hop: distance between two windows in samples.
       lowest: lower end of the mel scale in Hz.
-      highest: upper end of the mel scale in Hz.
+      highest: upper end of the mel scale in Hz, at most half of the sample rate.
+
+    Raises:
+      RunError: a number is out of range.
     """
 
     sample_rate: int = 16000
@@ -28,6 +33,20 @@ class AudioFeatures:
     hop: int = 160
     lowest: float = 60.0
     highest: float = 7600.0
+
+    def __post_init__(self):
+        for name in ("sample_rate", "bins", "frame", "hop"):
+            if getattr(self, name) < 1:
+                raise RunError(f"AudioFeatures.{name} is {getattr(self, name)!r}; it must be at least 1.")
+        if self.bins == 1:  # the waveform has no mel scale
+            return
+        if not 0 <= self.lowest < self.highest:
+            raise RunError(f"AudioFeatures.lowest is {self.lowest!r}; it must be from 0 to below highest, {self.highest!r}.")
+        if self.highest > self.sample_rate / 2:
+            raise RunError(
+                f"AudioFeatures.highest is {self.highest!r}, which is above half of sample_rate, {self.sample_rate}; a "
+                "recording has no such frequencies."
+            )
 
     def __call__(self, samples: tf.Tensor) -> tf.Tensor:
         """Computes the features of one audio clip.

@@ -55,8 +55,20 @@ def make_batches(
       CorpusError: an example has more or fewer inputs than the problem.
     """
 
-    def leave_out(origin, reason):
-        report.leave_out(origin.decode(), reason.decode())
+    rejected: set[int] = set()
+
+    def reject(origin, index, reason):
+        if reason:  # what could not be read has been reported by its reader
+            report.leave_out(origin.decode(), reason.decode())
+        rejected.add(int(index))
+        # An endless stream in which no example is usable would never yield a batch, and never end.
+        if training and len(rejected) == len(examples):
+            reason = report.skipped.get(origin.decode()) or reason.decode()
+            report.failure = CorpusError(
+                f"{problem.name}: none of its {len(examples)} training examples is usable (the last: {origin.decode()}: "
+                f"{reason}). Fix the corpus, or raise the limits of BatchSettings."
+            )
+            raise report.failure
         return np.bool_(False)
 
     examples = examples_of(examples)
@@ -98,14 +110,14 @@ def make_batches(
         long = [length > limit for length, limit in zip(parts_of(element["length"]), limits)]
         if problem.targets != "class":
             long.append(tf.shape(element["targets"])[0] > settings.max_length)
-        # What could not be read has been reported by its reader, and must not be reported a second time.
-        too_long = tf.logical_and(usable, functools.reduce(tf.logical_or, long))
-        message = f"longer than max_length {settings.max_length} tokens or max_frames {settings.max_frames}"
-        # In a branch, so that Python is only called for the few examples that are too long.
+        too_long = functools.reduce(tf.logical_or, long)
+        limit = f"longer than max_length {settings.max_length} tokens or max_frames {settings.max_frames}"
+        reason = tf.where(usable, limit, "")
+        # In a branch, so that Python is only called for the few examples that are rejected.
         return tf.cond(
-            too_long,
-            lambda: tf.ensure_shape(tf.numpy_function(leave_out, [origin, message], tf.bool), []),
-            lambda: usable,
+            tf.logical_and(usable, tf.logical_not(too_long)),
+            lambda: True,
+            lambda: tf.ensure_shape(tf.numpy_function(reject, [origin, element["index"], reason], tf.bool), []),
         )
 
     data = examples.dataset(training, seed, settings.shuffle)

@@ -12,7 +12,9 @@ from t2t_mm.input.tokenizer import train_vocabulary, tree_to_text
 from t2t_mm.problem import Problem
 
 
-def build_vocabulary(problems: Sequence[Problem], path: str, size: int = 8000, most: int = 1_000_000) -> None:
+def build_vocabulary(
+    problems: Sequence[Problem], path: str, size: int = 8000, most: int = 1_000_000, max_bad_examples: int = 100
+) -> None:
     """Trains the vocabulary on the training text of `problems` and writes it to `path`.
 
     Tree symbols become user-defined pieces. Sentences that are used in both translation directions count once.
@@ -24,13 +26,15 @@ def build_vocabulary(problems: Sequence[Problem], path: str, size: int = 8000, m
       most: maximum number of examples of a problem. If there are more, a uniform sample is used, because SentencePiece keeps
         all text in memory, and more text changes few pieces.
 
+      max_bad_examples: maximum number of unusable examples of a problem.
+
     Raises:
-      CorpusError: a corpus is missing, or the texts do not allow a vocabulary of this size.
+      CorpusError: a corpus is missing or has more unusable examples, or the texts do not allow a vocabulary of this size.
     """
     texts: set[str] = set()
     symbols: set[str] = set()
     for problem in progress.shown(problems, "Reading training text", len(problems)):
-        examples: Iterable[Example] = stream(problem.source, "train", Report(problem.name))
+        examples: Iterable[Example] = stream(problem.source, "train", Report(problem.name, max_bad_examples))
         if problem.targets == "tree":  # all examples, because even the rarest symbol is needed
             examples = list(examples)
             symbols.update(tree_to_text(symbol) for example in examples for symbol in example.target_text.split())

@@ -29,22 +29,29 @@ def tokens(text: str) -> list[str]:
     return _TOKEN.findall(_CLITIC.sub(r" \1", text.lower()))
 
 
+def _references(example: Example) -> list[list[str]]:
+    # A corpus with one caption for each image has it as the target alone, such as a table.
+    texts = example.references or ((example.target_text,) if example.target_text else ())
+    return [tokens(text) for text in texts]
+
+
 def captions(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
-    """Returns CIDEr-D and BLEU-4 of one caption per image. Images without references do not count."""
-    pairs = [pair for pair in zip(predictions, examples, strict=True) if pair[1].references]
+    """Returns CIDEr-D and BLEU-4 of one caption per image. Images without a target and references do not count."""
+    pairs = [(prediction, found) for prediction, one in zip(predictions, examples, strict=True) if (found := _references(one))]
     if not pairs:
         return {}
     # A missing answer (None) counts as an empty caption.
     candidates = [tokens(prediction or "") for prediction, _ in pairs]
-    references = [[tokens(reference) for reference in example.references] for _, example in pairs]
+    references = [found for _, found in pairs]
     return {"cider": cider_d(candidates, references), "bleu4": bleu4(candidates, references)}
 
 
 def captions_of_each(predictions: Sequence[str], examples: Sequence[Example]) -> list[dict]:
-    """Returns the CIDEr-D of each caption, with n-gram weights of the whole set; {} for an image without references."""
-    places = [place for place, example in enumerate(examples) if example.references]
+    """Returns the CIDEr-D of each caption, with n-gram weights of the whole set; {} for an image that does not count."""
+    of_each = [_references(example) for example in examples]
+    places = [place for place, references in enumerate(of_each) if references]
     candidates = [tokens(predictions[place] or "") for place in places]
-    references = [[tokens(reference) for reference in examples[place].references] for place in places]
+    references = [of_each[place] for place in places]
     found: list[dict] = [{} for _ in examples]
     for place, value in zip(places, cider_d_of_each(candidates, references)):
         found[place] = {"cider": value}

@@ -32,7 +32,7 @@ def bracket_f1(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
       (outputs that had to be repaired).
 
     Raises:
-      CorpusError: an example has several inputs, so its words are unknown.
+      CorpusError: an example has several inputs, so its words are unknown; or a reference is no tree over its words.
     """
     if not examples:
         return {}
@@ -42,7 +42,13 @@ def bracket_f1(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
             raise CorpusError(f"{example.origin}: {len(example.inputs)} inputs; use bracket_f1_without_words.")
         words = example.inputs.split()
         tree, repaired = delinearise((prediction or "").split(), words)
-        reference, _ = delinearise((example.references or (example.target_text,))[0].split(), words)
+        reference, other = delinearise((example.references or (example.target_text,))[0].split(), words)
+        # EVALB does not compare trees over different words either. A repaired reference would agree with wrong answers.
+        if other:
+            raise CorpusError(
+                f"{example.origin}: the reference is no tree over the {len(words)} words of the input "
+                f"({example.input_line[:60]!r}). The input must be tokenised as the tree is."
+            )
         tags = _tags(reference)
         counted = [tag not in PUNCTUATION for tag in tags]
         # Multisets: a unary chain may contain the same bracket twice.

@@ -301,8 +301,15 @@ def only_trainer(model_dir: str) -> Iterator[None]:
     The operating system releases the lock when the process ends for any reason. Object storage (`gs://…`) has no locks.
 
     Raises:
-      RunError: the folder cannot be written to, or another process holds the lock.
+      RunError: the folder cannot be written to, another process holds its lock, or TensorFlow could not read checkpoints in
+        it.
     """
+    # TensorFlow takes the path of a checkpoint that it reads for a pattern of file names, but not when it writes one.
+    if found := re.search(r"[*?\[\]{}\\]", model_dir):
+        raise RunError(
+            f"{model_dir}: contains {found[0]!r}, which TensorFlow does not find again in the name of a checkpoint. Use "
+            "another model_dir."
+        )
     if "://" in model_dir:
         yield
         return

@@ -112,7 +112,7 @@ def load_description(model_dir: str) -> dict:
     path = os.path.join(model_dir, "model.json")
     if not os.path.isfile(path):
         raise RunError(f"{path}: no such file, so {model_dir} holds no trained model. Train one with bin/train.py.")
-    with open(path) as file:
+    with open(path, encoding="utf-8") as file:
         return json.load(file)
 
 

@@ -23,6 +23,18 @@ def test_image_folders(tmp_path):
     assert [e.targets for e in source.examples("dev", Report("x"))] == [1]
 
 
+def test_an_image_whose_name_is_not_utf_8_is_reported(tmp_path):
+    folder = tmp_path / "imagenet" / "train" / "n1"
+    folder.mkdir(parents=True)
+    for name in (b"a.JPEG", b"caf\xe9.JPEG"):
+        with open(os.path.join(os.fsencode(folder), name), "wb") as file:
+            Image.new("RGB", (8, 8)).save(file, "JPEG")
+    report = Report("x")
+    assert [os.path.basename(e.inputs) for e in ImageFolders(str(tmp_path)).examples("train", report)] == ["a.JPEG"]
+    ((origin, reason),) = report.skipped.items()
+    assert r"caf\udce9.JPEG" in origin and reason == "its name is not UTF-8; rename it"
+
+
 @pytest.mark.parametrize("file", ["synset_words.txt", "LOC_synset_mapping.txt"])
 def test_classes_are_called_by_their_first_synonym(tmp_path, file):
     for synset in ("n01440764", "n02012849", "n03126707", "n09999999"):

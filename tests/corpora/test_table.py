@@ -34,6 +34,12 @@ def test_csv_has_quoted_fields_that_span_lines_and_columns_of_no_interest(tmp_pa
     assert found == [("one, two", "good"), ('three four "five"', "bad")] and not report.skipped
 
 
+def test_a_table_and_its_compressed_copy_are_one(tmp_path):
+    text = "text,label\none,good\n"
+    write(tmp_path, train__csv=text, train__csv__gz=gzip.compress(text.encode()), train__tsv="text\tlabel\ntwo\tbad\n")
+    assert sorted(read(table(tmp_path, files=ALL))[0]) == [("one", "good"), ("two", "bad")]
+
+
 def test_the_origin_of_a_row_is_the_line_that_it_begins_at(tmp_path):
     write(tmp_path, train__csv='text,label\n"a\nb",x\nc,y\n')
     origins = [e.origin for e in table(tmp_path, files=ALL).examples("train", Report("own"))]

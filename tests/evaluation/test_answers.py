@@ -117,6 +117,12 @@ def test_another_systems_answers_need_reference_and_answer_alone(tmp_path):
         ('{"reference": "a", "answer": "b"}\n["a"]', r"f.jsonl:2: not an object but list"),
         ('{"reference": "a", "output": "b"}', r'f.jsonl:1: lacks "answer"; it has reference, output'),
         ('{"reference": 3, "answer": "b"}', r'f.jsonl:1: "reference" is 3; it must be a text'),
+        (
+            '{"reference": "a", "answer": "b", "references": "a"}',
+            r"""f.jsonl:1: "references" is 'a'; it must be a list of texts""",
+        ),
+        ('{"reference": "a", "answer": "b", "ranked": [1]}', r'f.jsonl:1: "ranked" is \[1\]; it must be a list of texts'),
+        ('{"reference": "a", "answer": "b", "input": 7}', r'f.jsonl:1: "input" is 7; it must be a text or a list of texts'),
         ("\n", "f.jsonl: contains no answers"),
     ],
 )

@@ -6,7 +6,7 @@ import tensorflow as tf
 from PIL import Image
 
 from t2t_mm.common.errors import RunError
-from t2t_mm.corpora.example import Example, Report, TooManyBadExamples
+from t2t_mm.corpora.example import CorpusError, Example, Report, TooManyBadExamples
 from t2t_mm.corpora.sphere import encode_sphere
 from t2t_mm.experiment import Experiment
 from t2t_mm.input.buckets import BatchSettings, bucket_shapes
@@ -73,6 +73,38 @@ def test_what_is_longer_than_the_limit_is_left_out_and_counted(tokenizer):
     (batch,) = batches(TRANSLATION, sentences([2, 200]), tokenizer, report)
     assert batch["index"].numpy().tolist() == [0]
     assert "longer than max_length 40" in report.left_out["f:1"] and not report.skipped
+
+
+@pytest.mark.parametrize("problem, reason", [(TRANSLATION, "longer than max_length 40"), (PICTURES, "No such file")])
+def test_a_training_set_without_a_usable_example_ends_the_run(tokenizer, tmp_path, problem, reason):
+    """Its stream would otherwise be endless and without a batch."""
+    if problem is PICTURES:
+        examples = [Example(str(tmp_path / f"{i}.png"), 0, f"f:{i}") for i in range(3)]
+    else:
+        examples = sentences([200, 300, 400])
+    report = Report("x", max_bad=5)
+    with pytest.raises(CorpusError, match=f"{problem.name}: none of its 3 training examples is usable .*f:.: .*{reason}"):
+        next_batch(iter(batches(problem, examples, tokenizer, report, training=True)), report)
+
+
+@pytest.mark.parametrize("name", ["positions", "images", "audio_frames", "max_length", "max_frames", "image_size", "shuffle"])
+def test_sizes_of_batches_are_positive(name):
+    with pytest.raises(RunError, match=f"BatchSettings.{name} is 0; it must be at least 1"):
+        BatchSettings(**{name: 0})
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"sample_rate": 8000}, "AudioFeatures.highest is 7600.0, which is above half of sample_rate, 8000"),
+        ({"lowest": 8000.0}, "AudioFeatures.lowest is 8000.0; it must be from 0 to below highest, 7600.0"),
+        ({"hop": 0}, "AudioFeatures.hop is 0; it must be at least 1"),
+    ],
+)
+def test_settings_of_audio_that_have_no_spectrogram_are_refused(settings, message):
+    with pytest.raises(RunError, match=message):
+        AudioFeatures(**settings)
+    assert AudioFeatures(sample_rate=8000, bins=1).sample_rate == 8000
 
 
 def test_training_batches_are_endless_shared_out_and_repeatable(tokenizer):

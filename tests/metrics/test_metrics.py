@@ -7,7 +7,7 @@ import pytest
 
 from t2t_mm.corpora.example import CorpusError, Example
 from t2t_mm.evaluation.baselines import baseline, right_branching
-from t2t_mm.metrics.captioning import bleu4, captions, cider_d, tokens
+from t2t_mm.metrics.captioning import bleu4, captions, captions_of_each, cider_d, tokens
 from t2t_mm.metrics.classification import top_k
 from t2t_mm.metrics.parsing import bracket_f1, bracket_f1_without_words
 from t2t_mm.metrics.recognition import wer
@@ -116,6 +116,18 @@ def test_outputs_that_are_no_tree_are_repaired_and_counted():
     result = tree_score("(S (NP DT NN (VP VBD", GOLD, WORDS)
     assert result["repaired"] == 100 and 0 < result["f1"] < 100
     assert tree_score("", GOLD, WORDS)["f1"] == 0
+
+
+def test_a_caption_of_a_corpus_without_further_references_is_compared_with_its_target():
+    assert captions(["a b c d e"], examples("a b c d e")) == captions(["a b c d e"], examples("", references=("a b c d e",)))
+    assert captions_of_each(["a b c d e", "x"], [*examples("a b c d e"), *examples("")])[1] == {}
+    assert captions_of_each(["a b c d e"], examples("a b c d e"))[0]["cider"] >= 0
+
+
+def test_a_reference_over_other_words_is_no_reference():
+    """Repaired to the words of the input, it would agree with the answer below."""
+    with pytest.raises(CorpusError, match="the reference is no tree over the 2 words of the input .'The dog'"):
+        bracket_f1(["(S (NP DT NN )NP )S"], examples("(S (NP DT NN )NP (VP VBZ )VP . )S", inputs="The dog"))
 
 
 def test_caption_tokens():

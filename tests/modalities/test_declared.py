@@ -163,6 +163,12 @@ def test_the_model_is_saved_with_its_declared_modality(made, tmp_path):
     assert [path_below(v) for v in network.variables] == [path_below(v) for v in loaded.variables]
 
 
+@pytest.mark.parametrize("name", ["en-it", "2nd", "a/b", "späh", ""])
+def test_the_name_of_a_problem_can_be_that_of_a_signature_and_a_folder(name):
+    with pytest.raises(ValueError, match="The name of a problem is .*; it must consist of letters, digits and underscores"):
+        Problem(name, None, "language", "text", "To-German")
+
+
 def test_declarations_that_cannot_be_meant_are_refused(made):
     other = Modality("sensors", SensorInput, (None, 4), Arrays(read))
     problems = [Problem("a", None, SENSORS, "class", "c"), Problem("b", None, other, "class", "c")]

@@ -185,6 +185,13 @@ def test_two_trainers_on_one_folder(tmp_path):
         pass
 
 
+def test_a_folder_that_tensorflow_takes_for_a_pattern_is_refused(tmp_path):
+    with pytest.raises(RunError, match=r"run\[1\]: contains '\[', which TensorFlow does not find again"):
+        with only_trainer(str(tmp_path / "run[1]")):
+            pass
+    assert not (tmp_path / "run[1]").exists()
+
+
 def test_a_folder_that_cannot_be_written_to(tmp_path):
     with pytest.raises(RunError, match="/proc/run: cannot be written to .*another model_dir"):
         with only_trainer("/proc/run"):
