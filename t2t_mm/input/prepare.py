@@ -110,7 +110,7 @@ def prepare(
     plan = make_plan(problem, Tokenizer(vocabulary), image_size, sample_rate, shard_examples)
     # The final name is only given to complete records, so its existence is enough.
     if os.path.exists(final):
-        return done_before(final, plan, problem, vocabulary)
+        return done_before(final, plan, problem, vocabulary, splits)
     folder = final + ".incomplete"
     _begin(folder, plan)
     done, dropped, left_out, absent = {}, {}, {}, {}
@@ -143,12 +143,12 @@ def verify(output: str, name: str) -> dict:
     return description
 
 
-def done_before(final: str, plan: Plan, problem: Problem, vocabulary: str) -> dict:
+def done_before(final: str, plan: Plan, problem: Problem, vocabulary: str, splits: Sequence[str]) -> dict:
     """Returns the description of finished records.
 
     Raises:
-      CorpusError: there is no description, the records were made with another plan, or an example that could not be read then
-        can be read now.
+      CorpusError: there is no description, the records were made with another plan or lack one of `splits`, or an example or
+        a split that could not be read then can be read now.
     """
     path = os.path.join(final, records.DESCRIPTION)
     if not os.path.isfile(path):
@@ -156,6 +156,12 @@ def done_before(final: str, plan: Plan, problem: Problem, vocabulary: str) -> di
     with open(path, encoding="utf-8") as file:
         description = json.load(file)
     _check_plan({name: description.get(name) for name in dataclasses.asdict(plan)}, plan, final)
+    for split in splits:
+        if split in description["splits"]:
+            continue
+        if split in description["absent"] and absence(problem, split):
+            continue
+        raise CorpusError(f"{final}: lacks the split {split}, which exists. Delete the folder and prepare all splits again.")
     # Made only if some example was dropped, because it loads the vocabulary.
     record = functools.cache(lambda: RecordMaker(plan, vocabulary))
     for split, dropped in description["dropped"].items():
@@ -169,6 +175,16 @@ def done_before(final: str, plan: Plan, problem: Problem, vocabulary: str) -> di
                     "now. Delete the folder and prepare it again."
                 )
     return description
+
+
+def absence(problem: Problem, split: str) -> MissingCorpus | None:
+    """Returns the error of a corpus that does not have a split, otherwise None."""
+    try:
+        # The first example is enough to know whether there is a corpus.
+        next(ordered(problem, split, Report(f"{problem.name} {split}", max_bad=1 << 60)), None)
+    except MissingCorpus as error:
+        return error
+    return None
 
 
 def _check_plan(old: dict, plan: Plan, folder: str) -> None:
@@ -251,6 +267,9 @@ def _note(path: str, part: Sequence[Example], retry: "Callable[[], RecordMaker]"
         note = json.load(file)
     # The digest of the examples, not their number: the corpus may have changed in the middle.
     if note["source"] != _digest(part):
+        return None
+    # An interrupted `_finish` has given it a final name, which is another one if the number of shards has changed since then.
+    if note["examples"] and not os.path.exists(path + ".tfrecord"):
         return None
     for example in part:
         if example.origin in note["dropped"] and _is_readable(example, retry()):
@@ -425,10 +444,7 @@ def _finish(folder: str, final: str, plan: Plan, done: dict, more: dict) -> dict
             raise CorpusError(f"{plan.problem}: no example of split {split} is usable.")
         for place, (number, note) in enumerate(kept):
             name = f"{plan.problem}-{split}.tfrecord-{place:05d}-of-{len(kept):05d}"
-            part = os.path.join(folder, _NOTES, f"{split}-{number:05d}.tfrecord")
-            # Otherwise an earlier attempt has already moved it.
-            if os.path.exists(part):
-                os.replace(part, os.path.join(folder, name))
+            os.replace(os.path.join(folder, _NOTES, f"{split}-{number:05d}.tfrecord"), os.path.join(folder, name))
             checksums[name] = note["sha256"]
         template = tfds.core.ShardedFileTemplate(
             data_dir=folder, dataset_name=plan.problem, split=split, filetype_suffix="tfrecord"

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 import apache_beam as beam
 import tensorflow_datasets as tfds
 
-from t2t_mm.corpora.corpus_files import SPLITS, MissingCorpus
+from t2t_mm.corpora.corpus_files import SPLITS
 from t2t_mm.corpora.example import CorpusError, Example, MediaError, Report
 from t2t_mm.input import records
-from t2t_mm.input.prepare import Plan, RecordMaker, describe, done_before, file_digest, make_plan, ordered
+from t2t_mm.input.prepare import Plan, RecordMaker, absence, describe, done_before, file_digest, make_plan, ordered
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.problem import Problem
 
@@ -48,7 +48,7 @@ def prepare(
     final = os.path.join(output, problem.name, records.VERSION)
     plan = make_plan(problem, Tokenizer(vocabulary), image_size, sample_rate)
     if os.path.exists(final):
-        return done_before(final, plan, problem, vocabulary)
+        return done_before(final, plan, problem, vocabulary, splits)
     absent = _absent(problem, splits)
     present = [split for split in splits if split not in absent]
     # A pipeline cannot be resumed, so what an earlier attempt has left is removed.
@@ -79,12 +79,9 @@ def _absent(problem: Problem, splits: Sequence[str]) -> dict[str, str]:
     """Returns a dict of absent split -> reason. It is computed before any worker starts."""
     absent = {}
     for split in splits:
-        try:
-            # The first example is enough to know whether there is a corpus.
-            next(ordered(problem, split, Report(f"{problem.name} {split}")), None)
-        except MissingCorpus as error:
+        if error := absence(problem, split):
             if split == "train":
-                raise
+                raise error
             absent[split] = str(error)
     return absent
 

@@ -199,6 +199,33 @@ def test_it_goes_on_where_it_was_killed(corpora, declared, tmp_path, monkeypatch
     assert prepared(problem, corpora, tmp_path)["checksums"] == done["checksums"] and len(calls) == before
 
 
+class Growing:
+    """The dev set of a corpus, of which one shard exists at first."""
+
+    def __init__(self, source):
+        self.source, self.count = source, 3
+
+    def examples(self, split, report):
+        return self.source.examples(split, report)[: self.count]
+
+
+def test_it_goes_on_where_it_was_killed_among_the_final_names(corpora, declared, tmp_path, monkeypatch):
+    """The corpus has grown by a shard since then, so that the first shard gets another final name."""
+    growing = Growing(declared[0].source)
+    problem = dataclasses.replace(declared[0], source=growing)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(preparing, "describe", killed)
+    with pytest.raises(KeyboardInterrupt):
+        prepared(problem, corpora, tmp_path, splits=("dev",))
+    monkeypatch.undo()
+    growing.count = 4
+    found = prepared(problem, corpora, tmp_path, splits=("dev",))
+    assert found["splits"]["dev"]["examples"] == 4 and verify(str(tmp_path), "translation") == found
+
+
 def test_several_processes_write_what_one_writes(corpora, declared, output, tmp_path):
     done = prepared(declared[1], corpora, tmp_path, processes=2, splits=["dev", "test"])
     one = json.loads((output / "parsing" / "1.0.0" / "prepared.json").read_text())["checksums"]
@@ -286,6 +313,16 @@ def test_a_picture_that_was_mended_is_not_dropped_any_more(corpora, tmp_path):
     path.write_bytes(whole)
     found = prepared(problem, corpora, tmp_path / "out", max_bad_examples=0)
     assert found["splits"]["train"]["examples"] == 6 and not found["dropped"]["train"]
+
+
+def test_finished_records_say_so_when_another_split_is_wanted(corpora, declared, tmp_path):
+    found = prepared(declared[0], corpora, tmp_path / "out", splits=("train",))
+    assert prepared(declared[0], corpora, tmp_path / "out", splits=("train",)) == found
+    with pytest.raises(CorpusError, match=r"1\.0\.0: lacks the split dev, which exists. Delete the folder"):
+        prepared(declared[0], corpora, tmp_path / "out")
+    # What the corpus itself lacks is not missed.
+    captions = prepared(declared[3], corpora, tmp_path / "out")
+    assert "test" in captions["absent"] and prepared(declared[3], corpora, tmp_path / "out") == captions
 
 
 def test_finished_records_say_so_when_a_dropped_picture_was_mended(corpora, tmp_path):
