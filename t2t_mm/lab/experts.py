@@ -93,7 +93,7 @@ def gates_of(
 
     @tf.function(reduce_retracing=True, autograph=False)
     def chosen(batch):
-        _, balances = forward(network, problem, batch, command, training=False)
+        _, balances, _ = forward(network, problem, batch, command, training=False)
         return {name: (*part["chosen"], part["importance"]) for name, part in balances.items()}
 
     found: dict[str, dict[str, Gates]] = {}

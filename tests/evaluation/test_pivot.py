@@ -35,7 +35,8 @@ class Lines:
 
 
 FRENCH = Problem("wmt_de_fr", Lines(), "language", "text", "To-French", (bleu,))
-ENGLISH, FROM_ENGLISH = (Problem(name, None, "language", "text", name) for name in ("To-English", "To-French"))
+ENGLISH = Problem("to_english", None, "language", "text", "To-English")
+FROM_ENGLISH = Problem("to_french", None, "language", "text", "To-French")
 CAPTIONS = Problem("caption_fr", None, "image", "text", "To-French")
 
 

@@ -50,7 +50,7 @@ def planted(length):
         chosen = tf.reshape(ids, [-1])[:, None] % EXPERTS
         weights = tf.cast(keep, tf.float32)[:, None]
         part = {"chosen": (weights, chosen), "importance": tf.zeros([EXPERTS])}
-        return None, {"encoder": part}
+        return None, {"encoder": part}, None
 
     return forward
 
