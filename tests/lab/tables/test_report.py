@@ -295,12 +295,12 @@ def test_pairs_that_were_never_trained_are_compared_with_the_way_through_english
     def tables(*rows):
         columns = ["chance", "command at the start", "with autoencoders", "command at the source"]
         options = [
-            {"label": name, "cells": [cell("chance", "bleu", 0.1), cell("zero_shot", "bleu", 0.2, 0.4),
+            {"label": name, "cells": [cell("chance", "bleu", *chance or [0.1]), cell("zero_shot", "bleu", 0.2, 0.4),
                                       cell("zero_shot_autoencoders", "bleu", best), cell("zero_shot_source", "bleu")]}
-            for name, best in rows
+            for name, best, *chance in rows
         ]  # fmt: skip
         trained = {"label": "WSJ speech (log-perplexity; trained)", "cells": [cell("joint", "log_perplexity", 1.0)] * 4}
-        through = [{"label": name, "cells": [cell("zero_shot", "bleu_pivot", 90.0)]} for name, _ in rows]
+        through = [{"label": name, "cells": [cell("zero_shot", "bleu_pivot", 90.0)]} for name, *_ in rows]
         return [
             {"name": "zero_shot_options", "columns": columns, "rows": [*options, trained], "comparisons": []},
             {"name": "zero_shot", "columns": ["through English"], "rows": through, "comparisons": []},
@@ -314,6 +314,8 @@ def test_pairs_that_were_never_trained_are_compared_with_the_way_through_english
         "English 90.0."
     ) in text
     assert findings(tables(("a", 80.0)))[-1]["answer"] == "yes"
+    # No better than the most frequent answer.
+    assert findings(tables(("a", 80.0, 80.0)))[-1]["answer"] == "no"
     assert all("never" not in one["question"] for one in findings(tables(("a", 80.0))[:1]))
 
 

@@ -205,7 +205,7 @@ def never_trained(tables: Sequence[dict]) -> dict | None:
     """Answers whether pairs of input and command work that were never trained, from the tables of the zero-shot pairs.
 
     The verdict on a pair is yes if the best way to train the model reaches half of what the model reaches through English
-    (`t2t_mm.evaluation.pivot`), "partly" if it reaches a tenth, and otherwise no.
+    (`t2t_mm.evaluation.pivot`), "partly" if it reaches a tenth, and otherwise no. It is also no below the trivial answers.
 
     Returns:
       A finding as those of `findings`, or None if no pair has been measured both ways. Its evidence has "figures": [way, mean
@@ -228,7 +228,7 @@ def never_trained(tables: Sequence[dict]) -> dict | None:
         if not ways or not chance:
             continue
         ways.sort(key=lambda way: -way[1])
-        share = ways[0][1] / max(through[row["label"]], 1e-9)
+        share = ways[0][1] / max(through[row["label"]], 1e-9) if ways[0][1] > chance[0] else 0.0
         evidence.append({
             "label": row["label"], "verdict": "yes" if share >= 0.5 else "partly" if share >= 0.1 else "no",
             "figures": ways, "chance": chance[0], "through_english": through[row["label"]], "metric": measured[0][1]["metric"],
@@ -242,7 +242,7 @@ def never_trained(tables: Sequence[dict]) -> dict | None:
         "evidence": evidence,
         "answer": verdicts.pop() if len(verdicts) == 1 else "mixed",
         "note": "“Yes” means that the best way reaches at least half of what the model reaches through English, and “partly” "
-        "that it reaches at least a tenth.",
+        "that it reaches at least a tenth; both, that it is better than the trivial answers.",
     }
 
 
