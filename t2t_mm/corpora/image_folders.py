@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from t2t_mm.corpora.corpus_files import check_split, missing_corpus, read_lines, walk, warn_of_count
 from t2t_mm.corpora.example import CorpusError, Example, Report
 from t2t_mm.corpora.pictures import ENDINGS
-from t2t_mm.corpora.tars import members, nested_members
 from t2t_mm.corpora.plain_text import not_text
+from t2t_mm.corpora.tars import members, nested_members
 
 _FOLDERS = {"train": "train", "dev": "val", "test": "test"}
 _TARS = {"train": "ILSVRC2012_img_train.tar", "val": "ILSVRC2012_img_val.tar"}

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from t2t_mm.corpora.corpus_files import check_split, matching_files, missing_corpus, read_lines, walk, warn_of_count
 from t2t_mm.corpora.example import CorpusError, Example, Report
-from t2t_mm.corpora.sounds import ENDINGS
 from t2t_mm.corpora.plain_text import not_text
+from t2t_mm.corpora.sounds import ENDINGS
 
 _SPLITS = {  # LibriSpeech's folders, and tables of split names
     "train": ("train-clean-100/**/*.trans.txt", "train.tsv"),
