@@ -50,6 +50,11 @@ class Example:
         return str(self.targets)
 
     @property
+    def accepted(self) -> tuple[str, ...]:
+        """All accepted answers of a problem whose targets are texts or trees: the references, or else the target alone."""
+        return self.references or (self.target_text,)
+
+    @property
     def target_class(self) -> int:
         """The target of a problem whose targets are classes."""
         return int(self.targets)

@@ -131,7 +131,7 @@ class Table:
     def _paths(self, split: str) -> list[str]:
         paths = matching_files(self.folder, self.files[split])
         # A file and its compressed copy are one table, whose rows must not count twice.
-        paths = [path for path in paths if path.removesuffix(".gz") == path or path.removesuffix(".gz") not in paths]
+        paths = [path for path in paths if not path.endswith(".gz") or path.removesuffix(".gz") not in paths]
         if not paths:
             expected = f"a table {' or '.join(self.files[split])} ({', '.join(_ENDINGS)}, with or without .gz)"
             raise missing_corpus(self.folder, expected)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from t2t_mm.common.errors import RunError
+from t2t_mm.common.errors import RunError, check_at_least
 from t2t_mm.input.augmentation import RandomCrop, SpecAugment
 from t2t_mm.modalities.features import Bounds
 from t2t_mm.problem import Problem
@@ -50,9 +50,7 @@ class BatchSettings:
     static_shapes: bool = False
 
     def __post_init__(self):
-        for name in ("positions", "images", "audio_frames", "max_length", "max_frames", "image_size", "shuffle"):
-            if getattr(self, name) < 1:
-                raise RunError(f"BatchSettings.{name} is {getattr(self, name)!r}; it must be at least 1.")
+        check_at_least(1, self, "positions", "images", "audio_frames", "max_length", "max_frames", "image_size", "shuffle")
         for name, factor in (self.factors or {}).items():
             if not factor > 0:
                 raise RunError(f"BatchSettings.factors[{name!r}] is {factor!r}; it must be above 0.")

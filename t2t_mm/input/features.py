@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from t2t_mm.common.errors import RunError
+from t2t_mm.common.errors import RunError, check_at_least
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +35,7 @@ class AudioFeatures:
     highest: float = 7600.0
 
     def __post_init__(self):
-        for name in ("sample_rate", "bins", "frame", "hop"):
-            if getattr(self, name) < 1:
-                raise RunError(f"AudioFeatures.{name} is {getattr(self, name)!r}; it must be at least 1.")
+        check_at_least(1, self, "sample_rate", "bins", "frame", "hop")
         if self.bins == 1:  # the waveform has no mel scale
             return
         if not 0 <= self.lowest < self.highest:

@@ -30,9 +30,8 @@ def tokens(text: str) -> list[str]:
 
 
 def _references(example: Example) -> list[list[str]]:
-    # A corpus with one caption for each image has it as the target alone, such as a table.
-    texts = example.references or ((example.target_text,) if example.target_text else ())
-    return [tokens(text) for text in texts]
+    # A target that is blank is none. A corpus with one caption for each image, such as a table, has it as the target alone.
+    return [tokens(text) for text in example.accepted] if example.references or example.target_text else []
 
 
 def captions(predictions: Sequence[str], examples: Sequence[Example]) -> dict:

@@ -42,7 +42,7 @@ def bracket_f1(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
             raise CorpusError(f"{example.origin}: {len(example.inputs)} inputs; use bracket_f1_without_words.")
         words = example.inputs.split()
         tree, repaired = delinearise((prediction or "").split(), words)
-        reference, other = delinearise((example.references or (example.target_text,))[0].split(), words)
+        reference, other = delinearise(example.accepted[0].split(), words)
         # EVALB does not compare trees over different words either. A repaired reference would agree with wrong answers.
         if other:
             raise CorpusError(

@@ -20,6 +20,6 @@ def bleu(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
     metric = sacrebleu.BLEU()
     # sacrebleu takes the first references of all examples, then the second ones, and so on, with None where an example has
     # fewer.
-    references = itertools.zip_longest(*(example.references or (example.target_text,) for example in examples))
+    references = itertools.zip_longest(*(example.accepted for example in examples))
     score = metric.corpus_score(list(predictions), list(references))
     return {"bleu": score.score, "bleu_signature": str(metric.get_signature())}

@@ -7,18 +7,10 @@ settings.Evaluation.every_steps = 250
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from t2t_mm.common.errors import RunError
+from t2t_mm.common.errors import RunError, check_at_least
 from t2t_mm.run.precision import check_precision
 from t2t_mm.spelling import near
 from t2t_mm.training.optimizer import FusedAdam
-
-
-def _at_least(least: float, settings, *names: str) -> None:
-    """Raises a RunError if one of the named fields is less than `least`."""
-    for name in names:
-        value = getattr(settings, name)
-        if value < least:
-            raise RunError(f"{type(settings).__name__}.{name} is {value!r}; it must be at least {least}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +55,8 @@ class Optimizer:
     ema: float = 0.0
 
     def __post_init__(self):
-        _at_least(0, self, "weight_decay")
-        _at_least(1, self, "accumulate")
+        check_at_least(0, self, "weight_decay")
+        check_at_least(1, self, "accumulate")
         for name in ("beta_1", "beta_2", "ema"):
             # With a decay rate of 1, a moment would take in no gradient, and its bias correction would divide by zero.
             if not 0 <= getattr(self, name) < 1:
@@ -115,7 +107,7 @@ class Objective:
     def __post_init__(self):
         if not 0 <= self.label_smoothing < 1:
             raise RunError(f"Objective.label_smoothing is {self.label_smoothing!r}; it must be from 0 to below 1.")
-        _at_least(0, self, "balance_weight", "contrast_weight")
+        check_at_least(0, self, "balance_weight", "contrast_weight")
         for name, weight in (self.loss_weights or {}).items():
             if weight < 0:
                 raise RunError(f"Objective.loss_weights of {name} is {weight!r}; it must not be negative.")
@@ -163,7 +155,7 @@ class Evaluation:
     patience: int = 0
 
     def __post_init__(self):
-        _at_least(0, self, "every_steps", "samples", "patience")
+        check_at_least(0, self, "every_steps", "samples", "patience")
         if self.patience and not self.every_steps:
             raise RunError(f"Evaluation.patience is {self.patience}, without evaluations; set Evaluation.every_steps.")
         if self.best_metric != Evaluation.best_metric and not self.every_steps:
@@ -171,7 +163,7 @@ class Evaluation:
                 f"Evaluation.best_metric is {self.best_metric!r}, without evaluations; set Evaluation.every_steps, or leave "
                 "best_metric out."
             )
-        _at_least(1, self, "examples")
+        check_at_least(1, self, "examples")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +184,7 @@ class Checkpointing:
     keep_best: int = 1
 
     def __post_init__(self):
-        _at_least(1, self, "every_steps", "keep", "keep_best")
+        check_at_least(1, self, "every_steps", "keep", "keep_best")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,8 +238,8 @@ class Observation:
     profile_steps: int = 0
 
     def __post_init__(self):
-        _at_least(1, self, "log_steps")
-        _at_least(0, self, "cosine_steps", "profile_steps")
+        check_at_least(1, self, "log_steps")
+        check_at_least(0, self, "cosine_steps", "profile_steps")
 
 
 @dataclasses.dataclass(frozen=True)
