@@ -82,6 +82,12 @@ def forward(
     return logits, balances, (encoded, padding)
 
 
+def has_contrast(targets: str, contrast_weight: float) -> bool:
+    """Says whether the loss of problems with these targets contains the contrast, see `problem_loss`."""
+    # A linearised tree is no sentence, and the model never reads one.
+    return contrast_weight > 0 and targets == "text"
+
+
 def token_weights(problem: Problem, batch: dict) -> Tensor:
     """Returns 1 for each target that counts and 0 for padding: [B, T], or [B] for classes."""
     if problem.targets == "class":
@@ -139,8 +145,7 @@ def problem_loss(
             figures[f"{part}/{name}"] = vector = mean(balance[name])
             figures[f"{name}_loss"] += squared_variation(vector)
         total = total + balance_weight * figures[f"{name}_loss"]
-    # A linearised tree is no sentence, and the model never reads one.
-    if contrast_weight and problem.targets == "text":
+    if has_contrast(problem.targets, contrast_weight):
         # The target is read like any text, with the same command, so that both sides are encoded for the same answer.
         others, padding, _, _ = model.encode("language", batch["targets"], batch["target_padding"], command, training=training)
         counts = ops.cast(ops.any(weights > 0, axis=1), "float32")

@@ -9,22 +9,23 @@ from t2t_mm.corpora.source import Source
 
 
 class NoisedText:
-    """The input texts of other sources, with noise as inputs and without it as targets (Lample et al. 2018, 2.3).
+    """The texts of other sources, with noise as inputs and without it as targets (Lample et al. 2018, 2.3).
 
     Words are dropped at random, and the others are shuffled locally. The noise of a sentence only depends on the sentence, so
     it is the same in every epoch, process and version of Python.
 
     Args:
-      sources: sources whose inputs are texts, for instance both translations from one language. Their targets are not used.
+      sources: sources of texts, for instance both translations from one language.
       drop: the probability with which a word is dropped. At least one word of a sentence is kept.
       distance: the largest number of places by which a word moves among the words that are kept; 0 keeps the order.
+      side: which texts of the sources are used, their "inputs" or their "targets". The other side is not used.
 
     Raises:
-      ValueError: there is no source, or `drop` or `distance` is out of range.
+      ValueError: there is no source, `drop` or `distance` is out of range, or there is no such side.
     """
 
     # The defaults are those of Lample et al.
-    def __init__(self, sources: Sequence[Source], drop: float = 0.1, distance: int = 3):
+    def __init__(self, sources: Sequence[Source], drop: float = 0.1, distance: int = 3, side: str = "inputs"):
         if not sources:
             raise ValueError("There is no source of sentences; the list `sources` is empty.")
         # Negated, because all comparisons with NaN are false.
@@ -32,7 +33,9 @@ class NoisedText:
             raise ValueError(f"drop is {drop!r}; it must be at least 0 and less than 1.")
         if distance < 0:
             raise ValueError(f"distance is {distance!r}; it must be at least 0.")
-        self.sources, self.drop, self.distance = tuple(sources), drop, distance
+        if side not in ("inputs", "targets"):
+            raise ValueError(f'side is {side!r}; it must be "inputs" or "targets".')
+        self.sources, self.drop, self.distance, self.side = tuple(sources), drop, distance, side
 
     def examples(self, split: str, report: Report) -> list[Example]:
         """Returns one example per sentence, in the order of the sources.
@@ -46,7 +49,7 @@ class NoisedText:
         """Yields the same examples with as little memory as the sources need."""
         for source in self.sources:
             for example in stream(source, split, report):
-                text = example.input_line
+                text = example.input_line if self.side == "inputs" else example.target_text
                 yield Example(inputs=noised(text, self.drop, self.distance), targets=text, origin=example.origin)
 
 

@@ -86,7 +86,7 @@ class PackedRun:
 
     def kind(self, slot: Slot) -> tuple:
         """Returns a key that is equal for slots that can share compiled functions."""
-        # Only texts have a contrast, so that trees need a function of their own if there is one (see `losses.problem_loss`).
+        # Only texts have a contrast, so that trees need a function of their own if there is one (see `losses.has_contrast`).
         return (*slot.kind, slot.targets) if self.objective["contrast_weight"] else slot.kind
 
     @property

@@ -4,6 +4,9 @@ A joint model only sees German together with To-English, and French as the outpu
 text in English whatever the command is. With these problems, it is trained to write German from German and French from French.
 They share the commands of the translations, so that a command stands for a language and not for a pair of languages (Johnson
 et al. 2017, arXiv 1611.04558; Lample et al. 2018, arXiv 1711.00043). They need no text beyond that of the translations.
+
+A model that is to describe images in German must also know how Germans describe images. For this, the targets of a problem
+can be restored without its inputs: captions without their images.
 """
 
 from collections.abc import Sequence
@@ -26,8 +29,30 @@ def autoencoder(language: str, sources: Sequence[ParallelText], drop: float = 0.
     return Problem(f"autoencoder_{language}", source, "language", "text", COMMANDS[language], (bleu,))
 
 
+def restored(problem: Problem, drop: float = 0.1, distance: int = 3) -> Problem:
+    """Declares the restoration of the targets of a problem, for instance of captions, from their noised form.
+
+    Its name is `restored_` and the name of the problem, whose command it has. The inputs of the problem are not read.
+
+    Args:
+      problem: a problem whose targets are text.
+      drop, distance: the strength of the noise, see `NoisedText`.
+
+    Raises:
+      ValueError: its targets are no text, or the noise is out of range.
+    """
+    if problem.targets != "text":
+        raise ValueError(f"{problem.name}: its targets are of the kind {problem.targets!r}, and only text can be restored.")
+    source = NoisedText([problem.source], drop, distance, side="targets")
+    return Problem(f"restored_{problem.name}", source, "language", "text", problem.command, (bleu,))
+
+
 def with_autoencoders(
-    problems: Sequence[Problem], languages: Sequence[str] = ("en", "de", "fr"), drop: float = 0.1, distance: int = 3
+    problems: Sequence[Problem],
+    languages: Sequence[str] = ("en", "de", "fr"),
+    drop: float = 0.1,
+    distance: int = 3,
+    more: Sequence[Problem] = (),
 ) -> list[Problem]:
     """Returns the problems of a run and an autoencoder for each language, on the sentences of their translations.
 
@@ -35,9 +60,11 @@ def with_autoencoders(
       problems: the problems of the run, among them a translation from each of the languages, whose files are read.
       languages: the languages of the autoencoders.
       drop, distance: the strength of the noise, see `NoisedText`.
+      more: problems that are not trained, but whose targets are restored as well, see `restored`.
 
     Raises:
-      ValueError: no problem translates from one of the languages, or the noise is out of range.
+      ValueError: no problem translates from one of the languages, the targets of one of `more` are no text, or the noise is out
+        of range.
     """
     texts = [problem.source for problem in problems if isinstance(problem.source, ParallelText)]
     found = list(problems)
@@ -50,4 +77,4 @@ def with_autoencoders(
                 f"{known}. Change `languages`, or add a translation."
             )
         found.append(autoencoder(language, sources, drop, distance))
-    return found
+    return found + [restored(problem, drop, distance) for problem in more]

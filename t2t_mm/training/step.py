@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from t2t_mm.layers.randomness import Draws, of_replica
-from t2t_mm.losses import problem_loss
+from t2t_mm.losses import has_contrast, problem_loss
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 from t2t_mm.traces import share_traces
@@ -328,7 +328,7 @@ def _gradient_functions(
     # The function of the first problem of a kind serves all of them: what differs, the command and the weight, is an argument.
     by_kind, by_name = {}, {}
     for problem in problems:
-        kind = problem.kind, contrast_weight > 0 and problem.targets == "text"
+        kind = problem.kind, has_contrast(problem.targets, contrast_weight)
         if kind not in by_kind:
             if replicas > 1:  # the shares of a batch have no signature, so tracing generalises at the second shape
                 function = functools.partial(on_replicas, problem)

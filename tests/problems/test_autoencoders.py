@@ -9,12 +9,13 @@ import pytest
 import gin
 from t2t_mm import experiment
 from t2t_mm.common import config
-from t2t_mm.corpora.example import CorpusError, Report
+from t2t_mm.corpora.example import CorpusError, Example, Report
 from t2t_mm.corpora.noised_text import NoisedText, noised
 from t2t_mm.corpora.source import LineSource
 from t2t_mm.evaluation.evaluate import score
+from t2t_mm.problem import Problem
 from t2t_mm.problems import paper
-from t2t_mm.problems.autoencoders import autoencoder, with_autoencoders
+from t2t_mm.problems.autoencoders import autoencoder, restored, with_autoencoders
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LONG = " ".join(f"w{number}" for number in range(400))
@@ -69,6 +70,28 @@ def test_a_language_is_read_wherever_it_is_translated_from(translations):
     assert score(english, perfect, examples(english))["bleu"] == pytest.approx(100)
 
 
+def test_captions_are_restored_without_their_images(translations):
+    class Captions:
+        def examples(self, split, report):
+            return [
+                Example("bird.jpg", "Ein roter Vogel singt im Garten .", "captions:1", ("Ein roter Vogel singt im Garten .",))
+            ]
+
+    captions = Problem("caption_de", Captions(), "image", "text", "To-German")
+    *others, found = with_autoencoders(translations, drop=0.3, more=[captions])
+    assert len(others) == 7 and (found.name, found.modality, found.command) == ("restored_caption_de", "language", "To-German")
+    (example,) = examples(found)
+    clean = "Ein roter Vogel singt im Garten ."
+    assert (example.inputs, example.targets, example.origin) == (noised(clean, 0.3, 3), clean, "captions:1")
+    assert "bird" not in example.inputs != clean
+    (problem,) = (p for p in translations if p.name == "wmt_en_de")
+    assert [e.targets for e in examples(restored(problem))] == LINES["wmt/en-de/train.de"].splitlines()
+    with pytest.raises(ValueError, match="trees: its targets are of the kind 'tree'"):
+        restored(Problem("trees", problem.source, "language", "tree", "To-Parse-Tree"))
+    with pytest.raises(ValueError, match='side is \'both\'; it must be "inputs" or "targets"'):
+        NoisedText([problem.source], side="both")
+
+
 def test_noise_drops_words_and_moves_the_others_a_little():
     words = LONG.split()
     found = noised(LONG, 0.1, 3).split()
@@ -113,6 +136,16 @@ def test_autoencoders_and_zero_shot_pairs_are_added_in_any_order(order, monkeypa
     names = [problem.name for problem in config.configured(experiment.Experiment)().problems]
     assert len(names) == 8 + 3 + 7 and names[8:11] == ["autoencoder_en", "autoencoder_de", "autoencoder_fr"]
     assert "wmt_de_fr" in names
+
+
+def test_a_file_adds_the_captions_without_images(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for files in (["autoencoders", "caption_texts", "zero_shot"], ["zero_shot", "autoencoders", "caption_texts"]):
+        config.parse(["gin/runs/joint_mini.gin", *(f"gin/tables/{name}.gin" for name in files)])
+        problems = {problem.name: problem for problem in config.configured(experiment.Experiment)().problems}
+        assert len(problems) == 8 + 3 + 2 + 7 and list(problems)[11:13] == ["restored_caption_de", "restored_caption_fr"]
+        assert problems["restored_caption_fr"].command == "To-French"
+        gin.clear_config()
 
 
 @pytest.mark.parametrize("place", ["every", "source", "both"])

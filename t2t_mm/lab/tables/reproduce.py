@@ -23,10 +23,12 @@ __all__ = ["CORPORA", "Stopped", "Study"]
 CORPORA = {"mini": "gin/runs/tables_mini.gin", "real": "gin/runs/tables_real.gin"}
 _ONLY_MINI = (
     "curve",
+    "partner_settings",
+    "experts",
     "zero_shot",
     "zero_shot_options",
     "pairs",
-)  # these tables need trees and references that only the mini corpora have
+)  # these need trees, references or settings of the mini corpora
 _PIECES = {"mini": 1200, "real": 8000}  # vocabulary size
 _ALONE = {"paper": ("gin/tables/alone_paper.gin",)}  # size -> files of the runs of one problem
 

@@ -35,6 +35,15 @@ class Variant:
 
 
 @dataclasses.dataclass(frozen=True)
+class OtherSetting:
+    """A hyper-parameter that may explain a difference from the paper."""
+
+    name: str
+    label: str
+    bindings: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class ZeroShotOption:
     """A way to train the joint model, so that it answers pairs of input and command with which it was never trained."""
 
@@ -80,6 +89,23 @@ ZERO_SHOT = (
         ("gin/tables/command_every.gin", "gin/tables/contrast.gin", "gin/tables/autoencoders.gin"),
     ),
 )
+MORE_EXPERTS = tuple(
+    OtherSetting(f"{experts}_experts", f"{experts} experts", (f"moe.MixtureOfExperts.num_experts = {experts}",))
+    for experts in (16, 32)
+)
+OTHER_SETTINGS = (
+    *MORE_EXPERTS,
+    OtherSetting(
+        "no_dropout", "no dropout", ("convolution.ConvBlock.dropout = 0.0", "attention.AttentionBlock.dropout = 0.0")
+    ),
+    OtherSetting(
+        "dropout_20", "dropout 0.2", ("convolution.ConvBlock.dropout = 0.2", "attention.AttentionBlock.dropout = 0.2")
+    ),
+    OtherSetting(
+        "half_batches", "batches of half the size",
+        ("buckets.BatchSettings.positions = 320", "buckets.BatchSettings.images = 10"),
+    ),
+)  # fmt: skip
 ABLATED = ("imagenet", "wmt_en_fr")  # the problems of Table 4
 PARSING_WITH_IMAGENET = "parsing_with_imagenet"
 TREES = (100, 300, 5000)  # corpus sizes of the learning curve, besides the 1,000 trees of the other tables
@@ -110,7 +136,7 @@ class Run:
       init_from: the run whose weights it starts from, with the same seed.
       decode: whether answers are decoded.
       baselines: whether trivial answers are scored too.
-      more_seeds: number of its seeds beyond those of the other runs.
+      more_seeds: number of its seeds beyond those of the other runs; below 0, it has fewer than they.
     """
 
     name: str
@@ -192,6 +218,11 @@ def declare(
         runs.append(Run(f"{_alone('wsj_parsing')}_{trees}_trees", ("wsj_parsing",), decode=False, **more))
         runs.append(Run(f"{PARSING_WITH_IMAGENET}_{trees}_trees", ("wsj_parsing", "imagenet"), decode=False, **more))
         runs.append(Run(f"joint_{trees}_trees", decode=False, **more))
+    for setting in OTHER_SETTINGS:
+        for name, only in ((_alone("wsj_parsing"), ("wsj_parsing",)), (PARSING_WITH_IMAGENET, ("wsj_parsing", "imagenet"))):
+            name = f"{name}_{setting.name}"
+            runs.append(Run(name, only, bindings=setting.bindings, decode=False, more_seeds=-2))
+    runs += [Run(f"joint_{more.name}", bindings=more.bindings, decode=False, more_seeds=-2) for more in MORE_EXPERTS]
     zero_shot = ("gin/tables/zero_shot.gin",)
     runs.append(Run("zero_shot", tuple(PAIRS), zero_shot, init_from="joint", trained=False, baselines=True))
     tuned = (*zero_shot, "gin/tables/fine_tuning.gin")
@@ -205,8 +236,8 @@ def declare(
     runs += [Run(_brief(name), (name,), few, decode=False) for name in names]
     runs += [Run(_pair(a, b), (a, b), few, decode=False) for a, b in itertools.combinations(names, 2)]
     tables = (
-        _table1(), _table2(problems), _table3(), _table4(problems, variants), _curve(), _zero_shot(problems),
-        _zero_shot_options(), _pairs(problems),
+        _table1(), _table2(problems), _table3(), _table4(problems, variants), _curve(), _partner_settings(),
+        _numbers_of_experts(problems), _zero_shot(problems), _zero_shot_options(), _pairs(problems),
     )  # fmt: skip
     return {run.name: run for run in runs}, tables
 
@@ -364,6 +395,38 @@ def curve_runs() -> list[tuple[str, str]]:
     """Returns (label, suffix of the run names) for each corpus of the learning curve, smallest first."""
     found = [(trees, f"_{trees}_trees") for trees in TREES] + [(1000, "")]
     return [(f"{trees:,} trees", suffix) for trees, suffix in sorted(found)]
+
+
+def _partner_settings() -> ResultTable:
+    settings = [("", "as in the other tables"), *((f"_{setting.name}", setting.label) for setting in OTHER_SETTINGS)]
+    rows, comparisons = [], []
+    for suffix, label in settings:
+        alone, with_images = f"{_alone('wsj_parsing')}{suffix}", f"{PARSING_WITH_IMAGENET}{suffix}"
+        metrics = ("log_perplexity", "sequence_accuracy")
+        cells = [Cell(run, "wsj_parsing", metric) for run in (alone, with_images) for metric in metrics]
+        rows.append((label, (*cells, Cell(with_images, "imagenet", "log_perplexity"))))
+        comparisons.append(Comparison("wsj_parsing", with_images, alone, f"with ImageNet against alone, {label}"))
+    return ResultTable(
+        "partner_settings", "Parsing with ImageNet under other settings",
+        ("alone: log-perplexity", "alone: whole sequences", "with ImageNet: log-perplexity", "with ImageNet: whole sequences",
+         "ImageNet: log-perplexity"),
+        tuple(rows), tuple(comparisons),
+        "Does parsing gain nothing from ImageNet because the model is too small, or because of its dropout or its batches?",
+        ("joint",),
+    )  # fmt: skip
+
+
+def _numbers_of_experts(problems) -> ResultTable:
+    runs = ["joint", *(f"joint_{more.name}" for more in MORE_EXPERTS)]
+    rows = [(problem.label, tuple(Cell(run, problem.name, "log_perplexity") for run in runs)) for problem in problems]
+    return ResultTable(
+        "experts", "Joint training with more experts", ("8 experts", *(more.label for more in MORE_EXPERTS)), tuple(rows),
+        tuple(
+            Comparison(problem.name, run, "joint", f"{more.label} against 8")
+            for run, more in zip(runs[1:], MORE_EXPERTS) for problem in problems
+        ),
+        "Log-perplexity. Each input still uses two experts, so that the cost of an update hardly grows.",
+    )  # fmt: skip
 
 
 def _zero_shot(problems) -> ResultTable:

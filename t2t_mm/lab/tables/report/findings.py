@@ -11,7 +11,15 @@ import numpy as np
 from t2t_mm.lab.results import circumstances
 from t2t_mm.lab.tables import statistics
 from t2t_mm.lab.tables.report.figures import number
-from t2t_mm.lab.tables.tables import CHANCE, CLASSES_WITHOUT_ATTENTION, PARSING_WITH_IMAGENET, PROBLEMS, VARIANTS, curve_runs
+from t2t_mm.lab.tables.tables import (
+    CHANCE,
+    CLASSES_WITHOUT_ATTENTION,
+    OTHER_SETTINGS,
+    PARSING_WITH_IMAGENET,
+    PROBLEMS,
+    VARIANTS,
+    curve_runs,
+)
 
 _LABELS = {problem.name: problem.label for problem in PROBLEMS}
 _TRANSLATIONS = tuple(problem.name for problem in PROBLEMS if problem.name.startswith("wmt_"))
@@ -82,6 +90,13 @@ def questions() -> list[PaperQuestion]:
             for label, suffix in by_size
         )
 
+    with_settings = [
+        Evidence(
+            f"parsing with 1,000 trees, {setting.label}", "wsj_parsing",
+            f"{PARSING_WITH_IMAGENET}_{setting.name}", f"alone_wsj_parsing_{setting.name}",
+        )
+        for setting in OTHER_SETTINGS
+    ]  # fmt: skip
     scarce = [Evidence(_LABELS[name], name, "joint", _alone(name)) for name in ("wsj_speech", "coco")]
     plenty = [Evidence(_LABELS[name], name, "joint", _alone(name)) for name in ("imagenet", *_TRANSLATIONS)]
     translations = Combined(
@@ -126,7 +141,7 @@ def questions() -> list[PaperQuestion]:
         PaperQuestion(
             "Does an unrelated partner, ImageNet, help parsing?",
             "Yes, from 0.20 to 0.16 nats (Table 3).",
-            by_trees(PARSING_WITH_IMAGENET),
+            (*by_trees(PARSING_WITH_IMAGENET), *with_settings),
             note="The weights of a run with ImageNet are those with the best mean of both problems, and the weights of parsing "
             "alone those that are best for parsing. This favours parsing alone, most of all with few trees, which both runs "
             "soon learn by heart.",
