@@ -75,7 +75,7 @@ class IncrementalDecoder:
         }
         if not self._attention.attend:
             return state
-        encoded = ops.cast(encoded, "float32")
+        encoded = ops.cast(self._model.source_mean(encoded, source_padding), "float32")
         if self._attention.attend == "mean":
             mean = unpadded_mean(encoded, ops.logical_not(source_padding)[..., None])  # [B, D]
             # What each block adds is the same at all positions: [A, B·K, D].

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from keras import ops
 
 from t2t_mm.layers.moe import squared_variation
+from t2t_mm.layers.source_mean import pooled
 from t2t_mm.layers.tensors import Tensor
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
@@ -52,12 +53,6 @@ def contrast(one: Tensor, other: Tensor, counts: Tensor, temperature: float = 0.
     there = ops.logsumexp(scores + absent[None, :], axis=1) - pairs
     back = ops.logsumexp(scores + absent[:, None], axis=0) - pairs
     return 0.5 * ops.sum((there + back) * counts) / ops.maximum(ops.sum(counts), 1.0)
-
-
-def pooled(encoded: Tensor, padding: Tensor) -> Tensor:  # [B, S, D], [B, S] -> [B, D]
-    """Returns the mean of the encoded positions that are not padded."""
-    kept = ops.cast(ops.logical_not(padding), encoded.dtype)[..., None]
-    return ops.sum(encoded * kept, axis=1) / ops.maximum(ops.sum(kept, axis=1), 1.0)
 
 
 def forward(

@@ -16,6 +16,7 @@ from t2t_mm.layers.moe import MixtureOfExperts
 from t2t_mm.layers.normalization import LayerNorm
 from t2t_mm.layers.policy import made_with
 from t2t_mm.layers.positions import Positions
+from t2t_mm.layers.source_mean import SourceMean
 from t2t_mm.layers.tensors import Shape, Tensor
 from t2t_mm.modalities.audio import AudioInput
 from t2t_mm.modalities.categorical import CategoricalOutput
@@ -290,6 +291,11 @@ class MultiModel(keras.Model):
         It is added and not put before the source, so that images keep their rows and columns.
         "both": "every" and "source".
         Classes that are decoded through the decoder have the command at every position in any case (see `decode_classes`).
+      reads: what mixer and decoder read of the encoded input to generate text: all its "positions", as in the paper, or only
+        their "mean". The mean is better for pairs of input and command that were never trained, if the model was trained with
+        `mean_share` and a contrast (`training.settings.Objective.contrast_weight`). It changes no weights.
+      mean_share: the fraction of the examples of a training batch whose texts are generated from the mean (see `SourceMean`),
+        at least 0 and less than 1.
 
     Raises:
       ValueError: an argument of the model or of one of its parts is out of range; the message names it.
@@ -312,6 +318,8 @@ class MultiModel(keras.Model):
         mixtures: bool = True,
         classes_from: str = "decoder",
         command_at: str = "start",
+        reads: str = "positions",
+        mean_share: float = 0.0,
         image: Part = ImageInput,
         audio: Part = AudioInput,
         categorical: Part = CategoricalOutput,
@@ -328,6 +336,7 @@ class MultiModel(keras.Model):
         at_least(0, mixer_blocks, "mixer_blocks")
         self.classes_from = one_of(("decoder", "encoder"), classes_from, "classes_from")
         self.command_at = one_of(("start", "every", "source", "both"), command_at, "command_at")
+        self.reads = one_of(("positions", "mean"), reads, "reads")
         self.frequency_bins, self.mixtures = at_least(1, frequency_bins, "frequency_bins"), mixtures
         conv_block, attention_block, mixture = constructor(conv_block), constructor(attention_block), constructor(mixture)
         attention_block = functools.partial(attention_block, conv_block=conv_block)  # one ConvBlock for the whole body
@@ -350,6 +359,7 @@ class MultiModel(keras.Model):
             left_out = mixture(name="left_out") if mixture and not mixtures else None
             mixture_in_use = mixture if mixtures else None
             self.encoder = Encoder(encoder_blocks, conv_block, mixture_in_use, name="encoder")
+            self.source_mean = SourceMean(mean_share, reads == "mean", name="source_mean")
             self.mixer = Mixer(mixer_blocks, conv_block, attention_block, name="mixer")
             self.decoder = Decoder(decoder_blocks, attention_block, mixture_in_use, name="decoder")
         # Recorded here, because `get_config` must describe the nets that were left out, too.
@@ -397,6 +407,8 @@ class MultiModel(keras.Model):
             "mixtures": self.mixtures,
             "classes_from": self.classes_from,
             "command_at": self.command_at,
+            "reads": self.reads,
+            "mean_share": self.source_mean.rate,
             "image": self._image.saved,
             "audio": self._audio.saved,
             "categorical": self._categorical.saved,
@@ -609,6 +621,7 @@ class MultiModel(keras.Model):
         check_features(encoded, "encoded", "[B, S, D]", self.depth)
         check_features(targets, "targets", "[B, T]")
         check_ids(targets, "targets")
+        encoded = self.source_mean(encoded, source_padding, training=training)
         # Decoding always starts from a command token, which tells apart problems with the same output modality (paper, 2.4).
         first = self.command(command, ops.shape(encoded)[0])[:, None]  # [B, 1, D]
         # The net that embeds targets is the one for input texts: all text problems share one vocabulary (paper, 2.5).

@@ -15,7 +15,7 @@ import pytest
 import gin
 from t2t_mm import model as model_module
 from t2t_mm.common import config
-from t2t_mm.layers import attention, convolution, moe, normalization, randomness
+from t2t_mm.layers import attention, convolution, moe, normalization, randomness, source_mean
 from t2t_mm.layers.attention import AttentionBlock
 from t2t_mm.layers.convolution import ConvBlock
 from t2t_mm.layers.moe import MixtureOfExperts
@@ -26,12 +26,24 @@ from t2t_mm.modalities.categorical import CategoricalOutput
 from t2t_mm.modalities.image import ImageInput
 from t2t_mm.model import MultiModel
 
-MODULES = (attention, convolution, moe, normalization, randomness, audio, categorical, image, language, model_module)
+MODULES = (
+    attention,
+    convolution,
+    moe,
+    normalization,
+    randomness,
+    source_mean,
+    audio,
+    categorical,
+    image,
+    language,
+    model_module,
+)
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VOCABULARY, BINS = 30, 6
 # A value for every argument of every constructor that is not the default, so that a forgotten one shows.
 OTHER = {
-    "attend": False, "attention_block": functools.partial(AttentionBlock, heads=2, convs=1), "audio": None,
+    "always": True, "attend": False, "attention_block": functools.partial(AttentionBlock, heads=2, convs=1), "audio": None,
     "batch_norm": False, "block_size": 3, "blocks": 2, "branch_scale": 0.5, "causal": True, "categorical": None,
     "chosen": 3, "classes_from": "encoder", "command_at": "both",
     "commands": ("To-Class", "To-German"),
@@ -40,8 +52,9 @@ OTHER = {
     "encoder_blocks": 2, "experts": 4, "filters": 5, "first_relu": True, "frequencies": "channels",
     "frequency_bins": BINS, "full_stem": True, "gate_noise": False, "heads": 2, "hidden": 7, "image": None,
     "inputs": ("language",), "kernel_large": 5, "kernel_scale": 0.5, "kernel_size": 5, "kernel_small": 5,
-    "least_width": 3, "mixer_blocks": 1, "mixture": functools.partial(MixtureOfExperts, num_experts=4, chosen=2, hidden=4),
-    "mixtures": False, "num_classes": {"birds": 3, "pets": 2}, "num_experts": 5, "rate": 0.5, "relu": False,
+    "least_width": 3, "mean_share": 0.25, "mixer_blocks": 1,
+    "mixture": functools.partial(MixtureOfExperts, num_experts=4, chosen=2, hidden=4),
+    "mixtures": False, "num_classes": {"birds": 3, "pets": 2}, "num_experts": 5, "rate": 0.5, "reads": "mean", "relu": False,
     "scale": 0.75, "separable": False, "source_timing": True, "strides": (2, 2), "timing_scale": 0.25,
     "vocabulary_size": VOCABULARY, "widths": (6, 8),
 }  # fmt: skip

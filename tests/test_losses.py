@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from t2t_mm.losses import contrast, cross_entropy, pooled, problem_loss
+from t2t_mm.losses import contrast, cross_entropy, problem_loss
 from t2t_mm.problem import Problem
 from t2t_mm.training.schedule import InverseSquareRoot
 
@@ -83,12 +83,6 @@ def test_the_contrast_is_the_cross_entropy_of_finding_the_other_side():
     expected = -np.mean(np.log([there, back]))
     assert float(contrast(one, other, vector(1, 1, 0), temperature=0.5)) == pytest.approx(expected, rel=1e-5)
     assert float(contrast(one, other, vector(0, 0, 0))) == 0
-
-
-def test_pooling_leaves_padding_out():
-    encoded = np.array([[[1.0, 2.0], [3.0, 4.0], [50.0, 60.0]], [[7.0, 7.0]] * 3], "float32")
-    padding = np.array([[False, False, True], [True, True, True]])
-    np.testing.assert_allclose(pooled(encoded, padding), [[2.0, 3.0], [0.0, 0.0]])
 
 
 @pytest.mark.parametrize("targets", ["text", "tree"])

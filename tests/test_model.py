@@ -180,6 +180,7 @@ def test_result_depends_neither_on_padding_nor_on_neighbours(modality, place):
         {"attention_block": functools.partial(AttentionBlock, heads=4, source_timing=True, timing_scale=0.2)},
         {"attention_block": functools.partial(AttentionBlock, heads=2, convs=1), "mixer_blocks": 0, "decoder_blocks": 1},
         {"conv_block": functools.partial(ConvBlock, kernel_small=1, kernel_large=4, dilation=1)},
+        {"reads": "mean"},
         *({"command_at": place} for place in COMMAND_AT[1:]),
     ],
     ids=[
@@ -190,6 +191,7 @@ def test_result_depends_neither_on_padding_nor_on_neighbours(modality, place):
         "timing of the source",
         "fewest blocks",
         "other kernels",
+        "mean alone",
         *COMMAND_AT[1:],
     ],  # fmt: skip
 )
@@ -300,6 +302,22 @@ def test_where_the_command_stands_is_checked():
         model.encode("language", *some_input("language", rng), "To-Klingon")
     model = tiny(command_at="every")
     assert model.encode("language", *some_input("language", rng))[0].shape == (2, 9, 32)
+
+
+def test_a_model_that_reads_the_mean_does_not_see_the_order_of_its_source():
+    rng, answers = np.random.default_rng(0), {}
+    targets, none = ids(rng, 2, LENGTH), np.zeros((2, LENGTH), bool)
+    for reads in ("positions", "mean"):
+        model = tiny(reads=reads, attention_block=functools.partial(AttentionBlock, heads=4, source_timing=True))
+        encoded, padding, _, _ = model.encode("image", *some_input("image", np.random.default_rng(1)), "To-German")
+        turned = ops.flip(encoded, axis=1)
+        one, other = (np.asarray(model.decode_text(x, padding, "To-German", targets, none)[0]) for x in (encoded, turned))
+        answers[reads] = np.abs(one - other).max()
+        other = np.asarray(model.decode_text(encoded * 2.0, padding, "To-German", targets, none)[0])
+        assert np.abs(one - other).max() > 1e-4  # but it sees the source
+    assert answers["mean"] < 1e-5 and answers["positions"] > 1e-4
+    with pytest.raises(ValueError, match="reads is 'means' .did you mean mean"):
+        tiny(reads="means")
 
 
 def test_where_the_command_stands_changes_no_weight():

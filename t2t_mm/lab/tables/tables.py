@@ -45,11 +45,18 @@ class OtherSetting:
 
 @dataclasses.dataclass(frozen=True)
 class ZeroShotOption:
-    """A way to train the joint model, so that it answers pairs of input and command with which it was never trained."""
+    """A way to train the joint model, so that it answers pairs of input and command with which it was never trained.
+
+    Attributes:
+      init_from: another way, from whose weights the training goes on. Default: it starts from the beginning.
+      also_from_mean: whether the model is also evaluated with answers from the mean of the encoded input alone.
+    """
 
     name: str
     label: str
     gin_files: tuple[str, ...]
+    init_from: str | None = None
+    also_from_mean: bool = False
 
 
 PROBLEMS = (
@@ -88,7 +95,18 @@ ZERO_SHOT = (
         "command at every position, contrast, autoencoders",
         ("gin/tables/command_every.gin", "gin/tables/contrast.gin", "gin/tables/autoencoders.gin"),
     ),
-)
+    ZeroShotOption(
+        "means",
+        "contrast, autoencoders, means and captions without images",
+        (
+            "gin/tables/command_every.gin", "gin/tables/contrast.gin", "gin/tables/autoencoders.gin",
+            "gin/tables/caption_texts.gin", "gin/tables/means.gin", "gin/tables/continued.gin",
+        ),
+        init_from="every_contrast_autoencoders",
+        also_from_mean=True,
+    ),
+)  # fmt: skip
+_FROM_MEAN = ("model.MultiModel.reads = 'mean'",)
 MORE_EXPERTS = tuple(
     OtherSetting(f"{experts}_experts", f"{experts} experts", (f"moe.MixtureOfExperts.num_experts = {experts}",))
     for experts in (16, 32)
@@ -228,9 +246,12 @@ def declare(
     tuned = (*zero_shot, "gin/tables/fine_tuning.gin")
     runs += [Run(_tuned(name), (name,), tuned, init_from="joint") for name in PAIRS]
     for option in ZERO_SHOT:
-        runs.append(Run(f"joint_{option.name}", (), option.gin_files, decode=False))
-        gin_files = (*zero_shot, *option.gin_files)
-        runs.append(Run(f"zero_shot_{option.name}", tuple(PAIRS), gin_files, init_from=f"joint_{option.name}", trained=False))
+        joint, start = f"joint_{option.name}", f"joint_{option.init_from}" if option.init_from else None
+        runs.append(Run(joint, (), option.gin_files, init_from=start, decode=False))
+        runs += [
+            Run(name, tuple(PAIRS), (*zero_shot, *option.gin_files), bindings, init_from=joint, trained=False)
+            for name, bindings in _evaluations(option)
+        ]
     few = ("gin/tables/few_updates.gin",)
     names = [problem.name for problem in problems]
     runs += [Run(_brief(name), (name,), few, decode=False) for name in names]
@@ -454,26 +475,39 @@ def _decoded(pair: str) -> str:
     return "f1" if pair.endswith("tree") else "cider" if pair.startswith("caption") else "bleu"
 
 
+def _evaluations(option: ZeroShotOption) -> list[tuple[str, tuple[str, ...]]]:
+    """Returns (name, bindings) of the runs that evaluate the weights of an option."""
+    name = f"zero_shot_{option.name}"
+    return [(name, ()), (f"{name}_from_mean", _FROM_MEAN)] if option.also_from_mean else [(name, ())]
+
+
 def _zero_shot_options() -> ResultTable:
-    options = [("", "command at the start")] + [(f"_{option.name}", option.label) for option in ZERO_SHOT]
+    # The run that is evaluated, the run that was trained, and the label.
+    options = [("zero_shot", "joint", "command at the start")]
+    for option in ZERO_SHOT:
+        for name, bindings in _evaluations(option):
+            options.append((name, f"joint_{option.name}", f"{option.label}{', from the mean' * bool(bindings)}"))
     rows: list[tuple[str, tuple[Cell | float, ...]]] = []
     for name, label in PAIRS.items():
         metric = _decoded(name)
-        row = (Cell(CHANCE, name, metric), *(Cell(f"zero_shot{suffix}", name, metric) for suffix, _ in options))
+        row = (Cell(CHANCE, name, metric), *(Cell(run, name, metric) for run, _, _ in options))
         rows.append((f"{label} ({_METRIC_NAMES[metric]})", row))
     # What an option costs the pairs that are trained.
     for problem in PROBLEMS:
-        cells = [Cell(f"joint{suffix}", problem.name, "log_perplexity") for suffix, _ in options]
+        cells = [Cell(joint, problem.name, "log_perplexity") for _, joint, _ in options]
         rows.append((f"{problem.label} (log-perplexity; trained)", (Cell(CHANCE, problem.name, "log_perplexity"), *cells)))
     return ResultTable(
         "zero_shot_options", "Ways to make pairs work with which the model was never trained",
-        ("chance", *(label for _, label in options)), tuple(rows),
+        ("chance", *(label for _, _, label in options)), tuple(rows),
         tuple(
-            Comparison(name, f"zero_shot{suffix}", "zero_shot", f"{label} against the command at the start alone")
-            for suffix, label in options[1:] for name in PAIRS
+            Comparison(name, run, "zero_shot", f"{label} against the command at the start alone")
+            for run, _, label in options[1:] for name in PAIRS
         ),
         "Each column is a joint training of its own on the paper's eight problems; with autoencoders, the model also learns to "
-        "restore noised sentences of each language.",
+        "restore noised sentences of each language. The last two columns are one training, which goes on from the weights of "
+        "the column before them with two additions: half of the texts are generated from the mean of the encoded input alone, "
+        "and 200 German and 200 French captions are restored without their images. In the last column, the trained model "
+        "answers from the mean.",
     )  # fmt: skip
 
 

@@ -41,7 +41,8 @@ def test_single_training_differs_from_joint_training_by_its_problems_alone(tmp_p
 
 def problems_of(run):
     restored = ("autoencoder_en", "autoencoder_de", "autoencoder_fr") if "gin/tables/autoencoders.gin" in run.gin_files else ()
-    return [*(row.name for row in tables.PROBLEMS), *restored]
+    captions = ("restored_caption_de", "restored_caption_fr") if "gin/tables/caption_texts.gin" in run.gin_files else ()
+    return [*(row.name for row in tables.PROBLEMS), *restored, *captions]
 
 
 @pytest.mark.parametrize("corpora, size", [("mini", None), ("real", "base"), ("real", "paper"), ("real", "mini")])
