@@ -21,7 +21,7 @@ STEPS = 3
 def configuration():
     model = MultiModel(
         40, ("To-German", "To-Class"), ("language",), {"language_of_text": 3}, depth=16, encoder_blocks=1, mixer_blocks=1,
-        decoder_blocks=1, classes_from="encoder",
+        decoder_blocks=1, classes_from="encoder", mean_share=0.3,
         mixture=functools.partial(MixtureOfExperts, num_experts=3, chosen=2, hidden=8, block_size=4),
         conv_block=functools.partial(ConvBlock, dropout=0.1),
         categorical=functools.partial(CategoricalOutput, widths=(8, 8)),

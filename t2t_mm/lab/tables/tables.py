@@ -81,7 +81,6 @@ CLASSES_WITHOUT_ATTENTION = (
 )
 ZERO_SHOT = (
     ZeroShotOption("command_every", "command at every position", ("gin/tables/command_every.gin",)),
-    ZeroShotOption("command_source", "command at the source", ("gin/tables/command_source.gin",)),
     ZeroShotOption("command_both", "command at both", ("gin/tables/command_both.gin",)),
     ZeroShotOption("autoencoders", "with autoencoders", ("gin/tables/autoencoders.gin",)),
     ZeroShotOption(
