@@ -621,7 +621,6 @@ class MultiModel(keras.Model):
         check_features(encoded, "encoded", "[B, S, D]", self.depth)
         check_features(targets, "targets", "[B, T]")
         check_ids(targets, "targets")
-        encoded = self.source_mean(encoded, source_padding, training=training)
         # Decoding always starts from a command token, which tells apart problems with the same output modality (paper, 2.4).
         first = self.command(command, ops.shape(encoded)[0])[:, None]  # [B, 1, D]
         # The net that embeds targets is the one for input texts: all text problems share one vocabulary (paper, 2.5).
@@ -631,6 +630,7 @@ class MultiModel(keras.Model):
             previous += ops.cast(first, previous.dtype)
         x = ops.concatenate([ops.cast(first, encoded.dtype), previous], axis=1)
         source = Positions.of(source_padding, encoded, ("encoded", "source_padding"))
+        encoded = self.source_mean(encoded, source.padding, training=training)
         # Position t reads target t − 1 and predicts target t. The padding is that of the predicted targets, so that exactly
         # the positions whose loss counts are kept.
         target = Positions.of(target_padding, x, ("targets", "target_padding"))
