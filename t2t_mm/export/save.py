@@ -18,6 +18,7 @@ from t2t_mm.export import names, operations, subexpressions, warmup
 from t2t_mm.export.answers import Answers
 from t2t_mm.export.sharing import Group, share
 from t2t_mm.inference.search import Decoding
+from t2t_mm.inference.source_weights import without_weights
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.modalities.known import KNOWN
 from t2t_mm.model import MultiModel, path_below
@@ -61,8 +62,8 @@ def export(
 
     Raises:
       RunError: a problem is unknown or not supported by exports; `n_best` or `attention` is set and no problem has such
-        answers; there is no checkpoint; the folder cannot be written to; or TensorFlow Serving does not have one of the
-        operations.
+        answers; the model does not attend to its source; there is no checkpoint; the folder cannot be written to; or TensorFlow
+        Serving does not have one of the operations.
     """
     if dtype not in DTYPES:
         raise RunError(f"dtype is {dtype!r}{near(dtype, DTYPES)}; it must be one of {', '.join(DTYPES)}.")
@@ -86,9 +87,8 @@ def export(
             )
     # Only here, after all checks that need no weights, because loading takes time.
     network, description, _ = load_trained(experiment, model_dir, problems)
-    if attention and network.mixer.attention.attend is not True:
-        attend = network.mixer.attention.attend
-        raise RunError(f"The blocks of this model have no attention (attend={attend!r}). Leave attention out.")
+    if attention and (why := without_weights(network)):
+        raise RunError(f"{why}. Leave attention out.")
     network = reduced(network, experiment, description, problems)
     decoding = decoding or Decoding(max_length=experiment.longest_answer)
     answers = Answers(

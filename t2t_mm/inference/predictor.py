@@ -15,7 +15,7 @@ from t2t_mm.corpora.example import Example, Report
 from t2t_mm.corpora.source import Examples
 from t2t_mm.incremental import IncrementalDecoder
 from t2t_mm.inference.search import IMPOSSIBLE_SCORE, best_of_beam, sample
-from t2t_mm.inference.source_weights import source_weights
+from t2t_mm.inference.source_weights import source_weights, without_weights
 from t2t_mm.inference.trees import TreeConstraint, TreeGrammar
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
@@ -158,12 +158,13 @@ class Predictor:
           looks: whether to return the attention weights, which a teacher-forced pass over the answers computes.
 
         Raises:
-          RunError: `looks` is set, but the blocks have no attention, or the problem has several inputs.
+          RunError: `looks` is set, but the model does not attend to the positions of its source, or the problem has several
+            inputs.
         """
         if looks and len(problem.modalities) > 1:
             raise RunError(f"{problem.name} has several inputs; attention weights are shown only for a single input.")
-        if looks and (attend := self._network.mixer.attention.attend) is not True:
-            raise RunError(f"The blocks of this model have no attention (attend={attend!r}), so there are no weights to show.")
+        if looks and (why := without_weights(self._network)):
+            raise RunError(f"{why}, so there are no weights to show.")
         ids, scores, *of_tokens = self._search(problem, batch, words, log_probs)
         known = of_tokens[0].numpy() if log_probs else None
         read: dict = {}

@@ -7,6 +7,15 @@ from t2t_mm.layers.attention import SourceLooks
 from t2t_mm.model import MultiModel
 
 
+def without_weights(network: MultiModel) -> str:
+    """Returns why the attention of a model to its source has no weights to show, or "" if it has."""
+    if (attend := network.mixer.attention.attend) is not True:
+        return f"The blocks of this model have no attention (attend={attend!r})"
+    if network.reads != "positions":
+        return f"This model does not attend to positions of its source (reads={network.reads!r})"
+    return ""
+
+
 def source_weights(
     network: MultiModel, encoded: tf.Tensor, padding: tf.Tensor, command: tf.Tensor, ids: tf.Tensor
 ) -> tuple[list[str], tf.Tensor]:

@@ -37,10 +37,11 @@ SENTENCES = [Example(text, "", text) for text in ("the cat sees a dog", "a dog",
 AUDIO, BATCHES, BINS, LENGTH = AudioFeatures(bins=8), BatchSettings(image_size=32), 8, 24
 
 
-def small(tokenizer, attend=True):
+def small(tokenizer, attend=True, reads="positions"):
     model = MultiModel(
         tokenizer.size, ("To-German", "To-Parse-Tree"), frequency_bins=BINS, depth=16, encoder_blocks=1, mixer_blocks=1,
         decoder_blocks=2, attention_block=functools.partial(AttentionBlock, heads=2, convs=1, attend=attend), mixtures=False,
+        reads=reads,
         image=functools.partial(ImageInput, filters=(4, 8)),
         audio=functools.partial(AudioInput, blocks=2, least_width=4, frequencies="channels"),
     )  # fmt: skip
@@ -188,6 +189,8 @@ def test_every_token_says_what_it_looked_at(tokenizer, model, problem):
 def test_a_model_without_attention_looks_at_nothing(tokenizer, attend):
     with pytest.raises(RunError, match=rf"no attention \(attend={attend!r}\)"):
         ask(hypotheses, Predictor(small(tokenizer, attend=attend), tokenizer), GERMAN, tokenizer, looks=True)
+    with pytest.raises(RunError, match=r"does not attend to positions of its source \(reads='mean'\), so there are no"):
+        ask(hypotheses, Predictor(small(tokenizer, reads="mean"), tokenizer), GERMAN, tokenizer, looks=True)
 
 
 def page_data(page):
