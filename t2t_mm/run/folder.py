@@ -205,6 +205,11 @@ def chosen_checkpoints(model_dir: str, weights: Weights) -> list[str]:
         return [of_step(model_dir, weights.step)]
     folder = best_folder(model_dir) if weights.best else checkpoints_folder(model_dir)
     paths = valid(best_first(model_dir) if weights.best else newest_first(folder), weights.average)
+    if not paths and weights.best and newest_first(checkpoints_folder(model_dir)):
+        raise RunError(
+            f"{model_dir}: no checkpoint is the best one, because none was evaluated in training "
+            "(settings.Evaluation.every_steps). Use the newest one: --nobest, or weights.Weights.best = False."
+        )
     if not paths:
         how = " with settings.Evaluation.every_steps above 0" if weights.best else ""
         raise RunError(f"{folder}: no checkpoint yet. Train first with bin/train.py{how}.")

@@ -242,6 +242,9 @@ def test_the_checkpoint_of_a_step_is_loaded_or_those_that_are_there_are_named(be
         assert load_trained(experiment_of(begun, step=step), str(begun / "run"))[2]["step"] == step
     with pytest.raises(RunError, match="run: no checkpoint of step 3; there are checkpoints of the steps 2, 4."):
         load_trained(experiment_of(begun, step=3), str(begun / "run"))
+    with pytest.raises(RunError, match="run: no checkpoint is the best one, because none was evaluated .*--nobest"):
+        load_trained(experiment_of(begun, best=True), str(begun / "run"))
+    shutil.rmtree(begun / "run" / "checkpoints")
     with pytest.raises(RunError, match="best: no checkpoint yet.*settings.Evaluation.every_steps above 0"):
         load_trained(experiment_of(begun, best=True), str(begun / "run"))
     with pytest.raises(RunError, match="Both the best checkpoint and step 2"):
