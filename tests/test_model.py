@@ -320,6 +320,23 @@ def test_a_model_that_reads_the_mean_does_not_see_the_order_of_its_source():
         tiny(reads="means")
 
 
+def test_in_training_some_texts_are_generated_from_the_mean():
+    settings = {"mixture": None, "conv_block": functools.partial(ConvBlock, dropout=0.0)}
+    settings["attention_block"] = functools.partial(AttentionBlock, heads=4, dropout=0.0)
+    models = [tiny(**settings, **own) for own in ({}, {"reads": "mean"}, {"mean_share": 0.5})]
+    for model in models[1:]:
+        for variable, value in zip(model.trainable_variables, models[0].trainable_variables, strict=True):
+            variable.assign(value)
+    rng, count = np.random.default_rng(0), 24
+    encoded, padding, _, _ = models[0].encode("language", *some_input("language", rng, batch=count))
+    given = encoded, padding, "To-German", ids(rng, count, LENGTH), np.zeros((count, LENGTH), bool)
+    positions, mean = (np.asarray(model.decode_text(*given)[0]) for model in models[:2])
+    found = np.asarray(models[2].decode_text(*given, training=True)[0])
+    of_mean, of_positions = (np.abs(found - other).max(axis=(1, 2)) < 1e-5 for other in (mean, positions))
+    assert (of_mean ^ of_positions).all() and 4 <= of_mean.sum() <= 20
+    np.testing.assert_allclose(models[2].decode_text(*given)[0], positions, atol=1e-5)
+
+
 def test_where_the_command_stands_changes_no_weight():
     shapes = [[(w.path.split("/", 1)[1], tuple(w.shape)) for w in tiny(command_at=place).weights] for place in COMMAND_AT]
     assert all(one == shapes[0] for one in shapes)
