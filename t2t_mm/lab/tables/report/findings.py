@@ -309,14 +309,14 @@ def sentences(found: dict) -> list[str]:
         first, second = one["seeds"]
         lines.append(
             f"{one['label']}: {one['verdict']}; {one['difference']:+.3f} nats per token, 95% interval {one['low']:+.3f} to "
-            f"{one['high']:+.3f} ({first} and {second} seeds)."
+            f"{one['high']:+.3f} ({first} and {second} seed{'s' * (first + second > 2)})."
         )
     return lines
 
 
 NOTE = (
     "Differences of log-perplexity on dev; a negative one is better. “Yes” and “no” are only said if the interval, over "
-    "examples and seeds, excludes 0. Each line compares joint training with training alone, parsing with a partner with "
+    "examples and seeds, excludes 0; with one seed, it covers the examples alone. Each line compares joint training with training alone, parsing with a partner with "
     "parsing alone, or the model with a block with the model without it."
 )
 
