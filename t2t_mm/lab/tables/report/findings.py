@@ -316,8 +316,8 @@ def sentences(found: dict) -> list[str]:
 
 NOTE = (
     "Differences of log-perplexity on dev; a negative one is better. “Yes” and “no” are only said if the interval, over "
-    "examples and seeds, excludes 0; with one seed, it covers the examples alone. Each line compares joint training with training "
-    "alone, parsing with a partner with parsing alone, or the model with a block with the model without it."
+    "examples and seeds, excludes 0; with one seed, it covers the examples alone. Each line compares joint training with "
+    "training alone, parsing with a partner with parsing alone, or the model with a block with the model without it."
 )
 
 
