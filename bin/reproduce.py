@@ -17,7 +17,10 @@ from absl import flags
 from t2t_mm.common import command, config, shipped
 
 _TABLE = flags.DEFINE_multi_string(
-    "table", [], "Table to reproduce: 1, 2, 3, 4, curve, zero_shot, zero_shot_options or pairs. Default: all tables."
+    "table",
+    [],
+    "Table to reproduce: 1, 2, 3, 4, curve, partner_settings, experts, zero_shot, zero_shot_options or pairs. "
+    "Default: all tables.",
 )
 _CORPORA = flags.DEFINE_enum("corpora", "mini", ["mini", "real"], "Corpora to train on.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds of each run.", lower_bound=1)

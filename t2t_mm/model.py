@@ -292,8 +292,10 @@ class MultiModel(keras.Model):
         "both": "every" and "source".
         Classes that are decoded through the decoder have the command at every position in any case (see `decode_classes`).
       reads: what mixer and decoder read of the encoded input to generate text: all its "positions", as in the paper, or only
-        their "mean". The mean is better for pairs of input and command that were never trained, if the model was trained with
-        `mean_share` and a contrast (`training.settings.Objective.contrast_weight`). It changes no weights.
+        their "mean". If the model was trained with `mean_share` and a contrast
+        (`training.settings.Objective.contrast_weight`), images and speech are then answered better with commands with which
+        they were never trained; sentences are answered worse, because a mean does not hold a whole sentence. It changes no
+        weights.
       mean_share: the fraction of the examples of a training batch whose texts are generated from the mean (see `SourceMean`),
         at least 0 and less than 1.
 

@@ -48,7 +48,9 @@ class SourceMean(keras.layers.Layer):
         mean = pooled(encoded, padding)
         # The mean of the squared lengths of the positions, [B, 1].
         squared = pooled(ops.sum(ops.square(ops.cast(encoded, "float32")), axis=-1, keepdims=True), padding)
-        scaled = mean * ops.sqrt(squared / ops.maximum(ops.sum(ops.square(mean), axis=-1, keepdims=True), 1e-12))
+        scaled = mean * ops.sqrt(
+            ops.maximum(squared, 1e-12) / ops.maximum(ops.sum(ops.square(mean), axis=-1, keepdims=True), 1e-12)
+        )
         means = ops.broadcast_to(ops.cast(scaled, encoded.dtype)[:, None], ops.shape(encoded))
         if not training:
             return means
