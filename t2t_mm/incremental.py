@@ -12,10 +12,10 @@ from typing import Any
 
 from keras import ops
 
-from t2t_mm.layers.attention import unpadded_mean
 from t2t_mm.layers.convolution import ConvBlock, ConvStep, centred
 from t2t_mm.layers.history import History, scatter
 from t2t_mm.layers.normalization import EPSILON, LayerNorm
+from t2t_mm.layers.source_mean import pooled
 from t2t_mm.layers.tensors import Tensor
 from t2t_mm.layers.timing import timing_signal
 from t2t_mm.model import MultiModel
@@ -77,7 +77,7 @@ class IncrementalDecoder:
             return state
         encoded = ops.cast(self._model.source_mean(encoded, source_padding), "float32")
         if self._attention.attend == "mean":
-            mean = unpadded_mean(encoded, ops.logical_not(source_padding)[..., None])  # [B, D]
+            mean = pooled(encoded, source_padding)  # [B, D]
             # What each block adds is the same at all positions: [A, B·K, D].
             added = ops.matmul(mean[None], ops.convert_to_tensor(self._weights["source_means"]))
             return dict(state, source_means=ops.repeat(added, width, axis=1))

@@ -25,7 +25,8 @@ class SourceMean(keras.layers.Layer):
     also do so from the mean of an image. This is the way of captioning models that are trained on text alone, with a common
     embedding of images and sentences (Nukrai et al. 2022, arXiv 2211.00575).
 
-    The mean is scaled to the root mean square of the lengths of the positions, because it is much shorter than they are.
+    The mean is scaled so that its norm is the root mean square of the norms of the positions. It would otherwise be much
+    smaller than what mixer and decoder are used to.
 
     Args:
       rate: the fraction of the examples of a training batch whose positions are replaced, at least 0 and less than 1.
@@ -46,7 +47,7 @@ class SourceMean(keras.layers.Layer):
         if not (self.rate if training else self.always):
             return encoded
         mean = pooled(encoded, padding)
-        # The mean of the squared lengths of the positions, [B, 1].
+        # The mean of the squared norms of the positions, [B, 1].
         squared = pooled(ops.sum(ops.square(ops.cast(encoded, "float32")), axis=-1, keepdims=True), padding)
         scaled = mean * ops.sqrt(
             ops.maximum(squared, 1e-12) / ops.maximum(ops.sum(ops.square(mean), axis=-1, keepdims=True), 1e-12)
