@@ -33,7 +33,10 @@ _N_BEST = flags.DEFINE_integer(
     lower_bound=0,
 )  # fmt: skip
 _ATTENTION = flags.DEFINE_bool(
-    "attention", False, "Whether to add a signature attention, which also returns what each token of an answer attended to."
+    "attention",
+    False,
+    "Whether to add a signature attention, which also returns what each token of an answer attended to. Models without "
+    "attention to the positions of their source (attend of attention.AttentionBlock, reads of model.MultiModel) cannot have it.",
 )
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Data type of the stored weights.")
 _RUN_WARMUP = flags.DEFINE_bool(

@@ -296,8 +296,8 @@ class MultiModel(keras.Model):
         (`training.settings.Objective.contrast_weight`), images and speech are then answered better with commands with which
         they were never trained; sentences are answered worse, because a mean does not hold a whole sentence. It changes no
         weights.
-      mean_share: the fraction of the examples of a training batch whose texts are generated from the mean (see `SourceMean`),
-        at least 0 and less than 1.
+      mean_share: the fraction of the examples of a training batch whose texts or trees are generated from the mean (see
+        `SourceMean`), at least 0 and less than 1.
 
     Raises:
       ValueError: an argument of the model or of one of its parts is out of range; the message names it.

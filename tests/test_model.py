@@ -181,6 +181,7 @@ def test_result_depends_neither_on_padding_nor_on_neighbours(modality, place):
         {"attention_block": functools.partial(AttentionBlock, heads=2, convs=1), "mixer_blocks": 0, "decoder_blocks": 1},
         {"conv_block": functools.partial(ConvBlock, kernel_small=1, kernel_large=4, dilation=1)},
         {"reads": "mean"},
+        {"reads": "mean", "attention_block": functools.partial(AttentionBlock, attend="mean")},
         *({"command_at": place} for place in COMMAND_AT[1:]),
     ],
     ids=[
@@ -192,6 +193,7 @@ def test_result_depends_neither_on_padding_nor_on_neighbours(modality, place):
         "fewest blocks",
         "other kernels",
         "mean alone",
+        "mean of the mean",
         *COMMAND_AT[1:],
     ],  # fmt: skip
 )

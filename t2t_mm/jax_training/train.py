@@ -96,12 +96,21 @@ class LaneTraining:
         self._compiled: dict = {}
 
     def _start_from(self, runs: Sequence[PackedRun]) -> None:
-        """Replaces the initial weights by those of the runs that these start from."""
-        values = [[jnp.asarray(one) for one in load_weights(self._output, str(run.init_from))] for run in runs]
-        shapes = [[value.shape for value in some] for some in values]
-        own = [tuple(variable.shape) for variable in self._lanes.network.variables]
-        if any(found != own for found in shapes):
-            raise RunError(f"{runs[0].name}: the weights of {runs[0].init_from} have other shapes; its model is another one.")
+        """Replaces the initial weights by those of the runs that these start from.
+
+        Raises:
+          RunError: a run has not been trained, or its model has other weights.
+        """
+        values = []
+        for lane, run in enumerate(runs):
+            own = self._lanes.joined(self._trained, self._others, lane)
+            # The states of the random numbers stay, because how many there are depends on the dropout and on `mean_share`.
+            theirs = [value for value in load_weights(self._output, str(run.init_from)) if value.dtype.kind == "f"]
+            floating = [jnp.issubdtype(value.dtype, jnp.floating) for value in own]
+            if [value.shape for value in theirs] != [value.shape for value, chosen in zip(own, floating) if chosen]:
+                raise RunError(f"{run.name}: the weights of {run.init_from} have other shapes; its model is another one.")
+            rest = iter(theirs)
+            values.append([jnp.asarray(next(rest)) if chosen else value for value, chosen in zip(own, floating)])
         self._trained, self._others = self._lanes.split(values)
 
     def _bucketed(self, splits: Sequence[str], count: int, size: int | None = None) -> dict[str, list[list[Bucket]]]:

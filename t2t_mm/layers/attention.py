@@ -122,7 +122,7 @@ def _asked(x, source, timing, source_length, length, gamma, beta, query, key, he
     return flat_heads(ops.matmul(normalise_flat(x, gamma, beta), query), length, heads), keys
 
 
-def source_mean(
+def uniform_source_attention(
     x: Tensor, source: Tensor, kept: Tensor, source_length: Tensor, length: Tensor, bits: Tensor, factor: Tensor,
     value: Tensor, output: Tensor, *, rate: float,
 ) -> Tensor:  # fmt: skip
@@ -310,9 +310,9 @@ class AttentionBlock(keras.layers.Layer):
             return x
         if self.attend == "mean":
             return shared(
-                source_mean, x, source, source_positions.kept("float32"), source_positions.length, positions.length,
-                *self.dropout.bits(positions, depth, training), self.memory_value.kernel.value, self.source_output.kernel.value,
-                rate=self.dropout.rate,
+                uniform_source_attention, x, source, source_positions.kept("float32"), source_positions.length,
+                positions.length, *self.dropout.bits(positions, depth, training), self.memory_value.kernel.value,
+                self.source_output.kernel.value, rate=self.dropout.rate,
             )  # fmt: skip
         x = shared(
             self_attention, x, positions.unseen(causal), positions.length, *self.dropout.bits(positions, depth, training),

@@ -32,7 +32,8 @@ def autoencoder(language: str, sources: Sequence[ParallelText], drop: float = 0.
 def restored(problem: Problem, drop: float = 0.1, distance: int = 3) -> Problem:
     """Declares the restoration of the targets of a problem, for instance of captions, from their noised form.
 
-    Its name is `restored_` and the name of the problem, whose command it has. The inputs of the problem are not read.
+    Its name is `restored_` and the name of the problem, whose command it has. The model does not see the inputs of the problem,
+    but some sources, such as `CocoCaptions`, need their files to be there.
 
     Args:
       problem: a problem whose targets are text.

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import tensorflow as tf
 from absl import logging
@@ -144,9 +144,16 @@ def key_of(name: str) -> str:
     return f"{name}/{_VALUE}"
 
 
-def weights_in_order(names: Iterable[str]) -> list[str]:
-    """Returns those tensors of a checkpoint that are variables of its model, in the order of the model's variables."""
-    return sorted((name for name in names if _WEIGHT.fullmatch(name)), key=lambda name: int(name.split("/")[1]))
+def weights_in_order(types: Mapping[str, tf.DType]) -> list[str]:
+    """Returns the names of those tensors of a checkpoint that are weights of its model, in the order of the model's variables.
+
+    The states of random numbers, which are integers, are left out.
+
+    Args:
+      types: name of each tensor of the checkpoint -> its data type.
+    """
+    found = [name for name, dtype in types.items() if _WEIGHT.fullmatch(name) and dtype.is_floating]
+    return sorted(found, key=lambda name: int(name.split("/")[1]))
 
 
 def saved_text(path: str, name: str) -> str | None:

@@ -225,7 +225,8 @@ def chosen_checkpoints(model_dir: str, weights: Weights) -> list[str]:
 def _assign_means(network: MultiModel, readers: dict[str, tf.train.CheckpointReader], moving_average: bool) -> None:
     """Assigns to each weight its mean over checkpoints, or the mean of its moving averages.
 
-    Variables that are not floating-point numbers get the value in the newest checkpoint.
+    The states of random numbers are left as they are. A trained model draws none, and how many of them there are depends on the
+    dropout and on `MultiModel.mean_share`, which may therefore differ from those of the training.
 
     Args:
       readers: path of each checkpoint -> its reader, the newest first.
@@ -233,45 +234,40 @@ def _assign_means(network: MultiModel, readers: dict[str, tf.train.CheckpointRea
     Raises:
       RunError: a checkpoint has other weights, or has no moving averages although they are requested.
     """
-    variables = all_variables(network)
+    variables = [variable for variable in all_variables(network) if variable.dtype.is_floating]
+    weights = [(reader, _fitting(reader, variables, path)) for path, reader in readers.items()]
     for path, reader in readers.items():
-        _check_fit(variables, reader.get_variable_to_shape_map(), path)
         if moving_average and not any(name.startswith(f"{MOVING_AVERAGES}/") for name in reader.get_variable_to_shape_map()):
             raise RunError(
                 f"{path}: has no moving averages (weights.Weights.moving_average). Train with settings.Optimizer.ema, "
                 "for instance 0.999."
             )
-    newest = next(iter(readers.values()))
     for place, variable in enumerate(variables):
-        # The mean of the states of random generators would be meaningless.
-        if not variable.dtype.is_floating:
-            variable.assign(newest.get_tensor(key_of(f"variables/{place}")))
-            continue
         # In float64, so that the mean of equal weights is exactly these weights.
         total = np.zeros(variable.shape, np.float64)
-        for reader in readers.values():
-            averaged = key_of(f"{MOVING_AVERAGES}/{place}")
+        for reader, names in weights:
+            averaged = names[place].replace("variables", MOVING_AVERAGES, 1)
             # Variables that are not trained, such as the moving statistics of batch norm, have no moving average.
-            use = averaged if moving_average and reader.has_tensor(averaged) else key_of(f"variables/{place}")
+            use = averaged if moving_average and reader.has_tensor(averaged) else names[place]
             total += reader.get_tensor(use).astype(np.float64)  # a packed model contains bfloat16
         variable.assign((total / len(readers)).astype(variable.dtype.as_numpy_dtype))
 
 
-def _check_fit(variables: Sequence[tf.Variable], shapes: dict[str, list[int]], path: str) -> None:
-    """Checks that a checkpoint with tensors of these shapes has a value for each variable, and no other weights.
+def _fitting(reader: tf.train.CheckpointReader, variables: Sequence[tf.Variable], path: str) -> list[str]:
+    """Returns the name of the tensor of each weight in a checkpoint.
 
     Raises:
-      RunError: it does not.
+      RunError: the checkpoint has other weights.
     """
+    shapes, names = reader.get_variable_to_shape_map(), weights_in_order(reader.get_variable_to_dtype_map())
     # The number is compared, too: weights are stored by place, so one more or less shifts all others.
-    held = len(weights_in_order(shapes))
-    wrong = None if held == len(variables) else f"it has {held} weights, but the model has {len(variables)}"
-    for place, variable in enumerate(variables):
-        shape = shapes.get(key_of(f"variables/{place}"), [])
-        if wrong is None and tuple(shape) != tuple(variable.shape):
-            wrong = f"{variable.name} has the shape {tuple(shape)} there and {tuple(variable.shape)} here"
+    wrong = None if len(names) == len(variables) else f"it has {len(names)} weights, but the model has {len(variables)}"
+    for name, variable in zip(names, variables):
+        if wrong is None and tuple(shapes[name]) != tuple(variable.shape):
+            wrong = f"{variable.name} has the shape {tuple(shapes[name])} there and {tuple(variable.shape)} here"
     if wrong:
         raise RunError(f"{path}: does not fit this configuration ({wrong}). Use the config.gin of the run, or another folder.")
+    return names
 
 
 def use_folder(experiment: Experiment, model_dir: str) -> Experiment:

@@ -41,8 +41,9 @@ def pack(experiment: Experiment, model_dir: str, output: str, dtype: str = "bflo
     network, description, trained = load_trained(experiment, model_dir)
     kept = tf.as_dtype(dtype)
     variables = [
-        tf.Variable(tf.cast(variable, kept) if variable.dtype.is_floating and variable.shape.rank > 1 else variable)
-        for variable in all_variables(network)
+        tf.Variable(tf.cast(weight, kept) if weight.shape.rank > 1 else weight)
+        for weight in all_variables(network)
+        if weight.dtype.is_floating  # without the states of random numbers
     ]
     done, seconds = tf.Variable(trained["step"], dtype=tf.int64), tf.Variable(trained["seconds"], dtype=tf.float64)
     with whole_folder(output) as folder:

@@ -90,9 +90,7 @@ def transfer(network: MultiModel, description: dict, experiment: Experiment, mod
     # needed.
     theirs = [v for v in without_values(lambda: before.build_model(old)).variables if not _is_random_state(v)]
     reader = tf.train.load_checkpoint(path)
-    shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
-    # The states of the random numbers are left out, because how many there are depends on the dropout.
-    saved = [key for key in weights_in_order(shapes) if types[key].is_floating]
+    shapes, saved = reader.get_variable_to_shape_map(), weights_in_order(reader.get_variable_to_dtype_map())
     places = {path_below(variable): key for variable, key in zip(theirs, saved)}
     # If the settings of the layers differ, places would stand for other weights.
     if len(theirs) != len(saved):

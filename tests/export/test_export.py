@@ -1,5 +1,6 @@
 """Tests exports as a server uses them: loaded without t2t_mm, and compared with the answers of bin/decode.py."""
 
+import copy
 import dataclasses
 import errno
 import functools
@@ -443,6 +444,25 @@ def test_a_command_in_the_encoder_is_that_of_each_row(tmp_path):
     assert abs(found["scores"][0] - found["scores"][1]) > 1e-3
     given = {"image": tf.constant(INPUTS["image"][:2]), "language": tf.constant(INPUTS["language"][:2])}
     assert answer["asked"](**given)["outputs"].shape == [2]
+
+
+def test_an_export_that_reads_the_mean_answers_as_decode_does(tmp_path):
+    kept = [problem for problem in PROBLEMS if problem.name in ("wmt_en_de", "coco")]
+    made, folder = make_run(str(tmp_path / "run"), kept, mean_share=0.5)
+    # As with --gin_param; what the trained model needs only in training may be left out.
+    of_mean = copy.copy(made)
+    of_mean.model = functools.partial(made.model, reads="mean", mean_share=0.0)
+    run = of_mean, folder
+    with pytest.raises(RunError, match=r"does not attend to positions of its source \(reads='mean'\)"):
+        save.export(*run, str(tmp_path), (), Decoding(1, 0.6, LENGTH), run_warmup=False, attention=True)
+    decoded, positions = decode_with(run, tmp_path), decode_with((made, folder), tmp_path)
+    version = save.export(*run, str(tmp_path), (), Decoding(1, 0.6, LENGTH), run_warmup=False)
+    answer, differ = tf.saved_model.load(version).signatures, False
+    for problem in kept:
+        found = texts(answer[problem.name](tf.constant(INPUTS[problem.inputs]))["outputs"].numpy())
+        assert found == decoded(problem.name, 1)
+        differ |= found != positions(problem.name, 1)
+    assert differ
 
 
 def test_a_reduced_model_answers_as_the_whole(run):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from t2t_mm.layers.source_mean import SourceMean, pooled
 
@@ -36,6 +37,28 @@ def test_only_a_fraction_is_replaced_and_only_in_training():
     none = SourceMean(always=True)
     np.testing.assert_array_equal(none(encoded, padding, training=True), encoded)
     assert not none.variables and not SourceMean().variables
+
+
+def test_in_half_precision_the_mean_is_taken_in_float32():
+    # 300 positions near 100: in bfloat16, their sum would stop growing at a multiple of what it adds.
+    encoded = ops.cast(np.random.default_rng(0).normal(100, 1, (2, 300, 4)), "bfloat16")
+    padding = np.zeros((2, 300), bool)
+    found = SourceMean(always=True, dtype="mixed_bfloat16")(encoded, padding)
+    expected = SourceMean(always=True)(ops.cast(encoded, "float32"), padding)
+    assert keras.backend.standardize_dtype(found.dtype) == "bfloat16"
+    np.testing.assert_allclose(ops.cast(found, "float32"), expected, rtol=0.005)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tapes are TensorFlow's")
+def test_a_source_of_padding_alone_has_a_finite_gradient():
+    import tensorflow as tf
+
+    encoded = tf.constant(ENCODED)
+    with tf.GradientTape() as tape:
+        tape.watch(encoded)
+        value = ops.sum(SourceMean(always=True)(encoded, PADDING))
+    found = tape.gradient(value, encoded).numpy()
+    assert np.isfinite(found).all() and np.abs(found[0, :2]).max() > 0.1 and not found[1].any()
 
 
 def test_the_fraction_is_checked():

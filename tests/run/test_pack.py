@@ -31,7 +31,7 @@ def test_a_packed_model_is_the_run_s_with_its_matrices_rounded(folder):
     packed, of_packed, state_of_packed = load_trained(tiny_run.experiment(folder), os.path.join(folder, "packed"))
     assert state_of_packed == state and of_packed == description | {"packed": "bfloat16"}
     rounded = 0
-    for one, other in zip(whole.variables, packed.variables, strict=True):
+    for one, other in zip(whole.weights, packed.weights, strict=True):
         one, other = one.numpy(), other.numpy()
         assert one.dtype == other.dtype
         if one.ndim > 1:
@@ -50,7 +50,7 @@ def test_a_packed_model_is_far_smaller_than_the_run(folder):
 def test_float32_loses_nothing(folder):
     pack(tiny_run.experiment(folder), os.path.join(folder, "run"), os.path.join(folder, "exact"), "float32")
     whole, exact = (load_trained(tiny_run.experiment(folder), os.path.join(folder, name))[0] for name in ("run", "exact"))
-    for one, other in zip(whole.variables, exact.variables, strict=True):
+    for one, other in zip(whole.weights, exact.weights, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
 
 

@@ -65,9 +65,10 @@ def corpora(tmp_path):
 
 @pytest.fixture(scope="module")
 def two_steps(eagerly, tmp_path_factory):
-    """Corpora with a run of two steps, named "run", and its weights."""
+    """Corpora with a run of two steps, named "run", its weights, and its number of variables."""
     parent = write_corpora(tmp_path_factory.mktemp("begun"))
-    return parent, weights(train(parent, "run", 2, configuration=Configuration(lambda: "first")))
+    model = train(parent, "run", 2, configuration=Configuration(lambda: "first"))
+    return parent, weights(model), len(model.variables)
 
 
 @pytest.fixture
@@ -97,10 +98,12 @@ def small_model(depth, **settings):
         encoder_blocks=1,
         mixer_blocks=0,
         decoder_blocks=1,
-        conv_block=functools.partial(ConvBlock, dropout=0.1),
-        attention_block=functools.partial(AttentionBlock, heads=2, convs=1),
-        mixture=functools.partial(MixtureOfExperts, num_experts=3, chosen=2, hidden=8),
-        **settings,
+        **{
+            "conv_block": functools.partial(ConvBlock, dropout=0.1),
+            "attention_block": functools.partial(AttentionBlock, heads=2, convs=1),
+            "mixture": functools.partial(MixtureOfExperts, num_experts=3, chosen=2, hidden=8),
+            **settings,
+        },
     )
 
 
@@ -324,6 +327,15 @@ def test_a_trained_model_is_loaded_whole(begun, two_steps):
     loaded, _, state = load_trained(experiment, str(begun / "run"))
     np.testing.assert_array_equal(weights(loaded), two_steps[1])
     assert state["step"] == 2 and state["seconds"] > 0
+
+
+@pytest.mark.parametrize("settings", [{"mean_share": 0.5}, {"conv_block": functools.partial(ConvBlock, dropout=0.0)}])
+def test_a_trained_model_needs_no_random_numbers(begun, two_steps, settings):
+    """How many generators there are depends on these settings, which have no meaning after training."""
+    model = functools.partial(small_model, 16, **settings)
+    loaded, *_ = load_trained(Experiment(problems_of(begun), str(begun / "vocabulary.model"), model), str(begun / "run"))
+    assert len(loaded.variables) != two_steps[2]
+    np.testing.assert_array_equal(weights(loaded), two_steps[1])
 
 
 def test_a_problem_that_the_model_cannot_answer_is_named(begun):

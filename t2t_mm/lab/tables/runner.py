@@ -63,13 +63,17 @@ class Job:
 def missing(plan: Sequence[Planned]) -> list[Job]:
     """Returns the jobs that remain to be done for a plan, with every training before its scoring.
 
-    A run that already has its scores is only trained if a run without scores starts from its weights.
+    A run that already has its scores is only trained if a run without scores starts from its weights, directly or by way of
+    others.
 
     Raises:
       RunError: a folder holds a run with another configuration.
     """
     unscored = [planned for planned in plan if planned.scores() is None]
-    needed = {folder for planned in unscored for folder in (planned.folder, planned.start)}
+    needed = {planned.weights for planned in unscored}
+    for planned in reversed(plan):  # a run comes after the one that it starts from
+        if planned.start and planned.folder in needed and not planned.trained():
+            needed.add(planned.start)
     jobs = []
     for planned in plan:
         planned.check_same()

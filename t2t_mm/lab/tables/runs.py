@@ -26,7 +26,7 @@ class Setting:
       folder: parent of the folders of all runs.
       gin_files: configuration files of every run; those of the run itself are applied after them.
       bindings: Gin bindings of every run; those of the run itself are applied after them.
-      seeds: number of seeds of each run, besides its `more_seeds` if there are at least three.
+      seeds: number of seeds of each run. From three on, the `more_seeds` of the run are added to them.
       alone: configuration files of the runs that are trained on one problem from the beginning, between those of all
         runs and those of the run itself.
     """
@@ -174,8 +174,13 @@ def plan(runs: Sequence[Run], setting: Setting) -> list[Planned]:
 
 
 def with_starts(names: Sequence[str], runs: dict[str, Run]) -> list[Run]:
-    """Returns the named runs and the runs that they start from, in the order of declaration."""
-    wanted = set(names) | {runs[name].init_from for name in names}
+    """Returns the named runs and all runs that they start from, directly or by way of others, in the order of declaration."""
+    wanted: set[str] = set()
+    for name in names:
+        following: str | None = name
+        while following and following not in wanted:
+            wanted.add(following)
+            following = runs[following].init_from
     return [run for name, run in runs.items() if name in wanted]
 
 

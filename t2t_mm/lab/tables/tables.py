@@ -432,7 +432,6 @@ def _partner_settings() -> ResultTable:
          "ImageNet: log-perplexity"),
         tuple(rows), tuple(comparisons),
         "Does parsing gain nothing from ImageNet because the model is too small, or because of its dropout or its batches?",
-        ("joint",),
     )  # fmt: skip
 
 

@@ -15,7 +15,8 @@ from t2t_mm.common.errors import RunError
 from t2t_mm.lab.tables import runner as runner_module
 from t2t_mm.lab.tables.costs import Costs
 from t2t_mm.lab.tables.runner import Job, Runner, Stopped, Work, duration, missing, until
-from t2t_mm.lab.tables.runs import Setting, plan, with_starts
+from t2t_mm.lab.tables.runs import SCORES, Setting, plan, with_starts
+from t2t_mm.lab.tables.scores import write
 from t2t_mm.lab.tables.tables import Run
 from tests.commands import command
 from tests.lab.tables import fixture
@@ -217,6 +218,19 @@ def test_a_run_must_follow_what_it_starts_from(tmp_path):
     with pytest.raises(RunError, match="tuned starts from the run joint, which is not declared before it"):
         plan([Run("tuned", init_from="joint")], setting)
     assert [run.name for run in with_starts(["tuned"], fixture.RUNS)] == ["joint", "tuned"]
+
+
+def test_a_chain_of_starts_is_trained_from_its_beginning(tmp_path):
+    chain = (Run("joint"), Run("tuned", init_from="joint"), Run("look", init_from="tuned", trained=False), Run("alone"))
+    runs = {run.name: run for run in chain}
+    assert [run.name for run in with_starts(["look"], runs)] == ["joint", "tuned", "look"]
+    _, planned = fixture.make(str(tmp_path), seeds=1, runs=runs)
+    joint, tuned, look, alone = planned
+    for scored in (joint, tuned, alone):  # their scores were kept from an earlier report, and their checkpoints were not
+        write(os.path.join(scored.folder, SCORES), {"step": 4, "configuration": scored.digest})
+    assert jobs(planned) == [("train", "joint", 0), ("train", "tuned", 0), ("score", "look", 0)]
+    fixture.finish(tuned, 1.0)  # its start is not needed any more
+    assert jobs(planned) == [("score", "look", 0)]
 
 
 def test_estimates_learn_from_what_was_timed(tmp_path):

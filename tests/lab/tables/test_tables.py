@@ -10,6 +10,7 @@ from t2t_mm.experiment import Experiment
 from t2t_mm.lab.tables import tables
 from t2t_mm.lab.tables.reproduce import CORPORA, Study
 from t2t_mm.lab.tables.runs import Setting, plan
+from t2t_mm.lab.tables.tables import Run
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
@@ -25,7 +26,7 @@ def test_every_cell_is_of_a_declared_run_and_the_joint_run_is_shared():
         assert set(table.run_names()) <= set(runs), table.name
         assert all(len(cells) == len(table.columns) for _, cells in table.rows) or table.name == "1"
         assert all(len(cells) == len(table.columns) for _, cells in table.rows)
-    assert all("joint" in table.run_names() for table in declared if table.name != "pairs")
+    assert all("joint" in table.run_names() for table in declared if table.name not in ("pairs", "partner_settings"))
     assert len({run.name for run in runs.values()}) == len(runs)
 
 
@@ -34,6 +35,8 @@ def test_single_training_differs_from_joint_training_by_its_problems_alone(tmp_p
     both = [runs["joint"], runs["alone_wsj_parsing"]]
     joint, alone = plan(both, Setting(str(tmp_path), (CORPORA["mini"],), (), 1))
     assert len(plan(both, Setting(str(tmp_path), (CORPORA["mini"],), (), 3))) == 10  # five of each
+    fewer = Run("few", more_seeds=-2)
+    assert [len(plan([fewer], Setting(str(tmp_path), (CORPORA["mini"],), (), seeds))) for seeds in (1, 2, 3, 5)] == [1, 2, 1, 3]
     assert joint.steps == alone.steps
     changed = set(alone.configuration.splitlines()) ^ set(joint.configuration.splitlines())
     assert changed == {"experiment.Experiment.only = ['wsj_parsing']"}
