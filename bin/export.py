@@ -36,7 +36,7 @@ _ATTENTION = flags.DEFINE_bool(
     "attention",
     False,
     "Whether to add a signature attention, which also returns what each token of an answer attended to. Models without "
-    "attention to the positions of their source (attend of attention.AttentionBlock, reads of model.MultiModel) cannot have it.",
+    "attention to positions of their source (attend of attention.AttentionBlock, reads of model.MultiModel) cannot have it.",
 )
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Data type of the stored weights.")
 _RUN_WARMUP = flags.DEFINE_bool(

@@ -118,7 +118,8 @@ def test_an_unpacked_run_is_a_run_as_after_training(folder, packed, tmp_path):
     model_dir = str(tmp_path / "run")
     unpack(str(tmp_path / "trained"), "joint/seed_5", model_dir, experiment, description, "steps = 4\n")
     restored, found, trained = load_trained(experiment, model_dir)
-    for value, variable in zip(weights, restored.variables):
+    expected = [value for value in weights if value.dtype == np.float32]  # without the states of random numbers
+    for value, variable in zip(expected, restored.weights, strict=True):
         np.testing.assert_array_equal(value, variable.numpy())
     best = dataclasses.replace(experiment.weights, best=True)
     assert load_trained(experiment.with_weights(best), model_dir)[2] == trained

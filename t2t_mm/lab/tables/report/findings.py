@@ -220,8 +220,8 @@ def never_trained(tables: Sequence[dict]) -> dict | None:
     """Answers whether pairs of input and command work that were never trained, from the tables of the zero-shot pairs.
 
     The verdict on a pair is yes if the best way to train the model and to answer with it reaches half of what the model reaches
-    through English (`t2t_mm.evaluation.pivot`), "partly" if it reaches a tenth, and otherwise no. It is also no below the trivial
-    answers.
+    through English (`t2t_mm.evaluation.pivot`), "partly" if it reaches a tenth, and otherwise no. It is also no if the answers
+    are worse than the trivial ones.
 
     Returns:
       A finding as those of `findings`, or None if no pair has been measured both ways. Its evidence has "figures": [way, mean
