@@ -310,8 +310,8 @@ def test_pairs_that_were_never_trained_are_compared_with_the_way_through_english
     assert [one["verdict"] for one in found["evidence"]] == ["yes", "partly", "no"] and found["answer"] == "mixed"
     text = "\n".join(markdown([found]))
     assert (
-        "- German → French: yes; with autoencoders 45.0 (1 seed), command at the start 0.3 (2 seeds); chance 0.1, through "
-        "English 90.0."
+        "- German → French: yes; 45.0 in the best way (with autoencoders; 1 seed), 0.3 by the joint run, 0.1 by chance, 90.0 "
+        "through English."
     ) in text
     assert findings(tables(("a", 80.0)))[-1]["answer"] == "yes"
     # No better than the most frequent answer.

@@ -225,7 +225,8 @@ def never_trained(tables: Sequence[dict]) -> dict | None:
 
     Returns:
       A finding as those of `findings`, or None if no pair has been measured both ways. Its evidence has "figures": [way, mean
-      on dev, number of seeds], best first; "chance" and "through_english"; and "metric".
+      on dev, number of seeds], best first; "joint", the mean of the joint run as it is, or None; "chance" and
+      "through_english"; and "metric".
     """
     by_name = {table.get("name"): table for table in tables}
     through = {
@@ -241,13 +242,15 @@ def never_trained(tables: Sequence[dict]) -> dict | None:
         measured = [(way, cell) for way, cell in zip(options["columns"], row["cells"]) if cell["dev"]]
         ways = [[way, cell["dev"]["mean"], cell["dev"]["seeds"]] for way, cell in measured if cell["run"] != CHANCE]
         chance = [cell["dev"]["mean"] for _, cell in measured if cell["run"] == CHANCE]
+        joint = [cell["dev"]["mean"] for _, cell in measured if cell["run"] == "zero_shot"]
         if not ways or not chance:
             continue
         ways.sort(key=lambda way: -way[1])
         share = ways[0][1] / max(through[row["label"]], 1e-9) if ways[0][1] > chance[0] else 0.0
         evidence.append({
             "label": row["label"], "verdict": "yes" if share >= 0.5 else "partly" if share >= 0.1 else "no",
-            "figures": ways, "chance": chance[0], "through_english": through[row["label"]], "metric": measured[0][1]["metric"],
+            "figures": ways, "joint": joint[0] if joint else None, "chance": chance[0],
+            "through_english": through[row["label"]], "metric": measured[0][1]["metric"],
         })  # fmt: skip
     if not evidence:
         return None
@@ -258,7 +261,8 @@ def never_trained(tables: Sequence[dict]) -> dict | None:
         "evidence": evidence,
         "answer": verdicts.pop() if len(verdicts) == 1 else "mixed",
         "note": "“Yes” means that the best way reaches at least half of what the model reaches through English, and “partly” "
-        "that it reaches at least a tenth; both, that it is better than the trivial answers.",
+        "that it reaches at least a tenth; both, that it is better than the trivial answers. All ways are in the table of the "
+        "ways to make pairs work with which the model was never trained.",
     }
 
 
@@ -303,9 +307,11 @@ def sentences(found: dict) -> list[str]:
             continue
         if "figures" in one:
             shown = functools.partial(number, metric=one["metric"])
-            ways = ", ".join(f"{way} {shown(mean)} ({seeds} seed{'s' * (seeds > 1)})" for way, mean, seeds in one["figures"])
-            ends = f"chance {shown(one['chance'])}, through English {shown(one['through_english'])}"
-            lines.append(f"{one['label']}: {one['verdict']}; {ways}; {ends}.")
+            way, mean, seeds = one["figures"][0]
+            best = f"{shown(mean)} in the best way ({way}; {seeds} seed{'s' * (seeds > 1)})"
+            of_joint = f", {shown(one['joint'])} by the joint run" if one["joint"] is not None else ""
+            ends = f"{shown(one['chance'])} by chance, {shown(one['through_english'])} through English"
+            lines.append(f"{one['label']}: {one['verdict']}; {best}{of_joint}, {ends}.")
             continue
         first, second = one["seeds"]
         lines.append(
