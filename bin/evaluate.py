@@ -52,6 +52,12 @@ _PIVOT = flags.DEFINE_string(
     "Command token, such as To-English. Problems with another command are answered a second time through this language, with "
     "two directions of the model, and both answers are scored.",
 )
+_RETRIEVAL = flags.DEFINE_bool(
+    "retrieval",
+    False,
+    "Whether to also measure how often the target of an input is the nearest one of all targets, by the cosine of the means of "
+    "their encoded positions. It is meant for models that were trained with settings.Objective.contrast_weight.",
+)
 _BASELINES = flags.DEFINE_bool("baselines", True, "Whether to score the trivial baselines too.")
 _COMMAND = flags.DEFINE_string("command", None, "Command to record in the results. Default: this command line.")
 _OUTPUT = flags.DEFINE_string(
@@ -140,6 +146,7 @@ def main(_):
     found = evaluate.evaluate(
         run, model_dir, split, names, decoding, max_bad_examples=_MAX_BAD.value, finished=write, answers_folder=answers,
         constrain_trees=_CONSTRAIN_TREES.value, at_once=strategy.problems_at_once(), through=_PIVOT.value,
+        retrieval=_RETRIEVAL.value,
     )  # fmt: skip
     tensorboard.write(found, model_dir, split, run.problems, run.audio)
     text = summary.summary(written)

@@ -20,6 +20,7 @@ from t2t_mm.evaluation import answers as answers_files
 from t2t_mm.evaluation.baselines import baseline
 from t2t_mm.evaluation.measured import Measured
 from t2t_mm.evaluation.pivot import has_pivot, pivot
+from t2t_mm.evaluation.retrieval import Retrieval, has_retrieval
 from t2t_mm.experiment import Experiment
 from t2t_mm.inference.predictor import Answer, Predictor, is_parsing, predict
 from t2t_mm.inference.search import Decoding
@@ -47,6 +48,7 @@ def evaluate(
     constrain_trees: bool = False,
     at_once: int = 1,
     through: str | None = None,
+    retrieval: bool = False,
 ) -> dict:
     """Evaluates the checkpoint of `model_dir` that `experiment.weights` selects on each problem, or on those in `names`.
 
@@ -64,6 +66,8 @@ def evaluate(
         problem does not keep two cores busy. The results do not depend on it.
       through: a command token, such as "To-English". Problems with another command are answered a second time through this
         language (see `t2t_mm.evaluation.pivot`). The metrics of these answers have the suffix "_pivot", as in "bleu_pivot".
+      retrieval: whether to also measure how well inputs find their own targets by their means (see
+        `t2t_mm.evaluation.retrieval`), for problems whose targets are text.
 
     Returns:
       {"step", "training_minutes", "seed", "results", "samples", "skipped", "failed"}, where "results" is problem ->
@@ -72,8 +76,8 @@ def evaluate(
 
     Raises:
       RunError: a problem is unknown; there is no matching checkpoint; `constrain_trees` is set, but no problem parses
-        sentences, or the vocabulary has no symbols of trees; or the model does not have the command `through`, or no problem
-        can be answered through it.
+        sentences, or the vocabulary has no symbols of trees; the model does not have the command `through`, or no problem
+        can be answered through it; or `retrieval` is set, but no problem has texts as targets, or the model reads no text.
     """
     problems = [experiment.problem(name) for name in names] or list(experiment.problems)
     if constrain_trees and not any(is_parsing(problem) for problem in problems):
@@ -84,7 +88,12 @@ def evaluate(
         )
     network, description, trained = load_trained(experiment, model_dir, problems)
     decoding = decoding or Decoding(max_length=experiment.longest_answer)
-    evaluator = Evaluator(experiment, network, description, decoding, max_bad_examples, constrain_trees, through)
+    if retrieval and not ("language" in description["inputs"] and any(has_retrieval(problem) for problem in problems)):
+        raise RunError(
+            f"Retrieval needs a model that reads text, and a problem that answers with text; {model_dir} reads "
+            f"{', '.join(description['inputs'])}, and the problems are {', '.join(p.name for p in problems)}."
+        )
+    evaluator = Evaluator(experiment, network, description, decoding, max_bad_examples, constrain_trees, through, retrieval)
     found = {
         "step": trained["step"], "training_minutes": trained["seconds"] / 60, "seed": description["seed"],
         "results": {}, "samples": {}, "skipped": {}, "failed": {},
@@ -177,7 +186,7 @@ class Evaluator:
     Args:
       decoding: the settings of decoding. None leaves out the decoded metrics and the samples, except for classes, which need
         no search.
-      constrain_trees, through: see `evaluate`.
+      constrain_trees, through, retrieval: see `evaluate`.
 
     Raises:
       RunError: the model does not have the command `through`.
@@ -192,6 +201,7 @@ class Evaluator:
         max_bad_examples: int = 100,
         constrain_trees: bool = False,
         through: str | None = None,
+        retrieval: bool = False,
     ):
         if through is not None:
             try:
@@ -204,7 +214,7 @@ class Evaluator:
         settings = dataclasses.asdict(decoding or Decoding())
         self._predictor = Predictor(network, self.tokenizer, **settings)
         self._constrained = Predictor(network, self.tokenizer, **settings, constrain_trees=True) if constrain_trees else None
-        self._teacher_forced = TeacherForced(network)
+        self._teacher_forced, self._retrieval = TeacherForced(network), Retrieval(network) if retrieval else None
         # A test set with long examples left out would not be comparable.
         self._settings = dataclasses.replace(experiment.batches, max_length=_LONGEST_TEXT, max_frames=_LONGEST_SOUND)
 
@@ -246,6 +256,8 @@ class Evaluator:
         tools = self.tokenizer, self._audio, self._settings, report
         measured = self._teacher_forced.measure(problem, self.batches(problem, examples, report))
         figures, shown, lines = measured.figures(), [], []
+        if self._retrieval is not None and has_retrieval(problem):
+            figures |= self._retrieval(problem, self.batches(problem, examples, report))
         # Classes are always ranked, because that needs no search.
         if self._decodes or problem.targets == "class":
             answers = predict(self._predictor, problem, examples, *tools, done=done)

@@ -1,0 +1,76 @@
+"""Measures whether the mean of an encoded input finds its own target among the targets of all examples.
+
+A contrast (`training.settings.Objective.contrast_weight`) trains a model for this. The means of images and of texts are then
+near each other if they say the same, even in a language in which no image was ever described, so that the model can be asked to
+answer from the mean (`MultiModel.reads`).
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import tensorflow as tf
+
+from t2t_mm.layers.source_mean import pooled
+from t2t_mm.model import MultiModel
+from t2t_mm.problem import Problem
+
+# Targets of equal words are encoded in batches of different lengths, whose sums differ by rounding.
+_EQUAL = 1e-5
+
+
+def has_retrieval(problem: Problem) -> bool:
+    """Says whether the targets of a problem are texts, which the model can also read."""
+    return problem.targets == "text"
+
+
+class Retrieval:
+    """Ranks the targets of a set by the cosine of their mean to that of each input."""
+
+    def __init__(self, network: MultiModel):
+        self._network = network
+        self._functions: dict = {}
+
+    def __call__(self, problem: Problem, data: Iterable[dict]) -> dict:
+        """Returns the metrics of the whole set.
+
+        Args:
+          problem: a problem for which `has_retrieval` is true.
+
+        Returns:
+          "retrieval_top1" and "retrieval_top5": the percentage of the inputs whose own target is the nearest one, or one of the
+          five nearest; "retrieval_median_rank", which is 1 at best; and "retrieval_chance", the percentage of the nearest ones
+          that would be right by chance. The result is empty if the set is.
+        """
+        command = tf.constant(self._network.command_id(problem.command))
+        means: list[np.ndarray] = []
+        for batch in data:
+            # Rows of index −1 only fill the batch.
+            kept = batch["index"].numpy() >= 0
+            means.append(np.stack([side.numpy()[kept] for side in self._function(problem)(batch, command)]))
+        if not sum(some.shape[1] for some in means):
+            return {}
+        return ranks(*np.concatenate(means, axis=1))
+
+    def _function(self, problem: Problem):
+        def both(batch, command):
+            padding = problem.padding(batch["input_padding"])
+            encoded, padding, _, _ = self._network.encode(problem.modality, batch["inputs"], padding, command)
+            # The target is read with the same command, as in the contrast.
+            target, of_target, _, _ = self._network.encode("language", batch["targets"], batch["target_padding"], command)
+            return pooled(encoded, padding), pooled(target, of_target)
+
+        # Threads that evaluate problems of one kind must use the same function.
+        return self._functions.setdefault(problem.kind, tf.function(both, reduce_retracing=True, autograph=False))
+
+
+def ranks(inputs: np.ndarray, targets: np.ndarray) -> dict:
+    """Returns the metrics of `Retrieval` for the means [N, D] of inputs and of their targets."""
+    inputs, targets = (side / np.maximum(np.linalg.norm(side, axis=1, keepdims=True), 1e-12) for side in (inputs, targets))
+    cosines = inputs @ targets.T
+    rank = 1 + np.sum(cosines > np.diagonal(cosines)[:, None] + _EQUAL, axis=1)
+    return {
+        "retrieval_top1": float(100 * np.mean(rank == 1)),
+        "retrieval_top5": float(100 * np.mean(rank <= 5)),
+        "retrieval_median_rank": float(np.median(rank)),
+        "retrieval_chance": 100 / len(rank),
+    }
