@@ -294,8 +294,7 @@ class MultiModel(keras.Model):
       reads: what mixer and decoder read of the encoded input to generate text: all its "positions", as in the paper, or only
         their "mean". If the model was trained with `mean_share` and a contrast
         (`training.settings.Objective.contrast_weight`), images and speech are then answered better with commands with which
-        they were never trained; sentences are answered worse, because a mean does not hold a whole sentence. It changes no
-        weights.
+        they were never trained; sentences are answered worse, because the mean says less of them. It changes no weights.
       mean_share: the fraction of the examples of a training batch whose texts or trees are generated from the mean (see
         `SourceMean`), at least 0 and less than 1.
 

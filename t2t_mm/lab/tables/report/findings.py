@@ -115,7 +115,7 @@ def questions() -> list[PaperQuestion]:
         ),
     )  # fmt: skip
     of_images = [
-        Evidence(f"ImageNet {variant.label}", "imagenet", _alone("imagenet"), f"{_alone('imagenet')}_{variant.name}")
+        Evidence(f"ImageNet, {variant.label}", "imagenet", _alone("imagenet"), f"{_alone('imagenet')}_{variant.name}")
         for variant in VARIANTS
     ]
     of_mixture = [Evidence(f"{_LABELS[name]}, jointly", name, "joint", "joint_without_mixture") for name in _LABELS] + [
