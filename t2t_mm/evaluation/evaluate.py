@@ -77,7 +77,7 @@ def evaluate(
     Raises:
       RunError: a problem is unknown; there is no matching checkpoint; `constrain_trees` is set, but no problem parses
         sentences, or the vocabulary has no symbols of trees; the model does not have the command `through`, or no problem
-        can be answered through it; or `retrieval` is set, but no problem has texts as targets, or the model reads no text.
+        can be answered through it; or `retrieval` is set, but no problem has texts as targets.
     """
     problems = [experiment.problem(name) for name in names] or list(experiment.problems)
     if constrain_trees and not any(is_parsing(problem) for problem in problems):
@@ -86,13 +86,11 @@ def evaluate(
         raise RunError(
             f"None of {', '.join(p.name for p in problems)} has another command than {through} and answers with text."
         )
+    if retrieval and not any(has_retrieval(problem) for problem in problems):
+        names = [problem.name for problem in problems]
+        raise RunError(f"Retrieval is measured for problems with texts as targets, and none of {', '.join(names)} is one.")
     network, description, trained = load_trained(experiment, model_dir, problems)
     decoding = decoding or Decoding(max_length=experiment.longest_answer)
-    if retrieval and not ("language" in description["inputs"] and any(has_retrieval(problem) for problem in problems)):
-        raise RunError(
-            f"Retrieval needs a model that reads text, and a problem that answers with text; {model_dir} reads "
-            f"{', '.join(description['inputs'])}, and the problems are {', '.join(p.name for p in problems)}."
-        )
     evaluator = Evaluator(experiment, network, description, decoding, max_bad_examples, constrain_trees, through, retrieval)
     found = {
         "step": trained["step"], "training_minutes": trained["seconds"] / 60, "seed": description["seed"],

@@ -14,8 +14,8 @@ from t2t_mm.layers.source_mean import pooled
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 
-# Targets of equal words are encoded in batches of different lengths, whose sums differ by rounding.
-_EQUAL = 1e-5
+_EQUAL = 1e-5  # cosines that differ by less do so only by rounding
+_ROWS = 1024  # inputs that are compared with all targets at once
 
 
 def has_retrieval(problem: Problem) -> bool:
@@ -38,18 +38,23 @@ class Retrieval:
 
         Returns:
           "retrieval_top1" and "retrieval_top5": the percentage of the inputs whose own target is the nearest one, or one of the
-          five nearest; "retrieval_median_rank", which is 1 at best; and "retrieval_chance", the percentage of the nearest ones
-          that would be right by chance. The result is empty if the set is.
+          five nearest, of all different targets; "retrieval_median_rank", which is 1 at best; and "retrieval_chance", the
+          percentage of the nearest ones that would be right by chance. Targets that are equally near count as nearer than the
+          own one. The result is empty if the set is.
         """
         command = tf.constant(self._network.command_id(problem.command))
-        means: list[np.ndarray] = []
+        inputs, own = [], []
+        targets: dict[bytes, tuple[int, np.ndarray]] = {}  # tokens -> place and mean
         for batch in data:
-            # Rows of index −1 only fill the batch.
-            kept = batch["index"].numpy() >= 0
-            means.append(np.stack([side.numpy()[kept] for side in self._function(problem)(batch, command)]))
-        if not sum(some.shape[1] for some in means):
+            of_inputs, of_targets = (side.numpy() for side in self._function(problem)(batch, command))
+            ids, padding = batch["targets"].numpy(), batch["target_padding"].numpy()
+            for row in np.flatnonzero(batch["index"].numpy() >= 0):  # the others only fill the batch
+                tokens = ids[row][~padding[row]].tobytes()
+                inputs.append(of_inputs[row])
+                own.append(targets.setdefault(tokens, (len(targets), of_targets[row]))[0])
+        if not inputs:
             return {}
-        return ranks(*np.concatenate(means, axis=1))
+        return ranks(np.stack(inputs), np.stack([mean for _, mean in targets.values()]), np.array(own))
 
     def _function(self, problem: Problem):
         def both(batch, command):
@@ -63,14 +68,25 @@ class Retrieval:
         return self._functions.setdefault(problem.kind, tf.function(both, reduce_retracing=True, autograph=False))
 
 
-def ranks(inputs: np.ndarray, targets: np.ndarray) -> dict:
-    """Returns the metrics of `Retrieval` for the means [N, D] of inputs and of their targets."""
+def ranks(inputs: np.ndarray, targets: np.ndarray, own: np.ndarray) -> dict:
+    """Returns the metrics of `Retrieval`.
+
+    Args:
+      inputs: the means of the inputs, [N, D].
+      targets: the means of all different targets, [U, D].
+      own: the place of the target of each input among them, [N].
+    """
     inputs, targets = (side / np.maximum(np.linalg.norm(side, axis=1, keepdims=True), 1e-12) for side in (inputs, targets))
-    cosines = inputs @ targets.T
-    rank = 1 + np.sum(cosines > np.diagonal(cosines)[:, None] + _EQUAL, axis=1)
+    found = []
+    for begin in range(0, len(inputs), _ROWS):
+        cosines = inputs[begin : begin + _ROWS] @ targets.T
+        nearest = np.take_along_axis(cosines, own[begin : begin + _ROWS, None], axis=1)
+        # Only targets that are farther are behind the own one, so that a model to which all of them are equal finds none.
+        found.append(len(targets) - np.sum(cosines < nearest - _EQUAL, axis=1))
+    rank = np.concatenate(found)
     return {
         "retrieval_top1": float(100 * np.mean(rank == 1)),
         "retrieval_top5": float(100 * np.mean(rank <= 5)),
         "retrieval_median_rank": float(np.median(rank)),
-        "retrieval_chance": 100 / len(rank),
+        "retrieval_chance": 100 / len(targets),
     }

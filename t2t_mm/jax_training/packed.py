@@ -12,6 +12,7 @@ import numpy as np
 from t2t_mm.common.errors import RunError
 from t2t_mm.common.files import write_json
 from t2t_mm.corpora.source import NoExamples
+from t2t_mm.layers.randomness import looks_like_random_state
 from t2t_mm.problem import Problem
 
 SPLITS = ("train", "dev", "test")
@@ -219,6 +220,15 @@ def load_weights(folder: str, name: str) -> list[np.ndarray]:
             kind, place = key.split("_")
             weights[int(place)] = (value.astype(np.uint32) << 16).view(np.float32) if kind == "short" else value
     return [weights[place] for place in range(len(weights))]
+
+
+def without_random_states(values: Iterable[np.ndarray]) -> list[np.ndarray]:
+    """Returns the weights among the values of all variables of a model.
+
+    How many states of random numbers there are depends on the dropout and on `MultiModel.mean_share`, which do not matter to
+    another run or after training.
+    """
+    return [value for value in values if not looks_like_random_state(value.dtype.name, value.shape)]
 
 
 def load_result(folder: str, name: str) -> dict | None:

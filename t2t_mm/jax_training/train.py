@@ -14,20 +14,31 @@ from t2t_mm.common.errors import RunError
 from t2t_mm.evaluation.measured import Measured
 from t2t_mm.jax_training.batches import Bucket, Pools, Sampler, best_bounds, in_order
 from t2t_mm.jax_training.lanes import Lanes, cosines
-from t2t_mm.jax_training.packed import PackedRun, Slot, load_result, load_weights, rounded, save_trained
+from t2t_mm.jax_training.packed import (  # fmt: skip
+    PackedRun,
+    Slot,
+    load_result,
+    load_weights,
+    rounded,
+    save_trained,
+    without_random_states,
+)
 from t2t_mm.jax_training.peak import matmul_flops
 from t2t_mm.layers import shifts
+from t2t_mm.layers.randomness import is_random_state
 
 LOG_STEPS = 20
 _MEASURED = 64  # examples of a batch of an evaluation, in each lane
 
 
 def groups(runs: Sequence[PackedRun]) -> list[list[PackedRun]]:
-    """Returns the runs in groups that can be trained in lanes, in their order."""
-    found: dict[str, list[PackedRun]] = {}
-    for run in runs:
-        found.setdefault(run.group, []).append(run)
-    return list(found.values())
+    """Returns the runs in groups that can be trained in lanes, each after those that its runs start from."""
+    found: dict[tuple[int, str], list[PackedRun]] = {}
+    depths: dict[str, int] = {}
+    for run in runs:  # those that others start from come before them
+        depths[run.name] = depth = depths.get(str(run.init_from), -1) + 1
+        found.setdefault((depth, run.group), []).append(run)
+    return [found[key] for key in sorted(found, key=lambda key: key[0])]
 
 
 def train_groups(
@@ -103,14 +114,13 @@ class LaneTraining:
         """
         values = []
         for lane, run in enumerate(runs):
+            theirs = without_random_states(load_weights(self._output, str(run.init_from)))
             own = self._lanes.joined(self._trained, self._others, lane)
-            # The states of the random numbers stay, because how many there are depends on the dropout and on `mean_share`.
-            theirs = [value for value in load_weights(self._output, str(run.init_from)) if value.dtype.kind == "f"]
-            floating = [jnp.issubdtype(value.dtype, jnp.floating) for value in own]
-            if [value.shape for value in theirs] != [value.shape for value, chosen in zip(own, floating) if chosen]:
+            states = [is_random_state(variable) for variable in self._lanes.network.variables]
+            if [value.shape for value in theirs] != [value.shape for value, state in zip(own, states) if not state]:
                 raise RunError(f"{run.name}: the weights of {run.init_from} have other shapes; its model is another one.")
             rest = iter(theirs)
-            values.append([jnp.asarray(next(rest)) if chosen else value for value, chosen in zip(own, floating)])
+            values.append([value if state else jnp.asarray(next(rest)) for value, state in zip(own, states)])
         self._trained, self._others = self._lanes.split(values)
 
     def _bucketed(self, splits: Sequence[str], count: int, size: int | None = None) -> dict[str, list[list[Bucket]]]:

@@ -8,9 +8,9 @@ import tensorflow as tf
 from t2t_mm.common.errors import RunError
 from t2t_mm.evaluation.curves import COSINE
 from t2t_mm.experiment import Experiment
-from t2t_mm.jax_training.packed import load_result, load_weights, write_ended
+from t2t_mm.jax_training.packed import load_result, load_weights, without_random_states, write_ended
 from t2t_mm.run.checkpoints import Checkpoints
-from t2t_mm.run.folder import all_variables, prepare_folder
+from t2t_mm.run.folder import all_variables, prepare_folder, weights_of
 
 METRIC = "log_perplexity"  # the one that selects the best weights, see `train`
 
@@ -34,12 +34,12 @@ def unpack(trained: str, name: str, model_dir: str, experiment: Experiment, desc
     Raises:
       RunError: the run has not been trained, or its weights do not fit the model.
     """
-    result, weights = load_result(trained, name), load_weights(trained, name)
+    result, weights = load_result(trained, name), without_random_states(load_weights(trained, name))
     if result is None:
         raise RunError(f"{trained}: holds no results of {name}.")
     step = result["step"]
     network = experiment.build_model(description)
-    variables = all_variables(network)
+    variables = weights_of(network)
     if [tuple(value.shape) for value in weights] != [tuple(variable.shape) for variable in variables]:
         raise RunError(f"{trained}: the weights of {name} do not fit this configuration; pack the run again.")
     for variable, value in zip(variables, weights):
@@ -47,7 +47,7 @@ def unpack(trained: str, name: str, model_dir: str, experiment: Experiment, desc
     prepare_folder(model_dir, experiment, description, configuration, result["seed"])
     done = tf.Variable(step, dtype=tf.int64)
     seconds = tf.Variable(result["training_seconds"], dtype=tf.float64)
-    checkpoint = tf.train.Checkpoint(variables=variables, done=done, seconds=seconds)
+    checkpoint = tf.train.Checkpoint(variables=all_variables(network), done=done, seconds=seconds)
     checkpoints = Checkpoints(checkpoint, model_dir, metric=METRIC)
     checkpoints.save(step)
     values = [value for points in result["curves"]["dev"].values() for at, value in points if at == step]

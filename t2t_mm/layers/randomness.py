@@ -2,7 +2,7 @@
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -84,6 +84,16 @@ class SeedGenerator(keras.random.SeedGenerator):
         dtype = keras.backend.standardize_dtype(seed.dtype)
         # Replica 0 adds nothing, and therefore draws the numbers of a single device.
         return seed + ops.stack([ops.cast(index, dtype), ops.zeros((), dtype)])
+
+
+def is_random_state(variable: keras.Variable) -> bool:
+    """Says whether a variable of a model is the state of a generator of random numbers, and not a weight."""
+    return variable.path.endswith("/seed_generator_state")
+
+
+def looks_like_random_state(dtype: str, shape: Sequence[int]) -> bool:
+    """Says whether a stored array, which has no path, is the state of a generator: two integers of Keras's types for seeds."""
+    return dtype in ("int64", "uint32") and tuple(shape) == (2,)
 
 
 def drop(x: Tensor, bits: Tensor, factor: Tensor, rate: float) -> Tensor:

@@ -7,12 +7,13 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 from absl import logging
 
 from t2t_mm.common.errors import RunError
+from t2t_mm.layers.randomness import looks_like_random_state
 
 _NAME = re.compile(r"ckpt-(\d+)\.index$")
 _VALUE = ".ATTRIBUTES/VARIABLE_VALUE"
@@ -144,16 +145,15 @@ def key_of(name: str) -> str:
     return f"{name}/{_VALUE}"
 
 
-def weights_in_order(types: Mapping[str, tf.DType]) -> list[str]:
+def weights_in_order(reader: "tf.train.CheckpointReader") -> list[str]:
     """Returns the names of those tensors of a checkpoint that are weights of its model, in the order of the model's variables.
 
-    The states of random numbers, which are integers, are left out.
-
-    Args:
-      types: name of each tensor of the checkpoint -> its data type.
+    The states of random numbers are left out.
     """
-    found = [name for name, dtype in types.items() if _WEIGHT.fullmatch(name) and dtype.is_floating]
-    return sorted(found, key=lambda name: int(name.split("/")[1]))
+    shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+    found = [name for name in shapes if _WEIGHT.fullmatch(name)]
+    weights = [name for name in found if not looks_like_random_state(types[name].name, shapes[name])]
+    return sorted(weights, key=lambda name: int(name.split("/")[1]))
 
 
 def saved_text(path: str, name: str) -> str | None:

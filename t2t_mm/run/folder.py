@@ -17,6 +17,7 @@ from t2t_mm.common.errors import RunError
 from t2t_mm.common.files import write_json, write_whole
 from t2t_mm.corpora.example import CorpusError
 from t2t_mm.input.tokenizer import Tokenizer
+from t2t_mm.layers.randomness import is_random_state
 from t2t_mm.run.checkpoints import (  # fmt: skip
     best_first,
     best_folder,
@@ -138,6 +139,15 @@ def all_variables(network: MultiModel) -> list[tf.Variable]:
     return [variable.value for variable in network.variables]
 
 
+def weights_of(network: MultiModel) -> list[tf.Variable]:
+    """Returns all variables of a model without the states of random numbers, in the order of the model.
+
+    A trained model draws no random numbers. How many states there are depends on the dropout and on `MultiModel.mean_share`,
+    which may therefore differ from those of the training.
+    """
+    return [variable.value for variable in network.variables if not is_random_state(variable)]
+
+
 def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
     """Restores everything in `checkpoint` from the file `path`, and ignores the rest of the file.
 
@@ -225,8 +235,7 @@ def chosen_checkpoints(model_dir: str, weights: Weights) -> list[str]:
 def _assign_means(network: MultiModel, readers: dict[str, tf.train.CheckpointReader], moving_average: bool) -> None:
     """Assigns to each weight its mean over checkpoints, or the mean of its moving averages.
 
-    The states of random numbers are left as they are. A trained model draws none, and how many of them there are depends on the
-    dropout and on `MultiModel.mean_share`, which may therefore differ from those of the training.
+    Weights that are not floating-point numbers get the value in the newest checkpoint.
 
     Args:
       readers: path of each checkpoint -> its reader, the newest first.
@@ -234,7 +243,7 @@ def _assign_means(network: MultiModel, readers: dict[str, tf.train.CheckpointRea
     Raises:
       RunError: a checkpoint has other weights, or has no moving averages although they are requested.
     """
-    variables = [variable for variable in all_variables(network) if variable.dtype.is_floating]
+    variables = weights_of(network)
     weights = [(reader, _fitting(reader, variables, path)) for path, reader in readers.items()]
     for path, reader in readers.items():
         if moving_average and not any(name.startswith(f"{MOVING_AVERAGES}/") for name in reader.get_variable_to_shape_map()):
@@ -242,7 +251,11 @@ def _assign_means(network: MultiModel, readers: dict[str, tf.train.CheckpointRea
                 f"{path}: has no moving averages (weights.Weights.moving_average). Train with settings.Optimizer.ema, "
                 "for instance 0.999."
             )
+    newest, names_in_newest = weights[0]
     for place, variable in enumerate(variables):
+        if not variable.dtype.is_floating:  # such as a counter, whose mean would be meaningless
+            variable.assign(newest.get_tensor(names_in_newest[place]))
+            continue
         # In float64, so that the mean of equal weights is exactly these weights.
         total = np.zeros(variable.shape, np.float64)
         for reader, names in weights:
@@ -259,7 +272,7 @@ def _fitting(reader: tf.train.CheckpointReader, variables: Sequence[tf.Variable]
     Raises:
       RunError: the checkpoint has other weights.
     """
-    shapes, names = reader.get_variable_to_shape_map(), weights_in_order(reader.get_variable_to_dtype_map())
+    shapes, names = reader.get_variable_to_shape_map(), weights_in_order(reader)
     # The number is compared, too: weights are stored by place, so one more or less shifts all others.
     wrong = None if len(names) == len(variables) else f"it has {len(names)} weights, but the model has {len(variables)}"
     for name, variable in zip(names, variables):

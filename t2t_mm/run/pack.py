@@ -11,7 +11,7 @@ import tensorflow as tf
 from t2t_mm.common.errors import RunError
 from t2t_mm.common.files import size_on_disk, whole_folder, write_json
 from t2t_mm.run.checkpoints import checkpoints_folder
-from t2t_mm.run.folder import PACKED, all_variables, load_trained
+from t2t_mm.run.folder import PACKED, load_trained, weights_of
 
 if TYPE_CHECKING:
     from t2t_mm.experiment import Experiment
@@ -41,9 +41,8 @@ def pack(experiment: Experiment, model_dir: str, output: str, dtype: str = "bflo
     network, description, trained = load_trained(experiment, model_dir)
     kept = tf.as_dtype(dtype)
     variables = [
-        tf.Variable(tf.cast(weight, kept) if weight.shape.rank > 1 else weight)
-        for weight in all_variables(network)
-        if weight.dtype.is_floating  # without the states of random numbers
+        tf.Variable(tf.cast(weight, kept) if weight.dtype.is_floating and weight.shape.rank > 1 else weight)
+        for weight in weights_of(network)
     ]
     done, seconds = tf.Variable(trained["step"], dtype=tf.int64), tf.Variable(trained["seconds"], dtype=tf.float64)
     with whole_folder(output) as folder:

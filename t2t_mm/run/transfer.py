@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from t2t_mm.common.errors import RunError
 from t2t_mm.input.tokenizer import Tokenizer
+from t2t_mm.layers.randomness import is_random_state
 from t2t_mm.model import path_below
 from t2t_mm.run.checkpoints import checkpoints_folder, newest_valid, weights_in_order
 from t2t_mm.run.folder import load_description, use_folder
@@ -88,9 +89,9 @@ def transfer(network: MultiModel, description: dict, experiment: Experiment, mod
     before, old = use_folder(experiment, model_dir), load_description(model_dir)
     # Checkpoints store weights by place. The paths of these places follow from building the other model, whose values are not
     # needed.
-    theirs = [v for v in without_values(lambda: before.build_model(old)).variables if not _is_random_state(v)]
+    theirs = [v for v in without_values(lambda: before.build_model(old)).variables if not is_random_state(v)]
     reader = tf.train.load_checkpoint(path)
-    shapes, saved = reader.get_variable_to_shape_map(), weights_in_order(reader.get_variable_to_dtype_map())
+    shapes, saved = reader.get_variable_to_shape_map(), weights_in_order(reader)
     places = {path_below(variable): key for variable, key in zip(theirs, saved)}
     # If the settings of the layers differ, places would stand for other weights.
     if len(theirs) != len(saved):
@@ -104,7 +105,7 @@ def transfer(network: MultiModel, description: dict, experiment: Experiment, mod
     assigned: list[tuple[Any, str, tuple[int, list[tuple[int, int]]] | None]] = []
     for variable in network.variables:
         name, shape = path_below(variable), tuple(variable.shape)
-        if _is_random_state(variable):  # the new run draws its own random numbers
+        if is_random_state(variable):  # the new run draws its own random numbers
             continue
         if name not in places:
             untouched.append(name)
@@ -135,10 +136,6 @@ def transfer(network: MultiModel, description: dict, experiment: Experiment, mod
             value = np.moveaxis(whole, 0, axis)
         variable.assign(value)
     return _report(path, network, {path_below(variable): variable for variable, *_ in assigned}, untouched, changes)
-
-
-def _is_random_state(variable) -> bool:
-    return variable.path.endswith("/seed_generator_state")
 
 
 def _check(fits: bool, name: str, before, now, model_dir: str) -> None:

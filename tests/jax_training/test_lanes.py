@@ -151,6 +151,19 @@ def assert_same_weights(found, expected):
         np.testing.assert_array_equal(value, same)
 
 
+def test_a_run_is_in_a_later_group_than_the_one_that_it_starts_from(packed):
+    from t2t_mm.jax_training.train import groups
+
+    first, second = packed[1]
+    more = dataclasses.replace(first, name="more", init_from=first.name)
+    again = dataclasses.replace(first, name="again", init_from="more")
+    other = dataclasses.replace(first, name="other", steps=2)
+    beside = dataclasses.replace(more, name="beside", init_from="other")
+    names = [[run.name for run in group] for group in groups([first, second, more, again, other, beside])]
+    assert names == [[first.name, second.name], ["other"], ["more", "beside"], ["again"]]
+    assert [[run.name for run in group] for group in groups([again, beside])] == [["again", "beside"]]  # the others are trained
+
+
 def test_finished_runs_are_skipped(packed, together):
     from t2t_mm.jax_training.train import train_groups
 

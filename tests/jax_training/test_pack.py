@@ -135,8 +135,8 @@ def test_an_unpacked_run_is_a_run_as_after_training(folder, packed, tmp_path):
         unpack(str(tmp_path / "trained"), "joint/seed_6", str(tmp_path / "second"), experiment, description, "")
 
 
-def test_a_study_takes_over_what_was_trained_elsewhere(tmp_path):
-    """Only the folder of results makes the difference: the run counts as trained, and its scores are those of JAX."""
+def test_a_run_that_was_trained_elsewhere_counts_as_trained(tmp_path):
+    """Only the folder of results makes the difference."""
     from tests.lab.tables import fixture
 
     _, planned = fixture.make(str(tmp_path), seeds=1)

@@ -40,13 +40,13 @@ def test_only_a_fraction_is_replaced_and_only_in_training():
 
 
 def test_in_half_precision_the_mean_is_taken_in_float32():
-    # 300 positions near 100: in bfloat16, their sum would stop growing at a multiple of what it adds.
-    encoded = ops.cast(np.random.default_rng(0).normal(100, 1, (2, 300, 4)), "bfloat16")
-    padding = np.zeros((2, 300), bool)
+    encoded = ops.cast(np.random.default_rng(0).normal(1, 1, (4, 30, 64)), "bfloat16")
+    padding = np.zeros((4, 30), bool)
     found = SourceMean(always=True, dtype="mixed_bfloat16")(encoded, padding)
     expected = SourceMean(always=True)(ops.cast(encoded, "float32"), padding)
     assert keras.backend.standardize_dtype(found.dtype) == "bfloat16"
-    np.testing.assert_allclose(ops.cast(found, "float32"), expected, rtol=0.005)
+    # The result is rounded once, by at most half of its last digit; sums and quotients that are rounded, too, are farther off.
+    np.testing.assert_allclose(ops.cast(found, "float32"), expected, rtol=1.01 * 2**-8)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tapes are TensorFlow's")

@@ -1,7 +1,9 @@
 """Tests packed models: half the size, loadable like a run, usable to start another run, but not trainable."""
 
 import os
+import shutil
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,7 +11,8 @@ import tensorflow as tf
 from t2t_mm.common.errors import RunError
 from t2t_mm.common.files import size_on_disk
 from t2t_mm.input.vocabulary import build_vocabulary
-from t2t_mm.run.folder import load_trained
+from t2t_mm.run.checkpoints import Checkpoints
+from t2t_mm.run.folder import all_variables, load_trained
 from t2t_mm.run.pack import pack
 from tests.training import tiny_run
 
@@ -52,6 +55,32 @@ def test_float32_loses_nothing(folder):
     whole, exact = (load_trained(tiny_run.experiment(folder), os.path.join(folder, name))[0] for name in ("run", "exact"))
     for one, other in zip(whole.weights, exact.weights, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+class Counting:
+    """A network with a weight that is no floating-point number, as nets of custom modalities may have, and random states."""
+
+    def __init__(self, value, generators):
+        layers = [keras.layers.Dropout(0.5) for _ in range(generators)]
+        states = [state for layer in layers for state in layer.variables]
+        self.weight, self.count = (keras.Variable([[value, 1.0]]), keras.Variable(int(value), dtype="int64"))
+        self.variables = [*states, self.weight, self.count]
+
+
+def test_a_counter_is_a_weight_and_a_random_state_is_none(folder, tmp_path):
+    for name in ("model.json", "config.gin", "vocabulary.model"):
+        shutil.copy(os.path.join(folder, "run", name), tmp_path)
+    done, seconds = tf.Variable(1, dtype=tf.int64), tf.Variable(1.0, dtype=tf.float64)
+    trained = tf.train.Checkpoint(variables=all_variables(Counting(7.0, 2)), done=done, seconds=seconds)
+    Checkpoints(trained, str(tmp_path)).save(1)
+    loaded = Counting(1.0, 1)
+    made = tiny_run.experiment(folder)
+    made.build_model = lambda description: loaded
+    pack(made, str(tmp_path), str(tmp_path / "packed"))
+    assert int(loaded.count) == 7 and float(loaded.weight[0, 0]) == 7
+    loaded = Counting(2.0, 3)
+    load_trained(made, str(tmp_path / "packed"))
+    assert int(loaded.count) == 7 and float(loaded.weight[0, 0]) == 7
 
 
 def test_a_run_starts_from_a_packed_model_and_does_not_go_on_in_its_folder(folder):

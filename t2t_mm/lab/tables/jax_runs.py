@@ -8,13 +8,14 @@ from t2t_mm.experiment import Experiment
 from t2t_mm.jax_training.pack import Packer, PackSettings
 from t2t_mm.jax_training.packed import load_result, write_ended
 from t2t_mm.jax_training.unpack import unpack
+from t2t_mm.lab.tables.runner import missing
 from t2t_mm.lab.tables.runs import SCORES, Planned
 from t2t_mm.lab.tables.scores import write
 from t2t_mm.training import loop
 
 
 def pack_runs(plan: Sequence[Planned], parent: str, folder: str, say: Callable[[str], None] = print) -> int:
-    """Packs all runs that have not been trained yet, and those from which they start.
+    """Packs all runs that are left to be trained, and those from which they start, directly or by way of others.
 
     Args:
       parent: the folder of all runs.
@@ -22,11 +23,14 @@ def pack_runs(plan: Sequence[Planned], parent: str, folder: str, say: Callable[[
 
     Returns:
       The number of packed runs.
+
+    Raises:
+      RunError: a folder holds a run with another configuration, or training with JAX does not support a run.
     """
     packer = Packer(folder, say)
-    missing = [planned for planned in plan if planned.run.trained and planned.scores() is None and not planned.trained()]
-    needed = {planned.start for planned in missing} | {planned.folder for planned in missing}
-    chosen = [planned for planned in plan if planned.run.trained and planned.folder in needed]
+    # The weights of those that were trained here are not among those that training with JAX can start from.
+    needed = {before.folder for job in missing(plan) if job.kind == "train" for before in _chain(job.planned, plan)}
+    chosen = [planned for planned in plan if planned.folder in needed]
     first: dict[str, str] = {}  # run -> the name of its first seed
     for planned in chosen:
         name = os.path.relpath(planned.folder, parent)
@@ -41,11 +45,20 @@ def pack_runs(plan: Sequence[Planned], parent: str, folder: str, say: Callable[[
     return len(chosen)
 
 
+def _chain(planned: Planned, plan: Sequence[Planned]) -> list[Planned]:
+    """Returns a run, the one that it starts from, the one that this starts from, and so on."""
+    folders = {one.folder: one for one in plan}
+    found = [planned]
+    while found[-1].start is not None:
+        found.append(folders[found[-1].start])
+    return found
+
+
 def take_over(plan: Sequence[Planned], parent: str, trained: str, say: Callable[[str], None] = print) -> int:
     """Makes the folders of all runs that were trained with JAX and have not been trained here.
 
-    Of runs without decoded answers, only the scores that were measured with JAX are taken over, so that their weights need not
-    be there. The others are scored afterwards.
+    Of runs without decoded answers, the scores that were measured with JAX are taken over. Their weights need only be there if
+    something starts from them that is left to do. Runs with decoded answers are scored afterwards.
 
     Args:
       parent: the folder of all runs.
@@ -55,28 +68,33 @@ def take_over(plan: Sequence[Planned], parent: str, trained: str, say: Callable[
       The number of runs taken over.
 
     Raises:
-      RunError: the weights of a run do not fit its configuration.
+      RunError: the weights of a run do not fit its configuration, or are needed and not there.
     """
     taken = 0
+    names = {planned.folder: os.path.relpath(planned.folder, parent) for planned in plan if planned.run.trained}
+    ended = {folder for folder, name in names.items() if load_result(trained, name) is not None}
+    used: set[str] = set()  # folders of runs whose weights are needed here
+    for planned in reversed(plan):  # a run comes after the one that it starts from
+        if planned.start and planned.folder not in ended and (planned.scores() is None or planned.folder in used):
+            used.add(planned.start)
     for planned in plan:
-        name = os.path.relpath(planned.folder, parent)
-        if not planned.run.trained or planned.trained() or load_result(trained, name) is None:
+        if planned.folder not in ended or planned.trained():
             continue
+        name = names[planned.folder]
+        taken += 1
+        if planned.run.decode or planned.folder in used:
+            # It has the model of the run with which its chain begins.
+            experiment, described = (_experiment(one) for one in (planned, _chain(planned, plan)[-1]))
+            result = unpack(trained, name, planned.folder, experiment, described.describe(), planned.configuration)
+            say(f"{planned.name}: taken over, {result['step']} steps")
         if not planned.run.decode:
             _take_scores(planned, trained, name)
-            taken += 1
-            continue
-        config.parse(planned.gin_files, planned.bindings)
-        experiment = config.configured(Experiment)()
-        described = experiment
-        if planned.start:  # it has the model of the run that it starts from
-            before = next(one for one in plan if one.folder == planned.start)
-            config.parse(before.gin_files, before.bindings)
-            described = config.configured(Experiment)()
-        result = unpack(trained, name, planned.folder, experiment, described.describe(), planned.configuration)
-        taken += 1
-        say(f"{planned.name}: taken over, {result['step']} steps")
     return taken
+
+
+def _experiment(planned: Planned) -> Experiment:
+    config.parse(planned.gin_files, planned.bindings)
+    return config.configured(Experiment)()
 
 
 def _take_scores(planned: Planned, trained: str, name: str) -> None:

@@ -56,8 +56,9 @@ class Job:
     @property
     def needs(self) -> set[str]:
         """The folders of the runs, other than this training itself, that must have been trained before."""
-        folders = {folder for folder in (self.planned.weights, self.planned.start) if folder is not None}
-        return folders - {self.planned.folder} if self.kind == "train" else folders
+        if self.kind == "score":
+            return {self.planned.weights}
+        return {self.planned.start} if self.planned.start else set()
 
 
 def missing(plan: Sequence[Planned]) -> list[Job]:

@@ -24,7 +24,6 @@ def test_every_cell_is_of_a_declared_run_and_the_joint_run_is_shared():
     runs, declared = tables.declare()
     for table in declared:
         assert set(table.run_names()) <= set(runs), table.name
-        assert all(len(cells) == len(table.columns) for _, cells in table.rows) or table.name == "1"
         assert all(len(cells) == len(table.columns) for _, cells in table.rows)
     assert all("joint" in table.run_names() for table in declared if table.name not in ("pairs", "partner_settings"))
     assert len({run.name for run in runs.values()}) == len(runs)

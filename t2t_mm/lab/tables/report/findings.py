@@ -225,8 +225,8 @@ def never_trained(tables: Sequence[dict]) -> dict | None:
 
     Returns:
       A finding as those of `findings`, or None if no pair has been measured both ways. Its evidence has "figures": [way, mean
-      on dev, number of seeds], best first; "joint", the mean of the joint run as it is, or None; "chance" and
-      "through_english"; and "metric".
+      on dev, number of seeds], best first; "joint", the mean of the joint run as it is, or None if this is the best way
+      or was not measured; "chance" and "through_english"; and "metric".
     """
     by_name = {table.get("name"): table for table in tables}
     through = {
@@ -249,7 +249,7 @@ def never_trained(tables: Sequence[dict]) -> dict | None:
         share = ways[0][1] / max(through[row["label"]], 1e-9) if ways[0][1] > chance[0] else 0.0
         evidence.append({
             "label": row["label"], "verdict": "yes" if share >= 0.5 else "partly" if share >= 0.1 else "no",
-            "figures": ways, "joint": joint[0] if joint else None, "chance": chance[0],
+            "figures": ways, "joint": joint[0] if joint and ways[0][1] != joint[0] else None, "chance": chance[0],
             "through_english": through[row["label"]], "metric": measured[0][1]["metric"],
         })  # fmt: skip
     if not evidence:
