@@ -26,8 +26,9 @@ def main(_):
         return
     minutes = sum(run["minutes"] for run in runs.values())
     plots = comparison.write_plots(runs, _OUTPUT.value)
+    seeds = sorted({run["seed"] for run in runs.values()})
     more = {"split": _SPLIT.value, "plots": plots}
-    results.write_results(_OUTPUT.value, command.line(), 0, minutes, runs, comparison.page, **more)
+    results.write_results(_OUTPUT.value, command.line(), seeds, minutes, runs, comparison.page, **more)
     print(f"Written to {_OUTPUT.value}")
 
 

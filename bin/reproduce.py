@@ -15,6 +15,7 @@ import sys
 from absl import flags
 
 from t2t_mm.common import command, config, shipped
+from t2t_mm.common.errors import RunError
 
 _TABLE = flags.DEFINE_multi_string(
     "table",
@@ -50,7 +51,10 @@ def main(_: list[str]) -> None:
     config.check_files(_GIN_FILE.value)
     command.load_tensorflow()
     from t2t_mm.lab.tables import reproduce
+    from t2t_mm.spelling import counted
 
+    if _RUN.value and not (_TRAIN.value or _PLAN.value or _PACK.value):
+        raise RunError("--run chooses what is trained, and --notrain trains nothing; leave one of them out.")
     try:
         study = reproduce.Study(
             _CORPORA.value,
@@ -65,16 +69,16 @@ def main(_: list[str]) -> None:
         for path in _KEEP.value:
             print(f"Scores reused from {path}: {', '.join(study.keep(path)) or 'none'}")
         if _PLAN.value:
-            print(study.describe())
+            print(study.describe(_RUN.value))
             return
         if _PACK.value or _TRAINED.value or _TRAIN.value:
             study.prepare()
         if _PACK.value:
-            print(f"{study.pack(_PACK.value)} runs are packed in {_PACK.value}")
+            print(f"Packed in {_PACK.value}: {counted(study.pack(_PACK.value, _RUN.value), 'run')}")
             return
         failed = {}
         if _TRAINED.value:
-            print(f"{study.take_over(_TRAINED.value)} runs are taken over from {_TRAINED.value}")
+            print(f"Taken over from {_TRAINED.value}: {counted(study.take_over(_TRAINED.value), 'run')}")
         if _TRAIN.value:
             failed = study.run(_JOBS.value, _RUN.value)
         written = study.report(_OUTPUT.value or os.path.join(runs, "tables"), command.line(), _FINDINGS.value)
@@ -84,7 +88,7 @@ def main(_: list[str]) -> None:
     print(f"Written to {', '.join(written)}")
     if failed:
         lines = "\n  ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise SystemExit(f"{command.name()}: {len(failed)} jobs failed; run the same command to retry them:\n  {lines}")
+        raise SystemExit(f"{command.name()}: {counted(len(failed), 'job')} failed; run the same command to retry:\n  {lines}")
 
 
 if __name__ == "__main__":

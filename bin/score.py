@@ -39,7 +39,7 @@ def score_answers() -> None:
 
     if _METRIC.value:
         metrics = [answers.METRICS[name] for name in _METRIC.value]
-        found = answers.read(_ANSWERS.value, "classes" in _METRIC.value or None)
+        found = answers.read(_ANSWERS.value, "classes" in _METRIC.value)
     else:
         found = answers.read(_ANSWERS.value)
         metrics = metrics_of(found.problem)
@@ -63,6 +63,8 @@ def metrics_of(name: str):
     """
     around = os.path.dirname(os.path.dirname(os.path.abspath(_ANSWERS.value)))
     gin_files = _GIN_FILE.value or [os.path.join(_MODEL_DIR.value or around, "config.gin")]
+    if _MODEL_DIR.value and not _GIN_FILE.value:
+        command.check_model_dir(_MODEL_DIR.value)
     if not name or not os.path.isfile(gin_files[0]) and not _GIN_FILE.value:
         raise RunError(
             f"{_ANSWERS.value}: is not in the folder of a run, or names no problem. Give --metric, for instance "

@@ -17,3 +17,8 @@ def near(wanted: object, known: Iterable[str]) -> str:
         if ratio > likeness[0] - _WORSE
     ]
     return f" (did you mean {' or '.join(shown)}?)" if shown else ""
+
+
+def counted(count: int, noun: str) -> str:
+    """Returns a number with its noun, as in "1 run" and "2 runs"."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from t2t_mm.common.errors import RunError
 from t2t_mm.common.files import write_whole
@@ -16,7 +16,7 @@ def read(model_dirs: Sequence[str], split: str) -> dict:
     """Returns what is compared of each run, by its folder.
 
     Returns: a dict of folder -> {"results", "baselines": as in the file that `bin/evaluate.py` has written; "step";
-      "minutes": the duration of training; "dev": problem -> {step: nats per token}}.
+      "minutes": the duration of training; "seed"; "dev": problem -> {step: nats per token}}.
 
     Raises:
       RunError: a run has not been evaluated on the split.
@@ -32,7 +32,7 @@ def read(model_dirs: Sequence[str], split: str) -> dict:
             record = json.load(file)
         found[model_dir] = {
             "results": record["results"], "baselines": record.get("baselines", {}), "step": record["step"],
-            "minutes": record["training_minutes"], "dev": curves(model_dir)["dev"],
+            "minutes": record["training_minutes"], "seed": record["seed"], "dev": curves(model_dir)["dev"],
         }  # fmt: skip
     return found
 
@@ -53,11 +53,12 @@ def tables(runs: dict, plots: dict[str, str] | None = None) -> str:
             f"| run | updates | {metric} | baseline | nats per token | wholly right, % | minutes of training |",
             "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
         ]  # fmt: skip
+        labels = _labels(runs)
         for name in names:
             results, run = runs[name]["results"][problem], runs[name]
             baseline = run["baselines"].get(problem, {}).get(metric)
             cells = [
-                os.path.basename(name), run["step"], results.get(metric, ""), "" if baseline is None else baseline,
+                labels[name], run["step"], results.get(metric, ""), "" if baseline is None else baseline,
                 results.get("log_perplexity", ""), results.get("sequence_accuracy", ""), run["minutes"],
             ]  # fmt: skip
             lines.append(f"| {' | '.join(map(shown, cells))} |")
@@ -72,7 +73,7 @@ def write_plots(runs: dict, output: str) -> dict[str, str]:
     written = {}
     for problem, names in _problems(runs).items():
         series = [
-            svg.Line(os.path.basename(name), [(float(step), nats, 0.0) for step, nats in dev.items()], svg.COLOURS[place % 4])
+            svg.Line(_labels(runs)[name], [(float(step), nats, 0.0) for step, nats in dev.items()], svg.COLOURS[place % 4])
             for place, name in enumerate(names)
             if (dev := runs[name]["dev"].get(problem))
         ]
@@ -81,6 +82,16 @@ def write_plots(runs: dict, output: str) -> dict[str, str]:
             write_whole(path, svg.as_file(svg.lines(problem, series, "update", "nats per token (dev)")))
             written[problem] = os.path.basename(path)
     return written
+
+
+def _labels(runs: Iterable[str]) -> dict[str, str]:
+    """Returns the last parts of the path of each run, as many as are needed to tell all runs apart."""
+    parts = {name: os.path.normpath(name).split(os.sep) for name in runs}
+    for length in range(1, max(map(len, parts.values())) + 1):
+        labels = {name: "/".join(some[-length:]) for name, some in parts.items()}
+        if len(set(labels.values())) == len(labels):
+            break
+    return labels
 
 
 def _problems(runs: dict) -> dict[str, list[str]]:

@@ -112,7 +112,8 @@ def circumstances(record: dict) -> str:
     """Returns what follows "Written by COMMAND" on a page: commit, date, cores, minutes, seeds and versions."""
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     seed, name = record["seed"], record.get("processor", "processor unknown")
-    seeds = f"seed {seed}" if isinstance(seed, int) else f"seeds {', '.join(map(str, seed))}"
+    every = [seed] if isinstance(seed, int) else list(seed)
+    seeds = f"seed{'s' * (len(every) > 1)} {', '.join(map(str, every))}"
     return (
         f"at commit {record['commit']} on {record['date']}: {record['cores']} cores ({name}), {record['minutes']} minutes, "
         f"{seeds}; {versions}."

@@ -131,6 +131,13 @@ def test_another_systems_answers_are_scored_without_a_run_and_without_tensorflow
     assert done.returncode == 0, done.stderr
     assert "wer\t20.00" in done.stdout and "exact_match\t50.00" in done.stdout and "examples\t2" in done.stdout
     assert json.loads((tmp_path / "scores.json").read_text())["substitutions"] == 1
+    # The answers of a classification are names to the metrics of texts.
+    path.write_text('{"reference": "a red cup", "answer": "a red cup", "ranked": ["a red cup", "a cat"]}\n')
+    done = command("score.py", f"--answers={path}", "--metric=bleu", "--metric=exact_match")
+    assert done.returncode == 0 and "exact_match\t100.00" in done.stdout, done.stderr
+    path.write_text('{"reference": "a red cup", "answer": "a red cup"}\n')
+    done = command("score.py", f"--answers={path}", f"--model_dir={tmp_path}")
+    assert done.returncode == 1 and f"{tmp_path} holds no trained model" in done.stderr
     done = command("score.py", f"--answers={path}")
     assert done.returncode == 1 and "is not in the folder of a run" in done.stderr and "--metric=bleu" in done.stderr
 

@@ -12,7 +12,7 @@ from t2t_mm.lab import comparison, results
 PROBLEM = {"wer": 12.5, "log_perplexity": 0.5, "sequence_accuracy": 75.0}
 
 
-def evaluated(folder, wer, nats, problem="digits"):
+def evaluated(folder, wer, nats, problem="digits", seed=0):
     writer = tf.summary.create_file_writer(str(folder / "events" / "dev_in_training"))
     with writer.as_default():
         for step, value in nats.items():
@@ -20,7 +20,7 @@ def evaluated(folder, wer, nats, problem="digits"):
     writer.close()
     record = {
         "results": {problem: PROBLEM | {"wer": wer}}, "baselines": {problem: {"wer": 90.0}}, "step": max(nats),
-        "training_minutes": 2.0,
+        "training_minutes": 2.0, "seed": seed,
     }  # fmt: skip
     (folder / "evaluation_test.json").write_text(json.dumps(record))
     return str(folder)
@@ -52,6 +52,18 @@ def test_runs_of_a_problem_share_a_table_and_a_plot(tmp_path):
     ]
     assert {"tuned", "alone"} <= set(names) and len(heights) == 2
     assert heights[1][0] < heights[1][1] < heights[0][0] < heights[0][1]  # the y axis of SVG points down
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path):
+    folders = [tmp_path / run / "seed_0" for run in ("joint", "alone")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    joint, alone = evaluated(folders[0], 12.5, {20: 1.0}), evaluated(folders[1], 80.0, {20: 3.0}, seed=3)
+    runs = comparison.read([f"{joint}/", alone], "test")
+    lines = comparison.tables(runs)
+    assert "| joint/seed_0 | 20 | 12.50 |" in lines and "| alone/seed_0 | 20 | 80.00 |" in lines
+    assert [run["seed"] for run in runs.values()] == [0, 3]
+    assert "| seed_0 | 20 | 12.50 |" in comparison.tables(comparison.read([f"{joint}/"], "test"))
 
 
 def test_a_run_without_evaluation_is_named(tmp_path):

@@ -6,6 +6,7 @@ import os
 from t2t_mm.common.files import write_json
 from t2t_mm.lab.tables.runs import Planned
 from t2t_mm.lab.tables.tables import PROBLEMS
+from t2t_mm.spelling import counted
 
 TIMINGS = "timings.json"
 _OF_PROBLEM = {problem.name: problem.seconds for problem in PROBLEMS}
@@ -59,7 +60,7 @@ class Costs:
         """Says what the estimates are based on."""
         if not self._timed:
             return "guessed for the mini size on two CPU cores; nothing has been timed here yet"
-        return f"estimated from {len(self._timed)} jobs timed here"
+        return f"estimated from {counted(len(self._timed), 'job')} timed here"
 
     def spent(self) -> float:
         """Returns the total seconds of all timed jobs."""

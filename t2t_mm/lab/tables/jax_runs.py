@@ -1,7 +1,7 @@
 """Trains the runs of the tables with JAX instead of bin/train.py: packs what is to be trained, and takes over the results."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from t2t_mm.common import config
 from t2t_mm.experiment import Experiment
@@ -14,12 +14,15 @@ from t2t_mm.lab.tables.scores import write
 from t2t_mm.training import loop
 
 
-def pack_runs(plan: Sequence[Planned], parent: str, folder: str, say: Callable[[str], None] = print) -> int:
+def pack_runs(
+    plan: Sequence[Planned], parent: str, folder: str, say: Callable[[str], None] = print, only: Collection[str] | None = None
+) -> int:
     """Packs all runs that are left to be trained, and those from which they start, directly or by way of others.
 
     Args:
       parent: the folder of all runs.
       folder: the folder for the packed runs.
+      only: names of the runs that are to be trained. Default: all.
 
     Returns:
       The number of packed runs.
@@ -29,7 +32,8 @@ def pack_runs(plan: Sequence[Planned], parent: str, folder: str, say: Callable[[
     """
     packer = Packer(folder, say)
     # The weights of those that were trained here are not among those that training with JAX can start from.
-    needed = {before.folder for job in missing(plan) if job.kind == "train" for before in _chain(job.planned, plan)}
+    jobs = [job for job in missing(plan) if job.kind == "train" and (only is None or job.planned.run.name in only)]
+    needed = {before.folder for job in jobs for before in _chain(job.planned, plan)}
     chosen = [planned for planned in plan if planned.folder in needed]
     first: dict[str, str] = {}  # run -> the name of its first seed
     for planned in chosen:

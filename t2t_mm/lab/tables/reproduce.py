@@ -15,9 +15,9 @@ from t2t_mm.lab.tables.costs import Costs
 from t2t_mm.lab.tables.jax_runs import pack_runs, take_over
 from t2t_mm.lab.tables.report.gather import gather
 from t2t_mm.lab.tables.report.write import write
-from t2t_mm.lab.tables.runner import Runner, Stopped, missing
+from t2t_mm.lab.tables.runner import Job, Runner, Stopped, missing
 from t2t_mm.lab.tables.runs import Setting, plan, with_starts
-from t2t_mm.spelling import near
+from t2t_mm.spelling import counted, near
 
 __all__ = ["CORPORA", "Stopped", "Study"]
 CORPORA = {"mini": "gin/runs/tables_mini.gin", "real": "gin/runs/tables_real.gin"}
@@ -88,18 +88,27 @@ class Study:
         self._costs = Costs(folder, {p.run.name: p.run.only or self.problems for p in self.planned})
         self._corpora, self._commands, self._say = corpora, commands, say
 
-    def describe(self) -> str:
-        """Returns a table of all runs with their steps, the steps done and the hours left, and the total."""
+    def describe(self, only: Sequence[str] = ()) -> str:
+        """Returns a table of the runs with their steps, the steps done and the hours left, and the total.
+
+        Args:
+          only: see `run`.
+        """
+        chosen = self._chosen(only)
         jobs: dict[str, float] = {}
-        for job in missing(self.planned):
+        for job in self._missing(chosen):
             name = job.planned.name
             jobs[name] = jobs.get(name, 0.0) + self._costs.seconds(job.planned, job.kind, job.steps)
         lines = [f"{'run':44} {'steps':>7} {'done':>7} {'hours left':>11}"]
-        for planned in self.planned:
-            steps, done = (planned.steps, planned.done()) if planned.run.trained else ("–", "–")
+        shown = [planned for planned in self.planned if planned.run.name in chosen]
+        for planned in shown:
+            done: int | str = planned.done()
+            if not done and (kept := planned.scores()):  # without its checkpoints
+                done = kept["step"]
+            steps, done = (planned.steps, done) if planned.run.trained else ("–", "–")
             left = jobs.get(planned.name, 0.0) / 3600
             lines.append(f"{planned.name:44} {steps:>7} {done:>7} {left:>11.2f}")
-        lines.append(f"{len(self.planned)} runs, {sum(jobs.values()) / 3600:.1f} hours left ({self._costs.basis()})")
+        lines.append(f"{counted(len(shown), 'run')}, {sum(jobs.values()) / 3600:.1f} hours left ({self._costs.basis()})")
         return "\n".join(lines)
 
     def keep(self, path: str) -> list[str]:
@@ -121,9 +130,12 @@ class Study:
             for name, seeds in kept.items():
                 for scores in seeds.values():
                     scores.setdefault("device", results["runs"][name]["device"])
+                    scores["configuration"], scores["step"]
         except FileNotFoundError:
             raise RunError(f"{path}: there is no such report to take scores from.") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except OSError as error:
+            raise RunError(f"{path}: {error.strerror}.") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{path}: this is not a report of bin/reproduce.py ({error!r}).") from error
         return [planned.name for planned in self.planned if planned.keep(kept)]
 
@@ -158,18 +170,37 @@ class Study:
           The name of each failed job -> the reason.
 
         Raises:
-          RunError: a name or pattern matches no run, or a folder holds a run with another configuration.
+          RunError: a name or pattern matches no run, a chosen run starts from one that is neither chosen nor trained, or a
+            folder holds a run with another configuration.
           Stopped: a signal stopped the jobs.
         """
-        chosen = matching_runs(only, sorted({planned.run.name for planned in self.planned}))
-        jobs = [job for job in missing(self.planned) if job.planned.run.name in chosen]
+        chosen = self._chosen(only)
+        untrained = {job.planned.folder: job.planned for job in missing(self.planned) if job.kind == "train"}
+        jobs = self._missing(chosen)
+        for job in jobs:
+            for start in (untrained[folder] for folder in job.needs & untrained.keys()):
+                if start.run.name not in chosen:
+                    raise RunError(
+                        f"{job.planned.name} needs the weights of {start.name}, which has not been trained to its end. "
+                        f"Add --run={start.run.name}."
+                    )
         os.makedirs(self._setting.folder, exist_ok=True)
         screen = sys.stdout if sys.stdout.isatty() else None
         return Runner(self._commands, self._costs, self._say, at_once=at_once, screen=screen).run(jobs)
 
-    def pack(self, folder: str) -> int:
-        """Packs the runs that are left for bin/train_jax.py (see `jax_runs.pack_runs`)."""
-        return pack_runs(self.planned, self._setting.folder, folder, self._say)
+    def _chosen(self, only: Sequence[str]) -> set[str]:
+        return set(matching_runs(only, sorted({planned.run.name for planned in self.planned})))
+
+    def _missing(self, chosen: set[str]) -> list[Job]:
+        return [job for job in missing(self.planned) if job.planned.run.name in chosen]
+
+    def pack(self, folder: str, only: Sequence[str] = ()) -> int:
+        """Packs the runs that are left for bin/train_jax.py (see `jax_runs.pack_runs`).
+
+        Args:
+          only: see `run`. The runs from which the chosen ones start are packed, too.
+        """
+        return pack_runs(self.planned, self._setting.folder, folder, self._say, self._chosen(only))
 
     def take_over(self, trained: str) -> int:
         """Takes over the runs that bin/train_jax.py has trained (see `jax_runs.take_over`)."""
@@ -178,4 +209,4 @@ class Study:
     def report(self, path: str, command: str, answers: str | None = None) -> list[str]:
         """Writes the report on the finished runs, and the page `answers` with its findings; returns the paths of all files."""
         found = gather(self._tables, self.planned, self.problems)
-        return write(path, command, self._setting.seeds, self._costs.spent() / 60, found, answers)
+        return write(path, command, self._costs.spent() / 60, found, answers)

@@ -184,6 +184,10 @@ class Runner:
                 if self._stop and not self._working:
                     raise Stopped(self._stop, self._stopped_in)
         finally:
+            for work in self._working:  # after an error, because nobody else would stop them
+                work.process.terminate()
+            for work in self._working:
+                work.process.wait()
             for number, handler in before.items():
                 signal.signal(number, handler)
             for line in (*(work.bar for work in self._working), self._total):
@@ -239,6 +243,8 @@ class Runner:
             process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True, env=environment)
         expected = self._costs.seconds(job.planned, job.kind, job.steps)
         self._working.append(Work(job, place, process, log, begin, expected, self._bar(job, place), job.done))
+        if self._stop:  # a signal that came while the process was being started
+            process.terminate()
         self._say(f"{place} {job.name} | {until(self._left(waiting))}")
 
     def _show(self, waiting: Sequence[Job]) -> None:
@@ -273,14 +279,18 @@ class Runner:
 
     def _left(self, waiting: Sequence[Job]) -> float:
         """Returns the estimated seconds left, for waiting and running jobs."""
-        left = sum(self._costs.seconds(job.planned, job.kind, job.steps) for job in waiting)
-        return left + sum(max(work.expected - work.seconds() / self._at_once, 0) for work in self._working)
+        running = [max(work.expected - work.seconds() / self._at_once, 0) for work in self._working]
+        waits = sum(self._costs.seconds(job.planned, job.kind, job.steps) for job in waiting)
+        # The last jobs have the machine to themselves, but do not become faster in the same measure.
+        return max(waits + sum(running), *(left * self._at_once for left in running), 0)
 
     def _end(self, work: Work) -> str | None:
         """Handles a process that has ended, and returns the reason if it failed."""
         job, code = work.job, work.process.returncode
         if code:
             return f"exit code {code}: {_last_line(work.log, work.begin)} ({work.log})"
+        if job.kind == "score":
+            job.planned.stamp()
         if job.kind == "train" and not job.planned.trained() or job.kind == "score" and job.planned.scores() is None:
             last = _last_line(work.log, work.begin)
             return f"it ended without an error, but did not write its result: {last} ({work.log})"

@@ -5,17 +5,20 @@ import difflib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 
 from t2t_mm.common import config
 from t2t_mm.common.config import ConfigError
 from t2t_mm.common.errors import RunError
 from t2t_mm.jax_training.packed import ENDED
+from t2t_mm.lab.results import processor
 from t2t_mm.lab.tables.scores import write
 from t2t_mm.lab.tables.tables import Run
 from t2t_mm.run.checkpoints import best_step, checkpoints_folder, newest_first, step_of
 
 SCORES = "scores.json"
+_INIT_FROM = re.compile(r"loop\.train\.init_from = (?:\\\n\s+)?'[^']*?([^/']+/seed_\d+)'")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,8 +105,8 @@ class Planned:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 hash of the configuration."""
-        return hashlib.sha256(self.configuration.encode()).hexdigest()
+        """The SHA-256 hash of the configuration, wherever the folder of all runs is."""
+        return hashlib.sha256(_movable(self.configuration).encode()).hexdigest()
 
     def scores(self) -> dict | None:
         """Returns the scores that bin/score.py wrote for the checkpoint that counts, or None if there are none yet.
@@ -111,12 +114,20 @@ class Planned:
         The checkpoint itself need not exist; see `keep`.
         """
         found = self._written()
-        if found is None:
+        # Scores that bin/score.py has written by itself do not say of which configuration they are.
+        if found is None or found.get("configuration", self.digest) != self.digest:
             return None
         if self.done():
             return found if self.trained() and found["step"] == self.scored_step() else None
         # Without checkpoints, only scores that were taken over are known to be those of the end of a training.
-        return found if found["step"] == self.steps or found.get("configuration") == self.digest else None
+        return found if found["step"] == self.steps or "configuration" in found else None
+
+    def stamp(self) -> None:
+        """Adds the configuration and the processor to the scores that bin/score.py has just written."""
+        found = self._written()
+        if found is not None:
+            device = {} if os.path.isfile(os.path.join(self.weights, ENDED)) else {"device": processor()}
+            write(os.path.join(self.folder, SCORES), {"configuration": self.digest} | device | found)
 
     def _written(self) -> dict | None:
         try:
@@ -144,14 +155,20 @@ class Planned:
             return
         with open(path, encoding="utf-8") as file:
             before = file.read()
-        if before == self.configuration:
+        before, planned = _movable(before), _movable(self.configuration)
+        if before == planned:
             return
-        lines = difflib.unified_diff(before.splitlines(), self.configuration.splitlines(), lineterm="", n=0)
+        lines = difflib.unified_diff(before.splitlines(), planned.splitlines(), lineterm="", n=0)
         changed = [line for line in lines if line[0] in "+-" and line[:3] not in ("+++", "---")]
         raise RunError(
             f"{self.folder} was created with another configuration ({'; '.join(changed[:6])}). Delete it, or choose "
             "another folder for the runs."
         )
+
+
+def _movable(configuration: str) -> str:
+    """Returns a configuration in which the run that it starts from is named without the folder of all runs."""
+    return _INIT_FROM.sub(r"loop.train.init_from = '\1'", configuration)
 
 
 def plan(runs: Sequence[Run], setting: Setting) -> list[Planned]:

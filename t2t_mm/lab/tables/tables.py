@@ -501,12 +501,12 @@ def _zero_shot_options() -> ResultTable:
             Comparison(name, run, "zero_shot", f"{label} against the command at the start alone")
             for run, _, label in options[1:] for name in PAIRS
         ),
-        "Each column but the last two is a joint training of its own on the paper's eight problems; with autoencoders, the "
-        "model also learns to restore noised sentences of each language. The last two columns are one further training, which "
-        "goes on from the newest weights of the column before them with two additions: half of the texts are generated from "
-        "the mean of the encoded input alone, and 200 German and 200 French captions are restored without their images. In the "
-        "last column, the trained model answers the pairs from the mean; the problems that are trained are measured from the "
-        "positions in both.",
+        "Each column between chance and the last two is a joint training of its own on the paper's eight problems; with "
+        "autoencoders, the model also learns to restore noised sentences of each language. The last two columns are one "
+        "further training, which goes on from the newest weights of the column before them with two additions: half of the "
+        "texts are generated from the mean of the encoded input alone, and 200 German and 200 French captions are restored "
+        "without their images. In the last column, the trained model answers the pairs from the mean; the problems that are "
+        "trained are measured from the positions in both.",
     )  # fmt: skip
 
 

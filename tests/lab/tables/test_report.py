@@ -52,7 +52,7 @@ def written(tmp_path):
         if one.run.name in ("joint", "alone"):
             fixture.finish(one, {"joint": 1.0, "alone": 1.2}[one.run.name])
     found = gather(fixture.TABLES, planned, ["parsing"])
-    paths = write(str(tmp_path / "out" / "tables"), "python bin/reproduce.py", 2, 12.0, found)
+    paths = write(str(tmp_path / "out" / "tables"), "python bin/reproduce.py", 12.0, found)
     return [open(path, encoding="utf-8").read() for path in paths]
 
 

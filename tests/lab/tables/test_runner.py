@@ -12,6 +12,7 @@ import time
 import pytest
 
 from t2t_mm.common.errors import RunError
+from t2t_mm.lab.results import processor
 from t2t_mm.lab.tables import runner as runner_module
 from t2t_mm.lab.tables.costs import Costs
 from t2t_mm.lab.tables.runner import Job, Runner, Stopped, Work, duration, missing, until
@@ -233,6 +234,60 @@ def test_a_chain_of_starts_is_trained_from_its_beginning(tmp_path):
     assert jobs(planned) == [("score", "look", 0)]
 
 
+def test_scores_of_another_configuration_do_not_count(tmp_path):
+    _, planned = fixture.make(str(tmp_path), seeds=1)
+    joint = planned[0]
+    for configuration, counts in (("another one", False), (joint.digest, True)):
+        write(os.path.join(joint.folder, SCORES), {"step": 4, "configuration": configuration})
+        assert (joint.scores() is not None) == counts
+    commands, planned = fixture.make(str(tmp_path / "here"), seeds=1)
+    assert run(tmp_path / "here", commands, planned) == {}
+    _, changed = fixture.make(str(tmp_path / "here"), seeds=1, more="loop.train.max_bad_examples = 7\n")
+    # "look" is only an evaluation, which leaves no configuration but that in its scores.
+    assert [one.scores() is not None for one in planned] == [True] * 4 and changed[2].scores() is None
+    assert planned[2].device() == processor()
+
+
+def test_the_folder_of_all_runs_may_be_moved(tmp_path):
+    _, planned = fixture.make(str(tmp_path / "here"), seeds=1)
+    _, moved = fixture.make(str(tmp_path / "a" / "longer" / "way" / ("there" * 10)), seeds=1)
+    before, after = (next(one for one in some if one.run.name == "tuned") for some in (planned, moved))
+    assert before.configuration != after.configuration and before.digest == after.digest
+    os.makedirs(after.folder)
+    with open(os.path.join(after.folder, "config.gin"), "w") as file:
+        file.write(before.configuration)
+    after.check_same()
+    with open(os.path.join(after.folder, "config.gin"), "w") as file:
+        file.write(before.configuration.replace("joint/seed_0", "other/seed_0"))
+    with pytest.raises(RunError, match="another configuration .*other/seed_0"):
+        after.check_same()
+
+
+def test_after_an_error_no_job_is_left_running(tmp_path, monkeypatch):
+    commands, planned = fixture.make(str(tmp_path), seeds=1)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "slow").touch()
+    started = []
+
+    class Failing(Runner):
+        def _show(self, waiting):
+            started[:] = [work.process for work in self._working]
+            raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        Failing(commands, costs(tmp_path), lambda line: None, at_once=2).run(missing(planned))
+    assert len(started) == 2 and all(process.returncode is not None for process in started)
+
+
+def test_the_last_job_is_not_expected_to_become_faster(tmp_path):
+    commands, planned = fixture.make(str(tmp_path), seeds=1)
+    runner = Runner(commands, costs(tmp_path), at_once=2)
+    work = Work(Job(planned[0], "train", 0), "[1/1]", None, "", 0, 300.0)
+    runner._working.append(work)
+    assert runner._left([]) == pytest.approx(600, abs=1)  # machine time, of which it has half
+    assert runner._left([Job(planned[1], "train", 0)] * 100) > 600
+
+
 def test_estimates_learn_from_what_was_timed(tmp_path):
     _, planned = fixture.make(str(tmp_path))
     os.makedirs(tmp_path / "runs")
@@ -243,7 +298,7 @@ def test_estimates_learn_from_what_was_timed(tmp_path):
     again = costs(tmp_path)  # read from disk
     assert again.seconds(first, "train", 50) == pytest.approx(guess, rel=0.01)
     assert again.seconds(planned[1], "train", 100) == pytest.approx(2 * other, rel=0.01)
-    assert again.spent() == pytest.approx(2 * guess, rel=0.01) and "1 jobs timed" in again.basis()
+    assert again.spent() == pytest.approx(2 * guess, rel=0.01) and "1 job timed" in again.basis()
     known.add(planned[1], "train", 100, 5.0)
     again.add(planned[1], "score", 0, 7.0)  # another process, whose memory lacks the former
     assert costs(tmp_path).spent() == pytest.approx(2 * guess + 12, rel=0.01)
@@ -258,3 +313,10 @@ def test_the_plan_of_the_command_shares_runs_and_names_steps_and_hours(tmp_path)
     assert names.count("joint") == 2 and len(names) == 2 * (1 + 8 + 1)  # joint, eight alone, parsing with ImageNet
     assert "20 runs, " in lines[-1] and "hours left" in lines[-1]
     assert not os.listdir(tmp_path)
+    chosen = command("reproduce.py", "--plan", "--table=2", "--seeds=2", "--run=alone_wmt_*", f"--runs={tmp_path}")
+    assert [line.split(",")[0] for line in chosen.stdout.splitlines()[1:-1]][:2] == ["alone_wmt_en_de", "alone_wmt_de_en"]
+    assert "8 runs, " in chosen.stdout
+    folder = command("reproduce.py", "--table=4", "--keep=docs", "--plan", f"--runs={tmp_path}")
+    assert folder.returncode == 1 and "docs: Is a directory." in folder.stderr and "Traceback" not in folder.stderr
+    alone = command("reproduce.py", "--table=4", "--run=joint_means", "--notrain", f"--runs={tmp_path}")
+    assert alone.returncode == 1 and "--run chooses what is trained, and --notrain trains nothing" in alone.stderr

@@ -119,6 +119,14 @@ def test_a_ninth_problem_and_a_new_ablation_are_a_file_and_a_row_each(tmp_path):
     assert study.problems[-1] == "wmt_de_fr"
 
 
+def test_a_run_is_not_begun_from_weights_that_are_not_trained(tmp_path):
+    study = Study("mini", ["zero_shot_options"], 1, str(tmp_path), "bin")
+    for only, needed in (("joint_means", "joint_every_contrast_autoencoders"), ("zero_shot", "joint")):
+        with pytest.raises(RunError, match=f"{only}, seed 0 needs the weights of {needed}, seed 0, .* Add --run={needed}."):
+            study.run(only=[only])
+    assert not os.listdir(tmp_path)
+
+
 def test_what_the_corpora_do_not_have_is_refused(tmp_path):
     with pytest.raises(RunError, match=r"Unknown table 'zero_shto' \(did you mean zero_shot\?\) for the mini corpora"):
         Study("mini", ["zero_shto"], 1, str(tmp_path), "bin")

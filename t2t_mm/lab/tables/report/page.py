@@ -202,12 +202,13 @@ def _runs(runs: dict) -> str:
     rows = [
         [
             f"<td>{escape(name)}</td>", f"<td>{run['steps']}</td>", f"<td>{run['best_step']:.0f}</td>",
-            f"<td>{run['seeds']}</td>", f"<td>{run['minutes']}</td>", f"<td>{run['parameters']:,}</td>",
+            f"<td>{run['seeds']}</td>", f"<td>{run['minutes']}</td>", f"<td>{escape(run['device'])}</td>",
+            f"<td>{run['parameters']:,}</td>",
             f"<td>{escape(run['gin'])}</td>",
         ]
         for name, run in runs.items()
     ]  # fmt: skip
-    head = ("run", "steps", "scored at step", "seeds", "training minutes", "parameters", "own settings")
+    head = ("run", "steps", "scored at step", "seeds", "training minutes", "trained on", "parameters", "own settings")
     return f"<h2>Runs</h2>\n<p>{escape(text.RUNS)}</p>\n{_grid_of(head, rows)}"
 
 

@@ -1,5 +1,7 @@
 """Renders the Markdown report."""
 
+from collections.abc import Sequence
+
 from t2t_mm.lab.results import circumstances
 from t2t_mm.lab.tables.report import findings, partners
 from t2t_mm.lab.tables.report.figures import number, paper, significance, with_spread
@@ -31,9 +33,14 @@ def left_out(missing: dict[str, list[int]]) -> str:
     for run, seeds in missing.items():
         runs.setdefault(tuple(seeds), []).append(run)
     parts = [
-        f"seed{'s' * (len(seeds) > 1)} {' and '.join(map(str, seeds))} of {', '.join(names)}" for seeds, names in runs.items()
+        f"seed{'s' * (len(seeds) > 1)} {_listed(list(map(str, seeds)))} of {', '.join(names)}" for seeds, names in runs.items()
     ]
     return f"These runs are not finished and therefore left out: {'; '.join(parts)}."
+
+
+def _listed(words: Sequence[str]) -> str:
+    """Returns "a", "a and b" or "a, b and c"."""
+    return " and ".join([*([", ".join(words[:-1])] if words[:-1] else []), words[-1]])
 
 
 def markdown(record: dict) -> str:
