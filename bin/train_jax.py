@@ -52,10 +52,11 @@ def settings_of(seed: int):
 
 def pack() -> None:
     from t2t_mm.jax_training.pack import Packer
+    from t2t_mm.jax_training.packed import digest_of
 
     packer = Packer(_PACKED.value)
     for seed in range(_SEEDS.value):
-        packer.add(f"seed_{seed}", settings_of(seed))
+        packer.add(f"seed_{seed}", settings_of(seed), configuration=digest_of(config.resolved()))
     packer.save()
     print(f"Written to {_PACKED.value}")
 
@@ -94,12 +95,14 @@ def report() -> None:
 
 
 def unpack() -> None:
+    from t2t_mm.jax_training.packed import check_configuration, digest_of
     from t2t_mm.jax_training.unpack import unpack as unpack_run
 
     if not _MODEL_DIR.value:
         raise RunError("Give --model_dir, the parent of the folders of the runs.")
     for seed in range(_SEEDS.value):
         settings = settings_of(seed)
+        check_configuration(_TRAINED.value, f"seed_{seed}", digest_of(config.resolved()))
         folder = os.path.join(_MODEL_DIR.value, f"seed_{seed}")
         description = settings.experiment.describe()
         unpack_run(_TRAINED.value, f"seed_{seed}", folder, settings.experiment, description, config.resolved())

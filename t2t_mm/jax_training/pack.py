@@ -1,7 +1,6 @@
 """Packs runs for training with JAX: their settings as numbers, and their corpora as arrays."""
 
 import dataclasses
-import hashlib
 from collections.abc import Callable
 from typing import cast
 
@@ -16,7 +15,7 @@ from t2t_mm.experiment import Experiment
 from t2t_mm.input.buckets import Measure
 from t2t_mm.input.pipeline import batches_of, load_examples, make_batches
 from t2t_mm.input.tokenizer import Tokenizer
-from t2t_mm.jax_training.packed import SPLITS, PackedExamples, PackedRun, Slot, save_runs
+from t2t_mm.jax_training.packed import SPLITS, PackedExamples, PackedRun, Slot, digest_of, save_runs
 from t2t_mm.modalities.known import KNOWN
 from t2t_mm.model import path_below
 from t2t_mm.problem import Problem
@@ -41,6 +40,8 @@ class PackSettings:
     observation: Observation = Observation()
     mixing: object = "joint"
     seed: int = 0
+    max_bad_examples: int = 100
+    init_from: str | None = None
 
     @classmethod
     def of(cls, arguments: dict) -> "PackSettings":
@@ -60,13 +61,14 @@ class Packer:
         self._folder, self._say, self._runs, self._written = folder, say, list[PackedRun](), dict[str, str]()
         self._descriptions: dict[str, dict] = {}
 
-    def add(self, name: str, settings: PackSettings, init_from: str | None = None) -> None:
+    def add(self, name: str, settings: PackSettings, init_from: str | None = None, configuration: str = "") -> None:
         """Adds a run.
 
         Args:
           name: the name of the run, a relative path.
           settings: its settings.
           init_from: the name of a run added before, from whose weights it starts. It has the model of that run.
+          configuration: see `PackedRun`.
 
         Raises:
           RunError: it uses something that training with JAX does not support; the message names it.
@@ -76,12 +78,19 @@ class Packer:
         for field, only in _UNSUPPORTED.items():
             if optimizer[field] != only:
                 raise RunError(f"{name}: training with JAX does not support Optimizer.{field} = {optimizer[field]!r}.")
+        if settings.init_from and not init_from:
+            raise RunError(
+                f"{name}: training with JAX starts from the weights of {settings.init_from} only as a part of "
+                "bin/reproduce.py. Leave out loop.train.init_from, or use bin/train.py."
+            )
+        if settings.numerics.precision == "mixed_float16":
+            raise RunError(f"{name}: training with JAX does not scale losses, which mixed_float16 needs; use mixed_bfloat16.")
         if settings.mixing != "joint" or any(factor == 0 for factor in (settings.optimizer.rates or {}).values()):
             raise RunError(f"{name}: training with JAX neither supports mixing other than 'joint' nor frozen parts.")
-        if settings.evaluation.best_metric != Evaluation.best_metric:
+        if settings.evaluation.lower_is_better is not None or settings.evaluation.best_metric != Evaluation.best_metric:
             raise RunError(
                 f"{name}: training with JAX selects the best weights by {Evaluation.best_metric}, not by "
-                f"Evaluation.best_metric = {settings.evaluation.best_metric!r}."
+                f"Evaluation.best_metric = {settings.evaluation.best_metric!r}; leave lower_is_better out, too."
             )
         if experiment.batches.crop or experiment.batches.masks:
             raise RunError(f"{name}: training with JAX does not augment images and audio; set crop and masks to None.")
@@ -95,7 +104,7 @@ class Packer:
                 name=name,
                 seed=settings.seed,
                 model=network.get_config(),
-                slots=tuple(self._slot(problem, experiment, weights[problem.name]) for problem in experiment.problems),
+                slots=tuple(self._slot(problem, settings, weights[problem.name]) for problem in experiment.problems),
                 steps=settings.steps,
                 rates=tuple(np.round(schedule(np.arange(settings.steps)), 10).tolist()),
                 factors=tuple(factors[path_below(variable)] for variable in network.trainable_variables),
@@ -107,21 +116,22 @@ class Packer:
                 },
                 cosine_steps=settings.observation.cosine_steps,
                 init_from=init_from,
+                configuration=configuration,
             )
         )
 
-    def add_seed(self, name: str, seed: int, of: str, init_from: str | None = None) -> None:
+    def add_seed(self, name: str, seed: int, of: str, init_from: str | None = None, configuration: str = "") -> None:
         """Adds a run that was added before as `of` a second time, with another seed."""
         before = next(run for run in self._runs if run.name == of)
         self._descriptions[name] = self._descriptions[of]
-        self._runs.append(dataclasses.replace(before, name=name, seed=seed, init_from=init_from))
+        self._runs.append(dataclasses.replace(before, name=name, seed=seed, init_from=init_from, configuration=configuration))
 
     def save(self) -> None:
         """Writes the settings of all runs."""
         save_runs(self._folder, self._runs)
 
-    def _slot(self, problem: Problem, experiment: Experiment, weight: float) -> Slot:
-        modality = problem.modality
+    def _slot(self, problem: Problem, settings: PackSettings, weight: float) -> Slot:
+        modality, experiment = problem.modality, settings.experiment
         if not isinstance(modality, str) or modality not in KNOWN:
             raise RunError(f"{problem.name}: training with JAX supports one input, text, an image or audio.")
         measure = Measure(problem, experiment.batches)
@@ -129,7 +139,7 @@ class Packer:
         arrays = {}
         for split in SPLITS:
             try:
-                arrays[split] = self._arrays(problem, experiment, split)
+                arrays[split] = self._arrays(problem, experiment, split, Report(problem.name, settings.max_bad_examples))
             except MissingCorpus:
                 if split != "test":
                     raise
@@ -138,22 +148,22 @@ class Packer:
             round(measure.budget * factor) or None, None if measure.most is None else round(measure.most * factor),
         )  # fmt: skip
 
-    def _arrays(self, problem: Problem, experiment: Experiment, split: str) -> str:
+    def _arrays(self, problem: Problem, experiment: Experiment, split: str, report: Report) -> str:
         """Writes the examples of a split, unless another run has the same, and returns the name of their file."""
-        settings, report = experiment.batches, Report(problem.name)
+        settings, tokenizer = experiment.batches, Tokenizer(experiment.vocabulary)
         if split != "train":
             settings = dataclasses.replace(settings, max_length=_LONGEST_TEXT, max_frames=_LONGEST_SOUND)
         examples = load_examples(problem, split, report)
         if not isinstance(examples, InMemory):
             raise RunError(f"{problem.name}: training with JAX packs a corpus itself, not prepared records.")
         texts = [f"{example.input_line}\t{example.targets}" for example in examples]
-        same = "\n".join([str(problem.modality), problem.targets, repr(settings), repr(experiment.audio), *texts])
-        key = hashlib.sha256(same.encode()).hexdigest()
+        kind = [str(problem.modality), problem.targets, tokenizer.fingerprint, repr(settings), repr(experiment.audio)]
+        key = digest_of("\n".join([*kind, *texts]))
         if key not in self._written:
             self._written[key] = name = f"{problem.name}_{split}_{key[:8]}"
             if PackedExamples.exist(self._folder, name):
                 return name
-            tools = Tokenizer(experiment.vocabulary), experiment.audio, settings, report
+            tools = tokenizer, experiment.audio, settings, report
             batches = batches_of(make_batches(problem, examples, *tools, training=False), report)
             found = _arrays_of(problem, examples, batches, settings.image_size)
             found.save(self._folder, self._written[key])

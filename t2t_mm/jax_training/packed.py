@@ -1,6 +1,7 @@
 """The files between the steps of training with JAX: packed runs, the arrays of their corpora, and trained weights."""
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -70,6 +71,7 @@ class PackedRun:
       optimizer, objective, evaluation: the fields of the groups of settings in `t2t_mm.training.settings`.
       cosine_steps: number of steps between two measurements of the cosines between the problems' gradients; 0 for none.
       init_from: name of the run whose weights it starts from.
+      configuration: the hash of its whole configuration, by which its results are recognised where they are taken over, or "".
     """
 
     name: str
@@ -84,6 +86,12 @@ class PackedRun:
     evaluation: dict
     cosine_steps: int = 0
     init_from: str | None = None
+    configuration: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 hash of everything but the name. The names of the arrays stand for their contents."""
+        return digest_of(json.dumps(dataclasses.asdict(self) | {"name": ""}, sort_keys=True))
 
     def kind(self, slot: Slot) -> tuple:
         """Returns a key that is equal for slots that can share compiled functions."""
@@ -95,9 +103,33 @@ class PackedRun:
         """A key that is equal for runs that can be trained in lanes of the same computation."""
         kinds = [self.kind(slot) for slot in self.slots]
         shared = {**dataclasses.asdict(self), "slots": kinds, "name": "", "seed": 0, "init_from": bool(self.init_from)}
+        del shared["configuration"]
         # The names of commands and label sets do not change the computation, only their number does.
         shared["model"] = {**self.model, "name": "", "commands": len(self.model["commands"])}
         return json.dumps(shared, sort_keys=True)
+
+
+def digest_of(text: str) -> str:
+    """Returns the SHA-256 hash of a text, such as a configuration."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_configuration(folder: str, name: str, digest: str) -> None:
+    """Checks that a trained run, if there is one, has this configuration.
+
+    Args:
+      folder: the folder that `save_trained` wrote.
+      digest: the hash of the configuration, as for `PackedRun.configuration`.
+
+    Raises:
+      RunError: it has another one.
+    """
+    result = load_result(folder, name)
+    if result is not None and result.get("configuration", digest) != digest:
+        raise RunError(
+            f"{os.path.join(folder, name)}: was trained with another configuration. Use the one with which it was packed, or "
+            "pack and train it again."
+        )
 
 
 def save_runs(folder: str, runs: Iterable[PackedRun]) -> None:

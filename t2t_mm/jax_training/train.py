@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import itertools
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -54,9 +55,19 @@ def train_groups(
       buckets, dtype: see `LaneTraining`.
 
     Raises:
-      RunError: a run starts from one that has not been trained.
+      RunError: a run starts from one that has not been trained, the results of a run are of other settings or data, or no
+        evaluation of a run was finite.
     """
-    left = [run for run in runs if load_result(output, run.name) is None]
+    left = []
+    for run in runs:
+        result = load_result(output, run.name)
+        if result is None:
+            left.append(run)
+        elif result.get("run") != run.digest:
+            raise RunError(
+                f"{os.path.join(output, run.name)}: holds results of other settings or data than those that are packed for "
+                "this run. Move it away, or use another folder for the trained runs (--trained)."
+            )
     every = groups(left)
     for number, group in enumerate(every, start=1):
         say(f"[{number}/{len(every)}] {len(group)} lanes: {', '.join(run.name for run in group)}")
@@ -256,7 +267,13 @@ class LaneTraining:
         names = [slot.problem for slot in self._slots]
         parameters = {name: part.count_params() for name, part in self._lanes.network.parts().items()}
         device = jax.devices()[0].device_kind
+        failed = []
         for lane, run in enumerate(self._runs):
+            if skipped[lane]:
+                self._say(f"{run.name}: {skipped[lane]} of {step} updates were skipped, because a gradient was not finite.")
+            if not best.steps[lane]:
+                failed.append(run.name)
+                continue
             problems = [slot.problem for slot in run.slots]
             pairs = itertools.combinations(range(len(names)), 2) if angles else ()
             result = {
@@ -265,8 +282,9 @@ class LaneTraining:
                 "training_seconds": seconds / len(self._runs), "group_seconds": seconds,
                 "update_seconds": update, "matmul_flops": matmul_flops() if shifts.preferred() else None,
                 "batches": {slot.problem: some[0].shape() for slot, some in zip(run.slots, self._train_buckets)},
-                "skipped_updates": int(skipped[lane]), "parameters": parameters,
-                "splits": {
+                "skipped_updates": int(skipped[lane]), "parameters": parameters, "run": run.digest,
+                "configuration": run.configuration,
+                "splits": {"dev": {}, "test": {}} | {
                     split: {problem: _record(one) for problem, one in zip(problems, of_lanes[lane])}
                     for split, of_lanes in measured.items()
                 },
@@ -275,11 +293,14 @@ class LaneTraining:
                     for split, by in curves.items()
                 },
                 "cosines": {
-                    f"{problems[a]}/{problems[b]}": float(np.mean([found[lane, a, b] for found in angles])) for a, b in pairs
+                    # Without those of skipped updates, which are not finite.
+                    f"{problems[a]}/{problems[b]}": float(np.nanmean([found[lane, a, b] for found in angles])) for a, b in pairs
                 },
             }  # fmt: skip
             weights = [np.asarray(value) for value in self._lanes.joined(best.trained, best.others, lane)]
             save_trained(self._output, run.name, weights, result)
+        if failed:
+            raise RunError(f"{', '.join(failed)}: no evaluation was finite. Use a lower learning rate.")
 
 
 class _Best:

@@ -9,7 +9,7 @@ from t2t_mm.common.errors import RunError
 from t2t_mm.evaluation.curves import COSINE
 from t2t_mm.experiment import Experiment
 from t2t_mm.jax_training.packed import load_result, load_weights, without_random_states, write_ended
-from t2t_mm.run.checkpoints import Checkpoints
+from t2t_mm.run.checkpoints import Checkpoints, checkpoints_folder, newest_first
 from t2t_mm.run.folder import all_variables, prepare_folder, weights_of
 
 METRIC = "log_perplexity"  # the one that selects the best weights, see `train`
@@ -23,7 +23,7 @@ def unpack(trained: str, name: str, model_dir: str, experiment: Experiment, desc
     Args:
       trained: the folder that `train` wrote.
       name: the name of the run in it.
-      model_dir: the folder to create or update.
+      model_dir: the folder to create; it must not have checkpoints.
       experiment: the experiment of the run.
       description: the description of its model.
       configuration: the text of its config.gin.
@@ -32,11 +32,13 @@ def unpack(trained: str, name: str, model_dir: str, experiment: Experiment, desc
       The results of the run, see `train`.
 
     Raises:
-      RunError: the run has not been trained, or its weights do not fit the model.
+      RunError: the run has not been trained, its weights do not fit the model, or the folder has checkpoints.
     """
     result, weights = load_result(trained, name), without_random_states(load_weights(trained, name))
     if result is None:
         raise RunError(f"{trained}: holds no results of {name}.")
+    if newest_first(checkpoints_folder(model_dir)):
+        raise RunError(f"{model_dir}: already has checkpoints. Move it away, or use another folder.")
     step = result["step"]
     network = experiment.build_model(description)
     variables = weights_of(network)

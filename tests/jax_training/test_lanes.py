@@ -170,6 +170,20 @@ def test_finished_runs_are_skipped(packed, together):
     lines = []
     train_groups(str(packed[0]), str(together[0]), packed[1], lines.append)
     assert lines == [] and len(together[1]) > 1
+    slower = dataclasses.replace(packed[1][0], rates=(1e-4,) * STEPS)
+    with pytest.raises(RunError, match="joint/seed_0: holds results of other settings or data"):
+        train_groups(str(packed[0]), str(together[0]), [packed[1][1], slower], lines.append)
+
+
+def test_a_run_that_diverges_is_no_result(packed, tmp_path):
+    from t2t_mm.jax_training.train import train_groups
+
+    lines = []
+    wild = dataclasses.replace(packed[1][0], name="wild", rates=(1e38,) * STEPS)
+    with pytest.raises(RunError, match="wild: no evaluation was finite"):
+        train_groups(str(packed[0]), str(tmp_path), [wild], lines.append)
+    assert load_result(str(tmp_path), "wild") is None
+    assert any(line.startswith("wild: ") and "updates were skipped" in line for line in lines)
 
 
 def test_images_become_what_training_with_tensorflow_sees():

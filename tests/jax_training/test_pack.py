@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from t2t_mm.common.errors import RunError
-from t2t_mm.jax_training.packed import ENDED, PackedExamples, load_runs, save_trained
+from t2t_mm.jax_training.packed import (  # fmt: skip
+    ENDED,
+    PackedExamples,
+    check_configuration,
+    digest_of,
+    load_runs,
+    save_trained,
+)
 from tests.training import tiny_run
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="packing needs TensorFlow")
@@ -87,16 +94,43 @@ def test_the_arrays_are_the_tokens_of_the_corpus(folder, packed):
         ({"optimizer": {"ema": 0.9}}, "Optimizer.ema = 0.9"),
         ({"optimizer": {"accumulate": 2}}, "Optimizer.accumulate = 2"),
         ({"optimizer": {"rates": {"encoder": 0}}}, "frozen"),
+        ({"init_from": "runs/other"}, "starts from the weights of runs/other only as a part of bin/reproduce.py"),
+        ({"numerics": {"precision": "mixed_float16"}}, "does not scale losses, which mixed_float16 needs"),
+        ({"evaluation": {"lower_is_better": True}}, "leave lower_is_better out"),
     ],
 )
 def test_what_is_not_supported_is_named(folder, tmp_path, changed, words):
     from t2t_mm.jax_training.pack import Packer
-    from t2t_mm.training.settings import Evaluation, Optimizer
+    from t2t_mm.training.settings import Evaluation, Numerics, Optimizer
 
-    groups = {"optimizer": Optimizer, "evaluation": Evaluation}
+    groups = {"optimizer": Optimizer, "evaluation": Evaluation, "numerics": Numerics}
     changed = {name: groups[name](**value) if name in groups else value for name, value in changed.items()}
     with pytest.raises(RunError, match=f"run: .*{words}"):
         Packer(str(tmp_path)).add("run", settings(folder, **changed))
+
+
+def test_another_vocabulary_has_other_arrays(folder, packed, tmp_path):
+    from t2t_mm.input.vocabulary import build_vocabulary
+    from t2t_mm.jax_training.pack import Packer
+
+    def slots(path):
+        packer = Packer(os.path.join(folder, "vocabularies"), lambda line: None)
+        packer.add("run", settings(path))
+        packer.save()
+        return load_runs(os.path.join(folder, "vocabularies"))[0].slots
+
+    build_vocabulary(list(tiny_run.PROBLEMS), str(tmp_path / "vocabulary.model"), size=300)
+    (first, _), (other, _), (again, _) = slots(folder), slots(str(tmp_path)), slots(folder)
+    assert first.arrays == again.arrays and first.arrays["train"] != other.arrays["train"]
+
+
+def test_results_are_recognised_by_the_configuration(tmp_path):
+    first, other = (digest_of(text) for text in ("steps = 4", "steps = 5"))
+    save_trained(str(tmp_path), "run", [], {"configuration": first})
+    check_configuration(str(tmp_path), "run", first)
+    check_configuration(str(tmp_path), "not_trained", other)
+    with pytest.raises(RunError, match="run: was trained with another configuration"):
+        check_configuration(str(tmp_path), "run", other)
 
 
 def test_an_unpacked_run_is_a_run_as_after_training(folder, packed, tmp_path):
@@ -131,6 +165,8 @@ def test_an_unpacked_run_is_a_run_as_after_training(folder, packed, tmp_path):
     save_trained(str(tmp_path / "other"), "joint/seed_5", weights[:-1], result)
     with pytest.raises(RunError, match="do not fit this configuration; pack the run again"):
         unpack(str(tmp_path / "other"), "joint/seed_5", str(tmp_path / "second"), experiment, description, "")
+    with pytest.raises(RunError, match="run: already has checkpoints. Move it away"):
+        unpack(str(tmp_path / "trained"), "joint/seed_5", model_dir, experiment, description, "steps = 4\n")
     with pytest.raises(RunError, match="has not been trained"):
         unpack(str(tmp_path / "trained"), "joint/seed_6", str(tmp_path / "second"), experiment, description, "")
 

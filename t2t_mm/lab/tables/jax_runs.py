@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from t2t_mm.common import config
 from t2t_mm.experiment import Experiment
 from t2t_mm.jax_training.pack import Packer, PackSettings
-from t2t_mm.jax_training.packed import load_result, write_ended
+from t2t_mm.jax_training.packed import check_configuration, load_result, write_ended
 from t2t_mm.jax_training.unpack import unpack
 from t2t_mm.lab.tables.runner import missing
 from t2t_mm.lab.tables.runs import SCORES, Planned
@@ -40,11 +40,11 @@ def pack_runs(
         name = os.path.relpath(planned.folder, parent)
         start = None if planned.start is None else os.path.relpath(planned.start, parent)
         if planned.run.name in first:
-            packer.add_seed(name, planned.seed, first[planned.run.name], start)
+            packer.add_seed(name, planned.seed, first[planned.run.name], start, planned.digest)
             continue
         first[planned.run.name] = name
         config.parse(planned.gin_files, planned.bindings)
-        packer.add(name, PackSettings.of(config.arguments_of(loop.train)), start)
+        packer.add(name, PackSettings.of(config.arguments_of(loop.train)), start, planned.digest)
     packer.save()
     return len(chosen)
 
@@ -72,7 +72,7 @@ def take_over(plan: Sequence[Planned], parent: str, trained: str, say: Callable[
       The number of runs taken over.
 
     Raises:
-      RunError: the weights of a run do not fit its configuration, or are needed and not there.
+      RunError: a run was trained with another configuration, or its weights are needed and not there.
     """
     taken = 0
     names = {planned.folder: os.path.relpath(planned.folder, parent) for planned in plan if planned.run.trained}
@@ -85,6 +85,7 @@ def take_over(plan: Sequence[Planned], parent: str, trained: str, say: Callable[
         if planned.folder not in ended or planned.trained():
             continue
         name = names[planned.folder]
+        check_configuration(trained, name, planned.digest)
         taken += 1
         if planned.run.decode or planned.folder in used:
             # It has the model of the run with which its chain begins.

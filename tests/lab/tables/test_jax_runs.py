@@ -42,7 +42,8 @@ def packed(study, monkeypatch):
         def __init__(self, folder, say):
             pass
 
-        def add(self, name, settings, start):
+        def add(self, name, settings, start, configuration):
+            assert configuration in [one.digest for one in study[1].values()]
             assert start is None or start in [name for name, _ in found]
             found.append((name, start))
 
@@ -111,6 +112,15 @@ def test_a_chain_that_ends_here_needs_the_weights_before_it(study, tmp_path, mon
         "train alone, seed 0",
         "score alone, seed 0",
     ]
+
+
+def test_results_of_another_configuration_are_not_taken_over(study, tmp_path, monkeypatch):
+    taken_over(study, tmp_path, monkeypatch, "alone")
+    path = tmp_path / "trained" / "joint" / "seed_0"
+    path.mkdir(parents=True)
+    (path / "result.json").write_text('{"step": 4, "configuration": "another"}')
+    with pytest.raises(RunError, match="joint/seed_0: was trained with another configuration"):
+        jax_runs.take_over(list(study[1].values()), study[0], str(tmp_path / "trained"), lambda line: None)
 
 
 def test_nothing_else_needs_weights(study, tmp_path, monkeypatch):
