@@ -47,6 +47,33 @@ def test_no_difference_is_found_as_often_as_the_level_says():
     assert outside <= 13
 
 
+def test_the_interval_of_seeds_is_that_of_a_mean():
+    """Examples without noise leave the seeds, whose mean has the variance s²/n (Rao and Wu 1988)."""
+    values = np.array([[0.1, 0.35, 0.7, 0.9, 1.3], [0.0, 0.2, 0.25, 0.6, 0.8]])
+    sides = [[(np.full(50, value), np.ones(50)) for value in side] for side in values]
+    found = statistics.paired_difference(*sides, draws=20_000)
+    expected = 1.96 * np.sqrt(np.sum(np.var(values, axis=1, ddof=1) / 5))
+    assert (found.high - found.low) / 2 == pytest.approx(expected, rel=0.05)
+    assert (found.high + found.low) / 2 == pytest.approx(found.difference, abs=0.05 * expected)
+
+
+def test_the_interval_of_examples_is_that_of_a_mean():
+    difference = np.random.default_rng(0).normal(0.0, 1.0, 400)
+    hard, tokens = np.full(400, 2.0), np.ones(400)
+    found = statistics.paired_difference([(hard + difference, tokens)], [(hard, tokens)], draws=20_000)
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * np.std(difference, ddof=1) / 20, rel=0.05)
+
+
+@pytest.mark.parametrize("deviations, p", [(0.0, 1.0), (1.0, 0.317), (1.96, 0.05), (2.58, 0.01)])
+def test_the_p_value_has_two_sides(deviations, p):
+    difference = np.random.default_rng(0).normal(0.0, 1.0, 400)
+    difference = (difference - difference.mean()) / difference.std() * 20.0 + deviations  # its mean has the deviation 1
+    tokens = np.ones(400)
+    found = statistics.paired_difference([(difference, tokens)], [(np.zeros(400), tokens)], draws=20_000)
+    assert found.p == pytest.approx(p, rel=0.15)
+    assert (found.low <= 0 <= found.high) == (deviations < 1.9) or deviations == 1.96
+
+
 def test_a_ratio_of_sums_weighs_long_examples_more():
     first, second = [(np.array([10.0, 0.0]), np.array([10.0, 1.0]))], [(np.zeros(2), np.array([10.0, 1.0]))]
     assert statistics.paired_difference(first, second, draws=100).difference == pytest.approx(10 / 11)
