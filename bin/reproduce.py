@@ -16,6 +16,7 @@ from absl import flags
 
 from t2t_mm.common import command, config, shipped
 from t2t_mm.common.errors import RunError
+from t2t_mm.spelling import counted
 
 _TABLE = flags.DEFINE_multi_string(
     "table",
@@ -49,12 +50,11 @@ _PLAN = flags.DEFINE_bool("plan", False, "Whether to only print all runs, the st
 def main(_: list[str]) -> None:
     runs = _RUNS.value or os.path.join("runs", "tables", _CORPORA.value)
     config.check_files(_GIN_FILE.value)
-    command.load_tensorflow()
-    from t2t_mm.lab.tables import reproduce
-    from t2t_mm.spelling import counted
-
     if _RUN.value and not (_TRAIN.value or _PLAN.value or _PACK.value):
         raise RunError("--run chooses what is trained, and --notrain trains nothing; leave one of them out.")
+    command.load_tensorflow()
+    from t2t_mm.lab.tables import reproduce
+
     try:
         study = reproduce.Study(
             _CORPORA.value,

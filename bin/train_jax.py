@@ -95,14 +95,15 @@ def report() -> None:
 
 
 def unpack() -> None:
-    from t2t_mm.jax_training.packed import check_configuration, digest_of
+    from t2t_mm.jax_training.packed import check_configuration, digest_of, load_result
     from t2t_mm.jax_training.unpack import unpack as unpack_run
 
     if not _MODEL_DIR.value:
         raise RunError("Give --model_dir, the parent of the folders of the runs.")
     for seed in range(_SEEDS.value):
         settings = settings_of(seed)
-        check_configuration(_TRAINED.value, f"seed_{seed}", digest_of(config.resolved()))
+        if result := load_result(_TRAINED.value, f"seed_{seed}"):
+            check_configuration(result, os.path.join(_TRAINED.value, f"seed_{seed}"), digest_of(config.resolved()))
         folder = os.path.join(_MODEL_DIR.value, f"seed_{seed}")
         description = settings.experiment.describe()
         unpack_run(_TRAINED.value, f"seed_{seed}", folder, settings.experiment, description, config.resolved())

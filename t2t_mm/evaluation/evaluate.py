@@ -80,15 +80,13 @@ def evaluate(
         can be answered through it; or `retrieval` is set, but no problem has texts as targets.
     """
     problems = [experiment.problem(name) for name in names] or list(experiment.problems)
+    every = ", ".join(problem.name for problem in problems)
     if constrain_trees and not any(is_parsing(problem) for problem in problems):
-        raise RunError(f"constrain_trees is set, but none of {', '.join(p.name for p in problems)} parses sentences.")
+        raise RunError(f"constrain_trees is set, but none of {every} parses sentences.")
     if through is not None and not any(has_pivot(problem, through) for problem in problems):
-        raise RunError(
-            f"None of {', '.join(p.name for p in problems)} has another command than {through} and answers with text."
-        )
+        raise RunError(f"None of {every} has another command than {through} and answers with text.")
     if retrieval and not any(has_retrieval(problem) for problem in problems):
-        names = [problem.name for problem in problems]
-        raise RunError(f"Retrieval is measured for problems with texts as targets, and none of {', '.join(names)} is one.")
+        raise RunError(f"Retrieval is measured for problems with texts as targets, and none of {every} is one.")
     network, description, trained = load_trained(experiment, model_dir, problems)
     decoding = decoding or Decoding(max_length=experiment.longest_answer)
     evaluator = Evaluator(experiment, network, description, decoding, max_bad_examples, constrain_trees, through, retrieval)

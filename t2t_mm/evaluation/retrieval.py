@@ -42,11 +42,11 @@ class Retrieval:
           percentage of the nearest ones that would be right by chance. Targets that are equally near count as nearer than the
           own one. The result is empty if the set is.
         """
-        command = tf.constant(self._network.command_id(problem.command))
+        function, command = self._function(problem), tf.constant(self._network.command_id(problem.command))
         inputs, own = [], []
         targets: dict[bytes, tuple[int, np.ndarray]] = {}  # tokens -> place and mean
         for batch in data:
-            of_inputs, of_targets = (side.numpy() for side in self._function(problem)(batch, command))
+            of_inputs, of_targets = (side.numpy() for side in function(batch, command))
             ids, padding = batch["targets"].numpy(), batch["target_padding"].numpy()
             for row in np.flatnonzero(batch["index"].numpy() >= 0):  # the others only fill the batch
                 tokens = ids[row][~padding[row]].tobytes()

@@ -102,8 +102,8 @@ class PackedRun:
     def group(self) -> str:
         """A key that is equal for runs that can be trained in lanes of the same computation."""
         kinds = [self.kind(slot) for slot in self.slots]
-        shared = {**dataclasses.asdict(self), "slots": kinds, "name": "", "seed": 0, "init_from": bool(self.init_from)}
-        del shared["configuration"]
+        shared = {**dataclasses.asdict(self), "slots": kinds, "name": "", "seed": 0, "configuration": ""}
+        shared["init_from"] = bool(self.init_from)
         # The names of commands and label sets do not change the computation, only their number does.
         shared["model"] = {**self.model, "name": "", "commands": len(self.model["commands"])}
         return json.dumps(shared, sort_keys=True)
@@ -114,21 +114,20 @@ def digest_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def check_configuration(folder: str, name: str, digest: str) -> None:
-    """Checks that a trained run, if there is one, has this configuration.
+def check_configuration(result: dict, path: str, digest: str) -> None:
+    """Checks that a trained run has this configuration.
 
     Args:
-      folder: the folder that `save_trained` wrote.
+      result: its results, see `load_result`.
+      path: their folder, for the message.
       digest: the hash of the configuration, as for `PackedRun.configuration`.
 
     Raises:
       RunError: it has another one.
     """
-    result = load_result(folder, name)
-    if result is not None and result.get("configuration", digest) != digest:
+    if result.get("configuration", digest) != digest:
         raise RunError(
-            f"{os.path.join(folder, name)}: was trained with another configuration. Use the one with which it was packed, or "
-            "pack and train it again."
+            f"{path}: was trained with another configuration. Use the one with which it was packed, or pack and train it again."
         )
 
 

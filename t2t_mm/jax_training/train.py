@@ -124,10 +124,10 @@ class LaneTraining:
           RunError: a run has not been trained, or its model has other weights.
         """
         values = []
+        states = [is_random_state(variable) for variable in self._lanes.network.variables]
         for lane, run in enumerate(runs):
             theirs = without_random_states(load_weights(self._output, str(run.init_from)))
             own = self._lanes.joined(self._trained, self._others, lane)
-            states = [is_random_state(variable) for variable in self._lanes.network.variables]
             if [value.shape for value in theirs] != [value.shape for value, state in zip(own, states) if not state]:
                 raise RunError(f"{run.name}: the weights of {run.init_from} have other shapes; its model is another one.")
             rest = iter(theirs)

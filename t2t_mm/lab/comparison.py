@@ -44,7 +44,7 @@ def page(record: dict) -> str:
 
 def tables(runs: dict, plots: dict[str, str] | None = None) -> str:
     """Renders the result of `read` as Markdown: for each problem, a table with one row per run, and its plot, if any."""
-    lines = []
+    lines, labels = [], _labels(runs)
     for problem, names in _problems(runs).items():
         metric, higher = judged(runs[names[0]]["results"][problem])
         direction = "higher" if higher else "lower"
@@ -53,7 +53,6 @@ def tables(runs: dict, plots: dict[str, str] | None = None) -> str:
             f"| run | updates | {metric} | baseline | nats per token | wholly right, % | minutes of training |",
             "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
         ]  # fmt: skip
-        labels = _labels(runs)
         for name in names:
             results, run = runs[name]["results"][problem], runs[name]
             baseline = run["baselines"].get(problem, {}).get(metric)
@@ -70,10 +69,10 @@ def tables(runs: dict, plots: dict[str, str] | None = None) -> str:
 
 def write_plots(runs: dict, output: str) -> dict[str, str]:
     """Writes the dev curves of each problem next to the results at `output` (….json), and returns the names of the files."""
-    written = {}
+    written, labels = {}, _labels(runs)
     for problem, names in _problems(runs).items():
         series = [
-            svg.Line(_labels(runs)[name], [(float(step), nats, 0.0) for step, nats in dev.items()], svg.COLOURS[place % 4])
+            svg.Line(labels[name], [(float(step), nats, 0.0) for step, nats in dev.items()], svg.COLOURS[place % 4])
             for place, name in enumerate(names)
             if (dev := runs[name]["dev"].get(problem))
         ]

@@ -1,7 +1,7 @@
 """Trains the runs of the tables with JAX instead of bin/train.py: packs what is to be trained, and takes over the results."""
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from t2t_mm.common import config
 from t2t_mm.experiment import Experiment
@@ -32,8 +32,9 @@ def pack_runs(
     """
     packer = Packer(folder, say)
     # The weights of those that were trained here are not among those that training with JAX can start from.
+    folders = {planned.folder: planned for planned in plan}
     jobs = [job for job in missing(plan) if job.kind == "train" and (only is None or job.planned.run.name in only)]
-    needed = {before.folder for job in jobs for before in _chain(job.planned, plan)}
+    needed = {before.folder for job in jobs for before in _chain(job.planned, folders)}
     chosen = [planned for planned in plan if planned.folder in needed]
     first: dict[str, str] = {}  # run -> the name of its first seed
     for planned in chosen:
@@ -49,9 +50,12 @@ def pack_runs(
     return len(chosen)
 
 
-def _chain(planned: Planned, plan: Sequence[Planned]) -> list[Planned]:
-    """Returns a run, the one that it starts from, the one that this starts from, and so on."""
-    folders = {one.folder: one for one in plan}
+def _chain(planned: Planned, folders: Mapping[str, Planned]) -> list[Planned]:
+    """Returns a run, the one that it starts from, the one that this starts from, and so on.
+
+    Args:
+      folders: all planned runs by their folders.
+    """
     found = [planned]
     while found[-1].start is not None:
         found.append(folders[found[-1].start])
@@ -75,8 +79,9 @@ def take_over(plan: Sequence[Planned], parent: str, trained: str, say: Callable[
       RunError: a run was trained with another configuration, or its weights are needed and not there.
     """
     taken = 0
+    folders = {planned.folder: planned for planned in plan}
     names = {planned.folder: os.path.relpath(planned.folder, parent) for planned in plan if planned.run.trained}
-    ended = {folder for folder, name in names.items() if load_result(trained, name) is not None}
+    ended = {folder: result for folder, name in names.items() if (result := load_result(trained, name)) is not None}
     used: set[str] = set()  # folders of runs whose weights are needed here
     for planned in reversed(plan):  # a run comes after the one that it starts from
         if planned.start and planned.folder not in ended and (planned.scores() is None or planned.folder in used):
@@ -84,16 +89,16 @@ def take_over(plan: Sequence[Planned], parent: str, trained: str, say: Callable[
     for planned in plan:
         if planned.folder not in ended or planned.trained():
             continue
-        name = names[planned.folder]
-        check_configuration(trained, name, planned.digest)
+        name, result = names[planned.folder], ended[planned.folder]
+        check_configuration(result, os.path.join(trained, name), planned.digest)
         taken += 1
         if planned.run.decode or planned.folder in used:
             # It has the model of the run with which its chain begins.
-            experiment, described = (_experiment(one) for one in (planned, _chain(planned, plan)[-1]))
-            result = unpack(trained, name, planned.folder, experiment, described.describe(), planned.configuration)
+            experiment, described = (_experiment(one) for one in (planned, _chain(planned, folders)[-1]))
+            unpack(trained, name, planned.folder, experiment, described.describe(), planned.configuration)
             say(f"{planned.name}: taken over, {result['step']} steps")
         if not planned.run.decode:
-            _take_scores(planned, trained, name)
+            _take_scores(planned, result)
     return taken
 
 
@@ -102,9 +107,7 @@ def _experiment(planned: Planned) -> Experiment:
     return config.configured(Experiment)()
 
 
-def _take_scores(planned: Planned, trained: str, name: str) -> None:
-    result = load_result(trained, name)
-    assert result is not None  # see `take_over`
+def _take_scores(planned: Planned, result: dict) -> None:
     scores = {key: result[key] for key in ("step", "seed", "training_seconds", "parameters", "splits", "curves")}
     os.makedirs(planned.folder, exist_ok=True)
     write_ended(planned.folder, result)

@@ -15,7 +15,7 @@ from t2t_mm.lab.tables.costs import Costs
 from t2t_mm.lab.tables.jax_runs import pack_runs, take_over
 from t2t_mm.lab.tables.report.gather import gather
 from t2t_mm.lab.tables.report.write import write
-from t2t_mm.lab.tables.runner import Job, Runner, Stopped, missing
+from t2t_mm.lab.tables.runner import Runner, Stopped, missing
 from t2t_mm.lab.tables.runs import Setting, plan, with_starts
 from t2t_mm.spelling import counted, near
 
@@ -96,7 +96,7 @@ class Study:
         """
         chosen = self._chosen(only)
         jobs: dict[str, float] = {}
-        for job in self._missing(chosen):
+        for job in missing(self.planned):
             name = job.planned.name
             jobs[name] = jobs.get(name, 0.0) + self._costs.seconds(job.planned, job.kind, job.steps)
         lines = [f"{'run':44} {'steps':>7} {'done':>7} {'hours left':>11}"]
@@ -108,7 +108,8 @@ class Study:
             steps, done = (planned.steps, done) if planned.run.trained else ("–", "–")
             left = jobs.get(planned.name, 0.0) / 3600
             lines.append(f"{planned.name:44} {steps:>7} {done:>7} {left:>11.2f}")
-        lines.append(f"{counted(len(shown), 'run')}, {sum(jobs.values()) / 3600:.1f} hours left ({self._costs.basis()})")
+        total = sum(jobs.get(planned.name, 0.0) for planned in shown)
+        lines.append(f"{counted(len(shown), 'run')}, {total / 3600:.1f} hours left ({self._costs.basis()})")
         return "\n".join(lines)
 
     def keep(self, path: str) -> list[str]:
@@ -174,9 +175,9 @@ class Study:
             folder holds a run with another configuration.
           Stopped: a signal stopped the jobs.
         """
-        chosen = self._chosen(only)
-        untrained = {job.planned.folder: job.planned for job in missing(self.planned) if job.kind == "train"}
-        jobs = self._missing(chosen)
+        chosen, left = self._chosen(only), missing(self.planned)
+        untrained = {job.planned.folder: job.planned for job in left if job.kind == "train"}
+        jobs = [job for job in left if job.planned.run.name in chosen]
         for job in jobs:
             for start in (untrained[folder] for folder in job.needs & untrained.keys()):
                 if start.run.name not in chosen:
@@ -190,9 +191,6 @@ class Study:
 
     def _chosen(self, only: Sequence[str]) -> set[str]:
         return set(matching_runs(only, sorted({planned.run.name for planned in self.planned})))
-
-    def _missing(self, chosen: set[str]) -> list[Job]:
-        return [job for job in missing(self.planned) if job.planned.run.name in chosen]
 
     def pack(self, folder: str, only: Sequence[str] = ()) -> int:
         """Packs the runs that are left for bin/train_jax.py (see `jax_runs.pack_runs`).

@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import hashlib
 import json
 import os
 import re
@@ -11,7 +10,7 @@ from collections.abc import Sequence
 from t2t_mm.common import config
 from t2t_mm.common.config import ConfigError
 from t2t_mm.common.errors import RunError
-from t2t_mm.jax_training.packed import ENDED
+from t2t_mm.jax_training.packed import ENDED, digest_of
 from t2t_mm.lab.results import processor
 from t2t_mm.lab.tables.scores import write
 from t2t_mm.lab.tables.tables import Run
@@ -106,7 +105,7 @@ class Planned:
     @property
     def digest(self) -> str:
         """The SHA-256 hash of the configuration, wherever the folder of all runs is."""
-        return hashlib.sha256(_movable(self.configuration).encode()).hexdigest()
+        return digest_of(_movable(self.configuration))
 
     def scores(self) -> dict | None:
         """Returns the scores that bin/score.py wrote for the checkpoint that counts, or None if there are none yet.

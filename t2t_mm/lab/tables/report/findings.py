@@ -20,6 +20,7 @@ from t2t_mm.lab.tables.tables import (
     VARIANTS,
     curve_runs,
 )
+from t2t_mm.spelling import counted
 
 _LABELS = {problem.name: problem.label for problem in PROBLEMS}
 _TRANSLATIONS = tuple(problem.name for problem in PROBLEMS if problem.name.startswith("wmt_"))
@@ -308,7 +309,7 @@ def sentences(found: dict) -> list[str]:
         if "figures" in one:
             shown = functools.partial(number, metric=one["metric"])
             way, mean, seeds = one["figures"][0]
-            best = f"{shown(mean)} in the best way ({way}; {seeds} seed{'s' * (seeds > 1)})"
+            best = f"{shown(mean)} in the best way ({way}; {counted(seeds, 'seed')})"
             of_joint = f", {shown(one['joint'])} by the joint run" if one["joint"] is not None else ""
             ends = f"{shown(one['chance'])} by chance, {shown(one['through_english'])} through English"
             lines.append(f"{one['label']}: {one['verdict']}; {best}{of_joint}, {ends}.")
