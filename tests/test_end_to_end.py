@@ -91,6 +91,37 @@ def test_a_ninth_problem_from_outside_trains_with_some_of_the_eight(root):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+def test_training_with_jax_leaves_a_run_that_is_evaluated_like_any_other(root):
+    two = "--gin_param=experiment.Experiment.only=['wsj_parsing', 'imagenet']"
+    run = ["--gin_file=gin/runs/joint_mini.gin", *bindings(root), two]
+    packed, trained = f"--packed={root}/packed", f"--trained={root}/trained"
+    done = command("train_jax.py", "pack", *run, packed)
+    assert done.returncode == 0, done.stderr[-3000:]
+    flags = [os.path.join("bin", "train_jax.py"), "train", packed, trained]
+    # Compiled without optimisation, in a quarter of the time.
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": "jax",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "PYTHONPATH": CHECKOUT,
+    }
+    done = subprocess.run([sys.executable, *flags], capture_output=True, text=True, cwd=CHECKOUT, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert re.search(r"step 1/2  wsj_parsing \d.*  imagenet \d", done.stdout)
+    done = command("train_jax.py", "report", packed, trained, f"--output={root}/speed.json")
+    assert done.returncode == 0, done.stderr[-3000:]
+    done = command("train_jax.py", "unpack", *run, trained, f"--model_dir={root}/jax")
+    assert done.returncode == 0, done.stderr[-3000:]
+    done = command("evaluate.py", f"--model_dir={root}/jax/seed_0", "--split=test", "--max_length=6")
+    assert done.returncode == 0, done.stderr[-3000:]
+    evaluated = json.loads((root / "jax" / "seed_0" / "evaluation_test.json").read_text())["results"]
+    reported = json.loads((root / "speed.json").read_text())["results"]
+    for problem, examples in (("wsj_parsing", 3), ("imagenet", 24)):
+        assert evaluated[problem]["examples"] == examples
+        found = reported[f"seed_0, {problem}, test"]["log_perplexity"]
+        assert evaluated[problem]["log_perplexity"] == pytest.approx(found, rel=0.01)  # pixels are rounded
+
+
 def test_evaluation_of_all_eight(root):
     # The vocabulary of the run's folder serves; that the original is gone does not matter.
     os.rename(root / "mini.model", root / "elsewhere.model")

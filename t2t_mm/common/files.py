@@ -1,6 +1,7 @@
-"""Writes files and folders atomically: they exist completely or not at all."""
+"""Writes files and folders atomically: they exist completely or not at all. Also measures and hashes them."""
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -43,6 +44,12 @@ def whole_folder(folder: str) -> Iterator[str]:
 def size_on_disk(folder: str) -> int:
     """Returns the size in bytes of all files in a folder and its subfolders."""
     return sum(os.path.getsize(os.path.join(at, name)) for at, _, names in os.walk(folder) for name in names)
+
+
+def file_digest(path: str) -> str:
+    """Returns the SHA-256 hash of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: str, content: Any, indent: int | None = None) -> None:

@@ -26,7 +26,7 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from t2t_mm.common.command import load_tensorflow
-from t2t_mm.common.files import write_json
+from t2t_mm.common.files import file_digest, write_json
 from t2t_mm.corpora import pictures, sounds
 from t2t_mm.corpora.corpus_files import SPLITS, MissingCorpus, stream
 from t2t_mm.corpora.example import CorpusError, Example, MediaError, Report
@@ -475,8 +475,3 @@ def describe(folder: str, plan: Plan, infos: list, counts: dict, checksums: dict
     description = dataclasses.asdict(plan) | {"splits": counts, "checksums": checksums} | more
     write_json(os.path.join(folder, records.DESCRIPTION), description, indent=1)
     return description
-
-
-def file_digest(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,10 +15,11 @@ from collections.abc import Sequence
 import apache_beam as beam
 import tensorflow_datasets as tfds
 
+from t2t_mm.common.files import file_digest
 from t2t_mm.corpora.corpus_files import SPLITS
 from t2t_mm.corpora.example import CorpusError, Example, MediaError, Report
 from t2t_mm.input import records
-from t2t_mm.input.prepare import Plan, RecordMaker, absence, describe, done_before, file_digest, make_plan, ordered
+from t2t_mm.input.prepare import Plan, RecordMaker, absence, describe, done_before, make_plan, ordered
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.problem import Problem
 

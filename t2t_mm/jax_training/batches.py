@@ -8,7 +8,7 @@ import numpy as np
 from t2t_mm.input.buckets import bounds_up_to
 from t2t_mm.jax_training.packed import PackedExamples, PackedRun, Slot
 
-_STEP = 4  # bounds are multiples of it, so that there are few candidates
+_STEP = 4  # bounds and numbers of rows are multiples of it, so that there are few candidates, and few functions to compile
 
 
 def best_bounds(lengths: np.ndarray, count: int) -> list[int]:
@@ -33,6 +33,22 @@ def best_bounds(lengths: np.ndarray, count: int) -> list[int]:
     return sorted(set(bounds))
 
 
+def shared_bounds(bounds: Sequence[int], lengths: Sequence[np.ndarray]) -> list[int]:
+    """Returns the bounds without those below which some lane has no example, because all lanes take the same bucket in a step.
+
+    Args:
+      bounds: ascending bounds.
+      lengths: the lengths of the examples of each lane.
+    """
+    found: list[int] = []
+    for bound in bounds:
+        lower = found[-1] if found else 0
+        if all(np.any((some > lower) & (some <= bound)) for some in lengths):
+            found.append(bound)
+    # What is longer than the last of them belongs to it, too.
+    return [*found[:-1], bounds[-1]]
+
+
 @dataclasses.dataclass
 class Bucket:
     """Examples of similar length, of all lanes of one slot.
@@ -41,18 +57,23 @@ class Bucket:
       pool: name -> array [N, …] of "inputs", "lengths", "targets" and "target_lengths"; the lanes share its rows.
       rows: for each lane, the rows of its examples.
       places: for each lane, the places of these examples in their split.
-      size: number of examples in a batch.
+      sizes: for each lane, the number of examples that it takes in a training step.
+      size: number of rows of a batch. Those that a lane does not need are computed, but do not count.
     """
 
     pool: dict[str, np.ndarray]
     rows: list[np.ndarray]
     places: list[np.ndarray]
+    sizes: list[int]
     size: int
 
-    def shape(self) -> dict[str, int]:
-        """Returns the number of examples of a batch, and the padded lengths of their inputs and targets."""
+    def shape(self, lane: int) -> dict[str, int]:
+        """Returns the numbers of examples and rows of a batch of a lane, and the padded lengths of inputs and targets."""
         inputs, targets = self.pool["inputs"], self.pool["targets"]
-        return {"examples": self.size, "input_length": inputs.shape[1], "target_length": (*targets.shape, 1)[1]}
+        return {
+            "examples": self.sizes[lane], "rows": self.size, "input_length": inputs.shape[1],
+            "target_length": (*targets.shape, 1)[1],
+        }  # fmt: skip
 
 
 class Pools:
@@ -65,7 +86,7 @@ class Pools:
       split: "train", "dev" or "test".
 
     Attributes:
-      lengths: the lengths of all examples, in positions of the longer of input and target text.
+      lengths: for each lane, the lengths of its examples, in positions of the longer of input and target text.
     """
 
     def __init__(self, folder: str, runs: Sequence[PackedRun], place: int, split: str):
@@ -73,7 +94,8 @@ class Pools:
         names = list(dict.fromkeys(slot.arrays[split] for slot in slots))
         self._slot, self._arrays = slots[0], {name: PackedExamples.load(folder, name) for name in names}
         self._of_lane = [slot.arrays[split] for slot in slots]
-        self.lengths = np.concatenate([self._measured(found) for found in self._arrays.values()])
+        measured = {name: self._measured(found) for name, found in self._arrays.items()}
+        self.lengths = [measured[name] for name in self._of_lane]
         self.longest_target = max(int(found.target_lengths.max()) for found in self._arrays.values())
 
     def _measured(self, found: PackedExamples) -> np.ndarray:
@@ -93,17 +115,27 @@ class Pools:
             for name, arrays in self._arrays.items():
                 measured = self._measured(arrays)
                 rows[name] = np.flatnonzero((measured > lower) & (measured <= bound))
-            inside = self.lengths[(self.lengths > lower) & (self.lengths <= bound)]
             starts = dict(zip(rows, np.cumsum([0, *(len(some) for some in rows.values())])))
+            sizes, most = ([size] * len(self.lengths), size) if size else self._sizes(lower, bound)
             found.append(
                 Bucket(
                     self._pool(rows, bound, longest_target),
                     [np.arange(len(rows[name])) + starts[name] for name in self._of_lane],
                     [rows[name] for name in self._of_lane],
-                    size or batch_size(self._slot, inside),
+                    sizes,
+                    most,
                 )
             )
         return found
+
+    def _sizes(self, lower: int, bound: int) -> tuple[list[int], int]:
+        """Returns the number of examples of each lane in a training batch of a bucket, and the number of its rows."""
+        sizes = [batch_size(self._slot, some[(some > lower) & (some <= bound)]) for some in self.lengths]
+        if self._slot.budget is None or self._slot.targets == "class":
+            # A filling would count: images have no padding, and the class net's batch normalisation sees every row.
+            most = round(np.mean(sizes))
+            return [most] * len(sizes), most
+        return sizes, -(-max(sizes) // _STEP) * _STEP
 
     def _pool(self, rows: dict[str, np.ndarray], bound: int, longest_target: int) -> dict[str, np.ndarray]:
         slot, parts = self._slot, [(self._arrays[name], some) for name, some in rows.items()]
@@ -139,8 +171,7 @@ class Sampler:
     """Which bucket of a slot each step takes, and which rows of it each lane.
 
     All lanes take the same bucket in a step, in proportion to its number of batches. Within a bucket, each lane goes through
-    its own examples in a random order of its seed, again and again. If a lane has no example in the bucket, it takes shorter
-    ones.
+    its own examples in a random order of its seed, again and again. Every lane must have examples in every bucket.
 
     Args:
       buckets: the buckets of the slot.
@@ -149,21 +180,24 @@ class Sampler:
     """
 
     def __init__(self, buckets: Sequence[Bucket], seeds: Sequence[int], place: int):
-        batches = np.array([np.mean([len(rows) for rows in bucket.rows]) / bucket.size for bucket in buckets])
+        batches = np.array([np.mean([len(rows) / n for rows, n in zip(one.rows, one.sizes)]) for one in buckets])
         self._rates, self._place, self._buckets = batches / batches.sum(), place, buckets
         self._streams = [
-            [_endless(rows, [seed, place, number]) if len(rows) else None for rows, seed in zip(bucket.rows, seeds)]
+            [_endless(rows, [seed, place, number]) for rows, seed in zip(bucket.rows, seeds)]
             for number, bucket in enumerate(buckets)
         ]
 
     def __call__(self, step: int) -> tuple[int, np.ndarray]:
-        """Returns the number of the bucket, and the rows [lanes, size] of its pool. Call it once for each step, in order."""
+        """Returns the number of the bucket, and the rows [lanes, size] of its pool. Call it once for each step, in order.
+
+        A row that only fills the batch is −1.
+        """
         number = int(np.random.default_rng([self._place, step]).choice(len(self._buckets), p=self._rates))
-        while any(stream is None for stream in self._streams[number]):
-            number -= 1  # a small subset may have no long example; there is always a short one
-        size = self._buckets[number].size
-        rows = [[next(stream) for _ in range(size)] for stream in self._streams[number] if stream is not None]
-        return number, np.array(rows, np.int32)
+        bucket = self._buckets[number]
+        rows = np.full((len(bucket.rows), bucket.size), -1, np.int32)
+        for lane, (stream, size) in enumerate(zip(self._streams[number], bucket.sizes)):
+            rows[lane, :size] = [next(stream) for _ in range(size)]
+        return number, rows
 
 
 def _endless(rows: np.ndarray, seed: Sequence[int]) -> Iterator[int]:

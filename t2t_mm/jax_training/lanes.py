@@ -60,14 +60,15 @@ class Lanes:
     def gradient(self, slot: Slot) -> Callable:
         """Returns the function that computes the gradient of one slot for a batch in every lane.
 
-        Its arguments are the trainable and the other weights, the pool of examples that all lanes share, the rows
-        [lanes, B] of their batches, command ids [lanes] and the seeds [lanes, 2] of random numbers. It returns the
-        gradients, clipped if each problem is clipped by itself, the other weights, and the loss of each lane in nats per token.
+        Its arguments are the trainable and the other weights, the pool of examples that all lanes share, the rows [lanes, B] of
+        their batches (−1 for those that only fill them), command ids [lanes] and the seeds [lanes, 2] of random numbers. It
+        returns the gradients, clipped if each problem is clipped by itself, the other weights, and the loss of each lane in
+        nats per token.
         """
         objective, problem = self._runs[0].objective, slot.declaration()
 
         def of_lane(trained, others, pool, rows, command, seed):
-            batch = _batch(slot, pool, rows, rows)
+            batch = _batch(slot, pool, jnp.maximum(rows, 0), rows)
 
             def loss(values):
                 with self._scope(values, others) as scope, randomness.Draws(seed):

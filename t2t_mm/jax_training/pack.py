@@ -1,12 +1,14 @@
 """Packs runs for training with JAX: their settings as numbers, and their corpora as arrays."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from typing import cast
 
 import numpy as np
 
 from t2t_mm.common.errors import RunError
+from t2t_mm.common.files import file_digest
 from t2t_mm.corpora import pictures
 from t2t_mm.corpora.corpus_files import MissingCorpus
 from t2t_mm.corpora.example import Report
@@ -157,6 +159,8 @@ class Packer:
         if not isinstance(examples, InMemory):
             raise RunError(f"{problem.name}: training with JAX packs a corpus itself, not prepared records.")
         texts = [f"{example.input_line}\t{example.targets}" for example in examples]
+        if problem.modality != "language":  # other files under the same paths are other examples
+            texts += [file_digest(path) for example in examples for path in example.input_parts if os.path.isfile(path)]
         kind = [str(problem.modality), problem.targets, tokenizer.fingerprint, repr(settings), repr(experiment.audio)]
         key = digest_of("\n".join([*kind, *texts]))
         if key not in self._written:

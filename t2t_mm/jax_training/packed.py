@@ -4,7 +4,9 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import ml_dtypes
@@ -101,7 +103,7 @@ class PackedRun:
     @property
     def group(self) -> str:
         """A key that is equal for runs that can be trained in lanes of the same computation."""
-        kinds = [self.kind(slot) for slot in self.slots]
+        kinds = [(*self.kind(slot), *slot.arrays) for slot in self.slots]  # with the splits that the corpus has
         shared = {**dataclasses.asdict(self), "slots": kinds, "name": "", "seed": 0, "configuration": ""}
         shared["init_from"] = bool(self.init_from)
         # The names of commands and label sets do not change the computation, only their number does.
@@ -140,14 +142,23 @@ def load_runs(folder: str) -> list[PackedRun]:
     """Returns the packed runs of a folder.
 
     Raises:
-      RunError: there are none.
+      RunError: there are none, or another version of this package wrote them.
     """
     path = os.path.join(folder, _RUNS)
     if not os.path.isfile(path):
         raise RunError(f"{path}: no such file. Pack runs with `bin/train_jax.py pack` first.")
+    try:
+        return [PackedRun(**{**run, "slots": tuple(Slot(**slot) for slot in run["slots"])}) for run in _load_json(path)]
+    except (TypeError, KeyError) as error:
+        raise RunError(f"{path}: was written by another version of this package ({error}). Pack the runs again.") from None
+
+
+def _load_json(path: str) -> Any:
     with open(path, encoding="utf-8") as file:
-        found = json.load(file)
-    return [PackedRun(**{**run, "slots": tuple(Slot(**slot) for slot in run["slots"])}) for run in found]
+        try:
+            return json.load(file)
+        except ValueError as error:
+            raise RunError(f"{path}: is incomplete or damaged ({error}). Copy it again from where it was written.") from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,10 +183,7 @@ class PackedExamples:
 
     def save(self, folder: str, name: str) -> None:
         os.makedirs(os.path.join(folder, _ARRAYS), exist_ok=True)
-        path = os.path.join(folder, _ARRAYS, f"{name}.npz")
-        with open(path + ".part", "wb") as file:
-            np.savez_compressed(file, **dataclasses.asdict(self))
-        os.replace(path + ".part", path)
+        _save_arrays(os.path.join(folder, _ARRAYS, f"{name}.npz"), dataclasses.asdict(self), np.savez_compressed)
 
     @staticmethod
     def exist(folder: str, name: str) -> bool:
@@ -186,12 +194,11 @@ class PackedExamples:
         """Reads the examples that `save` wrote.
 
         Raises:
-          RunError: the folder is incomplete.
+          RunError: the folder is incomplete, or the file is damaged.
         """
         if not cls.exist(folder, name):
             raise RunError(f"{folder}: {_ARRAYS}/{name}.npz is missing. Copy the whole folder, or pack the runs again.")
-        with np.load(os.path.join(folder, _ARRAYS, f"{name}.npz")) as found:
-            return cls(**found)
+        return cls(**_load_arrays(os.path.join(folder, _ARRAYS, f"{name}.npz")))
 
     def padded_inputs(self, rows: np.ndarray, bound: int) -> np.ndarray:
         """Returns the inputs of some examples, [rows, bound, …], or images [rows, H, W, 3]."""
@@ -202,6 +209,26 @@ class PackedExamples:
     def padded_targets(self, rows: np.ndarray, bound: int) -> np.ndarray:
         """Returns the targets of some examples, [rows, bound] ids."""
         return _padded(self.targets, self.target_lengths, rows, bound)
+
+
+def _save_arrays(path: str, arrays: dict[str, np.ndarray], save: Callable = np.savez) -> None:
+    """Writes arrays with a function of NumPy, atomically."""
+    with open(path + ".part", "wb") as file:
+        save(file, **arrays)
+    os.replace(path + ".part", path)
+
+
+def _load_arrays(path: str) -> dict[str, np.ndarray]:
+    """Returns the arrays that `_save_arrays` wrote.
+
+    Raises:
+      RunError: the file is damaged.
+    """
+    try:
+        with np.load(path) as found:
+            return dict(found)
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise RunError(f"{path}: is incomplete or damaged ({error}). Copy it again from where it was written.") from None
 
 
 def _padded(flat: np.ndarray, lengths: np.ndarray, rows: np.ndarray, bound: int) -> np.ndarray:
@@ -227,7 +254,7 @@ def save_trained(folder: str, name: str, weights: Sequence[np.ndarray], result: 
             stored[f"short_{place}"] = (short.view(np.uint32) >> 16).astype(np.uint16)
         else:
             stored[f"whole_{place}"] = value
-    np.savez(os.path.join(path, _WEIGHTS), **stored)
+    _save_arrays(os.path.join(path, _WEIGHTS), stored)
     write_json(os.path.join(path, _RESULT), result)
 
 
@@ -240,16 +267,15 @@ def load_weights(folder: str, name: str) -> list[np.ndarray]:
     """Returns the weights that `save_trained` wrote.
 
     Raises:
-      RunError: the run has not been trained.
+      RunError: the run has not been trained, or the file is damaged.
     """
     path = os.path.join(folder, name, _WEIGHTS)
     if not os.path.isfile(path):
         raise RunError(f"{path}: no such file, so {name} has not been trained.")
     weights: dict[int, np.ndarray] = {}
-    with np.load(path) as found:
-        for key, value in found.items():
-            kind, place = key.split("_")
-            weights[int(place)] = (value.astype(np.uint32) << 16).view(np.float32) if kind == "short" else value
+    for key, value in _load_arrays(path).items():
+        kind, place = key.split("_")
+        weights[int(place)] = (value.astype(np.uint32) << 16).view(np.float32) if kind == "short" else value
     return [weights[place] for place in range(len(weights))]
 
 
@@ -263,12 +289,13 @@ def without_random_states(values: Iterable[np.ndarray]) -> list[np.ndarray]:
 
 
 def load_result(folder: str, name: str) -> dict | None:
-    """Returns the results that `save_trained` wrote, or None if the run has not been trained."""
+    """Returns the results that `save_trained` wrote, or None if the run has not been trained.
+
+    Raises:
+      RunError: the file is damaged.
+    """
     path = os.path.join(folder, name, _RESULT)
-    if not os.path.isfile(path):
-        return None
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
+    return _load_json(path) if os.path.isfile(path) else None
 
 
 def write_ended(model_dir: str, result: dict) -> None:

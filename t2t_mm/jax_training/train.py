@@ -13,7 +13,7 @@ import numpy as np
 
 from t2t_mm.common.errors import RunError
 from t2t_mm.evaluation.measured import Measured
-from t2t_mm.jax_training.batches import Bucket, Pools, Sampler, best_bounds, in_order
+from t2t_mm.jax_training.batches import Bucket, Pools, Sampler, best_bounds, in_order, shared_bounds
 from t2t_mm.jax_training.lanes import Lanes, cosines
 from t2t_mm.jax_training.packed import (  # fmt: skip
     PackedRun,
@@ -106,15 +106,12 @@ class LaneTraining:
         self._pools = {
             (place, split): Pools(folder, runs, place, split)
             for place in range(len(self._slots))
-            for split in ("train", "dev", "test")
-            if all(split in run.slots[place].arrays for run in runs)
+            for split in self._slots[place].arrays
         }
         self._train_buckets = self._bucketed(["train"], buckets)["train"]
         self._samplers = [Sampler(some, [run.seed for run in runs], place) for place, some in enumerate(self._train_buckets)]
-        places = range(len(self._slots))
-        measured = [split for split in ("dev", "test") if all((place, split) in self._pools for place in places)]
         # Together, so that both splits have the same shapes and share compiled functions.
-        self._measured_buckets = self._bucketed(measured, 1, _MEASURED)
+        self._measured_buckets = self._bucketed(["dev", "test"], 1, _MEASURED)
         self._compiled: dict = {}
 
     def _start_from(self, runs: Sequence[PackedRun]) -> None:
@@ -135,19 +132,21 @@ class LaneTraining:
         self._trained, self._others = self._lanes.split(values)
 
     def _bucketed(self, splits: Sequence[str], count: int, size: int | None = None) -> dict[str, list[list[Bucket]]]:
-        """Returns for each split the buckets of each slot. Slots of one kind have the same shapes, and share functions."""
+        """Returns for each split the buckets of each slot, none where its corpus lacks the split.
+
+        Slots of one kind have the same shapes, and share functions.
+        """
         found: dict[str, list[list[Bucket]]] = {split: [[] for _ in self._slots] for split in splits}
         for kind in dict.fromkeys(slot.kind for slot in self._slots):
-            same = [(split, place) for place, slot in enumerate(self._slots) if slot.kind == kind for split in splits]
-            bounds = best_bounds(np.concatenate([self._pools[place, split].lengths for split, place in same]), count)
+            same = [(split, place) for place, split in self._pools if split in splits and self._slots[place].kind == kind]
+            lengths = [some for split, place in same for some in self._pools[place, split].lengths]
+            bounds = shared_bounds(best_bounds(np.concatenate(lengths), count), lengths)
             longest = max(self._pools[place, split].longest_target for split, place in same)
             for split, place in same:
                 found[split][place] = self._pools[place, split].buckets(bounds, size, longest)
             for of_bound in zip(*(found[split][place] for split, place in same)):
                 most = max(len(bucket.pool["lengths"]) for bucket in of_bound)
-                mean = round(np.mean([bucket.size for bucket in of_bound]))
                 for bucket in of_bound:
-                    bucket.size = mean
                     for name, array in bucket.pool.items():
                         # They are on the device, because every step takes other rows of them.
                         filled = np.concatenate([array, np.zeros((most - len(array), *array.shape[1:]), array.dtype)])
@@ -243,18 +242,19 @@ class LaneTraining:
             nats.append(one)
         return gradients, nats
 
-    def _measure(self, split: str, weights: tuple | None = None) -> list[list[Measured]]:
-        """Returns for each lane and slot what was measured on a split."""
+    def _measure(self, split: str, weights: tuple | None = None) -> list[dict[int, Measured]]:
+        """Returns for each lane what was measured on a split, by the places of the slots that have it."""
         trained, others = weights or (self._trained, self._others)
-        found: list[list[Measured]] = [[] for _ in self._runs]
+        found: list[dict[int, Measured]] = [{} for _ in self._runs]
         for place, (slot, buckets) in enumerate(zip(self._slots, self._measured_buckets[split])):
             parts = []
             for bucket in buckets:
                 call = self._compiled["measurement", *self._key(slot, bucket)]
                 for rows, places in in_order(bucket):
                     parts.append((places, call(trained, others, bucket.pool, rows, places, self._commands[place])))
-            for lane, merged in enumerate(_merged(parts, len(self._runs))):
-                found[lane].append(merged)
+            if parts:
+                for lane, merged in enumerate(_merged(parts, len(self._runs))):
+                    found[lane][place] = merged
         return found
 
     def _write(
@@ -281,11 +281,11 @@ class LaneTraining:
                 # Of the lanes together: the time that this run alone would take is not known.
                 "training_seconds": seconds / len(self._runs), "group_seconds": seconds,
                 "update_seconds": update, "matmul_flops": matmul_flops() if shifts.preferred() else None,
-                "batches": {slot.problem: some[0].shape() for slot, some in zip(run.slots, self._train_buckets)},
+                "batches": {slot.problem: some[0].shape(lane) for slot, some in zip(run.slots, self._train_buckets)},
                 "skipped_updates": int(skipped[lane]), "parameters": parameters, "run": run.digest,
                 "configuration": run.configuration,
-                "splits": {"dev": {}, "test": {}} | {
-                    split: {problem: _record(one) for problem, one in zip(problems, of_lanes[lane])}
+                "splits": {
+                    split: {problems[place]: _record(one) for place, one in of_lanes[lane].items()}
                     for split, of_lanes in measured.items()
                 },
                 "curves": {
@@ -322,9 +322,9 @@ class _Best:
         self.steps[:] = step
         self.trained, self.others = trained, others
 
-    def count(self, step: int, found: list[list[Measured]], trained: list, others: list) -> bool:
+    def count(self, step: int, found: list[dict[int, Measured]], trained: list, others: list) -> bool:
         """Keeps the weights of the lanes that have improved. Returns whether the patience with all lanes has ended."""
-        values = np.array([np.mean([one.figures()["log_perplexity"] for one in of_lane]) for of_lane in found])
+        values = np.array([np.mean([one.figures()["log_perplexity"] for one in of_lane.values()]) for of_lane in found])
         # A lane whose patience has ended counts as ended, although it is still computed.
         going = (self._worse < self._patience) if self._patience else np.ones(len(values), bool)
         better = going & (values < self._values)

@@ -13,10 +13,10 @@ from t2t_mm.run.shapes import without_values
 def update_flops(run: PackedRun, batches: dict[str, dict[str, int]]) -> float:
     """Returns the operations of one update of a run, three times those of the forward pass (`inspection`).
 
-    Padding counts, because it is computed.
+    Padding and rows that only fill a batch count, because they are computed.
 
     Args:
-      batches: problem -> the numbers `examples`, `input_length` and `target_length` of its training batches.
+      batches: problem -> the numbers `rows`, `input_length` and `target_length` of its training batches.
     """
 
     def built():
@@ -25,11 +25,12 @@ def update_flops(run: PackedRun, batches: dict[str, dict[str, int]]) -> float:
         return model
 
     model = without_values(built)
-    return 3.0 * sum(batches[slot.problem]["examples"] * _forward(model, slot, batches[slot.problem]) for slot in run.slots)
+    return 3.0 * sum(batches[slot.problem]["rows"] * _forward(model, slot, batches[slot.problem]) for slot in run.slots)
 
 
 def _forward(model: MultiModel, slot: Slot, batch: dict[str, int]) -> float:
-    lengths = inspection.Lengths(tokens=batch["target_length"], frames=batch["input_length"])
+    tokens = batch["input_length" if slot.modality == "language" else "target_length"]  # a class is no text
+    lengths = inspection.Lengths(tokens=tokens, frames=batch["input_length"])
     settings = BatchSettings(image_size=batch["input_length"])  # only read for images, whose length is their height
     return sum(inspection.example_cost(model, slot.declaration(), settings, lengths).flops.values())
 
@@ -48,7 +49,7 @@ def load(trained: str, runs: Sequence[PackedRun]) -> list[dict]:
         result = load_result(trained, run.name)
         if result is None:
             raise RunError(f"{trained}: holds no results of {run.name}; train it first.")
-        if "batches" not in result:
+        if not all("rows" in batch for batch in result.get("batches", {"": {}}).values()):
             raise RunError(
                 f"{trained}: {run.name} was trained by an earlier version, which did not measure its speed; train it again."
             )

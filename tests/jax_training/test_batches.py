@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -6,8 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from t2t_mm.common.errors import RunError
-from t2t_mm.jax_training.batches import Pools, Sampler, batch_size, best_bounds, in_order
-from t2t_mm.jax_training.packed import PackedExamples, PackedRun, Slot, load_weights, rounded, save_trained
+from t2t_mm.jax_training.batches import Pools, Sampler, batch_size, best_bounds, in_order, shared_bounds
+from t2t_mm.jax_training.packed import (  # fmt: skip
+    PackedExamples,
+    PackedRun,
+    Slot,
+    load_result,
+    load_runs,
+    load_weights,
+    rounded,
+    save_runs,
+    save_trained,
+)
 
 
 def slot(arrays="all", **changed):
@@ -56,7 +67,7 @@ def test_lanes_share_a_pool_and_take_their_own_rows(tmp_path):
     examples([3, 9, 4], [2, 5, 8]).save(tmp_path, "all")
     examples([5], [4], start=50).save(tmp_path, "other")
     pools = Pools(tmp_path, [run(0), run(1, arrays="other"), run(2)], 0, "train")
-    assert sorted(pools.lengths.tolist()) == [3, 5, 8, 9]  # the longer of input and target
+    assert [some.tolist() for some in pools.lengths] == [[3, 9, 8], [5], [3, 9, 8]]  # the longer of input and target
     short, long = pools.buckets([8, 12], 2, pools.longest_target)
     of_lane = [[(short.pool["inputs"][row, 0], place) for row, place in zip(*pair)] for pair in zip(short.rows, short.places)]
     assert of_lane == [[(1, 0), (3, 2)], [(51, 0)], [(1, 0), (3, 2)]]
@@ -98,10 +109,63 @@ def test_buckets_are_drawn_by_their_number_of_batches(tmp_path):
     buckets = Pools(tmp_path, [run(0)], 0, "train").buckets([4, 12], 5, 2)
     sampler = Sampler(buckets, [0], 0)
     assert 0.03 < np.mean([sampler(step)[0] for step in range(400)]) < 0.2
-    # A lane without long examples makes all lanes take short ones.
-    buckets = Pools(tmp_path, [run(0), run(1, arrays="short")], 0, "train").buckets([4, 12], 5, 2)
-    sampler = Sampler(buckets, [0, 1], 0)
-    assert {sampler(step)[0] for step in range(100)} == {0}
+
+
+def test_every_lane_has_examples_in_every_bucket():
+    both = [np.array([3, 9, 9]), np.array([4, 30])]
+    assert shared_bounds([4, 12, 32], both) == [4, 32]  # the second has none of 5 to 12, the first none above 12
+    assert shared_bounds([4, 12, 32], both[:1] * 2) == [4, 32]
+    assert shared_bounds([8, 12], [np.array([10, 12]), np.array([3, 10])]) == [12]
+
+
+@given(st.lists(st.lists(st.integers(1, 40), min_size=1), min_size=1, max_size=3), st.sets(st.integers(1, 40), max_size=4))
+def test_shared_bounds_leave_no_example_out(lengths, bounds):
+    bounds = sorted({*bounds, 40})
+    found = shared_bounds(bounds, [np.array(some) for some in lengths])
+    assert set(found) <= set(bounds) and found[-1] == 40
+    for lower, bound in zip([0, *found], found):
+        assert all(any(lower < length <= bound for length in some) for some in lengths)
+
+
+def test_a_lane_takes_as_many_examples_as_if_it_were_alone(tmp_path):
+    examples([8] * 30, [8] * 30).save(tmp_path, "all")
+    examples([12] * 30, [12] * 30).save(tmp_path, "long")
+    runs = [run(0), run(1, arrays="long")]
+    (bucket,) = Pools(tmp_path, runs, 0, "train").buckets([12], None, 12)
+    assert bucket.sizes == [7, 5] and bucket.size == 8  # 60 positions; few sizes of batches share compiled functions
+    _, rows = Sampler([bucket], [0, 1], 0)(1)
+    assert [np.sum(of_lane >= 0) for of_lane in rows] == bucket.sizes
+    assert bucket.shape(1) == {"examples": 5, "rows": 8, "input_length": 12, "target_length": 12}
+    # Nothing must fill a batch of classes, because batch normalisation counts every row.
+    (bucket,) = Pools(tmp_path, [dataclasses.replace(one, slots=(slot(arrays, targets="class"),)) for one, arrays in
+                                 zip(runs, ("all", "long"))], 0, "train").buckets([12], None, 12)  # fmt: skip
+    assert bucket.sizes == [6, 6] and bucket.size == 6
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    examples([3] * 60, [2] * 60).save(tmp_path, "all")
+    save_trained(tmp_path, "seed_0", [np.arange(600, dtype=np.float32) / 3], {"step": 1})
+    for path, load in (
+        (tmp_path / "arrays" / "all.npz", lambda: Pools(str(tmp_path), [run(0)], 0, "train")),
+        (tmp_path / "seed_0" / "weights.npz", lambda: load_weights(str(tmp_path), "seed_0")),
+        (tmp_path / "seed_0" / "result.json", lambda: load_result(str(tmp_path), "seed_0")),
+    ):
+        load()
+        whole = path.read_bytes()
+        for part in (whole[: len(whole) // 2], b""):
+            path.write_bytes(part)
+            with pytest.raises(RunError, match=f"{path.name}: is incomplete or damaged"):
+                load()
+
+
+def test_runs_that_another_version_packed_are_named(tmp_path):
+    save_runs(tmp_path, [run(0)])
+    assert load_runs(tmp_path)[0].digest == run(0).digest
+    (packed,) = json.loads((tmp_path / "runs.json").read_text())
+    for changed in ({"more": 1, **packed}, {name: value for name, value in packed.items() if name != "slots"}):
+        (tmp_path / "runs.json").write_text(json.dumps([changed]))
+        with pytest.raises(RunError, match="runs.json: was written by another version of this package .*Pack the runs again"):
+            load_runs(tmp_path)
 
 
 @pytest.mark.parametrize("short", [True, False])

@@ -32,10 +32,13 @@ def configuration(**settings):
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory):
-    """Two seeds on a translation and a classification, packed as `pack` does it."""
+    """Two runs on a translation and a classification, packed as `pack` does it.
+
+    The second has another seed and longer texts. Only the translation has a test set.
+    """
     folder, rng = tmp_path_factory.mktemp("packed"), np.random.default_rng(0)
-    for name, count in (("text_train", 12), ("text_dev", 5)):
-        lengths, longer = rng.integers(3, 9, count), rng.integers(3, 9, count)
+    for name, count, most in (("text_train", 12, 8), ("text_longer", 12, 12), ("text_dev", 5, 8), ("text_test", 6, 8)):
+        lengths, longer = rng.integers(3, most + 1, count), rng.integers(3, most + 1, count)
         ids = [rng.integers(3, 40, total.sum()).astype(np.int32) for total in (lengths, longer)]
         PackedExamples(ids[0], lengths, ids[1], longer).save(folder, name)
     for name, count in (("class_train", 8), ("class_dev", 4)):
@@ -43,7 +46,8 @@ def packed(tmp_path_factory):
         ids = rng.integers(3, 40, lengths.sum()).astype(np.int32)
         PackedExamples(ids, lengths, rng.integers(0, 3, count).astype(np.int32), ones).save(folder, name)
     config, trainable = configuration()
-    text = Slot("wmt_en_de", "language", True, "text", "To-German", 1.0, {"train": "text_train", "dev": "text_dev"}, 32, None)
+    arrays = {"train": "text_train", "dev": "text_dev", "test": "text_test"}
+    text = Slot("wmt_en_de", "language", True, "text", "To-German", 1.0, arrays, 32, None)
     arrays = {"train": "class_train", "dev": "class_dev"}
     label = Slot("language_of_text", "language", True, "class", "To-Class", 1.0, arrays, 32, 4)
     schedule = InverseSquareRoot(1e-2, warmup_steps=2, total_steps=STEPS, decay_steps=0)
@@ -54,7 +58,8 @@ def packed(tmp_path_factory):
         {"label_smoothing": 0.1, "balance_weight": 0.01, "contrast_weight": 0.0}, {"every_steps": 2, "patience": 0},
         cosine_steps=2,
     )  # fmt: skip
-    runs = [run, dataclasses.replace(run, name="joint/seed_1", seed=1)]
+    longer = dataclasses.replace(text, arrays=text.arrays | {"train": "text_longer"})
+    runs = [run, dataclasses.replace(run, name="joint/seed_1", seed=1, slots=(longer, label))]
     save_runs(folder, runs)
     return folder, runs
 
@@ -95,6 +100,8 @@ def test_the_results_are_those_of_the_best_weights(packed, together):
     mean = np.mean([one["figures"]["log_perplexity"] for one in of_dev.values()])
     assert mean == pytest.approx(min(values), rel=1e-4)
     assert len(of_dev["wmt_en_de"]["examples"]["nats"]) == 5 and len(of_dev["language_of_text"]["examples"]["nats"]) == 4
+    of_test = result["splits"]["test"]
+    assert list(of_test) == ["wmt_en_de"] and len(of_test["wmt_en_de"]["examples"]["nats"]) == 6
     # The gates of an example sum to one for each of its positions in the decoder.
     assert sum(of_dev["wmt_en_de"]["experts"]["decoder"]) == pytest.approx(
         sum(of_dev["wmt_en_de"]["examples"]["tokens"]), rel=1e-3
@@ -211,13 +218,17 @@ def test_the_report_has_the_speed_and_the_figures_of_each_problem(packed, togeth
     speed = found["joint/seed_1"]
     assert speed["updates"] == STEPS and speed["lanes"] == 2
     assert 0 < speed["milliseconds_per_update"] < 1e3 * result["group_seconds"]
-    # Padded lengths of 8, as the fixture's 3 to 8 tokens give; a batch of 32 positions has four examples or more.
-    assert result["batches"]["wmt_en_de"] == {"examples": 4, "input_length": 8, "target_length": 8}
+    # A batch has 32 positions: two texts of up to 12 tokens. The run in the other lane has texts of up to 8, four in a batch.
+    assert result["batches"]["wmt_en_de"] == {"examples": 2, "rows": 4, "input_length": 12, "target_length": 12}
     once, run = result["batches"], packed[1][1]
-    twice = {name: {**batch, "examples": 2 * batch["examples"]} for name, batch in once.items()}
+    twice = {name: {**batch, "rows": 2 * batch["rows"]} for name, batch in once.items()}
     assert update_flops(run, twice) == pytest.approx(2 * update_flops(run, once))
-    longer = {name: {**batch, "input_length": 16, "target_length": 16} for name, batch in once.items()}
+    longer = {name: {**batch, "input_length": 2 * batch["input_length"], "target_length": 2 * batch["target_length"]}
+              for name, batch in once.items()}  # fmt: skip
     assert update_flops(run, longer) > 2 * update_flops(run, once)  # attention grows with the square
+    # The target of a text with a class has one position, whatever the length of the text.
+    longer = once | {"language_of_text": {**once["language_of_text"], "input_length": 100}}
+    assert update_flops(run, longer) > 2 * update_flops(run, once)
 
 
 def test_a_report_of_runs_that_were_not_trained(packed, tmp_path):

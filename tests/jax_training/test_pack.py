@@ -6,6 +6,7 @@ import os
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from t2t_mm.common.errors import RunError
 from t2t_mm.jax_training.packed import (  # fmt: skip
@@ -122,6 +123,42 @@ def test_another_vocabulary_has_other_arrays(folder, packed, tmp_path):
     build_vocabulary(list(tiny_run.PROBLEMS), str(tmp_path / "vocabulary.model"), size=300)
     (first, _), (other, _), (again, _) = slots(folder), slots(str(tmp_path)), slots(folder)
     assert first.arrays == again.arrays and first.arrays["train"] != other.arrays["train"]
+
+
+def test_other_pictures_under_the_same_paths_have_other_arrays(folder, tmp_path):
+    from t2t_mm.corpora.example import Example
+    from t2t_mm.experiment import Experiment
+    from t2t_mm.input.buckets import BatchSettings
+    from t2t_mm.jax_training.pack import Packer
+    from t2t_mm.modalities.image import ImageInput
+    from t2t_mm.problem import Problem
+
+    class Pictures:
+        def examples(self, split, report):
+            return [Example(str(tmp_path / f"{number}.png"), str(number), str(number)) for number in range(2)]
+
+    def slot():
+        model = functools.partial(tiny_run.tiny_model, image=functools.partial(ImageInput, filters=(4, 8)))
+        problems = [Problem("numbers", Pictures(), "image", "text", "To-English")]
+        vocabulary = os.path.join(folder, "vocabulary.model")
+        packer = Packer(str(tmp_path / "packed"), lambda line: None)
+        packer.add("run", settings(folder, experiment=Experiment(problems, vocabulary, model, BatchSettings(image_size=32))))
+        packer.save()
+        return load_runs(str(tmp_path / "packed"))[0].slots[0]
+
+    def draw(shade):
+        for number in range(2):
+            Image.fromarray(np.full((32, 32, 3), shade + number, "uint8")).save(tmp_path / f"{number}.png")
+
+    draw(10)
+    first, again = slot(), slot()
+    draw(20)
+    other = slot()
+    assert first.arrays == again.arrays
+    found = [
+        PackedExamples.load(str(tmp_path / "packed"), one.arrays["dev"]).inputs[:, 0, 0, 0].tolist() for one in (first, other)
+    ]
+    assert found == [[10, 11], [20, 21]]
 
 
 def test_results_are_recognised_by_the_configuration():

@@ -73,6 +73,15 @@ def test_the_record_has_what_results_have_and_the_means_by_hand(written):
     assert found["experts"]["encoder"]["shares"]["parsing"] == [0.25, 0.75, 0.0]
 
 
+def test_runs_on_different_examples_are_not_compared(tmp_path):
+    _, planned = fixture.make(str(tmp_path), seeds=1)
+    joint, alone = planned[:2]
+    fixture.finish(joint, 1.0)
+    fixture.finish(alone, 1.2, longest=9)
+    with pytest.raises(RunError, match="parsing, dev: joint, seed 0 and alone, seed 0 were scored on different examples"):
+        gather(fixture.TABLES, planned, ["parsing"])
+
+
 def test_joint_is_found_better_on_the_figure_where_it_is(written):
     results = json.loads(written[0])["results"]["tables"][0]["comparisons"]
     by_metric = {result["metric"]: result for result in results}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.evaluation.curves import cosines
 from t2t_mm.lab.tables import statistics
 from t2t_mm.lab.tables.report.findings import findings
@@ -24,12 +25,16 @@ class Scores:
       of_run: run -> the contents of `scores.json` of each finished seed.
       kept: run -> seed -> the same, with the digest of the run's configuration (see `Planned.keep`).
       missing: run -> the seeds that are not finished.
+
+    Raises:
+      RunError: two runs have different examples of the same split, which cannot be compared.
     """
 
     def __init__(self, plan: Sequence[Planned]):
         self.of_run: dict[str, list[dict]] = {}
         self.kept: dict[str, dict[str, dict]] = {}
         self.missing: dict[str, list[int]] = {}
+        tokens: dict[tuple[str, str], tuple[Planned, list[float]]] = {}
         for planned in plan:
             found = planned.scores()
             if found is None:
@@ -38,6 +43,7 @@ class Scores:
                 # From the events and not from bin/score.py, so that earlier scores need not be made again.
                 if planned.run.name == "joint" and "cosines" not in found and (measured := cosines(planned.weights)):
                     found = found | {"cosines": measured}
+                _check_examples(planned, found, tokens)
                 self.of_run.setdefault(planned.run.name, []).append(found)
                 one = {"configuration": planned.digest, "device": planned.device()} | found
                 self.kept.setdefault(planned.run.name, {})[str(planned.seed)] = one
@@ -63,6 +69,18 @@ class Scores:
                     "sequence_accuracy": (100.0 * (values["right"] == values["tokens"]), np.ones_like(values["tokens"])),
                 }[figure])  # fmt: skip
         return found
+
+
+def _check_examples(planned: Planned, scores: dict, tokens: dict[tuple[str, str], tuple[Planned, list[float]]]) -> None:
+    """Checks that a run was scored on the same examples as those before, whose numbers of tokens are in `tokens`."""
+    for split, problems in scores["splits"].items():
+        for problem, found in problems.items():
+            first, known = tokens.setdefault((split, problem), (planned, found["examples"]["tokens"]))
+            if known != found["examples"]["tokens"]:
+                raise RunError(
+                    f"{problem}, {split}: {first.name} and {planned.name} were scored on different examples or with different "
+                    "vocabularies. Leave out the report that --keep takes one of them from, or score them again."
+                )
 
 
 def gather(tables: Sequence[ResultTable], plan: Sequence[Planned], problems: Sequence[str]) -> dict:
