@@ -10,14 +10,17 @@
 
 If a problem has several inputs, give --input once for each, in the order of the problem; a line separates them by tabs.
 
-The answers are printed in the order of the inputs, one for each input. The answer to a blank line or to an input that cannot
-be read is an empty line. The exit code is 1 if any input could not be read. With --n_best=N, there are N lines for each
-input, each with a score (log-probability divided by the length penalty, in nats), a tab and an answer.
+The answers are printed in the order of the inputs. The answer to a text is one line. That to a problem with classes is up to
+five lines, each with a class, a tab and its probability. A tree is one line with brackets, followed by its indented form; if
+the input is no text, its tags take the places of the words. The answer to a blank line or to an input that cannot be read is
+an empty line. The exit code is 1 if any input could not be read. With --n_best=N, there are N lines for each input, each with
+a score (log-probability divided by the length penalty, in nats), a tab and an answer. To match answers with inputs, use
+--output.
 
 --output writes one line with a JSON object for each input. Its keys are "problem", "origin", "input" and "answers", a list
-with the best answer first. Each answer has the keys "answer", "score", "log_prob" and "tokens", a list of objects with
-"piece" and "log_prob" (in nats); an answer that is a class only has "answer" and "log_prob". If an input could not be read,
-"skipped" is the reason.
+with the best answer first (empty for a blank line). Each answer has the keys "answer", "score", "log_prob" and "tokens", a
+list of objects with "piece" and "log_prob" (in nats); an answer that is a class only has "answer" and "log_prob". If an input
+could not be read, "skipped" is the reason.
 """
 
 import dataclasses
@@ -56,7 +59,7 @@ _CONSTRAIN_TREES = flags.DEFINE_bool(
 )
 _OUTPUT = flags.DEFINE_string("output", None, "JSON lines file for the answers, scores and log-probabilities of the tokens.")
 _ATTENTION = flags.DEFINE_string("attention", None, "HTML file that shows what each token of the answers attended to.")
-_SEED = flags.DEFINE_integer("seed", 0, "Random seed for sampling.")
+_SEED = flags.DEFINE_integer("seed", 0, "Random seed for sampling.", lower_bound=0, upper_bound=2**31 - 1)
 
 
 def read_inputs(modality: str | Sequence[str]) -> list[example.Example]:
@@ -199,6 +202,8 @@ def main(_):
             print(f"{command.name()}: {one.origin}: {reason}", file=sys.stderr)
         if answer is None or not len(answer):
             print("\n" * (_N_BEST.value - 1))
+            if answer is not None:
+                line["answers"] = []
         elif classes:
             print(answers_shown.classes_shown(answer, class_names))
             line["answers"] = answers_shown.class_objects(answer, class_names)

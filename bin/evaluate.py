@@ -6,7 +6,7 @@ The model can also be evaluated on your own files, with one input and one refere
 
     python bin/evaluate.py --model_dir=runs/joint_mini --problem=wmt_en_de --inputs=news.en --references=news.de
 
-Every answer is written with its input and reference to answers/PROBLEM.jsonl; bin/score.py --answers scores such a file.
+Every answer is written with its input and reference to answers_SPLIT/PROBLEM.jsonl, which bin/score.py --answers scores.
 """
 
 import os
@@ -61,12 +61,14 @@ _RETRIEVAL = flags.DEFINE_bool(
 _BASELINES = flags.DEFINE_bool("baselines", True, "Whether to score the trivial baselines too.")
 _COMMAND = flags.DEFINE_string("command", None, "Command to record in the results. Default: this command line.")
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "JSON file for the results. Default: MODEL_DIR/evaluation_SPLIT.json; with --inputs, evaluation_own.json."
-)
+    "output", None, "JSON file for the results; a table (.md) and the printed summary (.txt) are written next to it. Default: "
+    "MODEL_DIR/evaluation_SPLIT.json; with --inputs, evaluation_own.json."
+)  # fmt: skip
 _ANSWERS = flags.DEFINE_string(
     "answers",
     None,
-    'Folder for the answers, in files PROBLEM.jsonl; "" writes none. Default: MODEL_DIR/answers; with --inputs, answers_own.',
+    'Folder for the answers, in files PROBLEM.jsonl; "" writes none. Default: MODEL_DIR/answers_SPLIT, or answers_own with '
+    "--inputs.",
 )
 
 
@@ -111,7 +113,7 @@ def main(_):
         run = evaluate.on_own_files(run, model_dir, names[0], _INPUTS.value, _REFERENCES.value)
     decoding = search_flags.chosen(run)
     path = _OUTPUT.value or os.path.join(model_dir, f"evaluation_{split}.json")
-    answers = os.path.join(model_dir, "answers_own" if own else "answers") if _ANSWERS.value is None else _ANSWERS.value or None
+    answers = os.path.join(model_dir, f"answers_{split}") if _ANSWERS.value is None else _ANSWERS.value or None
     baselines: dict = {}
     written: dict = {}
     cosines = curves.cosines(model_dir)
@@ -122,7 +124,7 @@ def main(_):
         if _BASELINES.value and not own:
             for name in found["results"].keys() - baselines.keys():
                 try:
-                    baselines.update(evaluate.evaluate_baselines(run, split, [name]))
+                    baselines.update(evaluate.evaluate_baselines(run, split, [name], _MAX_BAD.value))
                 except CorpusError as error:
                     logging.error("%s: no baseline: %s", name, error)
                     baselines[name] = {}
@@ -150,7 +152,7 @@ def main(_):
     )  # fmt: skip
     tensorboard.write(found, model_dir, split, run.problems, run.audio)
     text = summary.summary(written)
-    write_whole(os.path.join(model_dir, f"evaluation_{split}.txt"), text)
+    write_whole(f"{path.removesuffix('.json')}.txt", text)
     print(f"{text}\nAll metrics and samples: {path.removesuffix('.json')}.md")
     if answers:
         print(f"Every answer: {os.path.join(answers, 'PROBLEM.jsonl')}")

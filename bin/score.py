@@ -6,7 +6,7 @@ The scores of a run contain those of each dev and test example, decoded metrics,
 bin/reproduce.py calls this command for each of its runs; use bin/evaluate.py for results to read. A file of answers is
 written by bin/evaluate.py or by another system, and has a JSON object with "reference" and "answer" in each line:
 
-    python bin/score.py --answers=runs/joint_mini/answers/wmt_en_de.jsonl
+    python bin/score.py --answers=runs/joint_mini/answers_test/wmt_en_de.jsonl
     python bin/score.py --answers=theirs.jsonl --metric=bleu
 """
 
@@ -38,11 +38,13 @@ def score_answers() -> None:
     from t2t_mm.evaluation import answers
 
     if _METRIC.value:
+        if "classes" in _METRIC.value and (others := sorted(set(_METRIC.value) - {"classes", "exact_match"})):
+            raise RunError(f"--metric=classes is for names of classes, and --metric={others[0]} for texts; give one of them.")
         metrics = [answers.METRICS[name] for name in _METRIC.value]
         found = answers.read(_ANSWERS.value, "classes" in _METRIC.value)
     else:
-        found = answers.read(_ANSWERS.value)
-        metrics = metrics_of(found.problem)
+        problem = problem_of(answers.read(_ANSWERS.value).problem)
+        metrics, found = problem.metrics, answers.read(_ANSWERS.value, problem.targets == "class")
     figures = answers.score(metrics, found.predictions, found.examples)
     figures |= {"examples": len(found.examples)} | ({"skipped": found.skipped} if found.skipped else {})
     for name, value in figures.items():
@@ -53,29 +55,34 @@ def score_answers() -> None:
         write_json(_OUTPUT.value, figures, indent=1)
 
 
-def metrics_of(name: str):
-    """Returns the metrics of a problem.
+def problem_of(name: str):
+    """Returns the problem with a name.
 
-    The problem is looked up in the given .gin files or run, or else in the run whose folder contains the file of answers.
+    It is looked up in the given .gin files or run, or else in the run whose folder contains the file of answers.
 
     Raises:
-      RunError: there is no such configuration, or the file of answers does not name its problem.
+      RunError: there is no such configuration or problem, or the file of answers does not name its problem.
     """
     around = os.path.dirname(os.path.dirname(os.path.abspath(_ANSWERS.value)))
     gin_files = _GIN_FILE.value or [os.path.join(_MODEL_DIR.value or around, "config.gin")]
     if _MODEL_DIR.value and not _GIN_FILE.value:
         command.check_model_dir(_MODEL_DIR.value)
-    if not name or not os.path.isfile(gin_files[0]) and not _GIN_FILE.value:
+    if not name:
         raise RunError(
-            f"{_ANSWERS.value}: is not in the folder of a run, or names no problem. Give --metric, for instance "
-            "--metric=bleu, or the --model_dir or --gin_file of its problem."
+            f'{_ANSWERS.value}: its lines name no problem, or different ones ("problem"). Give --metric, for instance '
+            "--metric=bleu."
+        )
+    if not os.path.isfile(gin_files[0]) and not _GIN_FILE.value:
+        raise RunError(
+            f"{_ANSWERS.value}: is not in the folder of a run, which would have {gin_files[0]}. Give --metric, for instance "
+            f"--metric=bleu, or the --model_dir or --gin_file of {name}."
         )
     config.check_files(gin_files)
     command.load_tensorflow()
     config.parse(gin_files, _GIN_PARAM.value)
     from t2t_mm import experiment
 
-    return config.configured(experiment.Experiment)().problem(name).metrics
+    return config.configured(experiment.Experiment)().problem(name)
 
 
 def score_run() -> None:

@@ -141,7 +141,7 @@ def test_evaluation_of_all_eight(root):
     assert record["results"]["imagenet"]["examples"] == 24 and len(record["samples"]["coco"]) == 2
     assert "| wsj_parsing | f1 |" in (root / "run" / "evaluation_test.md").read_text()
     # Every answer lies beside its reference, and the file has the evaluation's score.
-    written = root / "run" / "answers"
+    written = root / "run" / "answers_test"
     assert {path.name for path in written.iterdir()} == {f"{problem}.jsonl" for problem in expected}
     for problem in ("wsj_parsing", "imagenet"):
         done = command("score.py", f"--answers={written}/{problem}.jsonl", f"--output={root}/scores.json")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from t2t_mm.corpora.corpus_files import read_lines
 from t2t_mm.corpora.example import CorpusError, Example, Report
-from t2t_mm.corpora.treebank import read_tree, target_of
+from t2t_mm.corpora.treebank import read_tree, targets_of
 
 
 class LineFiles:
@@ -18,13 +18,15 @@ class LineFiles:
         name of a class). Only texts may have several references.
       count: number of inputs of the problem.
       classes: the names of the classes, by index, if the references are classes.
+      tags: whether the trees of the problem have tags, see `Treebank`.
     """
 
     def __init__(
-        self, inputs: str, references: Sequence[str], targets: str = "text", count: int = 1, classes: Sequence[str] = ()
-    ):
+        self, inputs: str, references: Sequence[str], targets: str = "text", count: int = 1, classes: Sequence[str] = (),
+        tags: bool = True,
+    ):  # fmt: skip
         self.inputs, self.references, self.targets = inputs, tuple(references), targets
-        self.count, self.classes = count, list(classes)
+        self.count, self.classes, self.tags = count, list(classes), tags
 
     def class_names(self) -> list[str]:
         """Returns the names of the classes, by index."""
@@ -74,5 +76,5 @@ class LineFiles:
                 raise CorpusError(f"{target_origin}: the model has no class {answer!r}.")
             return Example(inputs, self.classes.index(answer), origin)
         if self.targets == "tree":
-            return Example(inputs, target_of(read_tree(answer, target_origin), target_origin), origin)
+            return Example(inputs, origin=origin, **targets_of(read_tree(answer, target_origin), target_origin, self.tags))
         return Example(inputs, answer, origin, tuple(filter(None, (one.strip() for one in answers))))

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
-from t2t_mm.corpora.corpus_files import SPLITS, check_split, iterate_lines, missing_corpus, warn_of_count
+from t2t_mm.corpora.corpus_files import SPLITS, MissingCorpus, check_split, iterate_lines, missing_corpus, warn_of_count
 from t2t_mm.corpora.example import CorpusError, Example, Report
 
 _ENDINGS = ("", ".gz", ".sgm", ".sgm.gz")
@@ -64,7 +64,7 @@ class ParallelText:
         """
         check_split(split)
         if split not in self.names:
-            raise CorpusError(f"{self.folder}: `names` has no files for {split}.")
+            raise MissingCorpus(f"{self.folder}: `names` has no files for {split}.")
         found = 0
         for name in self.names[split]:
             for found, example in enumerate(self._pairs(name, split == "train", report), start=found + 1):  # noqa: B007, B020

@@ -4,7 +4,15 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
-from t2t_mm.corpora.corpus_files import check_split, matching_files, missing_corpus, read_lines, walk, warn_of_count
+from t2t_mm.corpora.corpus_files import (  # fmt: skip
+    MissingCorpus,
+    check_split,
+    matching_files,
+    missing_corpus,
+    read_lines,
+    walk,
+    warn_of_count,
+)
 from t2t_mm.corpora.example import CorpusError, Example, Report
 from t2t_mm.corpora.plain_text import not_text
 from t2t_mm.corpora.sounds import ENDINGS
@@ -55,7 +63,7 @@ class SpeechFolders:
         """
         check_split(split)
         if split not in self.splits:
-            raise CorpusError(f"{self.folder}: `splits` has no patterns for {split}.")
+            raise MissingCorpus(f"{self.folder}: `splits` has no patterns for {split}.")
         files = matching_files(self.folder, self.splits[split])
         if not files:
             wanted = " or ".join(self.splits[split])

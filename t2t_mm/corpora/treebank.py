@@ -11,10 +11,18 @@ import glob
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from absl import logging
 
-from t2t_mm.corpora.corpus_files import check_split, matching_files, missing_corpus, read_lines, warn_of_count
+from t2t_mm.corpora.corpus_files import (  # fmt: skip
+    MissingCorpus,
+    check_split,
+    matching_files,
+    missing_corpus,
+    read_lines,
+    warn_of_count,
+)
 from t2t_mm.corpora.example import CorpusError, Example, Report
 
 # The split used in all published results (LDC99T42, sections of the Wall Street Journal part).
@@ -235,6 +243,11 @@ def linearise(tree: Tree, tags: bool = True) -> list[str]:
     return symbols
 
 
+def tags_of(symbols: Iterable[str]) -> list[str]:
+    """Returns the tags among the symbols of a linearised tree. They stand for the words where the input is no text."""
+    return [symbol for symbol in symbols if symbol[0] not in "()"]
+
+
 def delinearise(symbols: Iterable[str], words: Sequence[str]) -> tuple[Tree, bool]:
     """Returns the tree that the symbols and the given words describe, and whether the symbols had to be repaired.
 
@@ -372,7 +385,7 @@ class Treebank:
         if self.splits is None:
             return self._section_files(split)
         if split not in self.splits:
-            raise CorpusError(f"{self.folder}: `splits` has no patterns for {split}.")
+            raise MissingCorpus(f"{self.folder}: `splits` has no patterns for {split}.")
         files = matching_files(self.folder, self.splits[split])
         if not files:
             raise missing_corpus(self.folder, f"Penn Treebank files {', '.join(self.splits[split])}", "LDC99T42", "ptb")
@@ -419,10 +432,19 @@ def _file_examples(path: str, tags: bool, with_constituents: bool, report: Repor
 
 
 def _example(tree: Tree, origin: str, tags: bool) -> Example:
-    words, symbols = " ".join(tree.words()), target_of(tree, origin)
+    return Example(inputs=" ".join(tree.words()), origin=origin, **targets_of(tree, origin, tags))
+
+
+def targets_of(tree: Tree, origin: str, tags: bool) -> dict[str, Any]:
+    """Returns the `targets` and `references` of the example with this tree, which is learnt with or without its tags.
+
+    Raises:
+      CorpusError: see `target_of`.
+    """
+    symbols = target_of(tree, origin)
     if tags:
-        return Example(inputs=words, targets=symbols, origin=origin)
-    return Example(inputs=words, targets=" ".join(linearise(tree, tags=False)), origin=origin, references=(symbols,))
+        return {"targets": symbols}
+    return {"targets": " ".join(linearise(tree, tags=False)), "references": (symbols,)}
 
 
 def constituents(tree: Tree) -> list[Tree]:

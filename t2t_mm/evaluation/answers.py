@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from t2t_mm.common.errors import RunError
 from t2t_mm.common.files import write_whole
@@ -26,28 +27,30 @@ from t2t_mm.metrics.captioning import captions, captions_of_each
 from t2t_mm.metrics.classification import top_k
 from t2t_mm.metrics.parsing import bracket_f1
 from t2t_mm.metrics.recognition import wer
-from t2t_mm.metrics.translation import bleu
+from t2t_mm.metrics.translation import bleu, bleu_of_each
 from t2t_mm.problem import Problem
 
 RANKED = 5  # number of classes in a line
 
 
 def exact_match(predictions: Sequence, examples: Sequence[Example] | Examples) -> dict:
-    """Returns the percentage of answers that exactly match the reference, or an empty dict if there are no examples.
+    """Returns the percentage of answers that exactly match the target or a reference, nothing if there are no examples.
 
     For scores of classes, the answer is the most likely class.
     """
     if not len(examples):
         return {}
     answers = [prediction if isinstance(prediction, str) else int(np.argmax(prediction)) for prediction in predictions]
-    return {"exact_match": 100 * float(np.mean([a == e.targets for a, e in zip(answers, examples, strict=True)]))}
+    right = [answer in (one.targets, *one.references) for answer, one in zip(answers, examples, strict=True)]
+    return {"exact_match": 100 * float(np.mean(right))}
 
 
 METRICS: dict[str, Callable] = {
     "bleu": bleu, "wer": wer, "captions": captions, "brackets": bracket_f1, "classes": top_k, "exact_match": exact_match,
 }  # fmt: skip
-# A metric that weights each example by statistics of the whole set has a separate function for single examples.
-_OF_EACH: dict[Callable, Callable] = {captions: captions_of_each}
+# Metrics whose value for a set of one is not that of the example: CIDEr-D weights n-grams by statistics of the whole set, and
+# BLEU is 0 if an answer has fewer than four tokens.
+_OF_EACH: dict[Callable, Callable] = {captions: captions_of_each, bleu: bleu_of_each}
 
 
 def score(metrics: Sequence[Callable], predictions: Sequence, examples: Sequence[Example] | Examples) -> dict:
@@ -58,14 +61,20 @@ def score(metrics: Sequence[Callable], predictions: Sequence, examples: Sequence
 
 
 def score_each(metrics: Sequence[Callable], predictions: Sequence, examples: Sequence[Example] | Examples) -> list[dict]:
-    """Returns {metric: number} of each single example. The mean over a set is not the metric of the set."""
+    """Returns {metric: number} of each single example. The mean over a set is not the metric of the set.
+
+    A metric that cannot score an example by itself, such as a correlation, is left out with a warning.
+    """
     found: list[dict] = [{} for _ in examples]
     for metric in metrics or [exact_match]:
         if metric in _OF_EACH:
             single = _OF_EACH[metric](predictions, examples)
         else:
-            # All other metrics of a set of one are those of the example.
-            single = [metric([p], [e]) for p, e in zip(predictions, examples)]
+            try:
+                single = [metric([p], [e]) for p, e in zip(predictions, examples)]
+            except Exception as error:  # of a function of the user, which need not expect a set of one
+                logging.warning("%s does not score single examples: %s", getattr(metric, "__name__", metric), error)
+                continue
         for figures, one in zip(found, single):
             figures |= {key: value for key, value in one.items() if isinstance(value, int | float)}
     return found
@@ -213,9 +222,10 @@ def _ranked(line: dict) -> list[str]:
 
 
 def _scores(names: Sequence[str], line: dict) -> np.ndarray:
-    """Returns scores [classes] with the ranking of a line. Among classes that it does not name, the right one comes last."""
-    scores = np.full(len(names), -1.0)
-    # A system gains nothing by naming fewer classes than it could.
+    """Returns scores [classes + RANKED] with the ranking of a line. If it does not name the right class, that comes last."""
+    # A system gains nothing by naming fewer classes than it could, nor by a file in which few classes occur: others, which
+    # nobody names, are always before the right one.
+    scores = np.full(len(names) + RANKED, -1.0)
     scores[names.index(line["reference"])] = -2.0
     for place, name in enumerate(_ranked(line)):
         scores[names.index(name)] = float(len(names) - place)

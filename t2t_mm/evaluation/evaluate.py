@@ -31,9 +31,6 @@ from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 from t2t_mm.run.folder import load_description, load_trained
 
-# Evaluation does not leave out long examples; these numbers only limit the largest bucket.
-_LONGEST_TEXT, _LONGEST_SOUND = 4096, 65536  # tokens, frames
-
 
 def evaluate(
     experiment: Experiment,
@@ -89,7 +86,10 @@ def evaluate(
         raise RunError(f"Retrieval is measured for problems with texts as targets, and none of {every} is one.")
     network, description, trained = load_trained(experiment, model_dir, problems)
     decoding = decoding or Decoding(max_length=experiment.longest_answer)
-    evaluator = Evaluator(experiment, network, description, decoding, max_bad_examples, constrain_trees, through, retrieval)
+    evaluator = Evaluator(
+        experiment, network, description, decoding, max_bad_examples, constrain_trees, through, retrieval,
+        lines=answers_folder is not None,
+    )  # fmt: skip
     found = {
         "step": trained["step"], "training_minutes": trained["seconds"] / 60, "seed": description["seed"],
         "results": {}, "samples": {}, "skipped": {}, "failed": {},
@@ -164,9 +164,9 @@ class Evaluated:
     Attributes:
       figures: metric -> value.
       samples: [{"input", "target", "output"}].
-      skipped: origin -> reason.
+      skipped: origin -> reason, of the examples that are unusable or longer than the limits.
       measured: the measurements from which the teacher-forced metrics were computed.
-      answers: every answer, see `t2t_mm.evaluation.answers`; empty if nothing was decoded.
+      answers: every answer, see `t2t_mm.evaluation.answers`; empty if they were not requested or nothing was decoded.
     """
 
     figures: dict
@@ -183,6 +183,7 @@ class Evaluator:
       decoding: the settings of decoding. None leaves out the decoded metrics and the samples, except for classes, which need
         no search.
       constrain_trees, through, retrieval: see `evaluate`.
+      lines: whether to return every answer with its own scores.
 
     Raises:
       RunError: the model does not have the command `through`.
@@ -198,21 +199,21 @@ class Evaluator:
         constrain_trees: bool = False,
         through: str | None = None,
         retrieval: bool = False,
+        lines: bool = False,
     ):
         if through is not None:
             try:
                 network.command_id(through)
             except ValueError as error:  # it names the commands that the model has
                 raise RunError(str(error)) from error
-        self._through = through
+        self._through, self._lines = through, lines
         self._audio, self._description, self._max_bad = experiment.audio, description, max_bad_examples
         self.tokenizer, self._decodes = Tokenizer(experiment.vocabulary), decoding is not None
         settings = dataclasses.asdict(decoding or Decoding())
         self._predictor = Predictor(network, self.tokenizer, **settings)
         self._constrained = Predictor(network, self.tokenizer, **settings, constrain_trees=True) if constrain_trees else None
         self._teacher_forced, self._retrieval = TeacherForced(network), Retrieval(network) if retrieval else None
-        # A test set with long examples left out would not be comparable.
-        self._settings = dataclasses.replace(experiment.batches, max_length=_LONGEST_TEXT, max_frames=_LONGEST_SOUND)
+        self._settings = experiment.batches.complete(experiment.audio)
 
     def load(self, problem: Problem, split: str) -> tuple[Examples, Report]:
         """Returns the examples of a split, and the report of those that are unusable.
@@ -262,8 +263,9 @@ class Evaluator:
             class_names = self._description["class_names"].get(problem.name)
             shown = [sample_of(*pair, class_names) for pair in answered[:samples]]
             nats = dict(zip(measured.index.tolist(), (measured.nats / measured.tokens).tolist()))
-            reasons = report.left_out | report.skipped
-            lines = answers_files.lines(problem, split, answers, examples, class_names, reasons, nats)
+            if self._lines:
+                reasons = report.left_out | report.skipped
+                lines = answers_files.lines(problem, split, answers, examples, class_names, reasons, nats)
             if self._constrained is not None and is_parsing(problem):
                 trees = predict(self._constrained, problem, examples, *tools)
                 pairs = [(tree, example) for tree, example in zip(trees, examples) if tree is not None]
@@ -285,7 +287,7 @@ class Evaluator:
                     line |= {} if answer is None else {"pivot": text, "pivot_answer": answer}
         figures["examples"] = len(measured.index)
         logging.info("%s: %d examples in %.0f s", problem.name, figures["examples"], time.monotonic() - start)
-        return Evaluated(figures, shown, report.skipped, measured, lines)
+        return Evaluated(figures, shown, report.left_out | report.skipped, measured, lines)
 
 
 def on_own_files(experiment: Experiment, model_dir: str, name: str, inputs: str, references: Sequence[str]) -> Experiment:
@@ -296,17 +298,26 @@ def on_own_files(experiment: Experiment, model_dir: str, name: str, inputs: str,
     """
     problem = experiment.problem(name)
     classes = load_description(model_dir)["class_names"].get(name, ())
-    source = LineFiles(inputs, references, problem.targets, len(problem.modalities), classes)
+    tags = getattr(problem.source, "tags", True)  # of a `Treebank`
+    source = LineFiles(inputs, references, problem.targets, len(problem.modalities), classes, tags)
     return experiment.with_problems([dataclasses.replace(problem, source=source)])
 
 
-def evaluate_baselines(experiment: Experiment, split: str = "dev", names: Sequence[str] = ()) -> dict:
-    """Returns a dict of problem -> {metric: value} of trivial answers, which ignore or copy the input."""
+def evaluate_baselines(
+    experiment: Experiment, split: str = "dev", names: Sequence[str] = (), max_bad_examples: int = 100
+) -> dict:
+    """Returns a dict of problem -> {metric: value} of trivial answers, which ignore or copy the input.
+
+    Args:
+      max_bad_examples: maximum number of unusable examples of each set.
+
+    Raises:
+      CorpusError: a set is missing, or too many of its examples are unusable.
+    """
     results = {}
     for problem in [experiment.problem(name) for name in names] or experiment.problems:
-        report = Report(problem.name)
-        examples = load_examples(problem, split, report)
-        predictions, description = baseline(problem, load_examples(problem, "train", report), examples)
+        examples, known = (load_examples(problem, part, Report(problem.name, max_bad_examples)) for part in (split, "train"))
+        predictions, description = baseline(problem, known, examples)
         results[problem.name] = {"baseline": description} | score(problem, predictions, examples)
     return results
 

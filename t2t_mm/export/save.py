@@ -70,8 +70,8 @@ def export(
     prepare(export_dir)
     problems = [experiment.problem(name) for name in dict.fromkeys(only)] or list(experiment.problems)
     for problem in problems:
-        if problem.targets == "tree" and len(problem.modalities) > 1:
-            raise RunError(f"{problem.name}: exports write trees of one input only. Leave it out.")
+        if problem.targets == "tree" and problem.modality != "language":
+            raise RunError(f"{problem.name}: exports write trees over the words of a text, its only input. Leave it out.")
         for modality in problem.modalities:
             if modality.name not in KNOWN:
                 raise RunError(f"{problem.name}: exports read {', '.join(KNOWN)}, not {modality.name}. Leave it out.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from t2t_mm.corpora.treebank import delinearise, to_brackets, to_indented
+from t2t_mm.corpora.treebank import Tree, delinearise, tags_of, to_brackets, to_indented
 from t2t_mm.inference.predictor import Hypothesis
 from t2t_mm.problem import Problem
 
@@ -15,11 +15,14 @@ RANKED = 5  # number of classes to show
 
 
 def one_shown(problem: Problem, text: str, answer: str) -> str:
-    """Returns a text as one line, or a tree as one line followed by its indented form."""
+    """Returns a text as one line, or a tree as one line followed by its indented form.
+
+    Args:
+      text: the words of the tree, if the input is a text. Otherwise, the tags take their places.
+    """
     if problem.targets != "tree":
         return _on_one_line(answer)
-    # Repaired for showing, because an unconstrained search may leave brackets open or words without a leaf.
-    tree, repaired = delinearise(answer.split(), text.split())
+    tree, repaired = _tree(problem, text, answer)
     return f"{to_brackets(tree)}{'  (repaired)' if repaired else ''}\n{to_indented(tree)}"
 
 
@@ -49,7 +52,7 @@ def objects(problem: Problem, text: str, answers: Sequence[Hypothesis]) -> list[
         tokens = [{"piece": piece, "log_prob": value} for piece, value in zip(one.pieces, one.log_probs, strict=True)]
         line: dict[str, Any] = {"answer": one.answer}
         if problem.targets == "tree":
-            tree, repaired = delinearise(one.answer.split(), text.split())
+            tree, repaired = _tree(problem, text, one.answer)
             line = {"answer": to_brackets(tree), "linearised": one.answer, "repaired": repaired}
         found.append(line | {"score": one.score, "log_prob": math.fsum(one.log_probs), "tokens": tokens})
     return found
@@ -58,6 +61,14 @@ def objects(problem: Problem, text: str, answers: Sequence[Hypothesis]) -> list[
 def class_objects(log_probs: np.ndarray, class_names: Sequence[str]) -> list[dict[str, Any]]:
     """Returns the most likely classes, each as {"answer": name, "log_prob": nats}."""
     return [{"answer": class_names[index], "log_prob": float(log_probs[index])} for index in _most_likely(log_probs)]
+
+
+def _tree(problem: Problem, text: str, answer: str) -> tuple[Tree, bool]:
+    """Returns a tree, and whether it had to be repaired: an unconstrained search may leave brackets or words without a leaf."""
+    symbols = answer.split()
+    # Nobody has said which words an image or a recording contains.
+    words = text.split() if any(one.name == "language" for one in problem.modalities) else tags_of(symbols)
+    return delinearise(symbols, words)
 
 
 def _most_likely(log_probs) -> list[int]:

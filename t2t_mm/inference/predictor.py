@@ -21,6 +21,7 @@ from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
 from t2t_mm.input.pipeline import batches_of, make_batches
 from t2t_mm.input.tokenizer import PADDING_ID, Tokenizer, text_to_tree
+from t2t_mm.modalities.known import KNOWN
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 
@@ -159,10 +160,15 @@ class Predictor:
 
         Raises:
           RunError: `looks` is set, but the model does not attend to the positions of its source, or the problem has several
-            inputs.
+            inputs or one of a custom modality.
         """
         if looks and len(problem.modalities) > 1:
             raise RunError(f"{problem.name} has several inputs; attention weights are shown only for a single input.")
+        if looks and problem.modality not in KNOWN:
+            raise RunError(
+                f"The input of {problem.name} is {problem.modalities[0].name}; attention weights are shown only for "
+                f"{', '.join(KNOWN)}."
+            )
         if looks and (why := without_weights(self._network)):
             raise RunError(f"{why}, so there are no weights to show.")
         ids, scores, *of_tokens = self._search(problem, batch, words, log_probs)

@@ -3,12 +3,15 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from t2t_mm.common.errors import RunError, check_at_least
 from t2t_mm.input.augmentation import RandomCrop, SpecAugment
 from t2t_mm.modalities.features import Bounds
 from t2t_mm.problem import Problem
+
+if TYPE_CHECKING:
+    from t2t_mm.input.features import AudioFeatures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +57,17 @@ class BatchSettings:
         for name, factor in (self.factors or {}).items():
             if not factor > 0:
                 raise RunError(f"BatchSettings.factors[{name!r}] is {factor!r}; it must be above 0.")
+
+    def complete(self, audio: "AudioFeatures") -> "BatchSettings":
+        """Returns the settings for evaluation, where long examples are not left out: such a set would not be comparable.
+
+        The limits, of 4,096 tokens and eleven minutes, only bound the longest bucket.
+
+        Args:
+          audio: the features, on which the length of a frame depends.
+        """
+        frames = 65536 * (audio.hop if audio.bins == 1 else 1)  # a frame of a waveform is one sample
+        return dataclasses.replace(self, max_length=max(self.max_length, 4096), max_frames=max(self.max_frames, frames))
 
     def factor(self, problem: str) -> float:
         """Returns the factor of the budget of a problem, given its name."""

@@ -107,12 +107,17 @@ def make_batches(
         return encoded, element["origin"], usable
 
     def fits(element, origin, usable):
-        long = [length > limit for length, limit in zip(parts_of(element["length"]), limits)]
+        reason = ""
         if problem.targets != "class":
-            long.append(tf.shape(element["targets"])[0] > settings.max_length)
-        too_long = functools.reduce(tf.logical_or, long)
-        limit = f"longer than max_length {settings.max_length} tokens or max_frames {settings.max_frames}"
-        reason = tf.where(usable, limit, "")
+            target = f"its target is longer than max_length {settings.max_length} tokens"
+            reason = tf.where(tf.shape(element["targets"])[0] > settings.max_length, target, reason)
+        for length, limit, of in zip(parts_of(element["length"]), limits, problem.features):
+            bounds = of.bounds(settings)
+            name = {"length": f"max_length {limit} tokens", "frames": f"max_frames {limit}"}.get(
+                bounds.unit, f"{limit} {bounds.unit}"
+            )
+            reason = tf.where(length > limit, f"longer than {name}", reason)
+        too_long, reason = tf.strings.length(reason) > 0, tf.where(usable, reason, "")
         # In a branch, so that Python is only called for the few examples that are rejected.
         return tf.cond(
             tf.logical_and(usable, tf.logical_not(too_long)),

@@ -24,7 +24,6 @@ from t2t_mm.problem import Problem
 from t2t_mm.training import parts
 from t2t_mm.training.settings import Evaluation, Numerics, Objective, Observation, Optimizer
 
-_LONGEST_TEXT, _LONGEST_SOUND = 4096, 65536  # dev and test sets are complete, see `evaluation.evaluate`
 _UNSUPPORTED = {"ema": 0.0, "accumulate": 1}  # settings of the optimizer, and the only values that JAX training knows
 
 
@@ -154,7 +153,7 @@ class Packer:
         """Writes the examples of a split, unless another run has the same, and returns the name of their file."""
         settings, tokenizer = experiment.batches, Tokenizer(experiment.vocabulary)
         if split != "train":
-            settings = dataclasses.replace(settings, max_length=_LONGEST_TEXT, max_frames=_LONGEST_SOUND)
+            settings = settings.complete(experiment.audio)
         examples = load_examples(problem, split, report)
         if not isinstance(examples, InMemory):
             raise RunError(f"{problem.name}: training with JAX packs a corpus itself, not prepared records.")

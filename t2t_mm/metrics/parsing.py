@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from t2t_mm.corpora.example import CorpusError, Example
-from t2t_mm.corpora.treebank import Tree, delinearise
+from t2t_mm.corpora.treebank import Tree, delinearise, tags_of
 
 # The tags that COLLINS.prm deletes (DELETE_LABEL), so that the attachment of punctuation does not matter.
 PUNCTUATION = {",", ":", "``", "''", "."}
@@ -79,10 +79,7 @@ def bracket_f1(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
 
 def bracket_f1_without_words(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
     """Returns `bracket_f1` for inputs that are not text, such as speech. The tags of the reference replace the words."""
-    spelled = [
-        dataclasses.replace(example, inputs=" ".join(s for s in example.target_text.split() if s[0] not in "()"))
-        for example in examples
-    ]
+    spelled = [dataclasses.replace(example, inputs=" ".join(tags_of(example.target_text.split()))) for example in examples]
     return bracket_f1(predictions, spelled)
 
 

@@ -23,3 +23,12 @@ def bleu(predictions: Sequence[str], examples: Sequence[Example]) -> dict:
     references = itertools.zip_longest(*(example.accepted for example in examples))
     score = metric.corpus_score(list(predictions), list(references))
     return {"bleu": score.score, "bleu_signature": str(metric.get_signature())}
+
+
+def bleu_of_each(predictions: Sequence[str], examples: Sequence[Example]) -> list[dict]:
+    """Returns the BLEU of each example. Of short sentences, only the n-grams count that they can have ("effective order")."""
+    metric = sacrebleu.BLEU(effective_order=True)
+    return [
+        {"bleu": metric.sentence_score(prediction, list(example.accepted)).score}
+        for prediction, example in zip(predictions, examples, strict=True)
+    ]

@@ -139,7 +139,12 @@ def test_another_systems_answers_are_scored_without_a_run_and_without_tensorflow
     done = command("score.py", f"--answers={path}", f"--model_dir={tmp_path}")
     assert done.returncode == 1 and f"{tmp_path} holds no trained model" in done.stderr
     done = command("score.py", f"--answers={path}")
-    assert done.returncode == 1 and "is not in the folder of a run" in done.stderr and "--metric=bleu" in done.stderr
+    assert done.returncode == 1 and "its lines name no problem, or different ones" in done.stderr
+    path.write_text('{"reference": "a red cup", "answer": "a red cup", "problem": "coco"}\n')
+    done = command("score.py", f"--answers={path}")
+    assert done.returncode == 1 and "is not in the folder of a run" in done.stderr and "--gin_file of coco" in done.stderr
+    done = command("score.py", f"--answers={path}", "--metric=classes", "--metric=bleu")
+    assert done.returncode == 1 and "--metric=classes is for names of classes, and --metric=bleu for texts" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["decode.py", "evaluate.py", "export.py", "predict.py", "prepare_data.py"])

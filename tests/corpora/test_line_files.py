@@ -30,6 +30,13 @@ def test_trees_are_linearised(write):
     assert (example.inputs, example.targets) == ("the cat sleeps", "(S (NP DT NN )NP (VP VBZ )VP )S")
 
 
+def test_trees_have_no_tags_where_the_model_learns_none(write):
+    write(a="the cat sleeps\n", b="( (S (NP-SBJ (DT the) (NN cat)) (VP (VBZ sleeps))))\n")
+    (example,) = LineFiles("a", ["b"], "tree", tags=False).examples("test", Report("x", 0))
+    assert example.targets == "(S (NP XX XX )NP (VP XX )VP )S"
+    assert example.accepted == ("(S (NP DT NN )NP (VP VBZ )VP )S",)  # for the metrics
+
+
 def test_classes_are_named(write):
     write(a="x.png\ny.png\n", b="dog\ncat\n")
     found = LineFiles("a", ["b"], "class", classes=["cat", "dog"])

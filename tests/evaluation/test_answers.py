@@ -1,6 +1,7 @@
 """Tests files of answers for each kind of problem, and that their scores equal those of the evaluation."""
 
 import json
+import statistics
 
 import numpy as np
 import pytest
@@ -108,6 +109,40 @@ def test_another_systems_answers_need_reference_and_answer_alone(tmp_path):
     path.write_text("\n".join(map(json.dumps, rows)))
     found = answers.read(str(path), classes=True)
     assert answers.score((top_k,), found.predictions, found.examples) == {"top1": 87.5, "top5": 87.5}
+
+
+@pytest.mark.parametrize("named, top5", [("a", 100), ("b", 0), (None, 0)])
+def test_few_classes_are_no_advantage(tmp_path, named, top5):
+    """In a file with one or two of them, a wrong answer must not become one of the five likeliest."""
+    path = tmp_path / "theirs.jsonl"
+    path.write_text(json.dumps({"reference": "a", "answer": named}))
+    found = answers.read(str(path), classes=True)
+    given = found.predictions, found.examples
+    assert answers.score((top_k, answers.exact_match), *given) == {"top1": top5, "top5": top5, "exact_match": top5}
+
+
+def test_a_short_answer_has_a_score_of_its_own():
+    short = [Example("Thanks.", "Danke.", "f:1"), Example("Well?", "Und?", "f:2", ("Und?", "Nun ?"))]
+    scores = answers.score_each((bleu,), ["Danke.", "Nun ?"], short)
+    assert scores == [{"bleu": pytest.approx(100)}] * 2
+    assert answers.score_each((bleu,), ["Bitte !", "Nun"], short)[0]["bleu"] < 10
+
+
+def test_a_metric_of_whole_sets_scores_no_single_example(caplog):
+    def spread(predictions, examples):
+        return {"spread": statistics.stdev(map(len, predictions))}
+
+    predictions, examples = CASES[PLAIN]
+    assert answers.score((spread,), ["a", "bcd"], examples)["spread"] == pytest.approx(2**0.5)
+    assert answers.score_each((spread, answers.exact_match), predictions, examples) == [
+        {"exact_match": 100.0}, {"exact_match": 0.0}
+    ]  # fmt: skip
+    assert "spread does not score single examples" in caplog.text
+
+
+def test_every_reference_is_an_exact_match():
+    example = Example("x", "one cup", "f:1", ("one cup", "a cup"))
+    assert [answers.exact_match([answer], [example])["exact_match"] for answer in ("one cup", "a cup", "cup")] == [100, 100, 0]
 
 
 @pytest.mark.parametrize(

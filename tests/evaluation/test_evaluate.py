@@ -30,7 +30,7 @@ def test_classes_other_than_those_of_the_model_are_refused():
 def test_answers_may_be_as_long_as_the_targets_of_the_run(monkeypatch):
     used = []
     monkeypatch.setattr(evaluate, "load_trained", lambda *_: (None, {"seed": 0}, {"step": 1, "seconds": 0.0}))
-    monkeypatch.setattr(evaluate, "Evaluator", lambda *arguments: used.append(arguments[3]))
+    monkeypatch.setattr(evaluate, "Evaluator", lambda *arguments, **_: used.append(arguments[3]))
     run = types.SimpleNamespace(problems=[], longest_answer=160)
     evaluate.evaluate(run, "folder")
     evaluate.evaluate(run, "folder", decoding=Decoding(max_length=5))

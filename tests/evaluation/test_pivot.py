@@ -101,7 +101,7 @@ def test_an_empty_answer_is_answered_too(made, monkeypatch):
 def test_an_evaluation_scores_both_answers(made):
     experiment, _, network = made
     given = experiment, network, {"class_names": {}}, Decoding(max_length=LENGTH)
-    evaluated = Evaluator(*given, through="To-English")(FRENCH, "dev")
+    evaluated = Evaluator(*given, through="To-English", lines=True)(FRENCH, "dev")
     assert {"bleu", "bleu_pivot"} <= set(evaluated.figures)
     assert all({"answer", "pivot", "pivot_answer"} <= set(line) for line in evaluated.answers)
     without = Evaluator(*given)(FRENCH, "dev")

@@ -694,5 +694,5 @@ def test_what_an_export_cannot_answer_is_refused(of_several, tmp_path):
     wide, _, folder = of_several
     trees = Problem("trees", None, ("image", "language"), "tree", "To-Parse-Tree")
     other = experiment.Experiment([*wide.problems, trees], wide.vocabulary, wide.model, wide.batches, wide.audio)
-    with pytest.raises(RunError, match="trees: exports write trees of one input only"):
+    with pytest.raises(RunError, match="trees: exports write trees over the words of a text"):
         save.export(other, folder, str(tmp_path), ["trees"])

@@ -1,6 +1,7 @@
 """Tests the hypotheses of a small model: scores, log-probabilities, attention weights and the page that shows them."""
 
 import base64
+import dataclasses
 import functools
 import io
 import json
@@ -23,7 +24,9 @@ from t2t_mm.input.features import AudioFeatures
 from t2t_mm.input.tokenizer import END_ID, PADDING_ID, Tokenizer, train_vocabulary
 from t2t_mm.layers.attention import AttentionBlock
 from t2t_mm.modalities.audio import AudioInput
+from t2t_mm.modalities.features import Arrays
 from t2t_mm.modalities.image import ImageInput
+from t2t_mm.modalities.modality import Modality
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 
@@ -193,6 +196,12 @@ def test_a_model_without_attention_looks_at_nothing(tokenizer, attend):
         ask(hypotheses, Predictor(small(tokenizer, reads="mean"), tokenizer), GERMAN, tokenizer, looks=True)
 
 
+def test_what_a_custom_modality_looks_at_is_not_shown(tokenizer, model):
+    other = Problem("moves", None, Modality("sensors", AudioInput, (None, 3), Arrays(np.load)), "text", "To-German")
+    with pytest.raises(RunError, match="The input of moves is sensors; attention weights are shown only for language, image"):
+        Predictor(model, tokenizer).hypotheses(other, {}, looks=True)
+
+
 def page_data(page):
     assert not re.search(r"(?:src|href)=[\"']?(?:https?:|//)", page), "nothing is loaded"
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
@@ -241,6 +250,12 @@ def test_answers_are_shown_and_written():
     assert answers_shown.several_shown(PARSING, "a dog", [tree], 1) == "-1.0000\t(NP (DT a) (XX dog))  (repaired)"
     found = answers_shown.objects(PARSING, "a dog", [tree])[0]
     assert (found["answer"], found["linearised"], found["repaired"]) == ("(NP (DT a) (XX dog))", "(NP DT", True)
+    # Nobody has said what a recording contains: its path is no word of the tree.
+    spoken = dataclasses.replace(SPEECH, targets="tree")
+    whole = Hypothesis("(S (NP DT NN )NP VB )S", -1.0, [], [])
+    assert answers_shown.one_shown(spoken, "a.wav", whole.answer).split("\n")[0] == "(S (NP (DT DT) (NN NN)) (VB VB))"
+    found = answers_shown.objects(spoken, "a.wav", [whole])[0]
+    assert (found["answer"], found["repaired"]) == ("(S (NP (DT DT) (NN NN)) (VB VB))", False)
     names, log_probs = list("abcdefg"), np.log([0.1, 0.4, 0.05, 0.2, 0.02, 0.2, 0.03])
     assert answers_shown.classes_shown(log_probs, names).split("\n") == [
         "b\t40.0%", "d\t20.0%", "f\t20.0%", "a\t10.0%", "c\t5.0%"

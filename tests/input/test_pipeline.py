@@ -72,7 +72,19 @@ def test_what_is_longer_than_the_limit_is_left_out_and_counted(tokenizer):
     report = Report("x", max_bad=0)
     (batch,) = batches(TRANSLATION, sentences([2, 200]), tokenizer, report)
     assert batch["index"].numpy().tolist() == [0]
-    assert "longer than max_length 40" in report.left_out["f:1"] and not report.skipped
+    assert report.left_out == {"f:1": "longer than max_length 40 tokens"} and not report.skipped
+    report = Report("x", max_bad=0)
+    (batch,) = batches(TRANSLATION, [*sentences([2]), Example("a", "b " * 50, "f:9")], tokenizer, report)
+    assert report.left_out == {"f:9": "its target is longer than max_length 40 tokens"}
+
+
+def test_an_evaluation_leaves_nothing_out_that_training_reads():
+    assert BatchSettings(max_length=9000, max_frames=99).complete(AudioFeatures()) == BatchSettings(
+        max_length=9000, max_frames=65536
+    )
+    complete = BatchSettings(positions=7).complete(AudioFeatures(bins=1, hop=160))
+    # Eleven minutes of a waveform, too, in which a frame is a sample.
+    assert (complete.max_length, complete.max_frames, complete.positions) == (4096, 65536 * 160, 7)
 
 
 @pytest.mark.parametrize("problem, reason", [(TRANSLATION, "longer than max_length 40"), (PICTURES, "No such file")])

@@ -63,6 +63,12 @@ def test_insertions_on_a_silent_reference_count():
     assert wer(["x", ""], examples("", "")) == {"substitutions": 0, "deletions": 0, "insertions": 1}
 
 
+def test_of_several_transcripts_the_nearest_counts():
+    both = [Example("", "eight of them", "x", ("eight of them", "8 of them")), Example("", "a b", "y", ("a b", ""))]
+    assert wer(["8 of them", "a x"], both) == {"wer": pytest.approx(20), "substitutions": 1, "deletions": 0, "insertions": 0}
+    assert wer(["8 of"], both[:1])["deletions"] == 1 and wer([""], both[1:])["deletions"] == 0
+
+
 def test_marks_of_lengthening_are_no_blanks():
     assert wer(["long words"], examples("LO:NG *WORDS*"))["wer"] == 0
     assert wer(["a b"], examples("A<NOISE>B"))["wer"] == 0

@@ -47,12 +47,13 @@ def score(experiment: Experiment, model_dir: str, decoding: Decoding | None, bas
         for problem in experiment.problems:
             try:
                 splits[split][problem.name] = _record(evaluator(problem, split, SAMPLES))
-                if baselines:
-                    trivial[split] |= evaluate_baselines(experiment, split, [problem.name])
             except MissingCorpus as error:
                 if split == "dev":
                     raise
                 logging.warning("%s: there is no %s set: %s", problem.name, split, error)
+                continue
+            if baselines:
+                trivial[split] |= evaluate_baselines(experiment, split, [problem.name])
     return {
         "step": trained["step"],
         "seed": description["seed"],
