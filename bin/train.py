@@ -66,7 +66,7 @@ def main(_):
         config.check_all_used()
         return saved
 
-    if _STRATEGY.value in (None, "one"):
+    if config.arguments_of(loop.train).get("strategy", strategy.one) is strategy.one:
         strategy.divide_cores()
     try:
         config.configured(loop.train)(

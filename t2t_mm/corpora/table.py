@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 
-from t2t_mm.corpora.corpus_files import SPLITS, check_split, iterate_lines, matching_files, missing_corpus
+from t2t_mm.corpora.corpus_files import SPLITS, MissingCorpus, check_split, iterate_lines, matching_files
 from t2t_mm.corpora.example import CorpusError, Example, Report
 from t2t_mm.corpora.plain_text import not_text
 from t2t_mm.spelling import near
@@ -134,7 +134,8 @@ class Table:
         paths = [path for path in paths if not path.endswith(".gz") or path.removesuffix(".gz") not in paths]
         if not paths:
             expected = f"a table {' or '.join(self.files[split])} ({', '.join(_ENDINGS)}, with or without .gz)"
-            raise missing_corpus(self.folder, expected)
+            held = "" if split == "train" else f" Leave {split} out of `files` to hold out rows of the training tables for it."
+            raise MissingCorpus(f"Looked for {expected} in {self.folder}, which holds none.{held}")
         for path in paths:
             if not path.removesuffix(".gz").endswith(_ENDINGS):
                 raise CorpusError(f"{path}: a table must have the extension {' or '.join(_ENDINGS)}, optionally with .gz.")

@@ -129,7 +129,11 @@ class TFDSExamples(Streamed):
     def _records(self, shuffle_files: bool, seed: int) -> tf.data.Dataset:
         """Returns {"inputs", "targets", "references" [n], "index", "origin"} of each record."""
         reading = tfds.ReadConfig(
-            try_autocache=False, shuffle_seed=seed, shuffle_reshuffle_each_iteration=True, interleave_cycle_length=16
+            add_tfds_id=True,
+            try_autocache=False,
+            shuffle_seed=seed,
+            shuffle_reshuffle_each_iteration=True,
+            interleave_cycle_length=16,
         )
         try:
             data = self._builder.as_dataset(
@@ -163,7 +167,8 @@ class TFDSExamples(Streamed):
         if several:
             targets = tf.concat([targets, [""]], axis=0)[0]
         name = f"{self._builder.name} {self._split} "
-        origin = tf.strings.join([name, tf.strings.as_string(index)])
+        # Not by its place, which is another one in every pass over shuffled files.
+        origin = tf.strings.join([name, record["tfds_id"]])
         inputs = tuple(record[path] for path in self._inputs)
         return {
             "inputs": inputs if len(inputs) > 1 else inputs[0], "targets": targets, "references": references,

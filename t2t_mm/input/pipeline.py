@@ -55,12 +55,13 @@ def make_batches(
       CorpusError: an example has more or fewer inputs than the problem.
     """
 
-    rejected: set[int] = set()
+    rejected: set[int | bytes] = set()
 
     def reject(origin, index, reason):
         if reason:  # what could not be read has been reported by its reader
             report.leave_out(origin.decode(), reason.decode())
-        rejected.add(int(index))
+        # A shuffled stream of TFDS numbers its examples anew in every pass.
+        rejected.add(origin if form == "encoded" else int(index))
         # An endless stream in which no example is usable would never yield a batch, and never end.
         if training and len(rejected) == len(examples):
             reason = report.skipped.get(origin.decode()) or reason.decode()

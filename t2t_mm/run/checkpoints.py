@@ -226,9 +226,10 @@ class Checkpoints:
         _write(self._checkpoint, self._best_folder, step)
         path = os.path.join(self._best_folder, "best.json")
         # The new checkpoint, then best.json, then the removal: at every moment, the files that best.json names exist.
-        with tf.io.gfile.GFile(path + ".part", "w") as file:
-            json.dump({"metric": self._metric, **kept[0], "kept": kept}, file)
-        tf.io.gfile.rename(path + ".part", path, overwrite=True)
+        with writing(path):
+            with tf.io.gfile.GFile(path + ".part", "w") as file:
+                json.dump({"metric": self._metric, **kept[0], "kept": kept}, file)
+            tf.io.gfile.rename(path + ".part", path, overwrite=True)
         names = {os.path.join(self._best_folder, f"ckpt-{one['step']}") for one in kept}
         for other in newest_first(self._best_folder):
             if other not in names:

@@ -79,9 +79,11 @@ def prepare_folder(
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
             before = file.read()
-        # Training continues with other settings than those it began with, so both are kept.
-        if before != configuration:
-            write_whole(os.path.join(model_dir, f"config_until_step_{step}.gin"), before)
+        # Training continues with other settings than those it began with, so both are kept. Those of a start that made no
+        # step to be kept must not replace them.
+        until = os.path.join(model_dir, f"config_until_step_{step}.gin")
+        if before != configuration and not os.path.exists(until):
+            write_whole(until, before)
     write_whole(path, configuration)
     vocabulary = os.path.join(model_dir, "vocabulary.model")
     # A resumed run may read the vocabulary from its own folder.

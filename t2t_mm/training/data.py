@@ -1,12 +1,15 @@
 """The training data of a run: the batches of all problems, and which of them a step takes."""
 
+import dataclasses
 from collections.abc import Iterator
 
 from absl import logging
 
 from t2t_mm.corpora.example import Report
+from t2t_mm.input.buckets import bucket_shapes
 from t2t_mm.input.pipeline import load_examples, make_batches, next_batch
 from t2t_mm.input.tokenizer import Tokenizer
+from t2t_mm.modalities.known import KNOWN
 from t2t_mm.training import dry_run, mixing
 from t2t_mm.training.mixing import BySize, problems_of_step
 from t2t_mm.training.plan import TrainingPlan
@@ -22,6 +25,7 @@ class TrainingData:
     Attributes:
       iterators: problem -> iterator over its batches. Checkpoints contain the state of the iterators.
       signatures: problem -> element spec of its batches.
+      layout: what determines the sizes of batches and buffers, see `RunState`.
 
     Raises:
       CorpusError: a corpus is missing or has too many unusable examples.
@@ -44,6 +48,13 @@ class TrainingData:
             )  # fmt: skip
         self.iterators: dict[str, Iterator] = {name: iter(stream) for name, stream in self._streams.items()}
         self.signatures = {name: stream.element_spec for name, stream in self._streams.items()}
+        custom = [problem for problem in experiment.problems if any(one.name not in KNOWN for one in problem.modalities)]
+        self.layout = dataclasses.asdict(experiment.batches) | {
+            "the number of replicas": plan.replicas,
+            **{f"the number of examples of {name}": size for name, size in sizes.items()},
+            # Those of the known modalities follow from the settings.
+            **{f"the buckets of {one.name}": bucket_shapes(one, experiment.batches) for one in custom},
+        }
         self._names, self._seed, self._micro_batches = plan.names, plan.seed, plan.optimizer.accumulate
         for line in mixing.describe(plan.mixing, sizes, plan.steps * self._micro_batches):
             logging.info("%s", line)

@@ -7,6 +7,7 @@ optimizer and step), `state` (what a checkpoint contains), `progress` (what is r
 import contextlib
 import dataclasses
 import math
+import os
 import signal
 from collections.abc import Callable, Iterable
 
@@ -14,6 +15,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.evaluation import periodic
 from t2t_mm.experiment import Experiment
 from t2t_mm.model import MultiModel
@@ -90,6 +92,8 @@ def train(
       KeyboardInterrupt: Ctrl-C arrived before the first step.
     """
     seed = seed_of(model_dir, seed)
+    if not 0 <= seed < 2**31:
+        raise RunError(f"loop.train.seed is {seed!r}; it must be from 0 to {2**31 - 1}.")
     keras.utils.set_random_seed(seed)
     plan = TrainingPlan(
         experiment=experiment, model_dir=model_dir, steps=steps, schedule=schedule, optimizer=optimizer, objective=objective,
@@ -150,7 +154,10 @@ def prepare(plan: TrainingPlan, described: bool = False) -> Prepared:
       CorpusError: a corpus is missing or has too many unusable examples.
     """
     experiment, evaluation, metric = plan.experiment, plan.evaluation, plan.metric
-    description = joined_description(experiment, plan.init_from) if plan.init_from else experiment.describe()
+    begun = os.path.exists(os.path.join(plan.model_dir, "model.json"))
+    # A run that has begun has taken over everything, so the folder that it started from need not exist any more.
+    start = plan.model_dir if begun else plan.init_from
+    description = joined_description(experiment, start) if plan.init_from and start else experiment.describe()
     check_folder(plan.model_dir, description)  # before the data is read, which may take long
     data = TrainingData(plan, described)
     trainee = build_trainee(plan, description, data.signatures)
@@ -159,7 +166,7 @@ def prepare(plan: TrainingPlan, described: bool = False) -> Prepared:
         dev_set = periodic.DevSet(
             experiment, trainee.network, evaluation.examples, evaluation.samples, plan.max_bad_examples, metric
         )
-    state = RunState(trainee, data.iterators, experiment.batches)
+    state = RunState(trainee, data.iterators, data.layout)
     if newest := newest_valid(checkpoints_folder(plan.model_dir)):
         state.restore(newest)
     elif plan.init_from:  # only a new run: a resumed one already contains what it has taken over
@@ -213,11 +220,16 @@ class Loop:
                 trace(self._run.trainee.train_step, stop)
             while not progress.finished() and not ended:
                 step = int(state.done) + 1
-                stopped = self._step(step, stop, profiled)
+                stopped, saved = self._step(step, stop, profiled), False
                 if self._run.dev_set and step % plan.evaluation.every_steps == 0:
+                    if stopped:  # before the evaluation, because the process may be killed if it takes too long
+                        self._save(step)
+                        saved = True
                     self._evaluate(step)
                     ended = self._exhausted()
-                if step % plan.checkpointing.every_steps == 0 or progress.finished() or stopped or ended:
+                    stopped = stopped or self._workers.any(stop.requested)
+                due = step % plan.checkpointing.every_steps == 0 or progress.finished() or stopped or ended
+                if due and not saved:
                     self._save(step)
                 if stopped and not progress.finished():
                     logging.info("Stopped and saved at step %d; the same command resumes the run.", step)
@@ -241,9 +253,9 @@ class Loop:
             updated = self._progress.check(step, figures, norm, self._plan.numerics.not_finite)
             stopped = self._workers.any(stop.requested)
         self._state.done.assign(step)
-        self._progress.count(step, micro_batches)
+        self._progress.count(step, micro_batches, figures)
         if step % observation.log_steps == 0 or step == 1 or self._progress.finished():
-            self._progress.log(figures, norm)
+            self._progress.log(norm)
         if compared and updated:  # the cosines of gradients that are not finite mean nothing
             self._progress.write_cosines(self._run.trainee.train_step.cosines)
         return stopped

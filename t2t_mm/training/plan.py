@@ -69,7 +69,8 @@ class TrainingPlan:
 
     def _check_replicas(self) -> None:
         images, replicas = self.experiment.batches.images, self.replicas
-        if images < replicas:
+        modalities = {modality.name for problem in self.experiment.problems for modality in problem.modalities}
+        if images < replicas and "image" in modalities:
             raise RunError(
                 f"batches.images is {images}, less than the {replicas} replicas; each needs an example. Increase it."
             )
@@ -77,6 +78,11 @@ class TrainingPlan:
             raise RunError("jit_compile requires a single device, because XLA cannot compile the exchange between replicas.")
         if self.observation.cosine_steps and replicas > 1:
             raise RunError("cosine_steps requires a single device, because each replica only has its share of a gradient.")
+        if self.observation.cosine_steps and self.mixing != "joint" and self.optimizer.accumulate == 1:
+            raise RunError(
+                f"cosine_steps compares the problems of a step, and with mixing {self.mixing!r} a step takes one. Set "
+                "settings.Observation.cosine_steps = 0."
+            )
 
     @property
     def names(self) -> list[str]:

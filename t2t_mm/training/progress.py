@@ -51,6 +51,8 @@ class Progress:
         self._steps, self._writer, self._optimizer, self._loss_scale = steps, writer, optimizer, loss_scale
         self.step, self._first, self._before, self._start = first, first, seconds, time.monotonic()
         self._since, self._steps_since, self._examples = self._start, 0, 0
+        self._names: list[str] = []  # of the problems, in the order in which they are shown
+        self._latest: dict[str, dict] = {}
         self._skipped: dict[str, int] = {}
 
     def check(self, step: int, figures: dict, norm: tf.Tensor, not_finite: str) -> bool:
@@ -99,17 +101,24 @@ class Progress:
     def finished(self) -> bool:
         return self.step >= self._steps
 
-    def count(self, step: int, micro_batches: Sequence[dict]) -> None:
+    def count(self, step: int, micro_batches: Sequence[dict], figures: dict) -> None:
+        """Counts a step and its examples, and keeps the figures of its problems for the next line of progress."""
         self.step = step
+        self._names += [name for name in figures if name not in self._names]
+        self._latest |= figures
         if step == self._first + 1:  # not typical for later steps, because it included tracing
             self._since = time.monotonic()
             return
         self._steps_since += 1
         self._examples += sum(int(part["targets"].shape[0]) for batch in micro_batches for part in batch.values())
 
-    def log(self, figures: dict, norm: tf.Tensor) -> None:
-        """Prints one line of progress and, if there is a writer, writes the metrics for TensorBoard."""
+    def log(self, norm: tf.Tensor) -> None:
+        """Prints one line of progress and, if there is a writer, writes the metrics for TensorBoard.
+
+        They are the newest ones of each problem since the last line, because a step need not take all of them.
+        """
         now = time.monotonic()
+        figures, self._latest = {name: self._latest[name] for name in self._names if name in self._latest}, {}
         losses = "  ".join(f"{name} {float(values['loss']):.3f}" for name, values in figures.items())
         speed = f"{now - self._start:.0f} s so far, mostly for tracing"
         if self._steps_since:

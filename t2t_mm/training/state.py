@@ -1,6 +1,5 @@
 """The state of a run: what its checkpoints contain, and how a run is resumed from one."""
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +8,6 @@ import tensorflow as tf
 from absl import logging
 
 from t2t_mm.common.errors import RunError
-from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.run.checkpoints import key_of, saved_text
 from t2t_mm.run.folder import MOVING_AVERAGES, all_variables, restore
 from t2t_mm.training.trainee import Trainee
@@ -21,14 +19,14 @@ class RunState:
     Args:
       trainee: the model and the optimizer, with their random state.
       iterators: problem -> iterator over its batches, whose state is the position in the data.
-      batches: the sizes of the batches.
+      layout: name -> value of everything without which the positions in the data mean something else.
 
     Attributes:
       done: number of steps that were made.
       seconds: seconds of training, including those before a resume.
     """
 
-    def __init__(self, trainee: Trainee, iterators: Mapping[str, Any], batches: BatchSettings):
+    def __init__(self, trainee: Trainee, iterators: Mapping[str, Any], layout: Mapping[str, Any]):
         network, adam = trainee.network, trainee.adam
         self.done = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
@@ -44,19 +42,19 @@ class RunState:
         self._iterators = dict(iterators)
         # Strings must be outside the scope of the strategy, because workers cannot send them to each other.
         self._frozen = tf.Variable(json.dumps(trainee.frozen), trainable=False)
-        # The state of the data is only valid for batches of these sizes.
-        self._layout = tf.Variable(json.dumps(dataclasses.asdict(batches), default=str), trainable=False)
+        self._layout = tf.Variable(json.dumps(layout, default=str), trainable=False)
 
     def checkpoint(self) -> tf.train.Checkpoint:
         """Returns the objects to save."""
         return tf.train.Checkpoint(**self._parts, iterators=self._iterators, layout=self._layout, frozen=self._frozen)
 
     def restore(self, path: str) -> None:
-        """Restores the state from a checkpoint, and the state of the data if the sizes of the batches are unchanged.
+        """Restores the state from a checkpoint, and the state of the data if its layout is unchanged.
 
         A batch size is usually changed because memory ran out, which must not end the run. The data then begins a new pass,
-        and everything else is restored. If a checkpoint has no loss scale, because the run had another precision, the scale
-        keeps its initial value.
+        and everything else is restored. The same holds for another number of replicas or examples, for which the buffers of
+        the data have other sizes: TensorFlow would restore them nevertheless, and lose examples without a word. If a
+        checkpoint has no loss scale, because the run had another precision, the scale keeps its initial value.
 
         Raises:
           RunError: the checkpoint does not fit; the frozen parts have changed, so that moments would be missing; or moving
@@ -67,14 +65,15 @@ class RunState:
         if not tf.train.load_checkpoint(path).has_tensor(key_of("loss_scale/scale")):
             state.pop("loss_scale", None)
         saved, now = saved_text(path, "layout"), self._layout.numpy().decode()
-        if saved in (None, now):  # None: an older checkpoint, written without the sizes
+        before, after = json.loads(saved or "{}"), json.loads(now)
+        # What an older checkpoint does not mention counts as unchanged.
+        differing = [name for name in after if name in before and before[name] != after[name]]
+        if not differing:
             restore(tf.train.Checkpoint(**state, iterators=self._iterators), path)
             logging.info("Continuing from %s", path)
             return
         restore(tf.train.Checkpoint(**state), path)
-        before, after = json.loads(saved), json.loads(now)
-        differing = [name for name in after if before.get(name) != after[name]]
-        changed = [f"{name} was {before.get(name)} and is {after[name]}" for name in differing]
+        changed = [f"{name} was {before[name]} and is {after[name]}" for name in differing]
         logging.info("Continuing from %s; %s, so every problem's data begins a new pass.", path, ", ".join(changed))
 
     def _check_optimizer(self, path: str) -> None:

@@ -123,7 +123,10 @@ class TrainStep:
                 for name, of_problem in zip(part, more):
                     sums[name] = self._add([sums[name], of_problem]) if name in sums else of_problem
                 parts.append(shown)
-            found, figures = list(sums.values()), _means(parts)
+            # In a fixed order, because each other one would be traced anew.
+            names = [name for name in self._numbers if name in sums]
+            means = _means(parts)
+            found, figures = [sums[name] for name in names], {name: means[name] for name in names}
         if cosines:
             pairs = itertools.combinations(figures, 2)
             self.cosines = dict(zip(pairs, self._compare(found).numpy().tolist()))

@@ -55,7 +55,8 @@ def captioned(self, split, decoders=None, **_):
     ]  # fmt: skip
     features = decoders.extract_features(self.info.features)
     data = tf.data.Dataset.from_tensor_slices(records)
-    return data.map(lambda record: features.deserialize_example(record, decoders=decoders.decoders))
+    data = data.map(lambda record: features.deserialize_example(record, decoders=decoders.decoders))
+    return data.enumerate().map(lambda place, record: {**record, "tfds_id": tf.strings.as_string(place)})
 
 
 @pytest.mark.parametrize(
@@ -119,6 +120,8 @@ def test_builder_of_the_treebank(vocabulary, tmp_path):
     problem = declared.wsj_parsing(str(tmp_path))
     examples = problem.source.examples("dev", Report("x"))
     assert {(e.inputs, e.targets) for e in examples} == {("the cat sleeps .", "(S (NP DT NN )NP (VP VBZ )VP . )S")}
+    # The place in the files, which is the same in every pass over them.
+    assert all("validation.tfrecord-00000" in example.origin for example in examples)
     (batch,) = make_batches(problem, examples, vocabulary, AudioFeatures(), SETTINGS, Report("x", 0), False)
     pieces = [vocabulary.processor.IdToPiece(int(i)) for i in batch["targets"][0]]
     assert "<(S>" in pieces and pieces[-2] == "<)S>"

@@ -447,9 +447,23 @@ def test_events_that_cannot_be_written_stop_the_run(tmp_path):
     writer = tf.summary.create_file_writer(str(tmp_path))
     shown = progress.Progress(9, 0, 0.0, writer, SimpleNamespace(learning_rate=0.1))
     figures = {"wmt_en_de": {"loss": tf.constant(1.0), "encoder/load": tf.ones([3])}}
-    shown.log(figures, 1.0)
+    shown.count(1, [], figures)
+    shown.log(1.0)
+    shown.count(2, [], figures)
     with tiny_run.full_disk(100), pytest.raises(RunError, match="the events for TensorBoard: cannot be written"):
-        shown.log(figures, 1.0)
+        shown.log(1.0)
+
+
+def test_problems_of_other_steps_are_in_the_line_of_progress(caplog):
+    caplog.set_level("INFO", logger="absl")
+    shown = progress.Progress(9, 0, 0.0, None, SimpleNamespace(learning_rate=0.1))
+    for step, name in enumerate(("one", "two", "three", "two"), start=1):
+        shown.count(step, [], {name: {"loss": tf.constant(float(step))}})
+    shown.log(1.0)
+    assert "step 4/9  one 1.000  two 4.000  three 3.000  |" in caplog.text
+    shown.count(5, [], {"three": {"loss": tf.constant(5.0)}})
+    shown.log(1.0)
+    assert "step 5/9  three 5.000  |" in caplog.text  # nothing old is shown as new
 
 
 def test_round_robin_and_rates():
@@ -544,7 +558,8 @@ def test_fewer_pictures_than_replicas_are_refused(corpora):
         num_replicas_in_sync = 2
 
     build_vocabulary(problems_of(corpora), str(corpora / "vocabulary.model"), size=310)
-    experiment = Experiment(problems_of(corpora), str(corpora / "vocabulary.model"), batches=BatchSettings(images=1))
+    problems = [*problems_of(corpora), Problem("pictures", None, "image", "text", "To-English")]
+    experiment = Experiment(problems, str(corpora / "vocabulary.model"), batches=BatchSettings(images=1))
     with pytest.raises(RunError, match="images is 1, less than the 2 replicas"):
         loop.train(experiment, str(corpora / "run"), 1, strategy=TwoReplicas)
 
@@ -577,7 +592,7 @@ def everything(folder):
         ),
         ({"mixing": "roundrobin"}, "roundrobin"),
         ({"schedule": functools.partial(InverseSquareRoot, -1.0)}, "peak"),
-        ({"init_from": "nowhere"}, "nowhere"),
+        ({"mixing": "round_robin", "observation": Observation(cosine_steps=2)}, "with mixing 'round_robin' a step takes one"),
     ],
 )
 def test_a_refused_start_changes_nothing(begun, settings, error):
@@ -585,6 +600,22 @@ def test_a_refused_start_changes_nothing(begun, settings, error):
     with pytest.raises(RunError, match=error):
         train(begun, "run", 4, **{"configuration": Configuration(lambda: "second"), **settings})
     assert everything(begun / "run") == before and before["config.gin"] == b"first"
+
+
+def test_a_run_that_has_begun_does_not_need_the_run_that_it_started_from(begun, tmp_path):
+    shutil.copytree(begun / "run", tmp_path / "other")
+    first = train(begun, "started", 1, init_from=str(tmp_path / "other"))
+    shutil.rmtree(tmp_path / "other")
+    again = train(begun, "started", 1, init_from=str(tmp_path / "other"))
+    np.testing.assert_array_equal(weights(again), weights(first))
+    with pytest.raises(RunError, match="nowhere"):
+        train(begun, "new", 1, init_from="nowhere")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31])
+def test_a_seed_that_does_not_fit_is_refused(corpora, seed):
+    with pytest.raises(RunError, match=f"loop.train.seed is {seed}; it must be from 0 to 2147483647"):
+        train(corpora, "run", 2, seed=seed)
 
 
 def refuse():
@@ -603,6 +634,12 @@ def test_a_changed_configuration_keeps_the_one_before(begun):
     assert (begun / "run" / "config_until_step_2.gin").read_text() == "first"
 
 
+def test_a_start_without_a_step_does_not_replace_the_configuration_of_the_steps(begun):
+    for text in ("second", "third"):
+        train(begun, "run", 2, configuration=Configuration(lambda text=text: text))
+    assert (begun / "run" / "config_until_step_2.gin").read_text() == "first"
+
+
 def test_a_run_goes_on_with_another_batch_size(begun, caplog):
     caplog.set_level("INFO", logger="absl")
     train(begun, "run", 4, positions=64)
@@ -611,6 +648,16 @@ def test_a_run_goes_on_with_another_batch_size(begun, caplog):
     caplog.clear()
     train(begun, "run", 5, positions=64)  # the state of the new batches is in the checkpoint
     assert "new pass" not in caplog.text
+
+
+def test_a_run_goes_on_with_a_smaller_corpus(begun, caplog):
+    """TensorFlow would restore a buffer of another size, and lose what was in it."""
+    caplog.set_level("INFO", logger="absl")
+    for language in ("en", "de"):
+        path = begun / "wmt" / "en-de" / f"train.{language}"
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-3]))
+    train(begun, "run", 4)
+    assert "the number of examples of wmt_en_de was 12 and is 9, so every problem's data begins a new pass" in caplog.text
 
 
 def test_the_first_step_says_what_it_traces_and_stops_between_two_graphs(caplog):
