@@ -7,7 +7,8 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 from absl import logging
@@ -175,15 +176,20 @@ class Checkpoints:
       keep: number of newest checkpoints to keep, besides the best ones.
       metric: name of the metric that selects the best checkpoints; see `keep_best`.
       best: number of best checkpoints to keep.
+      measured: name -> setting with which the metric is measured. Values of other settings are not compared with these.
 
     Raises:
       RunError: `keep` or `best` is less than 1.
     """
 
-    def __init__(self, checkpoint: tf.train.Checkpoint, model_dir: str, keep: int = 2, metric: str = "", best: int = 1):
+    def __init__(
+        self, checkpoint: tf.train.Checkpoint, model_dir: str, keep: int = 2, metric: str = "", best: int = 1,
+        measured: Mapping[str, Any] | None = None,
+    ):  # fmt: skip
         if keep < 1 or best < 1:
             raise RunError(f"keep is {keep}, keep_best {best}; at least 1 checkpoint must be kept.")
         self._checkpoint, self._keep, self._metric, self._most = checkpoint, keep, metric, best
+        self._measured = None if measured is None else dict(measured)
         self._folder, self._best_folder = checkpoints_folder(model_dir), best_folder(model_dir)
         for folder in (self._folder, self._best_folder):
             _remove_tree(os.path.join(folder, "part"))  # left by a process that was killed
@@ -201,11 +207,25 @@ class Checkpoints:
 
     def best(self) -> dict | None:
         """Returns {"metric", "value", "step"} of the best checkpoint, or None if there is none for this metric."""
-        best = _read_best(self._best_folder)
-        # The values of another metric cannot be compared with those of this one.
-        if best is None or best["metric"] != self._metric:
+        best = self._comparable()
+        if best is None:
             return None
         return {name: best[name] for name in ("metric", "value", "step")}
+
+    def _comparable(self) -> dict | None:
+        """Returns the content of best.json if its values can be compared with those of this run as it is configured now."""
+        best = _read_best(self._best_folder)
+        if best is None:
+            return None
+        now = {"metric": self._metric, **(self._measured or {})}
+        was = {"metric": best["metric"], **(best.get("measured") or {})}  # an older run did not write the settings
+        changed = ", ".join(
+            f"{name} was {was[name]} and is {now[name]}" for name in now if was.get(name, now[name]) != now[name]
+        )
+        if not changed:
+            return best
+        logging.info("%s: the best checkpoints of before do not count, because %s.", self._best_folder, changed)
+        return None
 
     def keep_best(self, step: int, value: float, higher_is_better: bool) -> bool:
         """Writes the checkpoint of `step` if it is among the best ones, and returns whether it is the best of all.
@@ -215,8 +235,8 @@ class Checkpoints:
         Raises:
           RunError: the checkpoint cannot be written.
         """
-        before = _read_best(self._best_folder)
-        kept = before["kept"] if before and before["metric"] == self._metric else []
+        before = self._comparable()
+        kept = before["kept"] if before else []
         # The sort is stable, so the new checkpoint comes after others with the same value.
         # A resumed run may evaluate a step a second time.
         kept = [one for one in kept if one["step"] != step] + [{"step": step, "value": value}]
@@ -228,7 +248,7 @@ class Checkpoints:
         # The new checkpoint, then best.json, then the removal: at every moment, the files that best.json names exist.
         with writing(path):
             with tf.io.gfile.GFile(path + ".part", "w") as file:
-                json.dump({"metric": self._metric, **kept[0], "kept": kept}, file)
+                json.dump({"metric": self._metric, **kept[0], "kept": kept, "measured": self._measured}, file)
             tf.io.gfile.rename(path + ".part", path, overwrite=True)
         names = {os.path.join(self._best_folder, f"ckpt-{one['step']}") for one in kept}
         for other in newest_first(self._best_folder):

@@ -13,9 +13,11 @@ from t2t_mm.experiment import Experiment
 from t2t_mm.input.pipeline import batches_of, make_batches, parts_of
 from t2t_mm.input.tokenizer import Tokenizer, tree_to_text
 from t2t_mm.problem import Problem
+from t2t_mm.spelling import counted
 
 EXAMPLES = 200  # number of examples to read of each problem
-STEPS = 4  # number of steps to time after the one that traces
+STEPS = 4  # number of steps to time, besides those that trace
+_MOST_STEPS = 100  # with static shapes, there may always be another one to trace
 
 
 def describe_data(problem: Problem, examples: Examples, experiment: Experiment, tokenizer: Tokenizer) -> list[str]:
@@ -71,22 +73,27 @@ def unknown_bytes(problem: Problem, examples: Iterable[Example], tokenizer: Toke
     return unknown, total
 
 
-def describe_cost(make_step: Callable[[int], Any], steps: int) -> list[str]:
+def describe_cost(make_step: Callable[[int], Any], traces: Callable[[], int], steps: int, at_least: int = STEPS) -> list[str]:
     """Makes some steps and returns lines about the time and the memory of a run of `steps` steps.
 
     Args:
       make_step: makes step number n and returns when it is done. Nothing may be saved.
+      traces: returns how often a function has been traced. A step that traces says nothing about the others.
+      at_least: minimum number of steps to time, such as the number of problems if each step takes another one.
     """
-    start = time.monotonic()
-    # The first step traces, which says nothing about the others, and is timed by itself.
-    make_step(1)
-    traced = time.monotonic()
-    for number in range(2, 2 + STEPS):
+    traced, timed = list[float](), list[float]()
+    for number in range(1, _MOST_STEPS + 1):
+        before, start = traces(), time.monotonic()
         make_step(number)
-    per_step = (time.monotonic() - traced) / STEPS
+        # The first step also makes buffers and threads.
+        (traced if number == 1 or traces() > before else timed).append(time.monotonic() - start)
+        if len(timed) >= max(STEPS, at_least):
+            break
+    per_step = float(np.mean(timed or traced))
     gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts in KiB
+    begun = f"{counted(len(traced), 'step')} took {sum(traced):.0f} s with tracing"
     return [
-        f"The first step took {traced - start:.0f} s with tracing, the next {STEPS} took {per_step:.2f} s each.",
-        f"{steps} steps would take about {(traced - start + steps * per_step) / 60:.0f} minutes without evaluations, with at "
+        f"{begun}, {len(timed)} others took {per_step:.2f} s each.",
+        f"{steps} steps would take about {(sum(traced) + steps * per_step) / 60:.0f} minutes without evaluations, with at "
         f"most {gigabytes:.1f} GB of main memory so far (of the host; accelerators have their own).",
     ]

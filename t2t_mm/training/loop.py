@@ -106,7 +106,7 @@ def train(
         run = prepare(plan, described=only_try)
         if only_try:
             configuration.text()  # for the errors that it raises
-            _log(dry_run.describe_cost(run.try_step, steps))
+            _log(dry_run.describe_cost(run.try_step, run.trainee.train_step.traces, steps, at_least=len(plan.names)))
         else:
             Loop(run, configuration).run()
     return run.trainee.network
@@ -197,7 +197,8 @@ class Loop:
             with writing(plan.model_dir):
                 prepare_folder(plan.model_dir, plan.experiment, run.description, text, plan.seed, done)
             keep, keep_best = plan.checkpointing.keep, plan.checkpointing.keep_best
-            self._checkpoints = Checkpoints(run.state.checkpoint(), plan.model_dir, keep, plan.metric.name, keep_best)
+            measured = {"examples": plan.evaluation.examples, "moving_average": plan.experiment.weights.moving_average}
+            self._checkpoints = Checkpoints(run.state.checkpoint(), plan.model_dir, keep, plan.metric.name, keep_best, measured)
             writer = open_events(plan.model_dir, done, text, configuration.hyper_parameters())
         seconds, adam, loss_scale = float(run.state.seconds), run.trainee.adam, run.trainee.loss_scale
         self._progress = Progress(plan.steps, done, seconds, writer, adam, loss_scale)

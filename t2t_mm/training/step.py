@@ -137,6 +137,11 @@ class TrainStep:
             self._loss_scale.count(math.isfinite(float(norm)) and bool(tf.reduce_all(tf.equal(finite, 1.0))))
         return figures, norm
 
+    def traces(self) -> int:
+        """Returns how often a function of the step has been traced so far."""
+        functions = {id(one): one for one in (*self.functions.values(), self.update, self._add)}
+        return sum(one.experimental_get_tracing_count() for one in functions.values())
+
     def arguments(self, name: str, batch: Any, micro: int = 0) -> tuple:
         """Returns the arguments of a problem's gradient function for a micro-batch of the next update."""
         # The numbers of a step follow from the number of the update, so a resumed run draws what the unbroken one would have

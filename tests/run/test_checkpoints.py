@@ -163,6 +163,19 @@ def test_the_best_outlives_the_last(checkpoints, weight, tmp_path):
     assert other.best() is None and other.keep_best(5, 0.1, higher_is_better=True)
 
 
+def test_values_of_another_measurement_are_not_compared(weight, tmp_path, caplog):
+    caplog.set_level("INFO", logger="absl")
+
+    def measuring(examples):
+        whole = tf.train.Checkpoint(weight=weight)
+        return Checkpoints(whole, str(tmp_path), 1, "bleu", measured={"examples": examples, "moving_average": False})
+
+    assert measuring(32).keep_best(1, 50.0, higher_is_better=True) and measuring(32).best()["step"] == 1
+    assert measuring(256).best() is None
+    assert "the best checkpoints of before do not count, because examples was 32 and is 256." in caplog.text
+    assert measuring(256).keep_best(2, 40.0, higher_is_better=True) and measuring(256).best()["step"] == 2
+
+
 def test_the_best_few_are_kept_in_their_order(weight, tmp_path):
     checkpoints = Checkpoints(tf.train.Checkpoint(weight=weight), str(tmp_path), 1, "bleu", best=2)
     found = []

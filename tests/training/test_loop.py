@@ -33,7 +33,7 @@ from t2t_mm.problems import paper
 from t2t_mm.run.checkpoints import best_first
 from t2t_mm.run.folder import load_description, load_trained
 from t2t_mm.run.weights import Weights
-from t2t_mm.training import loop, progress, trainee
+from t2t_mm.training import dry_run, loop, progress, trainee
 from t2t_mm.training.loss_scale import LossScale
 from t2t_mm.training.mixing import BySize, MixingError, problems_of_step
 from t2t_mm.training.schedule import InverseSquareRoot
@@ -546,6 +546,15 @@ def test_a_dry_run_reports_the_data_and_the_cost_and_leaves_nothing(begun, caplo
     assert found == [pytest.approx(100 * unknown / (size + 9), abs=0.01), 0]
     assert re.search(r"1000 steps would take about \d+ minutes", caplog.text)
     assert not (begun / "dry").exists()
+
+
+@pytest.mark.parametrize("tracing, at_least, expected", [({1, 2, 4}, 4, 7), ({1}, 6, 7), (set(), 4, 5)])
+def test_a_dry_run_does_not_count_the_time_of_tracing(tracing, at_least, expected):
+    made = []
+    first, _ = dry_run.describe_cost(made.append, lambda: len(tracing & set(made)), 1000, at_least)
+    assert len(made) == expected
+    others = expected - len(tracing | {1})
+    assert f"took 0 s with tracing, {others} others took 0.00 s each" in first
 
 
 def test_a_problem_named_twice_is_refused(corpora):
