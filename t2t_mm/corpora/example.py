@@ -68,6 +68,9 @@ class Report:
     Args:
       name: the name of the problem or corpus, for messages.
       max_bad: maximum number of unusable examples, each of which is logged. One more raises TooManyBadExamples.
+
+    Attributes:
+      has_batches: whether a batch has been made of the examples, so that at least some of them are usable.
     """
 
     def __init__(self, name: str, max_bad: int = 100):
@@ -77,6 +80,7 @@ class Report:
         self.left_out: dict[str, str] = {}
         # The error that has ended the stream, which TensorFlow only passes on as a text.
         self.failure: CorpusError | None = None
+        self.has_batches = False
         self._lock = threading.Lock()
 
     def skip(self, origin: str, reason: str) -> None:

@@ -60,10 +60,12 @@ def make_batches(
     def reject(origin, index, reason):
         if reason:  # what could not be read has been reported by its reader
             report.leave_out(origin.decode(), reason.decode())
+        if not training or report.has_batches:
+            return np.bool_(False)
         # A shuffled stream of TFDS numbers its examples anew in every pass.
         rejected.add(origin if form == "encoded" else int(index))
         # An endless stream in which no example is usable would never yield a batch, and never end.
-        if training and len(rejected) == len(examples):
+        if len(rejected) == len(examples):
             reason = report.skipped.get(origin.decode()) or reason.decode()
             report.failure = CorpusError(
                 f"{problem.name}: none of its {len(examples)} training examples is usable (the last: {origin.decode()}: "
@@ -185,7 +187,9 @@ def next_batch(iterator: Iterator[dict], report: Report) -> dict | None:
       CorpusError: the error of the reader, which TensorFlow wraps in an error of a kernel; or records are damaged.
     """
     try:
-        return next(iterator, None)
+        batch = next(iterator, None)
+        report.has_batches = report.has_batches or batch is not None
+        return batch
     except tf.errors.DataLossError as error:
         raise CorpusError(
             f"{report.name}: damaged records: {error.message.splitlines()[0]}. Find them with bin/prepare_data.py --verify."

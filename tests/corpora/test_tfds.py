@@ -17,7 +17,7 @@ from t2t_mm.corpora.tfds_builders.wsj_speech import WsjSpeech  # noqa: F401
 from t2t_mm.corpora.tfds_source import TFDS
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
-from t2t_mm.input.pipeline import make_batches
+from t2t_mm.input.pipeline import make_batches, next_batch
 from t2t_mm.input.tokenizer import Tokenizer, train_vocabulary
 from t2t_mm.problems import tfds as declared
 
@@ -31,27 +31,27 @@ def vocabulary(tmp_path_factory):
     return Tokenizer(path)
 
 
-def with_splits(data_dir, name, splits):
+def with_splits(data_dir, name, splits, count=4):
     """The metadata that `tfds build` leaves, so that the mocking knows the splits."""
     builder = tfds.builder(name, data_dir=data_dir)
-    infos = [tfds.core.SplitInfo(split, [4], 1) for split in splits]
+    infos = [tfds.core.SplitInfo(split, [count], 1) for split in splits]
     builder.info.set_splits(tfds.core.splits.SplitDict(infos))
     builder.info.set_file_format("tfrecord")
     os.makedirs(builder.data_dir, exist_ok=True)
     builder.info.write_to_directory(builder.data_dir)
 
 
-def captioned(self, split, decoders=None, **_):
-    """Four images with captions in the real features of the data set, because TFDS's mocking makes none that they accept."""
+def captioned(self, split, decoders=None, other="a picture", count=4, **_):
+    """Images with two captions in the real features of the data set, because TFDS's mocking makes none that they accept."""
     nothing = {"area": 1, "bbox": tfds.features.BBox(0.0, 0.0, 1.0, 1.0), "id": 1, "is_crowd": False, "label": 1}
     records = [
         self.info.features.serialize_example(
             {
                 "image": np.full([9, 9, 3], i, np.uint8), "image/filename": f"{i}.jpg", "image/id": i,
-                "objects": [nothing], "captions": [{"text": f"picture {i}", "id": i}, {"text": "a picture", "id": 9}],
+                "objects": [nothing], "captions": [{"text": f"picture {i}", "id": i}, {"text": other, "id": 9}],
             }
         )
-        for i in range(4)
+        for i in range(count)
     ]  # fmt: skip
     features = decoders.extract_features(self.info.features)
     data = tf.data.Dataset.from_tensor_slices(records)
@@ -92,6 +92,20 @@ def test_data_sets_of_tfds(problem, name, splits, vocabulary, tmp_path):
             assert texts == {"a picture", *(f"picture {i}" for i in range(4))}
         if name == "imagenet2012":
             assert len(problem.source.class_names()) == 1000 and problem.source.class_names()[0] == "n01440764"
+
+
+def test_one_unusable_caption_of_every_image_does_not_end_the_run(vocabulary, tmp_path):
+    def mocked(self, *given, **settings):
+        return captioned(self, *given, **settings, other="a picture " * 500, count=40)
+
+    with_splits(tmp_path, "coco_captions/2014", ("train", "val", "test", "restval"), count=40)
+    with tfds.testing.mock_data(num_examples=40, data_dir=str(tmp_path), as_dataset_fn=mocked):
+        problem, report = declared.coco(), Report("x", 0)
+        examples = problem.source.examples("dev", report)
+        stream = iter(make_batches(problem, examples, vocabulary, AudioFeatures(), SETTINGS, report, True))
+        for _ in range(200):
+            assert next_batch(stream, report) is not None
+    assert len(report.left_out) == 40
 
 
 def test_what_is_not_prepared_or_not_there_is_named(tmp_path):
