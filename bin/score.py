@@ -43,8 +43,11 @@ def score_answers() -> None:
         metrics = [answers.METRICS[name] for name in _METRIC.value]
         found = answers.read(_ANSWERS.value, "classes" in _METRIC.value)
     else:
-        problem = problem_of(answers.read(_ANSWERS.value).problem)
-        metrics, found = problem.metrics, answers.read(_ANSWERS.value, problem.targets == "class")
+        found = answers.read(_ANSWERS.value)
+        problem = problem_of(found.problem)
+        metrics = problem.metrics
+        if problem.targets == "class":  # also if the lines of another system have no rankings
+            found = answers.read(_ANSWERS.value, classes=True)
     figures = answers.score(metrics, found.predictions, found.examples)
     figures |= {"examples": len(found.examples)} | ({"skipped": found.skipped} if found.skipped else {})
     for name, value in figures.items():

@@ -89,7 +89,8 @@ def make_batches(
     )
     readers = [of.reader(reading, modality.shape) for of, modality in zip(problem.features, problem.modalities)]
     # Measured in the own positions of each input, before the lengths are scaled to a common unit.
-    limits = [bounds.longest for bounds in Measure(problem, settings).bounds]
+    limits = Measure(problem, settings).bounds
+    units = {"length": "max_length {} tokens", "frames": "max_frames {}"}  # those that are settings, by their name
 
     def encode(element):
         found = [
@@ -114,12 +115,9 @@ def make_batches(
         if problem.targets != "class":
             target = f"its target is longer than max_length {settings.max_length} tokens"
             reason = tf.where(tf.shape(element["targets"])[0] > settings.max_length, target, reason)
-        for length, limit, of in zip(parts_of(element["length"]), limits, problem.features):
-            bounds = of.bounds(settings)
-            name = {"length": f"max_length {limit} tokens", "frames": f"max_frames {limit}"}.get(
-                bounds.unit, f"{limit} {bounds.unit}"
-            )
-            reason = tf.where(length > limit, f"longer than {name}", reason)
+        for length, limit in zip(parts_of(element["length"]), limits):
+            name = units.get(limit.unit, f"{{}} {limit.unit}").format(limit.longest)
+            reason = tf.where(length > limit.longest, f"longer than {name}", reason)
         too_long, reason = tf.strings.length(reason) > 0, tf.where(usable, reason, "")
         # In a branch, so that Python is only called for the few examples that are rejected.
         return tf.cond(

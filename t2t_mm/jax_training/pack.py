@@ -1,6 +1,7 @@
 """Packs runs for training with JAX: their settings as numbers, and their corpora as arrays."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable
 from typing import cast
@@ -61,6 +62,7 @@ class Packer:
     def __init__(self, folder: str, say: Callable[[str], None] = print):
         self._folder, self._say, self._runs, self._written = folder, say, list[PackedRun](), dict[str, str]()
         self._descriptions: dict[str, dict] = {}
+        self._digest = functools.cache(file_digest)  # many runs read the same files
 
     def add(self, name: str, settings: PackSettings, init_from: str | None = None, configuration: str = "") -> None:
         """Adds a run.
@@ -159,7 +161,7 @@ class Packer:
             raise RunError(f"{problem.name}: training with JAX packs a corpus itself, not prepared records.")
         texts = [f"{example.input_line}\t{example.targets}" for example in examples]
         if problem.modality != "language":  # other files under the same paths are other examples
-            texts += [file_digest(path) for example in examples for path in example.input_parts if os.path.isfile(path)]
+            texts += [self._digest(path) for example in examples for path in example.input_parts if os.path.isfile(path)]
         kind = [str(problem.modality), problem.targets, tokenizer.fingerprint, repr(settings), repr(experiment.audio)]
         key = digest_of("\n".join([*kind, *texts]))
         if key not in self._written:
