@@ -94,8 +94,8 @@ class Pools:
         names = list(dict.fromkeys(slot.arrays[split] for slot in slots))
         self._slot, self._arrays = slots[0], {name: PackedExamples.load(folder, name) for name in names}
         self._of_lane = [slot.arrays[split] for slot in slots]
-        measured = {name: self._measured(found) for name, found in self._arrays.items()}
-        self.lengths = [measured[name] for name in self._of_lane]
+        self._lengths = {name: self._measured(found) for name, found in self._arrays.items()}
+        self.lengths = [self._lengths[name] for name in self._of_lane]
         self.longest_target = max(int(found.target_lengths.max()) for found in self._arrays.values())
 
     def _measured(self, found: PackedExamples) -> np.ndarray:
@@ -112,8 +112,7 @@ class Pools:
         found = []
         for lower, bound in zip([0, *bounds], bounds):
             rows: dict[str, np.ndarray] = {}
-            for name, arrays in self._arrays.items():
-                measured = self._measured(arrays)
+            for name, measured in self._lengths.items():
                 rows[name] = np.flatnonzero((measured > lower) & (measured <= bound))
             starts = dict(zip(rows, np.cumsum([0, *(len(some) for some in rows.values())])))
             sizes, most = ([size] * len(self.lengths), size) if size else self._sizes(lower, bound)

@@ -139,8 +139,8 @@ class TrainStep:
 
     def traces(self) -> int:
         """Returns how often a function of the step has been traced so far."""
-        functions = {id(one): one for one in (*self.functions.values(), self.update, self._add)}
-        return sum(one.experimental_get_tracing_count() for one in functions.values())
+        functions = {*self.functions.values(), self.update, self._add}  # problems of one kind share theirs
+        return sum(function.experimental_get_tracing_count() for function in functions)
 
     def arguments(self, name: str, batch: Any, micro: int = 0) -> tuple:
         """Returns the arguments of a problem's gradient function for a micro-batch of the next update."""
