@@ -49,8 +49,11 @@ class TrainingData:
         self.iterators: dict[str, Iterator] = {name: iter(stream) for name, stream in self._streams.items()}
         self.signatures = {name: stream.element_spec for name, stream in self._streams.items()}
         custom = [problem for problem in experiment.problems if any(one.name not in KNOWN for one in problem.modalities)]
+        problems, batches = experiment.problems, experiment.batches
+        of_one, of_all = ([bucket_shapes(one, batches, count) for one in problems] for count in (1, plan.replicas))
         self.layout = dataclasses.asdict(experiment.batches) | {
-            "the number of replicas": plan.replicas,
+            # Where every batch size is a multiple of the number of replicas anyway, one replica can go on with the data of two.
+            "the number of replicas": 1 if of_one == of_all else plan.replicas,
             **{f"the number of examples of {name}": size for name, size in sizes.items()},
             # Those of the known modalities follow from the settings.
             **{f"the buckets of {one.name}": bucket_shapes(one, experiment.batches) for one in custom},

@@ -33,7 +33,7 @@ from t2t_mm.problems import paper
 from t2t_mm.run.checkpoints import best_first
 from t2t_mm.run.folder import load_description, load_trained
 from t2t_mm.run.weights import Weights
-from t2t_mm.training import dry_run, loop, progress, trainee
+from t2t_mm.training import data, dry_run, loop, progress, trainee
 from t2t_mm.training.loss_scale import LossScale
 from t2t_mm.training.mixing import BySize, MixingError, problems_of_step
 from t2t_mm.training.schedule import InverseSquareRoot
@@ -667,6 +667,20 @@ def test_a_run_goes_on_with_a_smaller_corpus(begun, caplog):
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:-3]))
     train(begun, "run", 4)
     assert "the number of examples of wmt_en_de was 12 and is 9, so every problem's data begins a new pass" in caplog.text
+
+
+@pytest.mark.parametrize("positions, replicas", [(96, 1), (128, 2)])
+def test_the_number_of_replicas_matters_to_the_data_where_it_changes_a_batch(tmp_path, positions, replicas):
+    """With 96 positions the batches have 12, 8, 6, 4 and 4 examples, with 128 16, 10, 8, 6 and 5."""
+    vocabulary = str(tmp_path / "vocabulary.model")
+    build_vocabulary(list(tiny_run.PROBLEMS), vocabulary, size=310)
+    batches = BatchSettings(positions=positions, shuffle=8, max_length=24)
+    experiment = Experiment(tiny_run.PROBLEMS, vocabulary, batches=batches)
+    plan = SimpleNamespace(
+        experiment=experiment, replicas=2, names=["capitals", "reversal"], seed=0, steps=1, mixing="joint",
+        max_bad_examples=0, optimizer=Optimizer(),
+    )  # fmt: skip
+    assert data.TrainingData(plan).layout["the number of replicas"] == replicas
 
 
 def test_the_first_step_says_what_it_traces_and_stops_between_two_graphs(caplog):

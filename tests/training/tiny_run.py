@@ -71,7 +71,8 @@ def experiment(folder, noise=True):
         PROBLEMS,
         os.path.join(folder, "vocabulary.model"),
         functools.partial(tiny_model, noise),
-        BatchSettings(positions=128, shuffle=8, max_length=32),
+        # Every batch size is even, so that one replica can go on with the data of two.
+        BatchSettings(positions=96, shuffle=8, max_length=24),
     )
 
 
