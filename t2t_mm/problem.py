@@ -25,6 +25,9 @@ class Problem:
       command: the command token from which decoding starts. Problems with the same target language may share it.
       metrics: functions of (answers, examples) that return {name: value} for a whole set. The answers are texts,
         linearised trees or, for classes, scores [classes]. Default: the share of exact matches.
+      words_in_trees: whether each leaf of a tree follows its word, so that the decoder copies the sentence while it parses, and
+        keeps its place in it (docs/learning.md, "Small real corpora"). The answers are linearised trees without words in
+        either case. It requires trees of a single text.
 
     Raises:
       ValueError: `name`, `inputs` or `targets` has another value, or a modality has no features.
@@ -36,6 +39,7 @@ class Problem:
     targets: str
     command: str
     metrics: tuple[Callable, ...] = ()
+    words_in_trees: bool = False
 
     def __post_init__(self):
         if not (self.name.isidentifier() and self.name.isascii()):
@@ -53,6 +57,10 @@ class Problem:
                 raise ValueError(f"{self.name}: the modality {modality.name} has no features, so no example can be read.")
         if self.targets not in TARGET_KINDS:
             raise ValueError(f"{self.name}: targets is {self.targets!r}; choose one of {', '.join(TARGET_KINDS)}.")
+        if self.words_in_trees and (self.targets, self.modality) != ("tree", "language"):
+            raise ValueError(
+                f"{self.name}: words_in_trees requires trees of a single text, not {self.targets} of {self.modality}."
+            )
 
     @property
     def modalities(self) -> tuple[Modality, ...]:

@@ -34,7 +34,7 @@ class Examples(Protocol):
     def first(self, count: int) -> "Examples":
         """Returns the first `count` examples, or all if there are fewer."""
 
-    def check(self, vocabulary: str, image_size: int, sample_rate: int) -> None:
+    def check(self, vocabulary: str, image_size: int, sample_rate: int, words_in_trees: bool = False) -> None:
         """Checks that the examples were made for the settings of this run.
 
         Raises:

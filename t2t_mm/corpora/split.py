@@ -18,7 +18,7 @@ class InMemory(list[Example]):
     def first(self, count: int) -> "InMemory":
         return InMemory(self[:count])
 
-    def check(self, vocabulary: str, image_size: int, sample_rate: int) -> None:
+    def check(self, vocabulary: str, image_size: int, sample_rate: int, words_in_trees: bool = False) -> None:
         """Does nothing, because a corpus does not depend on the settings of a run."""
 
     def dataset(self, training: bool, seed: int, shuffle: int) -> tf.data.Dataset:
@@ -67,8 +67,8 @@ class First(Streamed):
     def __iter__(self) -> Iterator[Example]:
         return itertools.islice(self._examples, self._count)
 
-    def check(self, vocabulary: str, image_size: int, sample_rate: int) -> None:
-        self._examples.check(vocabulary, image_size, sample_rate)
+    def check(self, vocabulary: str, image_size: int, sample_rate: int, words_in_trees: bool = False) -> None:
+        self._examples.check(vocabulary, image_size, sample_rate, words_in_trees)
 
     def dataset(self, training: bool, seed: int, shuffle: int) -> tf.data.Dataset:
         """Returns the dataset of these examples, see `source.Examples.dataset`.

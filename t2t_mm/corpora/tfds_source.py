@@ -103,12 +103,16 @@ class TFDSExamples(Streamed):
             target = target.decode() if isinstance(target, bytes) else int(target)
             yield Example(shown if len(shown) > 1 else shown[0], target, origin, references)
 
-    def check(self, vocabulary: str, image_size: int, sample_rate: int) -> None:
-        """Checks the sample rate of audio.
+    def check(self, vocabulary: str, image_size: int, sample_rate: int, words_in_trees: bool = False) -> None:
+        """Checks the sample rate of audio, and that trees are read without their words.
 
         Raises:
-          CorpusError: it differs from that of the run.
+          CorpusError: the sample rate differs from that of the run, or the trees should contain words.
         """
+        if words_in_trees:
+            raise CorpusError(
+                f"{self._builder.info.full_name}: words_in_trees requires the files of a treebank or prepared records."
+            )
         for feature in self._input_features:
             rate = getattr(feature, "sample_rate", None)
             if rate is not None and rate != sample_rate:

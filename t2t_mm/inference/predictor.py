@@ -16,7 +16,7 @@ from t2t_mm.corpora.source import Examples
 from t2t_mm.incremental import IncrementalDecoder
 from t2t_mm.inference.search import IMPOSSIBLE_SCORE, best_of_beam, sample
 from t2t_mm.inference.source_weights import source_weights, without_weights
-from t2t_mm.inference.trees import TreeConstraint, TreeGrammar
+from t2t_mm.inference.trees import TreeConstraint, TreeGrammar, WordTreeConstraint
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
 from t2t_mm.input.pipeline import batches_of, make_batches
@@ -111,7 +111,7 @@ class Predictor:
         self._beam_size, self._alpha, self._max_length = beam_size, alpha, max_length
         # Made at once, so that a vocabulary without brackets is reported before anything is decoded.
         self._grammar = TreeGrammar(tokenizer, max_length) if constrain_trees else None
-        self._n_best = n_best
+        self._n_best, self._symbols = n_best, tokenizer.tree_symbols()
         self._functions: dict = {}
 
     def constrains(self, problem: Problem) -> bool:
@@ -123,11 +123,15 @@ class Predictor:
         if not self.constrains(problem):
             return ""
         assert self._grammar is not None  # see `constrains`
-        if (words := len(sentence.split())) <= (most := self._grammar.most_words):
+        words, pieces = len(sentence.split()), 0
+        if problem.words_in_trees:
+            pieces = len(self._tokenizer.processor.EncodeAsIds(sentence))
+        if words + pieces <= (most := self._grammar.most_words):
             return ""
+        counted = f"{words} words" + (f" of {pieces} pieces" if pieces else "")
         return (
-            f"{words} words, but a tree of at most {self._max_length} tokens has room for {most}: answered without the "
-            "constraint. Increase max_length, for example to four times the number of words."
+            f"{counted}, but a tree of at most {self._max_length} tokens has room for {most}: answered without the constraint. "
+            f"Increase max_length, for example to {4 * words + pieces}."
         )
 
     def answers(self, problem: Problem, batch: dict, words: Sequence[int] = ()) -> list[Answer]:
@@ -197,6 +201,9 @@ class Predictor:
         return found
 
     def _answer(self, problem, ids):
+        if problem.words_in_trees:
+            # Without the words before they become text, in which one with angle brackets would look like a symbol.
+            ids = [piece for piece in ids if int(piece) in self._symbols]
         text = self._tokenizer.detokenize(ids)
         return text_to_tree(text) if problem.targets == "tree" else text
 
@@ -205,10 +212,15 @@ class Predictor:
         if not self.constrains(problem):
             return self._call(self._sequences, problem, batch, log_probs=log_probs)
         assert self._grammar is not None  # see `constrains`
-        room = np.array(words) <= self._grammar.most_words
+        needed = np.array(words)
+        if problem.words_in_trees:
+            lengths = tf.reduce_sum(tf.cast(~batch["input_padding"], tf.int32), axis=1).numpy()
+            needed = needed + np.maximum(lengths - 1, 0)  # without the end token
+        room = needed <= self._grammar.most_words
         # A sentence that does not fit is treated like a row that fills the batch, and answered by the search below.
         counted = tf.constant(np.where(room, words, 0), tf.int32)
-        trees = self._call(self._trees, problem, batch, counted, log_probs=log_probs)
+        decode = self._trees_with_words if problem.words_in_trees else self._trees
+        trees = self._call(decode, problem, batch, counted, log_probs=log_probs)
         if room.all():
             return trees
         free = self._call(self._sequences, problem, batch, log_probs=log_probs)
@@ -251,6 +263,10 @@ class Predictor:
 
     def _trees(self, problem, inputs, padding, command, words, log_probs=False):
         return self._sequences(problem, inputs, padding, command, TreeConstraint(self._grammar, words), log_probs)
+
+    def _trees_with_words(self, problem, inputs, padding, command, words, log_probs=False):
+        ids = tf.where(words[:, None] > 0, inputs, PADDING_ID)
+        return self._sequences(problem, inputs, padding, command, WordTreeConstraint(self._grammar, ids), log_probs)
 
     def _read(self, problem, inputs, padding, command, ids):
         """Runs a teacher-forced pass over answers [B, N, T].

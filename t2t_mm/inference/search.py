@@ -45,6 +45,12 @@ class Constraint(Protocol):
     def allowed(self, state: Any, position: tf.Tensor) -> tf.Tensor:
         """Returns which tokens are allowed at this position, [B, K, V] boolean."""
 
+    def merged(self, log_p: tf.Tensor) -> tf.Tensor:
+        """Returns log-probabilities [B, K, V] in which tokens that mean the same to the constraint all have that of their sum.
+
+        At most one token of such a set may be allowed at a time.
+        """
+
     def advance(self, state: Any, token: tf.Tensor) -> Any:
         """Returns the state after a token [B, K]. After a token that is not allowed, any state may be returned."""
 
@@ -105,7 +111,7 @@ def best_of_beam(
       alpha: strength of the length penalty; 0: no penalty.
       never_end: makes the end token impossible, for outputs of a known length (in measurements).
       constraint: constraint on the form of outputs. It makes tokens impossible without changing the probabilities of the
-        others.
+        others, except that it may count several tokens as one.
       log_probs: whether to return the log-probabilities of the tokens too.
 
     Returns:
@@ -255,10 +261,10 @@ def _decode(
 
     def advance(position, x, state, ancestors, form, of_tokens, scores, ids, lengths, ended):
         logits, state = model.step(x, position, state, ancestors if width > 1 else None, _write_in_place)
-        # Before the constraint, which must not change the probabilities of the tokens that it allows.
+        # Before the constraint, so that what it forbids keeps its share of the probability.
         log_p = tf.nn.log_softmax(tf.reshape(logits, [-1, width, logits.shape[-1]]))
         if constraint is not None:
-            log_p += tf.where(constraint.allowed(form, position), 0.0, _IMPOSSIBLE)
+            log_p = constraint.merged(log_p) + tf.where(constraint.allowed(form, position), 0.0, _IMPOSSIBLE)
         # Padding is the only continuation of an ended hypothesis, and is impossible for all others.
         log_p = tf.where(ended[..., None], _only_padding(logits.shape[-1], 0.0), log_p + _no_padding(logits.shape[-1]))
         scores, parent, token = choose(position, log_p, scores, ended)

@@ -1,4 +1,4 @@
-"""Constrains the decoding of parses to trees: brackets match, and there is one leaf for each word.
+"""Constrains the decoding of parses to trees of the input: brackets match, and there is one leaf for each word.
 
 The linearised form (Vinyals et al. 2015) is a Dyck language with leaves, so a stack of open labels and a counter of words
 determine which symbols may follow.
@@ -7,7 +7,7 @@ determine which symbols may follow.
 import tensorflow as tf
 
 from t2t_mm.common.errors import RunError
-from t2t_mm.input.tokenizer import END_ID, Tokenizer, tree_to_text
+from t2t_mm.input.tokenizer import END_ID, PADDING_ID, UNKNOWN_ID, Tokenizer, tree_to_text
 
 _CLOSING_AT_LEAST = 3  # tokens of a tree besides its leaves: the two brackets of its root, and the end token
 
@@ -22,7 +22,8 @@ class TreeGrammar:
     with several children, which `linearise` writes as several trees in a row, is not generated.
 
     Attributes:
-      most_words: maximum number of words of a sentence whose tree fits into `max_length` tokens.
+      most_words: maximum number of words of a sentence whose tree fits into `max_length` tokens. Where each leaf follows its
+        word (`Problem.words_in_trees`), it is the maximum number of words and of their pieces together.
 
     Raises:
       RunError: the vocabulary lacks brackets or part-of-speech tags.
@@ -49,6 +50,10 @@ class TreeGrammar:
         self.closing_of = [closing.get(piece, -1) for piece in range(tokenizer.size)]
         self.closes = [piece in set(closing.values()) for piece in range(tokenizer.size)]
         self.is_tag = [piece in set(tags) for piece in range(tokenizer.size)]
+        # Whether a piece is a symbol or one that the search handles by itself, and not a part of a word; and whether it begins
+        # a word, which SentencePiece marks with U+2581.
+        self.is_symbol = [piece in symbols or piece in (PADDING_ID, END_ID) for piece in range(tokenizer.size)]
+        self.begins_word = [tokenizer.processor.IdToPiece(piece).startswith("\u2581") for piece in range(tokenizer.size)]
 
 
 class TreeConstraint:
@@ -110,6 +115,10 @@ class TreeConstraint:
         forced = pieces == tf.gather(tf.constant(prefix), tf.minimum(position, len(prefix) - 1))
         return tf.where(position < len(prefix), forced, found)
 
+    def merged(self, log_p: tf.Tensor) -> tf.Tensor:
+        """Returns the log-probabilities as they are, because every symbol of a tree is different."""
+        return log_p
+
     def advance(self, state: dict, token: tf.Tensor) -> dict:
         """Returns the state after a token [B, K]; see `initial`."""
         closing = tf.gather(self._closing_of, token)
@@ -125,3 +134,67 @@ class TreeConstraint:
             "depth": tf.clip_by_value(depth, 0, levels),
             "left": tf.maximum(left, 0), "empty": opens,
         }  # fmt: skip
+
+
+class WordTreeConstraint(TreeConstraint):
+    """A constraint for trees in which each leaf follows its word (`Problem.words_in_trees`).
+
+    After a bracket or a leaf, the next word may begin; the rest of this word and then its tag must follow. All pieces of words
+    count as one token, with the sum of their probabilities: where the model would go on with any word, the next word of the
+    sentence follows. Otherwise, a model that copies badly would rather open one bracket after the other.
+
+    Args:
+      grammar: the grammar.
+      ids: [B, S], the pieces of the sentences, with the end token and padding. The pieces of a sentence and its words together
+        must be at most `grammar.most_words`. It has only padding in a row that only fills the batch.
+    """
+
+    def __init__(self, grammar: TreeGrammar, ids: tf.Tensor):
+        self._begins, self._is_symbol = tf.constant(grammar.begins_word), tf.constant(grammar.is_symbol)
+        is_piece = (ids != PADDING_ID) & (ids != END_ID)
+        # A sentence could contain the text of a symbol; as a piece of a word, any other token will do.
+        ids = tf.where(is_piece & tf.gather(self._is_symbol, ids), UNKNOWN_ID, ids)
+        # The first piece begins a word, even if the vocabulary does not mark it.
+        begins = is_piece & (tf.gather(self._begins, ids) | (tf.range(tf.shape(ids)[1]) == 0))
+        super().__init__(grammar, tf.reduce_sum(tf.cast(begins, tf.int32), axis=1))
+        # One more column, because the place behind the last piece is read, too.
+        self._ids, self._is_piece = (tf.pad(one, [[0, 0], [0, 1]]) for one in (ids, is_piece))
+        self._inside = self._is_piece & ~tf.pad(begins, [[0, 0], [0, 1]])
+        self._count = tf.reduce_sum(tf.cast(is_piece, tf.int32), axis=1)[:, None]
+
+    def initial(self, width: int) -> dict:
+        """Returns the state of all hypotheses before their first token.
+
+        It is that of `TreeConstraint` with two more entries [B, K]: "place", the number of pieces of the sentence that have
+        been written, and "word", whether the last token is a piece of a word.
+        """
+        state = super().initial(width)
+        return state | {"place": tf.zeros_like(state["left"]), "word": tf.zeros_like(state["left"], tf.bool)}
+
+    def allowed(self, state: dict, position: tf.Tensor) -> tf.Tensor:
+        """Returns which tokens are allowed at this position, [B, K, V] boolean."""
+        in_tree = position >= len(self._grammar.prefix)
+        following = tf.gather(self._ids, state["place"], batch_dims=1)
+        inside = state["word"] & tf.gather(self._inside, state["place"], batch_dims=1)
+        may_begin = ~state["word"] & (state["depth"] > 0) & tf.gather(self._is_piece, state["place"], batch_dims=1)
+        # The rest of the words needs room besides what a tree without words needs.
+        room = self._grammar.max_length - position - (self._count - state["place"])
+        may_open = state["depth"] + state["left"] + _CLOSING_AT_LEAST <= room
+        found = super().allowed(state, position)
+        brackets = (may_open[..., None] | (self._closing_of < 0)) & ~state["word"][..., None]
+        symbols = found & tf.where(self._is_tag, (state["word"] & ~inside)[..., None], brackets)
+        pieces = tf.range(tf.size(self._is_tag)) == tf.where(inside | may_begin, following, -1)[..., None]
+        return tf.where(in_tree, symbols | pieces, found)
+
+    def merged(self, log_p: tf.Tensor) -> tf.Tensor:
+        """Returns log-probabilities in which every piece of a word has that of all such pieces together."""
+        nothing = tf.fill(tf.shape(log_p), log_p.dtype.min)
+        total = tf.reduce_logsumexp(tf.where(self._is_symbol, nothing, log_p), axis=-1, keepdims=True)
+        return tf.where(self._is_symbol, log_p, total)
+
+    def advance(self, state: dict, token: tf.Tensor) -> dict:
+        """Returns the state after a token [B, K]; see `initial`."""
+        # A piece before the root belongs to the prefix.
+        word = ~tf.gather(self._is_symbol, token) & (state["depth"] > 0)
+        place = tf.minimum(state["place"] + tf.cast(word, tf.int32), tf.shape(self._ids)[1] - 1)
+        return super().advance(state, token) | {"place": place, "word": word}

@@ -33,7 +33,7 @@ from t2t_mm.corpora.example import CorpusError, Example, MediaError, Report
 from t2t_mm.corpora.source import LineSource
 from t2t_mm.corpora.tars import state_of
 from t2t_mm.input import records
-from t2t_mm.input.tokenizer import END_ID, Tokenizer, tree_to_text
+from t2t_mm.input.tokenizer import END_ID, Tokenizer, target_text
 from t2t_mm.problem import Problem
 
 _SHARD_EXAMPLES = {"language": 16384, "image": 1024, "audio": 512}  # about a hundred megabytes at most
@@ -48,6 +48,7 @@ class Plan:
       vocabulary: the SHA-256 checksum of the SentencePiece model.
       image_size: number of rows and columns of images.
       sample_rate: sample rate of audio in Hz.
+      words_in_trees: whether each leaf of a tree follows its word (see `Problem`).
     """
 
     problem: str
@@ -58,6 +59,7 @@ class Plan:
     image_size: int | None
     sample_rate: int | None
     shard_examples: int | None
+    words_in_trees: bool | None = None  # in the older plans that have no such setting, too
 
     def features(self) -> tfds.features.FeaturesDict:
         return records.features(self.inputs, self.targets, self.image_size or 0, self.class_names or [])
@@ -81,6 +83,7 @@ def make_plan(
         image_size if "image" in names else None,
         sample_rate if "audio" in names else None,
         shard_examples,
+        problem.words_in_trees or None,
     )
     plan.features()  # rejects unsupported modalities before anything is written
     return plan
@@ -398,7 +401,6 @@ class RecordMaker:
           MediaError: the image or audio cannot be decoded.
         """
         is_class = self._plan.targets == "class"
-        target = tree_to_text(example.target_text) if self._plan.targets == "tree" else example.target_text
         names = [self._plan.inputs] if isinstance(self._plan.inputs, str) else self._plan.inputs
         if len(names) != len(example.input_parts):
             raise CorpusError(
@@ -407,7 +409,7 @@ class RecordMaker:
         keys = records.input_keys(len(names))
         return {
             **{key: self._input(name, part) for key, name, part in zip(keys, names, example.input_parts)},
-            "targets": example.target_class if is_class else self._ids(target),
+            "targets": example.target_class if is_class else self._ids(self._target(example)),
             "index": index,
             "origin": example.origin,
             "input_text": example.inputs if isinstance(example.inputs, str) else list(example.inputs),
@@ -417,7 +419,8 @@ class RecordMaker:
 
     def _input(self, modality: str, text: str) -> np.ndarray:
         if modality == "language":
-            return self._ids(text)
+            # Other white space would not divide the pieces of two words.
+            return self._ids(" ".join(text.split()) if self._plan.words_in_trees else text)
         if modality == "image":
             return pictures.load_image(text, self._plan.image_size).astype(np.uint8)  # Pillow returns whole numbers
         assert self._plan.sample_rate is not None  # `make_plan` sets it for audio
@@ -425,6 +428,9 @@ class RecordMaker:
         samples = sounds.load_audio(text, self._plan.sample_rate)
         # A sample of exactly 1 would overflow to the lowest number.
         return np.clip(np.round(samples * 2**15), -(2**15), 2**15 - 1).astype(np.int16)
+
+    def _target(self, example: Example) -> str:
+        return target_text(example, self._plan.targets, bool(self._plan.words_in_trees))
 
     def _ids(self, text: str) -> np.ndarray:
         assert self._tokenizer is not None  # `make_plan` sets the vocabulary for text

@@ -134,7 +134,7 @@ class PreparedExamples(Streamed):
             inputs = given.decode() if isinstance(given, bytes) else tuple(part.decode() for part in given)
             yield Example(inputs, targets, text["origin"], references)
 
-    def check(self, vocabulary: str, image_size: int, sample_rate: int) -> None:
+    def check(self, vocabulary: str, image_size: int, sample_rate: int, words_in_trees: bool = False) -> None:
         """Raises CorpusError if the records were prepared with settings that differ from those of this run."""
         now = {"vocabulary": vocabulary, "image_size": image_size, "sample_rate": sample_rate}
         for name, value in now.items():
@@ -144,6 +144,12 @@ class PreparedExamples(Streamed):
                     f"{self.origin}: prepared with {name} {str(prepared)[:12]}, but this run has {str(value)[:12]}. "
                     "Prepare it again with bin/prepare_data.py, or use the setting it was prepared with."
                 )
+        # Missing in the descriptions of earlier versions, which had no words in trees.
+        if (prepared := bool(self._description.get("words_in_trees"))) != words_in_trees:
+            raise CorpusError(
+                f"{self.origin}: prepared with words_in_trees {prepared}, but this run has {words_in_trees}. Prepare it again "
+                "with bin/prepare_data.py, or use the setting it was prepared with."
+            )
 
     def dataset(self, training: bool, seed: int, shuffle: int) -> tf.data.Dataset:
         """Returns a dataset with {"inputs", "targets", "index", "origin"} of each example.

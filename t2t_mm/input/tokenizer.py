@@ -13,18 +13,46 @@ import tensorflow as tf
 import tensorflow_text
 
 from t2t_mm.common.files import write_whole
-from t2t_mm.corpora.example import CorpusError
+from t2t_mm.corpora.example import CorpusError, Example
 
 PADDING_ID, END_ID, UNKNOWN_ID = 0, 1, 2
 
 
-def tree_to_text(linearised: str) -> str:
-    """Converts `(S NN )S` to `<(S><NN><)S>`, in which each symbol is a separate piece that does not occur in any word."""
-    return "".join(f"<{symbol}>" for symbol in linearised.split())
+def tree_to_text(linearised: str, sentence: str | None = None) -> str:
+    """Converts `(S NN )S` to `<(S><NN><)S>`, in which each symbol is a separate piece that does not occur in any word.
+
+    With the sentence, each tag follows its word, `<(S> dogs<NN><)S>`. The space makes the pieces of a word those that it has in
+    the sentence. A word has no angle brackets in the tree, because they would be read as those of a symbol.
+
+    Raises:
+      ValueError: the sentence does not have one word for each tag.
+    """
+    symbols = linearised.split()
+    if sentence is None or not symbols:  # without symbols: an input that has no target
+        return "".join(f"<{symbol}>" for symbol in symbols)
+    words = sentence.split()
+    if (leaves := sum(symbol[0] not in "()" for symbol in symbols)) != len(words):
+        raise ValueError(f"the sentence has {len(words)} words, but its tree has {leaves} leaves")
+    rest = iter(re.sub("[<>]", "", word) for word in words)
+    return "".join(f"<{symbol}>" if symbol[0] in "()" else f" {next(rest)}<{symbol}>" for symbol in symbols)
+
+
+def target_text(example: Example, targets: str, words_in_trees: bool = False) -> str:
+    """Returns the text that is tokenized for the target of an example of a `Problem` with texts or trees.
+
+    Raises:
+      CorpusError: `words_in_trees` is set, and the sentence does not have one word for each leaf of its tree.
+    """
+    if targets != "tree":
+        return example.target_text
+    try:
+        return tree_to_text(example.target_text, example.input_line if words_in_trees else None)
+    except ValueError as error:
+        raise CorpusError(f"{example.origin}: {error}.") from error
 
 
 def text_to_tree(text: str) -> str:
-    """Inverts `tree_to_text`, and drops anything between the symbols."""
+    """Inverts `tree_to_text`, and drops anything between the symbols, such as the words."""
     return " ".join(re.findall(r"<([^<>]+)>", text))
 
 

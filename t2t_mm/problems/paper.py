@@ -58,11 +58,16 @@ def wmt_de_fr(root: str, folder: str = "wmt/de-fr", names: dict | None = None) -
 
 
 def wsj_parsing(
-    root: str, folder: str = "ptb", splits: dict | None = None, tags: bool = True, constituents: bool = False
+    root: str,
+    folder: str = "ptb",
+    splits: dict | None = None,
+    tags: bool = True,
+    constituents: bool = False,
+    words_in_trees: bool = False,
 ) -> Problem:
-    """Declares parsing on the WSJ part of the Penn Treebank; `Treebank` describes the arguments."""
+    """Declares parsing on the WSJ part of the Penn Treebank; `Treebank` and `Problem` describe the arguments."""
     source = Treebank(root, folder, splits, tags, constituents)
-    return Problem("wsj_parsing", source, "language", "tree", "To-Parse-Tree", (bracket_f1,))
+    return Problem("wsj_parsing", source, "language", "tree", "To-Parse-Tree", (bracket_f1,), words_in_trees)
 
 
 def imagenet(root: str, folder: str = "imagenet") -> Problem:

@@ -1,5 +1,6 @@
 """Tests the data sets of TFDS with their real features and TFDS's own mocking, and the builders that TFDS lacks."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -139,6 +140,9 @@ def test_builder_of_the_treebank(vocabulary, tmp_path):
     (batch,) = make_batches(problem, examples, vocabulary, AudioFeatures(), SETTINGS, Report("x", 0), False)
     pieces = [vocabulary.processor.IdToPiece(int(i)) for i in batch["targets"][0]]
     assert "<(S>" in pieces and pieces[-2] == "<)S>"
+    with_words = dataclasses.replace(problem, words_in_trees=True)
+    with pytest.raises(CorpusError, match="words_in_trees requires the files of a treebank or prepared records"):
+        make_batches(with_words, examples, vocabulary, AudioFeatures(), SETTINGS, Report("x", 0), False)
 
 
 def test_the_command_builds_what_load_reads(tmp_path):

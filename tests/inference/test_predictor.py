@@ -119,6 +119,25 @@ def test_constrained_parses_are_trees_of_the_words_and_others_are_not(tokenizer,
     assert texts == ask(predict, Predictor(model, tokenizer, 3, 0.6, LENGTH), GERMAN, tokenizer), "of parses alone"
 
 
+def test_parses_with_words_are_trees_of_the_words_if_they_are_constrained(tokenizer, model):
+    problem = dataclasses.replace(PARSING, words_in_trees=True)
+    examples = [Example(text, "", text) for text in ("the\u00a0cat  sees a\u3000dog", "a <DT> dog", "schläft Ωζ", "the " * 30)]
+    given = model, tokenizer, 3, 0.6, 60
+    predictor = Predictor(*given, constrain_trees=True)
+    answers = ask(predict, predictor, problem, tokenizer, examples)
+    for answer, example in zip(answers[:3], examples):
+        tree, repaired = delinearise(answer.split(), example.inputs.split())
+        assert not repaired and tree.words() == example.inputs.split()
+    reasons = [predictor.unconstrained(problem, example.inputs) for example in examples]
+    assert reasons[:3] == ["", "", ""] and re.match(
+        "30 words of 30 pieces, but a tree of at most 60 .* room for 56", reasons[3]
+    )
+    free = ask(predict, Predictor(*given), problem, tokenizer, examples)
+    assert answers[3] == free[3] and answers[0] != free[0]
+    # An answer has no words, even if one of them looks like a symbol.
+    assert all(symbol in TREE.split() for answer in [*answers, *free] for symbol in answer.split())
+
+
 def test_batches_decoded_at_the_same_time_have_the_same_answers(tokenizer, model):
     """In the order of the inputs, also where a later batch is done first, and none is lost at the end."""
     examples = [Example("the cat sees " * (1 + n % 4) + "a dog " * (7 - n), "", f"{n}") for n in range(7)]

@@ -104,6 +104,9 @@ class NotThree:
     def allowed(self, state, position):
         return (tf.range(SYMBOLS) == 3) == self.allows_three
 
+    def merged(self, log_p):
+        return log_p
+
     def advance(self, state, token):
         return ()
 

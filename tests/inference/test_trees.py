@@ -10,8 +10,8 @@ import tensorflow as tf
 from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.treebank import delinearise
 from t2t_mm.inference.search import IMPOSSIBLE_SCORE, beam_search, best_of_beam, sample
-from t2t_mm.inference.trees import TreeConstraint, TreeGrammar
-from t2t_mm.input.tokenizer import END_ID, PADDING_ID, Tokenizer, text_to_tree, train_vocabulary, tree_to_text
+from t2t_mm.inference.trees import TreeConstraint, TreeGrammar, WordTreeConstraint
+from t2t_mm.input.tokenizer import END_ID, PADDING_ID, UNKNOWN_ID, Tokenizer, text_to_tree, train_vocabulary, tree_to_text
 
 TREE = "(S (NP DT NN )NP (VP VBD )VP . )S"
 # "<->" becomes a piece by itself, and is no symbol of trees.
@@ -110,6 +110,63 @@ def test_every_output_is_a_tree_of_its_words(tokenizer, how, favour):
             depth = np.cumsum([(s[0] == "(") - (s[0] == ")") for s in symbols])
             assert depth[-1] == 0 and (depth[:-1] > 0).all(), "one root"
             assert not any(one[0] == "(" and other[0] == ")" for one, other in zip(symbols, symbols[1:])), "no empty ones"
+
+
+@pytest.mark.parametrize("favour", [None, "(NP", ")NP", "DT", "end", "text"])
+@pytest.mark.parametrize("how", ["greedy", "beam", "sample"])
+def test_every_output_with_words_has_those_of_its_sentence_before_their_tags(tokenizer, how, favour):
+    """Also words of several pieces, the text of a symbol, and a sentence that has no more room than for its root."""
+    sentences = ["", "the", "Hund cat <DT> (x", "the a b cat the cat"]
+    ids = {symbol: index for index, symbol in tokenizer.tree_symbols().items()} | {"end": END_ID, "text": 300, None: None}
+    pieces = [tokenizer.processor.EncodeAsIds(sentence) for sentence in sentences]
+    assert len(pieces[2]) > 6 and ids["DT"] in pieces[2]
+    rows = tf.ragged.constant([[*row, END_ID] if row else [] for row in pieces], tf.int32).to_tensor(PADDING_ID)
+    needed = max(len(row) + len(sentence.split()) for row, sentence in zip(pieces, sentences))
+    for most in (needed, needed + 30):
+        grammar = TreeGrammar(tokenizer, most + 4)
+        assert grammar.most_words == most
+        constraint = WordTreeConstraint(grammar, rows)
+        model = given(Unruly(tokenizer.size, most + 4, 1, ids[favour]), len(sentences))
+        if how == "sample":
+            found, scores = sample(*model, most + 4, temperature=2.0, top_p=0.9, constraint=constraint)
+        else:
+            found, scores = beam_search(*model, most + 4, {"greedy": 1, "beam": 5}[how], constraint=constraint)
+        assert (scores.numpy() > IMPOSSIBLE_SCORE).all()
+        for sentence, row, own in zip(sentences, found.numpy().tolist(), pieces):
+            assert END_ID in row
+            if not sentence:
+                assert not set(row) - {END_ID, PADDING_ID, *grammar.prefix}
+                continue
+            # The symbol in the third sentence is written as an unknown piece.
+            known = {**tokenizer.tree_symbols(), END_ID: "", PADDING_ID: ""}
+            written = [piece for piece in row[len(grammar.prefix) :] if piece not in known]
+            assert written == [UNKNOWN_ID if piece in known else piece for piece in own]
+            symbols = [known[piece] for piece in row if known.get(piece)]
+            tree, repaired = delinearise(symbols, sentence.split())
+            assert not repaired and tree.words() == sentence.split()
+            # Each tag directly follows the last piece of its word, and nothing else divides a word.
+            starts = [place for place, piece in enumerate(own) if not place or grammar.begins_word[piece]]
+            seen = 0
+            for before, piece in zip(row[len(grammar.prefix) :], row[len(grammar.prefix) + 1 :]):
+                seen += before not in known
+                if known.get(piece, "(")[:1] not in ("(", ")", ""):
+                    assert before not in known and seen in [*starts[1:], len(own)]
+                elif piece in known:
+                    assert before in known or before in grammar.prefix
+
+
+def test_all_pieces_of_words_count_as_one(tokenizer):
+    """A model that is sure that a word follows, but not which one, goes on with the next word."""
+    grammar, symbols = TreeGrammar(tokenizer, 20), tokenizer.tree_symbols()
+    ids = tf.constant([tokenizer.processor.EncodeAsIds("the cat") + [END_ID]])
+    constraint = WordTreeConstraint(grammar, ids)
+    logits = np.random.default_rng(0).normal(size=(1, 1, tokenizer.size)).astype("float32")
+    log_p = tf.nn.log_softmax(logits)
+    merged, before = (np.exp(x.numpy()[0, 0].astype("float64")) for x in (constraint.merged(log_p), log_p))
+    words = [piece for piece in range(tokenizer.size) if piece not in symbols and piece not in (END_ID, PADDING_ID)]
+    np.testing.assert_allclose(merged[words], before[words].sum(), rtol=1e-5)
+    rest = [piece for piece in range(tokenizer.size) if piece not in words]
+    np.testing.assert_array_equal(merged[rest], before[rest])
 
 
 # Seven tokens: padding, end, two labels and a tag.

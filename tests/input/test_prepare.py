@@ -178,6 +178,21 @@ def test_records_of_another_vocabulary_or_size_are_refused(corpora, declared, ou
         prepared(declared[2], corpora, output, image_size=16)
 
 
+def test_records_of_trees_have_their_words_or_not(corpora, declared, output, tmp_path):
+    with_words = dataclasses.replace(declared[1], words_in_trees=True)
+    prepared(with_words, corpora, tmp_path)
+    (read,) = problems([with_words], str(tmp_path))
+    own, other = (next(iter(batches(one, "dev", corpora)))["targets"].numpy().tolist() for one in (with_words, read))
+    assert own == other
+    text = Tokenizer(str(corpora / "v.model")).detokenize(own[0])
+    assert text.split() == "<(S> <(NP> the<DT> cat<NN><)NP> <(VP> sleeps<VBZ><)VP> .<.><)S>".replace("> <", "><").split()
+    for declared_now, root, found in ((with_words, output, False), (declared[1], tmp_path, True)):
+        with pytest.raises(CorpusError, match=f"prepared with words_in_trees {found}, but this run has {not found}"):
+            batches(problems([declared_now], str(root))[0], "dev", corpora)
+    with pytest.raises(CorpusError, match="words_in_trees None; now it is True"):
+        prepared(with_words, corpora, output)
+
+
 def test_it_goes_on_where_it_was_killed(corpora, declared, tmp_path, monkeypatch):
     problem, calls = declared[0], []
     whole = preparing.ShardWriter.__call__

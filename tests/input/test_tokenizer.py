@@ -5,11 +5,12 @@ import pytest
 import tensorflow as tf
 import tensorflow_text
 
-from t2t_mm.corpora.example import CorpusError
+from t2t_mm.corpora.example import CorpusError, Example
 from t2t_mm.input.tokenizer import (
     END_ID,
     PADDING_ID,
     Tokenizer,
+    target_text,
     text_to_tree,
     train_vocabulary,
     tree_to_text,
@@ -41,6 +42,25 @@ def test_a_tree_symbol_is_one_piece(path):
     ids = tokenizer.tokenize(tf.constant(tree_to_text(TREE))).numpy()
     assert len(ids) == len(TREE.split()) + 2  # the sentence's leading space, and the end
     assert text_to_tree(tokenizer.detokenize(ids)) == TREE
+
+
+def test_a_tag_follows_its_word(path):
+    tokenizer, sentence = Tokenizer(path), "the <ca>t sleeps now"
+    text = tree_to_text("(S (NP DT NN )NP VBZ RB )S", sentence)
+    assert text == "<(S><(NP> the<DT> cat<NN><)NP> sleeps<VBZ> now<RB><)S>"
+    assert text_to_tree(text) == "(S (NP DT NN )NP VBZ RB )S"
+    # The same pieces as in the sentence, from which a decoder copies them.
+    pieces, tree = (tokenizer.processor.EncodeAsIds(one) for one in ("the cat", tree_to_text("(NP DT NN )NP", "the cat")))
+    assert [piece for piece in tree[1:] if piece not in tokenizer.tree_symbols()] == pieces
+
+
+@pytest.mark.parametrize("sentence", ["the", "the cat sat"])
+def test_a_tree_with_another_number_of_words_is_named(sentence):
+    example = Example(sentence, "(NP DT NN )NP", "wsj.mrg:7")
+    with pytest.raises(CorpusError, match=rf"wsj.mrg:7: the sentence has {len(sentence.split())} words, .* has 2 leaves"):
+        target_text(example, "tree", words_in_trees=True)
+    assert target_text(example, "tree") == "<(NP><DT><NN><)NP>"
+    assert target_text(Example(sentence, "", "a text to parse"), "tree", words_in_trees=True) == ""
 
 
 def test_words_that_look_like_tags_stay_words(path):

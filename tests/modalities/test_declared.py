@@ -163,6 +163,12 @@ def test_the_model_is_saved_with_its_declared_modality(made, tmp_path):
     assert [path_below(v) for v in network.variables] == [path_below(v) for v in loaded.variables]
 
 
+@pytest.mark.parametrize("inputs, targets", [("language", "text"), ("audio", "tree"), (("language", "image"), "tree")])
+def test_words_in_trees_need_trees_of_one_text(inputs, targets):
+    with pytest.raises(ValueError, match="x: words_in_trees requires trees of a single text"):
+        Problem("x", None, inputs, targets, "To-X", words_in_trees=True)
+
+
 @pytest.mark.parametrize("name", ["en-it", "2nd", "a/b", "späh", ""])
 def test_the_name_of_a_problem_can_be_that_of_a_signature_and_a_folder(name):
     with pytest.raises(ValueError, match="The name of a problem is .*; it must consist of letters, digits and underscores"):
