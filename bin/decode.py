@@ -10,9 +10,9 @@
 
 If a problem has several inputs, give --input once for each, in the order of the problem; a line separates them by tabs.
 
-The answers are printed in the order of the inputs. The answer to a text is one line. That to a problem with classes is up to
-five lines, each with a class, a tab and its probability. A tree is one line with brackets, followed by its indented form; if
-the input is no text, its tags take the places of the words. The answer to a blank line or to an input that cannot be read is
+The answers are printed in the order of the inputs. A text is one line. For a classification problem, up to five lines are
+printed, each with a class, a tab and its probability. A tree is one line with brackets, followed by its indented form; if the
+input is not text, the tree has tags instead of words. The answer to a blank line or to an input that cannot be read is
 an empty line. The exit code is 1 if any input could not be read. With --n_best=N, there are N lines for each input, each with
 a score (log-probability divided by the length penalty, in nats), a tab and an answer. To match answers with inputs, use
 --output.

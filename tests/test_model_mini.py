@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import pytest
 
@@ -52,6 +53,18 @@ def test_it_answers_as_it_did(answered):
     for problem, pairs in answered.items():
         same = sum(line["answer"] == answer for line, answer in pairs)
         assert same >= 0.9 * len(pairs), (problem, [(line["answer"], answer) for line, answer in pairs])
+
+
+def test_the_documentation_asks_it_from_python(monkeypatch):
+    monkeypatch.chdir(os.path.join(FOLDER, "..", ".."))
+    with open(os.path.join("docs", "training.md"), encoding="utf-8") as file:
+        (block,) = re.findall(r"^### From Python\n\n((?:    .*\n|\n)+)", file.read(), re.M)
+    names = {}
+    try:
+        exec(compile(re.sub(r"^    ", "", block, flags=re.M), "docs/training.md", "exec"), names)
+    finally:
+        gin.clear_config()
+    assert names["answers"] == ["Die kleine Katze schläft."]
 
 
 def test_the_figures_of_its_card_are_those_of_its_answers(answered):

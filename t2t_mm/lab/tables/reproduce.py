@@ -206,5 +206,5 @@ class Study:
 
     def report(self, path: str, command: str, answers: str | None = None) -> list[str]:
         """Writes the report on the finished runs, and the page `answers` with its findings; returns the paths of all files."""
-        found = gather(self._tables, self.planned, self.problems)
+        found = {"corpora": self._corpora} | gather(self._tables, self.planned, self.problems)
         return write(path, command, self._costs.spent() / 60, found, answers)

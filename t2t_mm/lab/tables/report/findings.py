@@ -261,9 +261,9 @@ def never_trained(tables: Sequence[dict]) -> dict | None:
         "paper": "It does not ask.",
         "evidence": evidence,
         "answer": verdicts.pop() if len(verdicts) == 1 else "mixed",
-        "note": "“Yes” means that the best way reaches at least half of what the model reaches through English, and “partly” "
-        "that it reaches at least a tenth; both, that it is better than the trivial answers. All ways are in the table of the "
-        "ways to make pairs work with which the model was never trained.",
+        "note": "“Yes” means that the best variant reaches at least half of the score of two answers through English, and "
+        "“partly” that it reaches at least a tenth. In both cases it is better than the trivial answer, which is a copy of the "
+        "source, the most frequent answer or a right-branching tree. The tables have all variants.",
     }
 
 
@@ -296,7 +296,7 @@ def _common(verdicts: set[str]) -> str:
     if not decided:
         return "undecided" if verdicts else "not measured"
     # One that is undecided does not contradict the others, but the answer then holds for fewer of them.
-    return f"{decided.pop()}, as far as it is decided" if len(verdicts) > 1 else decided.pop()
+    return f"{decided.pop()} (apart from what is undecided)" if len(verdicts) > 1 else decided.pop()
 
 
 def sentences(found: dict) -> list[str]:
@@ -309,9 +309,9 @@ def sentences(found: dict) -> list[str]:
         if "figures" in one:
             shown = functools.partial(number, metric=one["metric"])
             way, mean, seeds = one["figures"][0]
-            best = f"{shown(mean)} in the best way ({way}; {counted(seeds, 'seed')})"
-            of_joint = f", {shown(one['joint'])} by the joint run" if one["joint"] is not None else ""
-            ends = f"{shown(one['chance'])} by chance, {shown(one['through_english'])} through English"
+            best = f"{shown(mean)} with the best variant ({way}; {counted(seeds, 'seed')})"
+            of_joint = f", {shown(one['joint'])} with the joint run" if one["joint"] is not None else ""
+            ends = f"{shown(one['chance'])} with a trivial answer, {shown(one['through_english'])} through English"
             lines.append(f"{one['label']}: {one['verdict']}; {best}{of_joint}, {ends}.")
             continue
         first, second = one["seeds"]
@@ -324,8 +324,15 @@ def sentences(found: dict) -> list[str]:
 
 NOTE = (
     "Differences of log-perplexity on dev; a negative one is better. “Yes” and “no” are only said if the interval, over "
-    "examples and seeds, excludes 0; with one seed, it covers the examples alone. Each line compares joint training with "
-    "training alone, parsing with a partner with parsing alone, or the model with a block with the model without it."
+    "examples and seeds, excludes 0, without a correction for the number of comparisons (the tables have Holm's); with one "
+    "seed, it covers the examples alone. Each line compares joint training with training alone, parsing with a partner with "
+    "parsing alone, or the model with a block with the model without it."
+)
+
+
+MINI = (
+    "All figures are from models of the mini size (d = 128) on the synthetic mini corpora: ImageNet, WSJ, COCO and WMT are the "
+    "names of the corpora that these stand for."
 )
 
 
@@ -342,4 +349,6 @@ def markdown(found: Sequence[dict]) -> list[str]:
 def page(record: dict) -> str:
     """Renders the page of the findings from a record of `results.write_results`."""
     head = ["# What the paper found, measured again", "", f"Written by `{record['command']}` {circumstances(record)}", ""]
+    if record["results"].get("corpora") == "mini":
+        head += [MINI, ""]
     return "\n".join([*head, *markdown(record["results"]["findings"])]).rstrip() + "\n"
