@@ -1,5 +1,6 @@
 """Times compiled functions, and measures the limits of the machine for comparison."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 
@@ -25,9 +26,12 @@ def seconds(*functions: Callable, repeats: int = 9) -> list[float]:
 
 
 def wait(result: object) -> None:
-    """Waits until every tensor in the nested structure `result` has been computed."""
-    for tensor in tf.nest.flatten(result):
-        tensor.numpy()
+    """Waits until `result` has been computed, whatever its size.
+
+    It waits for the devices, because reading the tensors would copy them: with many experts, hundreds of megabytes of
+    gradients, which is not a part of what is timed.
+    """
+    tf.test.experimental.sync_devices()
 
 
 def both_passes(call: Callable, weights: Sequence, signature: Sequence[tf.TensorSpec] = ()) -> Callable:
@@ -51,9 +55,10 @@ def both_passes(call: Callable, weights: Sequence, signature: Sequence[tf.Tensor
 def matmul_peak(dtype: str, rows: int = 2048, inner: int = 2048, columns: int = 2048) -> float:
     """Returns the FLOP/s of products of matrices `[rows, inner]` and `[inner, columns]`, the best of five runs.
 
-    Several small products are computed in one call, so that the overhead of the call matters little.
+    Several small products are computed in one call, so that the overhead of the call matters little. There is at least one
+    for each core, because a single product only uses its share of them after `strategy.divide_cores`.
     """
-    count = min(64, max(1, 2048**3 // (rows * inner * columns) // 4))
+    count = min(64, max(len(os.sched_getaffinity(0)), 2048**3 // (rows * inner * columns) // 4))
     factors = [tf.cast(tf.random.normal([rows, inner]), dtype) for _ in range(count)]
     b = tf.cast(tf.random.normal([inner, columns]), dtype)
     products = tf.function(lambda: [tf.matmul(a, b)[0, 0] for a in factors])
