@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -54,7 +55,7 @@ def _seconds(cores_of: list[list[int]], task: str) -> float:
             command = ["taskset", "-c", ",".join(map(str, cores)), *command]
             with open(logs[index], "w") as log:
                 processes.append(subprocess.Popen(command, env=environment, stderr=log))
-        codes = [process.wait() for process in processes]
+        codes = _codes(processes)
         texts = []
         for path in logs:
             with open(path) as file:
@@ -64,6 +65,24 @@ def _seconds(cores_of: list[list[int]], task: str) -> float:
             raise RunError(f"A training run of the benchmark failed: {text[-2000:]}")
     seconds = [float(found) for found in re.findall(r"([\d.]+) s/step", texts[0])]
     return float(np.median(seconds[len(seconds) // 2 :]))
+
+
+def _codes(processes: Sequence[subprocess.Popen]) -> list[int | None]:
+    """Waits until all processes have ended, or one of them has failed, and returns their exit codes.
+
+    The code of a process that still ran when another one failed is None. It is killed, because it would wait for the other
+    one forever, and after SIGTERM it would first finish its step.
+    """
+    try:
+        while True:
+            codes = [process.poll() for process in processes]
+            if any(codes) or None not in codes:
+                return codes
+            time.sleep(0.1)
+    finally:
+        for process in processes:
+            process.kill()  # does nothing to a process that has ended
+            process.wait()
 
 
 def _free_port() -> int:
@@ -77,6 +96,8 @@ def train(task: str, model_dir: str) -> None:
     settings = json.loads(task)
     config.parse(settings["gin_files"], settings["bindings"])
     chosen = strategy.multi_worker if "TF_CONFIG" in os.environ else strategy.one
+    if chosen is strategy.one:  # as bin/train.py does
+        strategy.divide_cores()
     every_step = Observation(log_steps=1)
     config.configured(loop.train)(model_dir=model_dir, steps=settings["steps"], observation=every_step, strategy=chosen)
 

@@ -5,6 +5,7 @@ import functools
 import resource
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
@@ -22,6 +23,7 @@ from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 from t2t_mm.training.settings import Objective, Optimizer
 from t2t_mm.training.step import TrainStep
+from t2t_mm.training.strategy import problems_at_once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +45,9 @@ def run(
     """Measures training steps of each problem and of all problems jointly, on their own corpora, and of `translation`.
 
     FLOPs are computed from the shapes of the layers as in `t2t_mm.lab.inspection` (three times the forward pass), including
-    padding, because it is multiplied, too. "share_of_peak" is relative to a large matrix product on this machine, and
-    "share_of_shape_peak" to a product with the most frequent shape in the body, positions times D times D.
+    padding, because it is multiplied, too. "share_of_peak" is relative to large matrix products on all cores of this machine,
+    and "share_of_shape_peak" to products with the most frequent shape in the body, positions times D times D. As in training,
+    a problem only has its share of the cores (`strategy.divide_cores`), also if it is the only one in the step.
 
     Args:
       sized: constructor of the model for `translation`, at each of `depths`.
@@ -130,7 +133,7 @@ def _experiment(experiment: Experiment, steps: int, peak: float) -> dict[str, di
         "first_step_seconds": first,
         "peak_memory_mib": _peak_memory_mib(),
     }
-    # The parts are those of one joint batch, each run by itself; "whole" is the step on the same batch.
+    # The parts are those of one joint batch, each run by itself for all problems; "whole" is the step on the same batch.
     whole, parts = _parts_of_step(network, step, experiment, batch)
     shares = {f"{part}_share": part_seconds / whole for part, part_seconds in parts.items()}
     found["joint step by part"] = shares | {"input_wait_share": float(np.median(waits)) / joint}
@@ -167,18 +170,26 @@ def _flops(network, problem, batches, batch) -> float:
 
 
 def _parts_of_step(network, step, experiment, batch) -> tuple[float, dict[str, float]]:
-    """Returns the seconds of a joint step on one batch, and of its parts, each run by itself."""
-    calls: dict[tuple[str, str], Callable] = {
-        ("whole", ""): lambda: step(batch), ("optimizer", ""): _update(network, step, experiment, batch)
-    }  # fmt: skip
+    """Returns the seconds of a joint step on one batch, and of its parts, each run by itself for all problems.
+
+    As in the step, as many problems are computed at the same time as share the cores.
+    """
+    calls: dict[str, list[Callable]] = {}
     passes = _Passes(network)
     for problem in experiment.problems:
-        calls |= {(part, problem.name): call for part, call in passes.of(problem, batch[problem.name]).items()}
-    found = dict(zip(calls, seconds(*calls.values(), repeats=3)))
-    parts: dict[str, float] = {}
-    for (part, _), value in found.items():
-        parts[part] = parts.get(part, 0.0) + value
-    return parts["whole"], {part: value for part, value in parts.items() if part != "whole"}
+        for part, call in passes.of(problem, batch[problem.name]).items():
+            call()  # traced here, because two threads cannot trace faster than one
+            calls.setdefault(part, []).append(call)
+    with ThreadPoolExecutor(problems_at_once()) as pool:
+
+        def together(of_problems):
+            for _ in pool.map(lambda call: call(), of_problems):
+                pass  # the gradients of a problem are freed before those of all others are there
+
+        timed = [functools.partial(together, of_problems) for of_problems in calls.values()]
+        update = _update(network, step, experiment, batch)
+        whole, optimizer, *parts = seconds(lambda: step(batch), update, *timed, repeats=3)
+    return whole, {"optimizer": optimizer, **dict(zip(calls, parts))}
 
 
 def _update(network, step, experiment, batch):
