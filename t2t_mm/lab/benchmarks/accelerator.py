@@ -38,7 +38,8 @@ def run(
     The text is random: `tokens` tokens in and out, without padding. FLOPs are three times the forward pass as estimated
     by `t2t_mm.lab.inspection`. The share of peak is relative to the measured product of two matrices
     `[peak_size, peak_size]` in the same precision. A case that does not fit into memory is reported as `out_of_memory`.
-    The dense layer has `chosen · hidden` hidden units, as many as the chosen experts together.
+    The dense layer has `chosen · hidden` hidden units, as many as the chosen experts together. `peak_memory_of_process_gib` is
+    the most that any case up to this one has used, because JAX never resets the peak.
 
     Args:
       models: name -> MultiModel, or a configured constructor of it.
@@ -150,7 +151,7 @@ def _translation(model, vocabulary_size: int, size: int, tokens: int, repeats: i
         "gflop": flops / 1e9,
         "share_of_peak": flops / seconds / peak,
         "first_call_seconds": first,
-    } | ({"peak_memory_gib": memory["peak_bytes_in_use"] / 2**30} if "peak_bytes_in_use" in memory else {})
+    } | ({"peak_memory_of_process_gib": memory["peak_bytes_in_use"] / 2**30} if "peak_bytes_in_use" in memory else {})
 
 
 def _mixture(depth: int, hidden: int, chosen: int, pool: int, tokens: int, repeats: int) -> dict[str, float]:
