@@ -10,12 +10,13 @@ faults that no test can detect.
 import os
 import shlex
 import sys
+import time
 
 from absl import app, flags
 
 from t2t_mm.lab import results
 from t2t_mm.lab.mutation import faults
-from t2t_mm.lab.mutation.run import page, run
+from t2t_mm.lab.mutation.run import NO_RESULT, page, run
 
 _MUTANTS = flags.DEFINE_integer("mutants", 300, "Number of faults to plant.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Random seed that selects the faults.")
@@ -29,6 +30,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the results; a page
 
 
 def main(_):
+    start = time.monotonic()
     top = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     missing = [part for part in _PART.value if not os.path.exists(os.path.join(top, part))]
     if missing:
@@ -41,11 +43,12 @@ def main(_):
     if _OUTPUT.value:
         command = shlex.join(["python", *sys.argv])
         shown = {
-            "all": {name: found[name] for name in ("mutants", "noticed", "equivalent", "share")},
+            "all": {name: found[name] for name in ("mutants", "noticed", "equivalent", NO_RESULT, "share")},
             "noticed, by kind": found["kinds"],
         }
         results.write_results(
-            _OUTPUT.value, command, _SEED.value, found["minutes"], shown, survivors=found["survivors"],
+            _OUTPUT.value, command, _SEED.value, (time.monotonic() - start) / 60, shown, survivors=found["survivors"],
+            test_minutes=round(found["test_minutes"], 1),
             render=lambda record: results.default_page(record) + "\n" + page(found),
         )  # fmt: skip
 

@@ -1,11 +1,15 @@
 """Runs mutation testing on a package of one module, with a test that detects faults and one that does not."""
 
 import ast
+import os
+import signal
+import time
 
 import pytest
 
 from t2t_mm.lab.mutation import faults
 from t2t_mm.lab.mutation import run as runs
+from t2t_mm.lab.mutation import worker as workers
 from t2t_mm.lab.mutation.traces import Traces
 
 MODULE = '''"""A docstring 1."""
@@ -117,3 +121,57 @@ def test_a_fault_in_a_constant_is_met_by_the_tests_that_run_its_module(checkout)
         file.write("from t2t_mm import shapes\n\n\ndef test_corners():\n    assert shapes.corners() == 4\n")
     found = runs.run(checkout, ["t2t_mm/shapes.py"], count=1, progress=lambda line: None)
     assert found["noticed"] == found["mutants"] == 1 and not found["survivors"]
+
+
+def answer(signal=None, cpu=1.0, failed=None, code=0, late=False):
+    found = None if signal or late or code is None else {"code": code, "failed": failed, "stopped": False}
+    return {"late": late, "signal": signal, "cpu": cpu, "found": found}
+
+
+@pytest.mark.parametrize(
+    "given, outcome",
+    [
+        (answer(failed="test_area", code=1), "noticed"), (answer(failed="tests/test_shapes.py", code=2), "noticed"),
+        (answer(signal=signal.SIGSEGV), "crashed"), (answer(signal=signal.SIGXCPU, cpu=12.0), "hung"),
+        (answer(signal=signal.SIGKILL, cpu=45.1), "hung"), (answer(signal=signal.SIGKILL, cpu=12.0), "no result"),
+        (answer(code=3), "no result"), (answer(code=4), "no result"), (answer(code=5), "no result"),
+        (answer(code=None), "no result"), (answer(late=True), "timed out"), (answer(), "survived"),
+    ],
+)  # fmt: skip
+def test_only_what_the_tests_noticed_counts(given, outcome):
+    assert runs._judged(given, cpu=40.5, note="")[0] == outcome
+    assert (outcome in runs.NOTICED) == (outcome in ("noticed", "crashed", "hung"))
+
+
+def test_mutants_without_a_result_are_told_and_tried_again(checkout, tmp_path):
+    mutant = faults.sample(checkout, ["t2t_mm"], 1, 0)[0]
+    nothing = {"outcome": runs.NO_RESULT, "seconds": 90.0, "by": "killed"}
+    found = runs._summary([mutant], [nothing])
+    assert found["noticed"] == 0 and found["no result"] == 1 and found["test_minutes"] == 1.5
+    page = runs.page(found)
+    assert "The tests of 1 could not be run" in page and "(no result)" in page and "killed" in page
+    outcomes = runs.Outcomes(str(tmp_path / "outcomes.jsonl"), "the same tests")
+    outcomes.add("one", nothing)
+    outcomes.add("other", nothing | {"outcome": "survived"})
+    assert outcomes.get("one") is None and outcomes.get("other")["outcome"] == "survived"
+
+
+def test_ctrl_c_ends_the_tests_of_the_child(tmp_path, monkeypatch):
+    children, fork = [], os.fork
+
+    def forked():
+        children.append(fork())
+        return children[-1]
+
+    def interrupted(pipe, until):
+        os.close(pipe)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fork", forked)
+    monkeypatch.setattr(workers, "_read", interrupted)
+    monkeypatch.setattr(workers, "_run", lambda task: time.sleep(60))
+    task = {"log": str(tmp_path / "log"), "cpu": 60, "gigabytes": 1000, "wall": 60}
+    with pytest.raises(KeyboardInterrupt):
+        workers._in_child(task)
+    with pytest.raises(ProcessLookupError):
+        os.kill(children[0], 0)

@@ -21,6 +21,9 @@ from t2t_mm.lab.mutation.traces import Traces, digest, python_files, test_files
 EQUIVALENT = "tests/equivalent_mutants.toml"
 # Outcomes of detected faults: a test has failed, or tests that usually take seconds have crashed or not ended.
 NOTICED = ("noticed", "crashed", "hung")
+# The outcome if the tests could not be run, for instance for lack of memory. It says nothing about the fault.
+NO_RESULT = "no result"
+_EXIT_CODES = {3: "an internal error", 4: "a usage error", 5: "no test"}  # of pytest
 
 
 class Worker:
@@ -74,7 +77,7 @@ class Outcomes:
     """The outcome of each mutant, in a file to which a line is added as soon as an outcome is known.
 
     An outcome is valid as long as the file of the mutant remains unchanged. The outcome of a survivor is valid only as long as
-    the tests remain unchanged, too.
+    the tests remain unchanged, too. A mutant without a result is tested again.
     """
 
     def __init__(self, path: str, tests: str):
@@ -88,6 +91,8 @@ class Outcomes:
     def get(self, key: str) -> dict | None:
         """Returns the outcome of a mutant, or None if it is not known or no longer valid."""
         found = self._known.get(key)
+        if found and found["outcome"] == NO_RESULT:
+            return None
         return found if found and (found["outcome"] in NOTICED or found["tests"] == self._tests) else None
 
     def add(self, key: str, outcome: dict) -> None:
@@ -120,8 +125,9 @@ def run(
       progress: a function that is called with each line of progress.
 
     Returns: a dict with the numbers of "mutants", "noticed" and "equivalent" ones, the "share" of noticed ones in percent, the
-      numbers by "kinds", the "minutes" that the tests of the mutants took, and the "survivors": the place and the change, with
-      a "reason" for those that are listed as equivalent.
+      numbers by "kinds", the number of those with "no result", the sum of the "test_minutes" of all mutants, also of those
+      tested by an earlier run or at the same time, and the "survivors": the place and the change, with a "reason" for those
+      that are listed as equivalent.
     """
     chosen = sample(root, parts, count, seed)
     equivalent = _equivalent(root)
@@ -236,20 +242,34 @@ def _outcome(worker: Worker, mutant: Mutant, traces: Traces, seconds: float, lea
         with open(path, "w", encoding="utf-8", newline="") as file:
             file.write(source)
         _forget(path)
-    outcome, by = _judged(answer, f"{left_out} tests left out" if left_out else "")
+    outcome, by = _judged(answer, cpu, f"{left_out} tests left out" if left_out else "")
     return {"outcome": outcome, "seconds": round(time.monotonic() - start, 1), "by": by}
 
 
-def _judged(answer: dict, note: str) -> tuple[str, str]:
+def _judged(answer: dict, cpu: float, note: str) -> tuple[str, str]:
+    """Returns the outcome of a mutant, and how it came about.
+
+    Args:
+      answer: see `worker.serve`.
+      cpu: the limit of the CPU time.
+      note: what else is to be told about a mutant that the tests did not detect.
+    """
+    found, died, used = answer["found"], answer["signal"], f"{answer['cpu']:.0f} s of CPU time"
     if answer["late"]:
         return "timed out", note
-    if answer["signal"] in (signal.SIGXCPU, signal.SIGKILL):
-        return "hung", f"{answer['cpu']:.0f} s of CPU time"
-    if answer["signal"] is not None or answer["found"] is None:
-        return "crashed", signal.Signals(answer["signal"]).name if answer["signal"] else "pytest itself"
-    found = answer["found"]
+    # A process that ignores SIGXCPU is killed a few seconds later. Without the limit, SIGKILL came from outside.
+    if died == signal.SIGXCPU or (died == signal.SIGKILL and answer["cpu"] >= int(cpu)):
+        return "hung", used
+    if died == signal.SIGKILL:
+        return NO_RESULT, f"killed after {used}, perhaps for lack of memory"
+    if died is not None:
+        return "crashed", signal.Signals(died).name
+    if found is None:
+        return NO_RESULT, "pytest could not be run"
     if found["failed"]:
         return "noticed", found["failed"]
+    if found["code"] in _EXIT_CODES:
+        return NO_RESULT, f"pytest ended with {found['code']} ({_EXIT_CODES[found['code']]})"
     if found["code"] not in (0, 2):  # 2: stopped at the time limit
         return "noticed", f"pytest ended with {found['code']}"
     return "survived", "the time limit was reached" if found["stopped"] else note
@@ -283,7 +303,8 @@ def _summary(chosen: list[Mutant], found: list[dict]) -> dict:
         "equivalent": sum(outcome["outcome"] == "equivalent" for outcome in found),
         "share": 100 * noticed / len(chosen),
         "kinds": {kind: f"{noticed} of {of_all}" for kind, (noticed, of_all) in kinds.items()},
-        "minutes": sum(outcome["seconds"] for outcome in found) / 60,
+        NO_RESULT: sum(outcome["outcome"] == NO_RESULT for outcome in found),
+        "test_minutes": sum(outcome["seconds"] for outcome in found) / 60,
         "survivors": survivors,
     }
 
@@ -295,6 +316,8 @@ def page(found: dict) -> str:
         f"The tests detected {found['noticed']} of {found['mutants']} faults ({found['share']:.1f} %). {found['equivalent']} "
         f"of the others change nothing that a test can detect.\n"
     ]
+    if found[NO_RESULT]:
+        lines[0] += f"The tests of {found[NO_RESULT]} could not be run; the same command tries them again.\n"
     named = [survivor for survivor in found["survivors"] if survivor["outcome"] == "equivalent"]
     others = [survivor for survivor in found["survivors"] if survivor["outcome"] != "equivalent"]
     for title, survivors, last in (("equivalent", named, "why"), ("survivor", others, "note")):

@@ -4,6 +4,7 @@ It is started as a script, so that only its children import the package, each fr
 JSON for each task and writes a line with the answer; see `serve`.
 """
 
+import contextlib
 import json
 import os
 import resource
@@ -174,12 +175,15 @@ def _in_child(task: dict) -> dict:
         finally:
             os._exit(0)
     os.close(write)
-    found, late = _read(read, start + task["wall"])
     try:
-        os.killpg(child, signal.SIGKILL)  # the child if it is late, and processes that its tests have left
-    except ProcessLookupError:
-        pass
-    _, status = os.waitpid(child, 0)
+        found, late = _read(read, start + task["wall"])
+    finally:
+        # The child if it is late or this process was interrupted (Ctrl-C does not reach its session), and processes that its
+        # tests have left. Until it has begun its session, it has no group of its own.
+        for kill in (os.killpg, os.kill):
+            with contextlib.suppress(ProcessLookupError):
+                kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
     now = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
     died = os.WTERMSIG(status) if os.WIFSIGNALED(status) and not found else None
