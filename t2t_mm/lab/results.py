@@ -70,10 +70,12 @@ def processor() -> str:
 @functools.cache  # because after the first results have been written, the checkout would count as modified
 def _commit() -> str:
     """Returns the commit of the checkout that this code runs from, or "unknown" outside a checkout."""
-    folder = os.path.dirname(os.path.abspath(__file__))
+    top = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    # Git does not look above the folder that contains the package: a wheel may be installed inside another repository.
+    environment = os.environ | {"GIT_CEILING_DIRECTORIES": os.path.dirname(top)}
     try:
         run = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=folder, capture_output=True, text=True
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=top, env=environment, capture_output=True, text=True
         )
     except FileNotFoundError:
         return "unknown"
