@@ -40,7 +40,12 @@ if [ -z "$newest" ] || [ ! "$newest" -nt "$run/checkpoints" ]; then
 fi
 
 stage "Evaluation with beam search and samples (about two minutes; the export runs at the same time)"
-if [ $# -eq 0 ] && [ "$run/evaluation_test.txt" -nt "$run/checkpoints" ]; then
+# A problem that could not be evaluated, for instance for lack of memory, is in the results under "failed".
+evaluated() {
+  [ "$run/evaluation_test.txt" -nt "$run/checkpoints" ] &&
+    $python -c 'import json, sys; sys.exit(bool(json.load(open(sys.argv[1]))["failed"]))' "$run/evaluation_test.json"
+}
+if [ $# -eq 0 ] && evaluated; then
   echo "$run/evaluation_test.txt already exists."
 else
   $python bin/evaluate.py --model_dir="$run" --split=test --beam_size=4 --command="bash bin/quickstart.sh" "$@" >/dev/null

@@ -8,7 +8,7 @@
 # without --tensorflow, the newest TensorFlow. The environment is .venv, or a separate folder for chosen versions, such as
 # .venv-3.11-2.17. With --print, the last line of the output is this folder.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd -P "$(dirname "$0")/.."
 extra= version= tensorflow= print=
 for argument in "$@"; do
   case $argument in
@@ -52,8 +52,12 @@ if [ -n "$tensorflow" ]; then
   fi
   constraints=(--constraint "$file")
 fi
-stamp="$environment/installed${extra:+-$extra}"
-if [ "$(cat "$stamp" 2>/dev/null)" != "$(cksum <setup.py)" ]; then
+# The folder belongs to the stamp, because the environment of a copied checkout would still import the package of the original.
+state="$(cksum <setup.py) $PWD"
+stamps=("$environment/installed${extra:+-$extra}")
+# Each extra includes the package itself.
+[ -n "$extra" ] || stamps+=("$environment"/installed-*)
+if ! grep -qsxF -- "$state" "${stamps[@]}"; then
   echo "Installing t2t_mm${extra:+ [$extra]} and its dependencies into $environment (one to three minutes, 3 GB)"
   # Most modules are never imported.
   "$environment/bin/python" -m pip install --no-compile --quiet --disable-pip-version-check \
@@ -73,6 +77,6 @@ for name in (
     if importlib.util.find_spec(name.split(".")[0]):
         importlib.import_module(name)
 IMPORTS
-  cksum <setup.py >"$stamp"
+  echo "$state" >"${stamps[0]}"
 fi
 [ -z "$print" ] || echo "$environment"

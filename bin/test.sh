@@ -5,7 +5,7 @@
 #   bin/test.sh --quick                            the linter and the tests not marked slow; takes less than two minutes
 #   bin/test.sh --python=3.11 --tensorflow=2.17    all checks, with the oldest supported versions
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd -P "$(dirname "$0")/.."
 quick= pair=() rest=()
 for argument in "$@"; do
   case $argument in
@@ -32,15 +32,39 @@ if [ -n "$quick" ]; then
   exit
 fi
 
+# What the JAX run gets of the arguments: all but the paths that are not below its folders.
+on_jax=(tests/layers tests/modalities tests/test_model.py tests/jax_training)
+chosen=() options=() paths= previous=
+for argument in "${rest[@]}"; do
+  file=${argument%%::*}  # of tests/test_model.py::test_name
+  if [[ $argument = -* || $previous = -[kmnpW] || ! -e $file ]]; then
+    options+=("$argument")
+  else
+    paths=yes
+    file=$(realpath "$file")
+    for part in "${on_jax[@]}"; do
+      if [[ $file/ = "$PWD/$part"/* ]]; then
+        chosen+=("$argument")
+      elif [[ $PWD/$part/ = "$file"/* ]]; then
+        chosen+=("$part")
+      fi
+    done
+  fi
+  previous=$argument
+done
+[ -n "$paths" ] || chosen=("${on_jax[@]}")
+
 # At the same time, because many of the tests below wait for a process or a server: mypy, and the tests of the layers with the
 # other backend of Keras, which must pass because layers only use keras.ops. JAX compiles each operation for each shape, in half
 # the time without the fusion emitters; a release that does not know this flag would end the process.
 beside() {
   types
+  [ ${#chosen[@]} -gt 0 ] || return 0
   flags="--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
   { XLA_FLAGS=$flags $python -c 'import jax; jax.devices()'; } 2>/dev/null || flags=${flags% *}
+  # Exit status 5: the options select none of these tests, for instance with -k.
   KERAS_BACKEND=jax XLA_FLAGS=$flags $python -m pytest -q -n $((($(nproc) + 1) / 2)) "${parallel[@]}" \
-    tests/layers tests/modalities tests/test_model.py tests/jax_training "${rest[@]}"
+    "${chosen[@]}" "${options[@]}" || [ $? -eq 5 ]
 }
 log=$(mktemp)
 set -m  # a process group of its own, so that it can be ended as a whole

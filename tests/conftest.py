@@ -31,7 +31,7 @@ FIRST = (
 # Files and folders that `bin/test.sh --quick` leaves out, besides those: they train, export, serve, start processes, or
 # trace many graphs. Single slow tests are marked where they stand.
 SLOW = (
-    "lab/benchmarks/", "lab/tables/test_init_from.py", "lab/tables/test_runner.py",
+    "bin/test_shell_scripts.py", "lab/benchmarks/", "lab/tables/test_init_from.py", "lab/tables/test_runner.py",
     "input/test_prepare.py", "input/test_prepare_beam.py", "input/test_pipeline.py", "corpora/test_tfds.py",
     "training/test_static_shapes.py", "training/test_loss_scale.py", "inference/", "mini/test_corpora.py", "test_bfloat16.py",
     "test_model.py", "test_wheel.py", "layers/test_moe.py", "layers/test_convolution.py", "modalities/",
