@@ -12,7 +12,10 @@ from absl import flags
 from t2t_mm.common import command
 
 _MODEL_DIR = flags.DEFINE_multi_string("model_dir", None, "Folder of an evaluated run; repeat it for each run.", required=True)
-_SPLIT = flags.DEFINE_enum("split", "test", ["train", "dev", "test"], "Split on which the runs were evaluated.")
+_SPLIT = flags.DEFINE_enum(
+    "split", "test", ["dev", "test", "own"],
+    "Split on which the runs were evaluated; own: files of your own (bin/evaluate.py --inputs).",
+)  # fmt: skip
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the comparison; a page (.md) is written next to it.")
 
 

@@ -11,9 +11,14 @@ from t2t_mm.lab import svg
 from t2t_mm.lab.results import circumstances, shown
 from t2t_mm.lab.summary import judged
 
+SPLITS = ("dev", "test", "own")  # own: files of one's own, which bin/evaluate.py --inputs evaluates
+
 
 def read(model_dirs: Sequence[str], split: str) -> dict:
     """Returns what is compared of each run, by its folder.
+
+    Args:
+      split: one of `SPLITS`.
 
     Returns: a dict of folder -> {"results", "baselines": as in the file that `bin/evaluate.py` has written; "step";
       "minutes": the duration of training; "seed"; "dev": problem -> {step: nats per token}}.
@@ -25,9 +30,8 @@ def read(model_dirs: Sequence[str], split: str) -> dict:
     for model_dir in model_dirs:
         path = os.path.join(model_dir, f"evaluation_{split}.json")
         if not os.path.exists(path):
-            raise RunError(
-                f"{path}: no such file. Evaluate the run first: bin/evaluate.py --model_dir={model_dir} --split={split}"
-            )
+            on = "--problem=… --inputs=… --references=…" if split == "own" else f"--split={split}"
+            raise RunError(f"{path}: no such file. Evaluate the run first: bin/evaluate.py --model_dir={model_dir} {on}")
         with open(path, encoding="utf-8") as file:
             record = json.load(file)
         found[model_dir] = {

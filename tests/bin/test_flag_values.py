@@ -7,7 +7,7 @@ import pytest
 
 from t2t_mm.common import command
 from t2t_mm.export import save
-from t2t_mm.lab import inspection
+from t2t_mm.lab import comparison, inspection
 from t2t_mm.lab.tables import reproduce
 from t2t_mm.problems import paper
 from t2t_mm.training import strategy
@@ -20,6 +20,7 @@ BIN = os.path.join(os.path.dirname(__file__), "..", "..", "bin")
     [
         ("train.py", "strategy", strategy.NAMES), ("export.py", "dtype", save.DTYPES),
         ("inspect_model.py", "hardware", inspection.HARDWARE), ("reproduce.py", "corpora", reproduce.CORPORA),
+        ("compare.py", "split", comparison.SPLITS),
     ],
 )  # fmt: skip
 def test_enumerations_are_those_of_the_modules(script, flag, values):

@@ -69,3 +69,5 @@ def test_runs_of_one_name_are_told_apart(tmp_path):
 def test_a_run_without_evaluation_is_named(tmp_path):
     with pytest.raises(RunError, match=r"evaluation_dev.json: no such file. Evaluate the run first: .* --split=dev"):
         comparison.read([str(tmp_path)], "dev")
+    with pytest.raises(RunError, match=r"evaluation_own.json: no such file. .* --problem=… --inputs=… --references=…$"):
+        comparison.read([str(tmp_path)], "own")
