@@ -43,7 +43,11 @@ def lines(
     for tick in _ticks(top):
         parts += [_rule(_LEFT, up(tick), width - _RIGHT, up(tick), "#ddd"), _text(_LEFT - 5, up(tick) + 4, f"{tick:g}", "end")]
     shown = sorted({x for x, _, _ in points})
-    marks = shown if len(shown) <= 5 else [tick for tick in _ticks(right) if tick >= left]
+    marks = shown
+    if len(shown) > 5:
+        marks = [tick for tick in _ticks(right) if tick >= left]
+        # The ticks of a logarithmic axis are exponents; their powers are rounded for the labels.
+        marks = [float(f"{10**tick:.3g}") for tick in marks] if log_x else marks
     for x in marks:
         parts.append(_text(across(_log(x, log_x)), height - _BOTTOM + 15, f"{x:g}", "middle"))
     parts.append(_text((_LEFT + width - _RIGHT) / 2, height - 6, x_label, "middle"))
