@@ -25,6 +25,10 @@ _CHUNK = 64  # images or utterances per task of a worker process
 _TEXT, _IMAGES, _SCENES, _SPEECH, _MORE = range(5)
 _PTB_SECTIONS = {"train": range(2, 22), "dev": (22,), "test": (23,)}
 _MORE_SECTIONS = (0, 1, 24)  # sections that the usual split leaves out
+# The voices of train begin at 001, those of dev at 500 and those of test at 700 (_FIRST_SPEAKER). The reader of WSJ leaves out
+# speaker 401, as the usual training set does.
+_MOST_SPEAKERS = {"speakers": 400, "held_out_speakers": 200}
+_MOST_UTTERANCES = 36**2 - 1  # of a voice: the reader takes ids of 8 characters, with two digits of base 36 for the number
 COCO_SPLITS = {"train": "train2014", "dev": "val2014", "test": "test2014"}
 _IMAGE_SPLITS = {"train": "train", "dev": "val", "test": "test"}
 
@@ -49,6 +53,9 @@ class Sizes:
       image_size: height and width of an image, in pixels.
       max_words: maximum length of the sentences in pairs and trees, in words and punctuation marks.
       max_spoken_words: maximum length of the sentences read aloud, in words.
+
+    Raises:
+      CorpusError: there are too many voices, or too many sentences for each of them.
     """
 
     pairs: int = 20000
@@ -68,6 +75,20 @@ class Sizes:
     image_size: int = 64
     max_words: int = 20
     max_spoken_words: int = 8
+
+    def __post_init__(self):
+        for voices, most in _MOST_SPEAKERS.items():
+            spoken, count = voices.replace("speakers", "utterances"), getattr(self, voices)
+            if not 1 <= count <= most:
+                raise CorpusError(
+                    f"Sizes.{voices} is {count}; it must be from 1 to {most}, so that no voice occurs in two splits and the "
+                    "reader of WSJ leaves none out."
+                )
+            if getattr(self, spoken) > count * _MOST_UTTERANCES:
+                raise CorpusError(
+                    f"Sizes.{spoken} is {getattr(self, spoken)}; {count} voices can read {count * _MOST_UTTERANCES}. "
+                    f"Lower it, or raise Sizes.{voices} (up to {most})."
+                )
 
 
 def make_mini(root: str, seed: int = 0, sizes: Sizes = Sizes(), processes: int | None = None) -> None:

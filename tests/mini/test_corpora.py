@@ -4,6 +4,7 @@ import dataclasses
 import filecmp
 import os
 
+import numpy as np
 import pytest
 
 from t2t_mm.corpora.example import CorpusError, Report
@@ -36,6 +37,36 @@ def examples(root, problem, split):
     found = problem(root).source.examples(split, report)
     assert not report.skipped
     return found
+
+
+@pytest.mark.parametrize(
+    "sizes, message",
+    [
+        ({"speakers": 401}, "Sizes.speakers is 401; it must be from 1 to 400"),
+        ({"held_out_speakers": 201}, "Sizes.held_out_speakers is 201; it must be from 1 to 200"),
+        ({"speakers": 2, "utterances": 2591}, "Sizes.utterances is 2591; 2 voices can read 2590."),
+        ({"held_out_utterances": 10361}, "Sizes.held_out_utterances is 10361; 8 voices can read 10360."),
+    ],
+)
+def test_too_many_voices_or_sentences_for_them_are_refused(sizes, message):
+    with pytest.raises(CorpusError, match=message):
+        Sizes(**sizes)
+
+
+def test_the_most_voices_and_sentences_are_read(tmp_path):
+    """Only the lists and transcripts are written, because the recordings would take an hour."""
+    sizes = Sizes(speakers=400, held_out_speakers=200, utterances=400, held_out_utterances=200)
+    few = Sizes(speakers=1, held_out_speakers=1, utterances=1295, held_out_utterances=1)
+    for name, one in (("speakers", sizes), ("sentences", few)):
+        folder = tmp_path / name
+        tasks = corpora._plan_speech(str(folder), 0, np.random.default_rng(0), set(), one)
+        for path, *_ in tasks:
+            open(path, "w").close()
+        for split, count in corpora._held_out(one, "utterances").items():
+            found = examples(str(folder), paper.wsj_speech, split)
+            assert len(found) == count
+        voices = {os.path.basename(path)[:3] for path, *_ in tasks}
+        assert len(voices) == one.speakers + 2 * one.held_out_speakers
 
 
 @pytest.mark.parametrize("problem", COUNTS, ids=lambda problem: problem.__name__)
