@@ -215,6 +215,17 @@ def test_figures_through_english_have_the_decimals_of_their_metric():
     assert number(0.7, "cider_pivot") == number(0.7, "cider") == "0.700" and number(92.55, "bleu_pivot") == "92.5"
 
 
+@pytest.mark.parametrize("corpora", ["mini", "real"])
+def test_the_page_of_the_findings_says_what_the_names_of_corpora_stand_for(corpora):
+    from t2t_mm.lab.tables.report.findings import page
+
+    record = {
+        "command": "c", "commit": "1", "date": "today", "cores": 2, "minutes": 1, "seed": 0, "versions": {},
+        "results": {"corpora": corpora, "findings": []},
+    }  # fmt: skip
+    assert ("synthetic mini corpora" in page(record)) == (corpora == "mini")
+
+
 def test_a_finding_is_only_answered_if_the_interval_excludes_zero(tmp_path):
     from t2t_mm.lab.tables.report.findings import findings, markdown, questions
 
