@@ -25,7 +25,7 @@ from t2t_mm.modalities.joining import joined
 from t2t_mm.modalities.known import KNOWN
 from t2t_mm.modalities.language import LanguageInput, LanguageOutput
 from t2t_mm.modalities.modality import Modality
-from t2t_mm.modalities.net import InputNet
+from t2t_mm.modalities.net import InputNet, as_sequence
 from t2t_mm.spelling import near
 
 
@@ -270,10 +270,11 @@ class MultiModel(keras.Model):
         its net. (A problem may combine several of them, see `encode`.)
       num_classes: label set -> number of classes, for each problem whose targets are classes.
       frequency_bins: the number of frequencies of the audio input; 1 for a waveform.
-      depth: D; the paper's 1,024.
+      depth: D, even; the paper's 1,024.
       encoder_blocks, mixer_blocks, decoder_blocks: the numbers of blocks; the paper's 6, 2 and 4.
       conv_block, attention_block, mixture, image, audio, categorical: constructors of the parts, so that each part is
-        configured by itself: classes, partials, classes with Gin's bindings, or dicts as `get_config` returns them.
+        configured by itself: classes, partials, classes with Gin's bindings, or dicts as `get_config` returns them. The whole
+        body has the ConvBlocks of `conv_block`, which replaces a `conv_block` that is set in `attention_block`.
       mixtures: whether the encoder and the decoder have a mixture-of-experts. If False, the settings of the mixture are
         still checked. (Table 4 removes the mixtures; `AttentionBlock.attend` removes the attention.)
       classes_from: the part whose output the class is read from. "decoder" first sends the encoded input and the command
@@ -328,8 +329,16 @@ class MultiModel(keras.Model):
     ):
         super().__init__(**kwargs)
         self.vocabulary_size, self.depth = at_least(2, vocabulary_size, "vocabulary_size"), at_least(2, depth, "depth")
+        if depth % 2:
+            raise ValueError(f"depth is {depth}; it must be even, because the timing signal has pairs of channels.")
+        # A string is a sequence, too: its letters would become commands.
+        if isinstance(commands, str):
+            raise ValueError(f"commands is {commands!r}; it must be a sequence of names, such as ({commands!r},).")
         self.commands = tuple(commands)
         at_least(1, len(self.commands), "the number of commands")
+        # Only the first of two equal names would ever be found.
+        if twice := [name for name in self.commands if self.commands.count(name) > 1]:
+            raise ValueError(f"commands contains {twice[0]!r} more than once; give each command once.")
         self._declared = _declared(inputs, frequency_bins)
         self.input_modalities = tuple(self._declared)
         for name, blocks in (("encoder_blocks", encoder_blocks), ("decoder_blocks", decoder_blocks)):
@@ -390,6 +399,12 @@ class MultiModel(keras.Model):
                 self.categorical_out.build(body)
         # All weights exist, so that the first call does not build the model again.
         self.built = True
+
+    def _build_if_new(self) -> None:
+        # Only Keras's `__call__` builds a model by itself. Without this, a part that is called first would build itself alone,
+        # under a path without the name of the model, and every later call of the model would fail.
+        if not self.built:
+            self.build()
 
     def get_config(self) -> dict:
         return super().get_config() | {
@@ -520,6 +535,7 @@ class MultiModel(keras.Model):
             [B].
           batch: B, the number of examples.
         """
+        self._build_if_new()
         index = self.command_id(command) if isinstance(command, str) else command
         # A scalar is repeated for all examples. An export that answers mixed commands passes an id for each example, which
         # this leaves as it is.
@@ -541,7 +557,8 @@ class MultiModel(keras.Model):
           modality: "language" (inputs [B, S] ids, padding [B, S]), "image" (inputs [B, H, W, 3] standardised pixels,
             padding None), "audio" (inputs [B, time, frequency], padding [B, time]), or the name of a declared modality. For
             several inputs: a sequence of these names, with `inputs` and `padding` in the same order.
-          padding: boolean, True where a position is padded. Default: no position is padded.
+          padding: boolean, True where a position is padded. Default: no position is padded. A modality that is not padded,
+            such as "image", takes only None.
           command: the name or id of the command token, or an id for each example [B]; the one from which the answers are going
             to be decoded. Only a model whose `command_at` is "source" or "both" needs it, and the others do not read it.
 
@@ -550,8 +567,10 @@ class MultiModel(keras.Model):
 
         Raises:
           ValueError: the model does not have this input modality, the inputs or their padding have the wrong shape or type,
-            the number of inputs or paddings is not that of the modalities, or the command is unknown or missing.
+            there is a padding for a modality that is not padded, the number of inputs or paddings is not that of the
+            modalities, or the command is unknown or missing.
         """
+        self._build_if_new()
         # Before anything is computed, because the nets of the modalities do not need it.
         if self.command_at_source and command is None:
             raise ValueError(
@@ -559,7 +578,7 @@ class MultiModel(keras.Model):
                 f"command token to `encode`, for instance command={self.commands[0]!r}."
             )
         if isinstance(modality, str):
-            x, padding, grid = self._represent(modality, inputs, padding)
+            x, padding, grid = self._represent(modality, inputs, padding, training)
         else:
             # A joined sequence has no two dimensions, even if one of its parts is an image.
             grid = None
@@ -569,7 +588,7 @@ class MultiModel(keras.Model):
                     found = f"a sequence of {len(given)}" if isinstance(given, list | tuple) else "one tensor"
                     raise ValueError(f"{what} is {found}; it must have one entry for each of {', '.join(modality)}.")
             # Each part passes through the net of its modality before they are joined, so the nets do not know of each other.
-            parts = [self._represent(*part) for part in zip(modality, inputs, padding)]
+            parts = [self._represent(*part, training) for part in zip(modality, inputs, padding)]
             x, padding = joined([part for part, *_ in parts], [part_padding for _, part_padding, _ in parts])
         if self.command_at_source:
             # After all inputs have been joined, so that each position gets it once. Padding stays as it is.
@@ -581,7 +600,7 @@ class MultiModel(keras.Model):
     def _net(self, modality: str) -> InputNet:
         return getattr(self, f"{modality}_in")
 
-    def _represent(self, modality: str, inputs: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, tuple | None]:
+    def _represent(self, modality: str, inputs: Tensor, padding: Tensor, training: bool) -> tuple[Tensor, Tensor, tuple | None]:
         """Returns an input in the unified representation [B, S, D], its padding [B, S], and its grid or None."""
         # The language net always exists, because it also embeds targets.
         known = {"language": KNOWN["language"]} | self._declared
@@ -594,7 +613,12 @@ class MultiModel(keras.Model):
                 # From here on, a mask always exists.
                 padding = ops.zeros(ops.shape(inputs)[:2], "bool")
             check_padding(padding, "padding", inputs, axes=2)
-        return self._net(modality).sequence(inputs, padding)
+        elif padding is not None:
+            raise ValueError(
+                f"There is a padding for the modality {modality!r}, which has none, because all its examples in a batch have "
+                "the same size; pass None."
+            )
+        return as_sequence(self._net(modality), inputs, padding, training)
 
     def decode_text(
         self,
@@ -619,6 +643,7 @@ class MultiModel(keras.Model):
         Raises:
           ValueError: a tensor has the wrong shape or type, or the command is unknown.
         """
+        self._build_if_new()
         check_features(encoded, "encoded", "[B, S, D]", self.depth)
         check_features(targets, "targets", "[B, T]")
         check_ids(targets, "targets")
@@ -660,6 +685,7 @@ class MultiModel(keras.Model):
         Raises:
           ValueError: a tensor has the wrong shape, or the command or label set is unknown.
         """
+        self._build_if_new()
         check_features(encoded, "encoded", "[B, S, D]", self.depth)
         labels = self._label_set(labels)
         assert self.categorical_out is not None  # every model with label sets has one

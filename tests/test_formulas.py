@@ -142,8 +142,9 @@ def test_every_choice_where_the_paper_is_silent(settings):
         inputs, padding, examples = batch_of(modality, rng)
         encoded, source_padding, grid, _ = model.encode(modality, inputs, padding)
         logits, _ = model.decode_classes(encoded, source_padding, grid, "To-Class", "labels")
-        memory, own_grid = encoded_alone(reference, modality, examples[0])
-        near(logits[0], reference.classes(memory, own_grid, 0, "labels"))
+        for i, example in enumerate(examples):
+            memory, own_grid = encoded_alone(reference, modality, example)
+            near(logits[i], reference.classes(memory, own_grid, 0, "labels"))
 
 
 def test_training_with_injected_gate_noise(monkeypatch):

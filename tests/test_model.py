@@ -15,7 +15,7 @@ from t2t_mm.layers.moe import MixtureOfExperts
 from t2t_mm.modalities.audio import AudioInput
 from t2t_mm.modalities.categorical import CategoricalOutput
 from t2t_mm.modalities.image import ImageInput
-from t2t_mm.model import MultiModel
+from t2t_mm.model import MultiModel, path_below
 
 VOCABULARY, CLASSES, BINS = 300, 12, 10
 LENGTH = 10  # of targets; JAX compiles each operation again for each length
@@ -43,6 +43,16 @@ def tiny(norms=False, **settings):
 
 
 def built(**settings):
+    model = unbuilt(**settings)
+    model.build()
+    rng = np.random.default_rng(5)
+    for weight in model.trainable_weights:  # the gates start at zero: random ones choose experts for a reason
+        if weight.path.endswith(("gate", "noise")):
+            weight.assign(rng.normal(size=weight.shape).astype("float32"))
+    return model
+
+
+def unbuilt(**settings):
     settings = {
         "depth": 32,
         "encoder_blocks": 2,
@@ -59,13 +69,7 @@ def built(**settings):
         **settings,
     }
     keras.utils.set_random_seed(1)
-    model = MultiModel(VOCABULARY, ("To-Class", "To-English", "To-German"), **settings)
-    model.build()
-    rng = np.random.default_rng(5)
-    for weight in model.trainable_weights:  # the gates start at zero: random ones choose experts for a reason
-        if weight.path.endswith(("gate", "noise")):
-            weight.assign(rng.normal(size=weight.shape).astype("float32"))
-    return model
+    return MultiModel(VOCABULARY, ("To-Class", "To-English", "To-German"), **settings)
 
 
 def step_by_step(decoder, encoded, padding, targets):
@@ -123,6 +127,25 @@ def test_initial_loss_is_that_of_a_guess(model, modality):
     if grid is not None:
         logits, _ = model.decode_classes(encoded, padding, grid, "To-Class", "imagenet", training=True)
         assert abs(-np.asarray(ops.log_softmax(logits)).mean() - math.log(CLASSES)) < 0.2
+
+
+@pytest.mark.parametrize("part", ["encode", "command", "decode_text", "decode_classes"])
+def test_a_model_whose_part_is_called_first_is_built_as_a_whole(part):
+    whole = unbuilt()
+    whole.build()
+    encoded, none, targets = np.zeros((1, 4, 32), "float32"), np.zeros((1, 4), bool), np.ones((1, 3), "int32")
+    calls = {
+        "encode": lambda model: model.encode("language", np.ones((1, 4), "int32")),
+        "command": lambda model: model.command("To-German", 1),
+        "decode_text": lambda model: model.decode_text(encoded, none, "To-German", targets, None),
+        "decode_classes": lambda model: model.decode_classes(encoded, none, None, "To-Class", "imagenet"),
+    }
+    model = unbuilt()
+    calls[part](model)
+    assert [path_below(one) for one in model.variables] == [path_below(one) for one in whole.variables]
+    for one, other in zip(model.trainable_weights, whole.trainable_weights):
+        np.testing.assert_array_equal(ops.convert_to_numpy(one), ops.convert_to_numpy(other))
+    assert model({"modality": "language", "inputs": targets, "command": "To-Class"}).shape == (1, CLASSES)
 
 
 def test_what_the_blocks_look_at_is_told_and_changes_nothing(model):

@@ -57,12 +57,13 @@ def shares(model, modality):
 
 # A few percent, everywhere on the way to the output nets. The targets and the command are the same for all inputs, so
 # that in a text's stream only what the attentions bring from the source differs.
-LEAST = {"encoder": 0.1, "mixer": 0.0, "decoder": 0.0, "class mixer": 0.1, "class decoder": 0.1, "class h3": 0.05,
+LEAST = {"encoder": 0.1, "mixer": 0.02, "decoder": 0.02, "class mixer": 0.1, "class decoder": 0.1, "class h3": 0.05,
          "class h5": 0.05}  # fmt: skip
 
 
 def too_equal(found):
-    return {part: value for part, value in found.items() if value < LEAST[part]}
+    # Negated, because NaN is not less than any number.
+    return {part: value for part, value in found.items() if not value >= LEAST[part]}
 
 
 @pytest.mark.parametrize("modality", ["language", "image", "audio"])

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from t2t_mm.layers.checks import at_least, check_features
+from t2t_mm.layers.checks import at_least, check_features, not_negative
 from t2t_mm.layers.constructors import Constructor, Part, constructor
 from t2t_mm.layers.convolution import ConvBlock, pointwise, pointwise_initializer
 from t2t_mm.layers.normalization import LayerNorm, normalise_flat
@@ -26,7 +26,7 @@ class Projection(keras.layers.Layer):
         # Not mean-free, unlike the kernels of convolutions: no ReLU precedes this layer (see `mean_free_initializer`).
         self.kernel = self.add_weight(name="kernel", shape=(depth, depth), initializer=pointwise_initializer())
 
-    def call(self, x: Tensor) -> Tensor:  # [..., D] -> [..., D]
+    def call(self, x: Tensor) -> Tensor:  # [B, L, D] -> [B, L, D]
         check_features(x, "x", "[B, L, D]", self.kernel.shape[0])
         return pointwise(x, self.kernel)
 
@@ -194,8 +194,7 @@ class AttentionBlock(keras.layers.Layer):
         source by the mean of its values.
 
     Raises:
-      ValueError: `heads`, `convs`, `dropout` or `attend` is out of range, or the depth is not a multiple of `heads` (raised by
-        `build`).
+      ValueError: an argument is out of range, or the depth is not a multiple of `heads` (raised by `build`).
     """
 
     def __init__(
@@ -212,8 +211,9 @@ class AttentionBlock(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.heads = at_least(1, heads, "heads")
-        self.source_timing, self.timing_scale = source_timing, timing_scale
-        if attend not in (True, False, "mean"):
+        self.source_timing, self.timing_scale = source_timing, not_negative(timing_scale, "timing_scale")
+        # A list of choices would contain 1, which is equal to True, but which step-by-step decoding does not take for True.
+        if not isinstance(attend, bool) and attend != "mean":
             raise ValueError(f"AttentionBlock: attend is {attend!r}; it must be True, False or 'mean'.")
         self.attend = attend
         conv_block = constructor(conv_block)

@@ -4,6 +4,7 @@ The checks of tensors only look at static shapes and types. They run when a grap
 dimension that is unknown at that time (None) matches any other.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,9 +32,35 @@ def share(value: float, name: str) -> float:
       ValueError: it is not a number in [0, 1).
     """
     # The comparison is negated, because all comparisons with NaN are false and NaN must be refused.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < 1.0:
+    if not _is_number(value) or not 0.0 <= value < 1.0:
         raise ValueError(f"{name} is {value!r}; it must be at least 0 and less than 1.")
     return float(value)
+
+
+def not_negative(value: float, name: str) -> float:
+    """Returns `value`.
+
+    Raises:
+      ValueError: it is not a finite number of at least 0.
+    """
+    if not _is_number(value) or not 0.0 <= value < math.inf:
+        raise ValueError(f"{name} is {value!r}; it must be a number of at least 0.")
+    return value
+
+
+def positive(value: float, name: str) -> float:
+    """Returns `value`.
+
+    Raises:
+      ValueError: it is not a finite number greater than 0.
+    """
+    if not _is_number(value) or not 0.0 < value < math.inf:
+        raise ValueError(f"{name} is {value!r}; it must be a number greater than 0.")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def one_of(choices: Sequence[str], value: str, name: str) -> str:

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from t2t_mm.layers import shifts
-from t2t_mm.layers.checks import at_least, check_features, check_padding, one_of
+from t2t_mm.layers.checks import at_least, check_features, check_padding, not_negative, one_of, positive
 from t2t_mm.layers.normalization import LayerNorm, scale_and_shift
 from t2t_mm.layers.positions import Positions
 from t2t_mm.layers.randomness import Dropout, drop
@@ -134,7 +134,7 @@ class SeparableConv1D(keras.layers.Layer):
       kernel_scale: factor for both initial kernels, see ConvBlock.
 
     Raises:
-      ValueError: `filters`, `kernel_size` or `dilation` is less than 1.
+      ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class SeparableConv1D(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.kernel_scale = kernel_scale
+        self.kernel_scale = positive(kernel_scale, "kernel_scale")
         self.filters = at_least(1, filters, "filters")
         self.kernel_size = at_least(1, kernel_size, "kernel_size")
         self.dilation = at_least(1, dilation, "dilation")
@@ -345,7 +345,8 @@ class ConvBlock(keras.layers.Layer):
         super().__init__(**kwargs)
         self.dropout_on = one_of(("sum", "branch"), dropout_on, "dropout_on")
         self.causal = causal
-        self.branch_scale, self.kernel_scale = branch_scale, kernel_scale
+        self.branch_scale = not_negative(branch_scale, "branch_scale")
+        self.kernel_scale = positive(kernel_scale, "kernel_scale")
         at_least(1, kernel_small, "kernel_small")
         at_least(1, kernel_large, "kernel_large")
         at_least(1, dilation, "dilation")
@@ -438,7 +439,7 @@ class ConvStep2D(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.kernel_scale = kernel_scale
+        self.kernel_scale = positive(kernel_scale, "kernel_scale")
         self.filters = at_least(1, filters, "filters")
         self.kernel_size = at_least(1, kernel_size, "kernel_size")
         if kernel_size % 2 == 0:
@@ -506,9 +507,9 @@ class ConvStep2D(keras.layers.Layer):
             kernel = ops.cast(centred(self.kernel), x.dtype)
             return self._normed(_full_conv(x, kernel, rows))
         if self.kernel_size > 1:
-            # The native depthwise kernel only supports equal strides. For unequal ones, compute the smaller stride and
+            # The native depthwise kernel only supports equal strides. For unequal ones, use their greatest common divisor and
             # then subsample.
-            stride = min(rows, columns)
+            stride = math.gcd(rows, columns)
             x = depthwise_conv(x, self.depthwise, stride)
             rows, columns = rows // stride, columns // stride
         # Before the matrix product, which would otherwise compute positions that are then dropped.

@@ -154,7 +154,8 @@ class MixtureOfExperts(keras.layers.Layer):
         """
         positions = Positions.of(padding, x, depth=self.gate.shape[0])
         y, balance = self.flat(positions.flatten(x), positions, training)
-        return positions.unflatten(y), balance
+        # Not `unflatten`, which cannot infer the size of the batch if all sequences are empty.
+        return ops.reshape(y, ops.shape(x)), balance
 
     def flat(
         self, tokens: Tensor, positions: Positions, training: bool = False
@@ -292,7 +293,7 @@ class MixtureOfExperts(keras.layers.Layer):
         # Counted from 1, because 0 is what a sum over no assignment gives.
         filled = ops.segment_sum(ops.arange(count, dtype="int32") + 1, slots, num_segments=rows + 1)[:rows]
         assignments = ops.where(filled > 0, filled - 1, count)
-        groups = ops.reshape(_spread(tokens, assignments, slots), [-1, size, depth])
+        groups = ops.reshape(_spread(tokens, assignments, slots, self.chosen), [-1, size, depth])
         # One product for all groups: [groups, size, D] with [groups, D, H].
         hidden = ops.relu(ops.matmul(groups, ops.cast(expert_in, tokens.dtype)))
         out = ops.reshape(ops.matmul(hidden, ops.cast(expert_out, tokens.dtype)), [-1, depth])
@@ -306,23 +307,26 @@ def _rows(x, index):
     return ops.take(ops.concatenate([x, ops.zeros([1, x.shape[-1]], x.dtype)], axis=0), index, axis=0)
 
 
-@ops.custom_gradient
-def _spread(tokens, assignments, slots):
+def _spread(tokens, assignments, slots, chosen: int):
     """Returns the token of each row [rows, D], given tokens [N, D] and assignments [rows] (N·K for an empty row).
 
     The gradient is a gather with the other one of the two indices. Automatic differentiation would compute a sum over
     segments, which may have any number of rows and takes many times longer.
     """
-    count, depth = ops.shape(tokens)[0], tokens.shape[-1]
-    chosen = ops.shape(slots)[0] // count
 
-    def gradient(*arguments, upstream=None):
-        up = arguments[0] if upstream is None else upstream
-        each = ops.reshape(_rows(up, slots), [-1, chosen, depth])
-        # The gradient of a token is the sum over its K assignments; indices have none.
-        return ops.sum(each, axis=1), None, None
+    # K is not an argument of the inner function, which only takes tensors. It does not follow from their sizes, because a
+    # batch may be empty.
+    @ops.custom_gradient
+    def spread(tokens, assignments, slots):
+        def gradient(*arguments, upstream=None):
+            up = arguments[0] if upstream is None else upstream
+            each = ops.reshape(_rows(up, slots), [-1, chosen, tokens.shape[-1]])
+            # The gradient of a token is the sum over its K assignments; indices have none.
+            return ops.sum(each, axis=1), None, None
 
-    return _rows(tokens, assignments // chosen), gradient
+        return _rows(tokens, assignments // chosen), gradient
+
+    return spread(tokens, assignments, slots)
 
 
 @ops.custom_gradient

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from t2t_mm.layers.checks import not_negative
 from t2t_mm.layers.tensors import Shape, Tensor
 
 # The statistics of layer norm are those of each position over its channels (paper, 2.1; it does not state the axis).
@@ -85,11 +86,14 @@ class LayerNorm(keras.layers.Layer):
 
     Args:
       scale: initial value of the learned scale.
+
+    Raises:
+      ValueError: `scale` is negative or not finite.
     """
 
     def __init__(self, scale: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
-        self.scale = scale
+        self.scale = not_negative(scale, "scale")
 
     def get_config(self) -> dict:
         return super().get_config() | {"scale": self.scale}

@@ -41,6 +41,8 @@ class CategoricalOutput(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        if len(widths) != 2:
+            raise ValueError(f"CategoricalOutput: widths is {widths!r}; it must be the two of h4 and h5.")
         self.batch_norm = None
         if batch_norm:
             # Synchronised, so that the statistics are those of the whole batch, even if several replicas share it.

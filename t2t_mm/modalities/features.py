@@ -13,6 +13,7 @@ import numpy as np
 
 from t2t_mm.corpora import pictures, sounds
 from t2t_mm.corpora.example import CorpusError, MediaError, Report
+from t2t_mm.layers.checks import at_least
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -196,11 +197,18 @@ class Arrays(Features):
         reported and left out.
       longest: maximum number of positions of an example; longer examples are left out.
       budget: maximum number of positions of a batch, including padding.
+
+    Raises:
+      ValueError: `longest` or `budget` is not an integer of at least 1.
     """
 
     read: Callable[[str], np.ndarray]
     longest: int = 1024
     budget: int = 8192
+
+    def __post_init__(self):
+        at_least(1, self.longest, "Arrays.longest")
+        at_least(1, self.budget, "Arrays.budget")
 
     def bounds(self, batches: BatchSettings) -> Bounds:
         return Bounds(self.longest, self.budget)

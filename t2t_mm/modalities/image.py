@@ -78,17 +78,21 @@ class ImageInput(InputNet):
         Args:
           x: [B, H, W, 3] standardised pixels. All images of a batch have the same size.
           padding: None; images have no padding.
+
+        Raises:
+          ValueError: x has another shape, or there is a padding.
         """
         check_features(x, "x", "[B, H, W, 3]", 3)
+        if padding is not None:
+            raise ValueError("There is a padding for images, which have none: those of a batch have one size; pass None.")
         # All images of a batch have the same size, so nothing is padded in this net.
         x = self.h2(self.h1(x))
         for block in self.blocks:
             x, _ = block(x)
         return flatten_grid(x, None)
 
-    def sequence(self, x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, tuple]:
-        # There is nothing to pass on: images have no padding (see `call`).
-        return self(x)
+    def sequence(self, x: Tensor, padding: Tensor, training: bool = False) -> tuple[Tensor, Tensor, tuple]:
+        return self(x, padding)
 
 
 def flatten_grid(x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, tuple]:

@@ -24,7 +24,9 @@ def joined(parts: Sequence[Tensor], paddings: Sequence[Tensor]) -> tuple[Tensor,
     parts would make the result depend on the padding of the batch. In addition, each part gets its own timing signal
     (paper, 2.2), which does not depend on the lengths of the parts before it: it counts from 0 in the first part, from
     `PART` in the second, and so on. The signal shows the place of a position in its part, and which part it is, because
-    several parts may have the same modality. It needs no weights, so any trained model can take several inputs.
+    several parts may have the same modality. It needs no weights, so any trained model can take several inputs. Therefore no
+    part except the last may have more than `PART` positions, padding included: the further ones would have the signal of the
+    next part. This is only checked where the lengths are static.
 
     Args:
       parts: [B, S_i, D] each.
@@ -32,7 +34,16 @@ def joined(parts: Sequence[Tensor], paddings: Sequence[Tensor]) -> tuple[Tensor,
 
     Returns:
       The sequence [B, S, D] and its padding [B, S], where S is the sum of all S_i.
+
+    Raises:
+      ValueError: a part is too long.
     """
+    for number, part in enumerate(parts[:-1], start=1):
+        if isinstance(part.shape[1], int) and part.shape[1] > PART:
+            raise ValueError(
+                f"Input {number} of {len(parts)} has {part.shape[1]} positions; only the last one may have more than {PART}. "
+                "Shorten it, or make it the last one."
+            )
     timed = [
         part + timing_signal(ops.shape(part)[1], part.shape[-1], number * PART, part.dtype)[None]
         for number, part in enumerate(parts)

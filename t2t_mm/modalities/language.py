@@ -43,7 +43,7 @@ class LanguageInput(InputNet):
         check_ids(ids, "ids")
         return ops.cast(ops.take(self.embedding, ids, axis=0) * self.depth**0.5, self.compute_dtype)
 
-    def sequence(self, x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, None]:
+    def sequence(self, x: Tensor, padding: Tensor, training: bool = False) -> tuple[Tensor, Tensor, None]:
         # Text has one dimension, so there is no grid.
         return self(x), padding, None
 

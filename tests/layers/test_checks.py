@@ -1,6 +1,7 @@
 """Tests that errors for invalid arguments state the argument and its value in one line."""
 
 import functools
+import math
 
 import keras
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 from t2t_mm.layers.attention import AttentionBlock, Projection
 from t2t_mm.layers.convolution import ConvBlock, ConvRes, ConvStep, ConvStep2D, SeparableConv1D
 from t2t_mm.layers.moe import MixtureOfExperts
+from t2t_mm.layers.normalization import LayerNorm
 from t2t_mm.layers.randomness import Dropout
 from t2t_mm.modalities.audio import AudioInput
 from t2t_mm.modalities.categorical import CategoricalOutput
+from t2t_mm.modalities.features import Arrays
 from t2t_mm.modalities.image import ImageInput
 from t2t_mm.modalities.language import LanguageInput, LanguageOutput
 from t2t_mm.model import Decoder, Encoder, Mixer, MultiModel
@@ -34,6 +37,18 @@ def mask(*shape):
 
 
 X, PADDING = zeros(2, 5, 8), mask(2, 5)
+PIXELS = zeros(2, 32, 32, 3)
+
+
+def small_model(**settings):
+    parts = {"conv_block": CONV, "attention_block": ATTENTION, "mixture": MIXTURE, "depth": 8}
+    blocks = {"encoder_blocks": 1, "mixer_blocks": 0, "decoder_blocks": 1}
+    return MultiModel(9, ("To-German", "To-Class"), **(parts | blocks | settings))
+
+
+def seen(padding, modality="image", inputs=PIXELS):
+    image = functools.partial(ImageInput, filters=(4, 4))
+    return small_model(inputs=("language", "image"), image=image).encode(modality, inputs, padding)
 
 
 @pytest.mark.parametrize(
@@ -68,9 +83,16 @@ X, PADDING = zeros(2, 5, 8), mask(2, 5)
         (lambda: built(ImageInput(8, (4, 4)), None, None, 3)(zeros(2, 32, 32, 1)), r"\[2, 32, 32, 1\]; .* must be 3"),
         (lambda: built(ImageInput(8, (4, 4)), None, None, 3)(zeros(2, 32, 3)), r"\[2, 32, 3\]; it must be \[B, H, W, 3\]"),
         (
-            lambda: MultiModel(9, ("a",), inputs=("language",)).encode("language", zeros(5, dtype="int32"), None),
+            lambda: small_model(inputs=("language",)).encode("language", zeros(5, dtype="int32"), None),
             r"inputs has shape \[5\]; it must be \[B, S\]",
         ),
+        (lambda: seen(mask(2, 32)), "There is a padding for the modality 'image', which has none, .*; pass None"),
+        (lambda: seen("nonsense"), "There is a padding for the modality 'image'"),
+        (
+            lambda: seen((mask(2, 32), mask(2, 5)), ("image", "language"), (PIXELS, zeros(2, 5, dtype="int32"))),
+            "There is a padding for the modality 'image'",
+        ),
+        (lambda: built(ImageInput(8, (4, 4)), None, None, 3)(PIXELS, mask(2, 32)), "There is a padding for images"),
         (lambda: built(AudioInput(8, 1), None, 6)(zeros(2, 9, 5), mask(2, 9)), r"x has shape \[2, 9, 5\]; .* must be 6"),
         (lambda: built(AudioInput(8, 1), None, 6)(zeros(2, 9, 6), mask(2, 8)), r"padding has shape \[2, 8\]"),
         (lambda: built(CategoricalOutput({"a": 2}, (4, 4)), None, 8)(X, PADDING, labels="b"), "labels is 'b'; .*'a'"),
@@ -92,6 +114,18 @@ def test_a_tensor_that_is_not_meant_is_named(call, message):
         (lambda: ConvBlock(kernel_small=0), "kernel_small is 0"),
         (lambda: ConvBlock(kernel_large=-1), "kernel_large is -1"),
         (lambda: ConvBlock(dilation=0), "dilation is 0"),
+        (lambda: ConvBlock(branch_scale=math.nan), "branch_scale is nan; it must be a number of at least 0"),
+        (lambda: ConvBlock(branch_scale=-0.2), "branch_scale is -0.2"),
+        (lambda: ConvBlock(kernel_scale=0.0), "kernel_scale is 0.0; it must be a number greater than 0"),
+        (lambda: ConvBlock(kernel_scale=math.inf), "kernel_scale is inf"),
+        (lambda: SeparableConv1D(4, 3, kernel_scale=-1), "kernel_scale is -1"),
+        (lambda: ConvStep2D(4, kernel_scale=math.nan), "kernel_scale is nan"),
+        (lambda: ConvStep2D(4, kernel_scale=True), "kernel_scale is True"),
+        (lambda: AttentionBlock(timing_scale="0.2"), "timing_scale is '0.2'"),
+        (lambda: AttentionBlock(timing_scale=-1.0), "timing_scale is -1.0"),
+        (lambda: AttentionBlock(attend=1), "attend is 1; it must be True, False or 'mean'"),
+        (lambda: AttentionBlock(attend="median"), "attend is 'median'"),
+        (lambda: LayerNorm(math.inf), "scale is inf; it must be a number of at least 0"),
         (lambda: ConvStep2D(4, strides=(0, 1)), "strides is 0"),
         (lambda: ConvRes(0), "filters is 0"),
         (lambda: AttentionBlock(heads=0), "heads is 0"),
@@ -110,7 +144,15 @@ def test_a_tensor_that_is_not_meant_is_named(call, message):
         (lambda: AudioInput(8, frequencies="all"), "frequencies is 'all'; .*'positions', 'channels'"),
         (lambda: CategoricalOutput({"a": 0}), r"num_classes\['a'\] is 0"),
         (lambda: CategoricalOutput({"a": 2}, (4, 0)), "filters is 0"),
+        (lambda: CategoricalOutput({"a": 2}, (4, 5, 6)), r"widths is \(4, 5, 6\); it must be the two of h4 and h5"),
+        (lambda: CategoricalOutput({"a": 2}, (4,)), r"widths is \(4,\)"),
+        (lambda: Arrays(None, longest=0), "Arrays.longest is 0"),
+        (lambda: Arrays(None, budget=0), "Arrays.budget is 0"),
+        (lambda: Arrays(None, budget=-5), "Arrays.budget is -5"),
         (lambda: MultiModel(9, ()), "number of commands is 0"),
+        (lambda: MultiModel(9, "To-German"), r"commands is 'To-German'; .* such as \('To-German',\)"),
+        (lambda: MultiModel(9, ("a", "b", "a")), "commands contains 'a' more than once"),
+        (lambda: MultiModel(9, ("a",), depth=33), "depth is 33; it must be even"),
         (lambda: MultiModel(9, ("a",), inputs=("smell",)), "inputs is 'smell'; .*'language', 'image', 'audio'"),
         (lambda: MultiModel(9, ("a",), inputs=("imgae",)), r"inputs is 'imgae' \(did you mean image\?\)"),
         (lambda: MultiModel(9, ("a",), encoder_blocks=0), "encoder_blocks is 0"),
@@ -127,6 +169,8 @@ def test_a_setting_that_is_not_meant_is_named(make, message):
 def test_the_least_that_is_allowed_is_allowed():
     model = MultiModel(9, ("a",), frequency_bins=1, encoder_blocks=1, mixer_blocks=0, decoder_blocks=1)
     assert model.frequency_bins == len(model.decoder.blocks) == 1
+    assert ConvBlock(branch_scale=0).branch_scale == AttentionBlock(timing_scale=0.0).timing_scale == 0
+    assert Arrays(None, longest=1, budget=1).bounds(None).budget == 1
 
 
 @pytest.mark.parametrize(
@@ -139,10 +183,7 @@ def test_the_least_that_is_allowed_is_allowed():
     ],
 )
 def test_a_misspelt_argument_of_the_model_names_what_is_near(changed, message):
-    parts = {"conv_block": CONV, "attention_block": ATTENTION, "mixture": MIXTURE, "depth": 8}
-    blocks = {"encoder_blocks": 1, "mixer_blocks": 0, "decoder_blocks": 1}
-    classes = {"pets": 2, "plants": 3}
-    model = MultiModel(9, ("To-German", "To-Class"), ("language", "image"), num_classes=classes, **blocks, **parts)
+    model = small_model(inputs=("language", "image"), num_classes={"pets": 2, "plants": 3})
     ids = {"modality": "language", "inputs": zeros(2, 5, dtype="int32"), "command": "To-Class", "labels": "pets"}
     assert model(ids).shape == (2, 2)
     with pytest.raises(ValueError, match=message):

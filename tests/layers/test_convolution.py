@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from t2t_mm.layers.convolution import ConvBlock, ConvRes, ConvStep, ConvStep2D
 from t2t_mm.layers.positions import Positions
@@ -117,14 +118,19 @@ def test_padding_does_not_change_a_result(causal):
     np.testing.assert_allclose(as_numpy(block(padded, padding))[:, :9], alone, atol=1e-5)
 
 
-@pytest.mark.parametrize("dropout_on,kept", [("sum", 0.6), ("branch", 1.0)])
-def test_dropout_in_training_only(dropout_on, kept):
+@pytest.mark.parametrize("dropout_on", ["sum", "branch"])
+def test_dropout_in_training_only(dropout_on):
     x = np.ones((4, 50, 16), "float32") * 5
     block = ConvBlock(dropout=0.4, dropout_on=dropout_on)
     block.build(x.shape)
+    randomise(block)
     np.testing.assert_array_equal(as_numpy(block(x)), as_numpy(block(x)))
-    share = np.mean(as_numpy(block(x, training=True)) != 0)
-    assert abs(share - kept) < 0.05
+    trained, used = as_numpy(block(x, training=True)), as_numpy(block(x))
+    # What dropout works on: the whole sum, or only what the block adds to its input.
+    if dropout_on == "branch":
+        trained, used = trained - x, used - x
+    np.testing.assert_allclose(trained, np.where(trained == 0, 0, used / 0.6), atol=1e-5)
+    assert 0.35 < np.mean((trained == 0) & (used != 0)) < 0.45
 
 
 def test_every_position_of_every_example_is_dropped_by_itself():
@@ -135,22 +141,34 @@ def test_every_position_of_every_example_is_dropped_by_itself():
         assert 0.4 < np.mean(one != other) < 0.6  # half of them by chance; none where a number serves several
 
 
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_dropout_keeps_is_scaled_exactly(dtype):
+    """1 / (1 − 0.4) itself rounds to 1.6641 in bfloat16; only the product may be rounded."""
+    bits = np.arange(-(2**31), 2**31, 2**24, dtype="int64").astype("int32").reshape(-1, 1)
+    x = ops.cast(np.linspace(1.0, 2.0, bits.size, dtype="float32")[:, None], dtype)
+    y = drop(x, ops.convert_to_tensor(bits), ops.convert_to_tensor(1, "int32"), 0.4)
+    assert keras.backend.standardize_dtype(y.dtype) == dtype
+    expected = ops.cast(ops.cast(x, "float32") * np.float32(1 / 0.6), dtype)
+    found, expected = (as_numpy(ops.cast(one, "float32")) for one in (y, expected))
+    np.testing.assert_array_equal(found, np.where(bits < round(0.4 * 2**32) - 2**31, 0, expected))
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2), (2, 1), (2, 3), (4, 2)])
 @pytest.mark.parametrize("size", [(5, 6), (4, 7)])
 @pytest.mark.parametrize("relu", [True, False])
-def test_conv_step_2d(stride, size, relu):
+def test_conv_step_2d(strides, size, relu):
     x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype("float32")
-    step = ConvStep2D(5, 3, strides=(stride, stride), relu=relu)
+    step = ConvStep2D(5, 3, strides=strides, relu=relu)
     step.build(x.shape)
     randomise(step)
     h = np.maximum(x, 0) if relu else x
-    rows, columns = -(-size[0] // stride), -(-size[1] // stride)
+    rows, columns = -(-size[0] // strides[0]), -(-size[1] // strides[1])
     y = np.zeros((2, rows, columns, 3))
     for i in range(rows):
         for j in range(columns):
             for a in (-1, 0, 1):
                 for b in (-1, 0, 1):
-                    r, c = i * stride + a, j * stride + b
+                    r, c = i * strides[0] + a, j * strides[1] + b
                     if 0 <= r < size[0] and 0 <= c < size[1]:
                         y[:, i, j] += h[:, r, c] * as_numpy(step.depthwise)[a + 1, b + 1, :, 0]
     expected = norm(y @ as_numpy(step.pointwise), step.norm)

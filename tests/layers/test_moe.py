@@ -124,6 +124,13 @@ def test_unknown_lengths_change_nothing(gate):
     np.testing.assert_allclose(traced(x, padding), layer(x, padding)[0], atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(0, 3, 4), (2, 0, 4)], ids=["no example", "no position"])
+def test_an_empty_batch_has_an_empty_result(shape):
+    y, balance = make()(np.zeros(shape, "float32"), np.zeros(shape[:2], bool), training=True)
+    assert tuple(y.shape) == shape
+    assert not as_numpy(balance["importance"]).any() and not as_numpy(balance["load"]).any()
+
+
 def test_as_many_chosen_as_experts_is_refused():
     with pytest.raises(ValueError, match="num_experts 4"):
         MixtureOfExperts(num_experts=4, chosen=4)

@@ -38,6 +38,16 @@ def test_two_parts_of_one_modality_are_told_apart():
     assert np.abs(one - other[:, [3, 4, 5, 0, 1, 2]]).max() > 0.1
 
 
+def test_only_the_last_part_may_reach_the_positions_of_a_further_one():
+    long, short, longer = (np.zeros((1, length, 2), "float32") for length in (PART, 3, PART + 1))
+    masks = {id(x): np.zeros(x.shape[:2], bool) for x in (long, short, longer)}
+    for parts in ((long, short), (short, longer)):
+        x, _ = joined(parts, [masks[id(part)] for part in parts])
+        assert x.shape[1] == sum(part.shape[1] for part in parts)
+    with pytest.raises(ValueError, match="Input 2 of 3 has 1001 positions; only the last one may have more than 1000"):
+        joined((short, longer, short), [masks[id(part)] for part in (short, longer, short)])
+
+
 @pytest.mark.parametrize("more", [0, 7])
 def test_further_padding_changes_nothing(more):
     rng = np.random.default_rng(0)
