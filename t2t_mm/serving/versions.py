@@ -13,6 +13,7 @@ from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
 from t2t_mm.serving.errors import ServingError, invalid
 from t2t_mm.serving.servable import Servable, give_way
+from t2t_mm.serving.threads import in_a_thread
 
 State = get_model_status_pb2.ModelVersionStatus.State
 _WARM_UP_SECONDS = 600.0  # time limit for each record
@@ -181,7 +182,7 @@ class Versions:
             return not self._stopping.is_set()
 
         try:
-            entry.servable, warmed = await _in_a_thread(lambda: _load_and_warm_up(path, version, report))
+            entry.servable, warmed = await in_a_thread(lambda: _load_and_warm_up(path, version, report), "load")
         except ServingError as error:
             entry.error, entry.state = error, State.END
             logging.error("Version %d is not served: %s", version, error)
@@ -266,28 +267,3 @@ def _load_and_warm_up(path: str, version: int, report: Callable[[int, str], bool
     except ServingError:
         servable.close()
         raise
-
-
-def _in_a_thread(function: Callable) -> asyncio.Future:
-    """Runs `function()` in a separate thread, which does not prevent the process from exiting."""
-    loop = asyncio.get_running_loop()
-    answer = loop.create_future()
-
-    def settle(result, error) -> None:
-        if answer.cancelled():
-            return
-        if error is None:
-            answer.set_result(result)
-        else:
-            answer.set_exception(error)
-
-    def run() -> None:
-        try:
-            result, error = function(), None
-        except Exception as caught:  # handed on
-            result, error = None, caught
-        with contextlib.suppress(RuntimeError):  # the event loop has ended, so nobody is waiting
-            loop.call_soon_threadsafe(settle, result, error)
-
-    threading.Thread(target=run, name="load", daemon=True).start()
-    return answer
