@@ -11,6 +11,7 @@ from absl import logging
 from grpc import StatusCode
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
+from t2t_mm.export.version_names import version_of
 from t2t_mm.serving.errors import ServingError, invalid
 from t2t_mm.serving.servable import Servable, give_way
 from t2t_mm.serving.threads import in_a_thread
@@ -238,13 +239,14 @@ class Versions:
 
 
 def _find(export_dir: str) -> dict[int, tuple[str, tuple]]:
-    """Returns a dict of version -> (folder, stamp of its files) for the folders whose names are integers."""
+    """Returns a dict of version -> (folder, stamp of its files) for the folders whose names are integers of 64 bits."""
     found: dict[int, tuple[str, tuple]] = {}
     with os.scandir(export_dir) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
-            if entry.name.isascii() and entry.name.isdigit() and entry.is_dir():
+            version = version_of(entry.name)
+            if version is not None and entry.is_dir():
                 path = os.path.join(export_dir, entry.name)
-                found.setdefault(int(entry.name), (path, _stamp(path)))
+                found.setdefault(version, (path, _stamp(path)))
     return found
 
 
