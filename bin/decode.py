@@ -163,7 +163,7 @@ def main(_):
     from t2t_mm.input.tokenizer import Tokenizer
     from t2t_mm.run.folder import load_trained, use_folder
 
-    run = checkpoint_flags.chosen(use_folder(config.configured(experiment.Experiment)(), model_dir))
+    run = checkpoint_flags.chosen(use_folder(config.configured(experiment.Experiment)(), model_dir), model_dir)
     problem = run.problem(_PROBLEM.value)
     check_problem(problem)
     inputs = inputs or read_inputs(problem.modality)

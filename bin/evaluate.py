@@ -108,7 +108,7 @@ def main(_):
     from t2t_mm.training import strategy
 
     strategy.divide_cores()
-    run = checkpoint_flags.chosen(use_folder(config.configured(experiment.Experiment)(), model_dir))
+    run = checkpoint_flags.chosen(use_folder(config.configured(experiment.Experiment)(), model_dir), model_dir)
     if own:
         run = evaluate.on_own_files(run, model_dir, names[0], _INPUTS.value, _REFERENCES.value)
     decoding = search_flags.chosen(run)

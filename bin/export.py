@@ -65,7 +65,7 @@ def main(_):
 
     logging.set_verbosity(logging.WARNING)  # otherwise TensorFlow lists a thousand captured weights
     signal.signal(signal.SIGTERM, _end)  # raises an exception, so that the incomplete version is removed
-    run = checkpoint_flags.chosen(use_folder(config.configured(experiment.Experiment)(), model_dir))
+    run = checkpoint_flags.chosen(use_folder(config.configured(experiment.Experiment)(), model_dir), model_dir)
     decoding = search_flags.chosen(run)
     try:
         folder = save.export(

@@ -51,7 +51,7 @@ def list_experts(run) -> None:
     from t2t_mm.run.folder import use_folder
 
     start = time.monotonic()
-    run = checkpoint_flags.chosen(use_folder(run, _MODEL_DIR.value))
+    run = checkpoint_flags.chosen(use_folder(run, _MODEL_DIR.value), _MODEL_DIR.value)
     found = experts.specialties(run, _MODEL_DIR.value, _SPLIT.value, _PROBLEM.value)
     results.write_results(
         _EXPERTS.value, command.line(), found["seed"], (time.monotonic() - start) / 60, found["mixtures"],

@@ -28,7 +28,7 @@ def main(_):
     from t2t_mm.run.folder import use_folder
     from t2t_mm.run.pack import pack
 
-    run = checkpoint_flags.chosen(use_folder(config.configured(experiment.Experiment)(), model_dir))
+    run = checkpoint_flags.chosen(use_folder(config.configured(experiment.Experiment)(), model_dir), model_dir)
     size = pack(run, model_dir, _OUTPUT.value, _DTYPE.value)
     print(f"Written to {_OUTPUT.value}: {size / 1e6:.1f} MB")
 

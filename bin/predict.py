@@ -17,9 +17,11 @@ Each line contains the input and its outputs or error, in the order of the input
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
+from typing import NoReturn
 
 from absl import flags
 
@@ -144,12 +146,22 @@ async def ask() -> tuple[int, int]:
     return count, failed
 
 
+def end(status: int) -> NoReturn:
+    """Ends at once, because a thread may be waiting for standard input, which the interpreter cannot close meanwhile."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 def main(_):
     check_names()
     try:
         count, failed = asyncio.run(ask())
     except clients.PredictError as error:
-        raise SystemExit(f"{command.name()}: {error.message}") from error
+        print(f"{command.name()}: {error.message}", file=sys.stderr)
+        end(1)
+    except KeyboardInterrupt:
+        end(130)  # as a shell reports it
     if not count:
         raise SystemExit(f"{command.name()}: The input is empty.")
     if failed:

@@ -100,7 +100,7 @@ def score_run() -> None:
     from t2t_mm.lab.tables import scores
     from t2t_mm.run.folder import use_folder
 
-    run = checkpoint_flags.chosen(use_folder(config.configured(experiment.Experiment)(), model_dir))
+    run = checkpoint_flags.chosen(use_folder(config.configured(experiment.Experiment)(), model_dir), model_dir)
     decoding = evaluate.Decoding(max_length=run.longest_answer) if _DECODE.value else None
     scores.write(_OUTPUT.value, scores.score(run, model_dir, decoding, _BASELINES.value))
 

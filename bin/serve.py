@@ -19,8 +19,10 @@ from t2t_mm.common import command, environment
 _EXPORT_DIR = flags.DEFINE_string("export_dir", None, "Folder that contains the numbered versions.", required=True)
 _MODEL_NAME = flags.DEFINE_string("model_name", "t2t_mm", "Name of the model in requests.")
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; the default only accepts local connections.")
-_REST_PORT = flags.DEFINE_integer("rest_port", 8501, "Port for REST and the web page; 0: any free port, -1: no REST.")
-_GRPC_PORT = flags.DEFINE_integer("grpc_port", 8500, "Port for gRPC; 0: any free port, -1: no gRPC.")
+_REST_PORT = flags.DEFINE_integer(
+    "rest_port", 8501, "Port for REST and the web page; 0: any free port, -1: no REST.", upper_bound=65535
+)
+_GRPC_PORT = flags.DEFINE_integer("grpc_port", 8500, "Port for gRPC; 0: any free port, -1: no gRPC.", upper_bound=65535)
 _NUM_VERSIONS = flags.DEFINE_integer("num_versions", 1, "Number of newest versions to serve.", lower_bound=1)
 _LABEL = flags.DEFINE_multi_string(
     "version_label", [], "Label of a version that is served besides the newest, as LABEL:VERSION; may be repeated."
@@ -47,7 +49,7 @@ _TIMEOUT = flags.DEFINE_float(
 )
 _ALLOWED = flags.DEFINE_list(
     "allowed_hosts", [],
-    "Additional host names of this server, and origins (https://demo.example) of web pages that may send requests.",
+    "Additional host names of this server, and origins (https://demo.example) whose requests a proxy forwards; no CORS.",
 )  # fmt: skip
 _DRAIN = flags.DEFINE_float("drain_seconds", 30.0, "Time limit for active requests after SIGTERM, in seconds.", lower_bound=0)
 
@@ -63,8 +65,10 @@ def labels() -> dict[str, int]:
 
 
 def listening(server) -> None:
-    where = [f"REST and page http://{_HOST.value}:{server.rest_port}/"] if server.rest_port is not None else []
-    where += [f"gRPC {_HOST.value}:{server.grpc_port}"] if server.grpc_port is not None else []
+    from t2t_mm.serving.names import address
+
+    where = [f"REST and page http://{address(_HOST.value, server.rest_port)}/"] if server.rest_port is not None else []
+    where += [f"gRPC {address(_HOST.value, server.grpc_port)}"] if server.grpc_port is not None else []
     print(f"Loading {_MODEL_NAME.value} from {_EXPORT_DIR.value}: {', '.join(where)}", flush=True)
     print("This server is for trying an export. In production, use TensorFlow Serving (docs/serving.md).", flush=True)
 

@@ -352,14 +352,16 @@ class Answers(tf.Module):
           [B] as errors quote them.
         """
         routes, paths = self.routes(), self._paths()
-        names = sorted({name for name, _ in routes})
+        # Also the commands that `routes` leaves out, so that their error is not that of an unknown command.
+        names = sorted({name for name, _ in routes} | {problem.command for problem in self._problems})
         # Tables [names, modalities]. -1: the name does not take the modality.
         # The routes as constants, which the graph looks up for all rows at once.
         places = [[(name, modality) for modality in reading.MODALITIES] for name in names]
         path_table = [[paths.index(routes[p][0]) if p in routes else -1 for p in row] for row in places]
         command_table = [[routes[p][1] if p in routes else 0 for p in row] for row in places]
         # Written once, while tracing. The list of the error is also what the web page reads (see `_takes`).
-        known = f"; this export knows {', '.join(self._takes(name) for name in names)}"
+        taking = [name for name in names if any((name, modality) in routes for modality in reading.MODALITIES)]
+        known = f"; this export knows {', '.join(self._takes(name) for name in taking)}"
 
         def route(command, inputs):
             command, inputs, count, rows = _paired(command, inputs, "inputs")
@@ -498,6 +500,9 @@ class Answers(tf.Module):
 
     def _checked_tokens(self, command, ids):  # [b], [b, S] -> ids [b, S], ids of the commands [b]
         names = [name for (name, modality), (path, _) in self.routes().items() if self._is_token(name, modality, path)]
+        # The answer is ids, so that a command with texts and trees, which has no route, is not ambiguous here.
+        texts = [one.command for one in self._problems if one.modality == "language" and one.targets != "class"]
+        names = list(dict.fromkeys([*names, *texts]))
         known = f"; for ids, this export knows {', '.join(names)}"
         most, rows = self._batches.max_length, tf.range(tf.shape(ids)[0])
         alike = tf.debugging.Assert(tf.size(command) == tf.size(rows), ["command and ids differ in length"])
@@ -523,13 +528,20 @@ class Answers(tf.Module):
         """Returns the path and the id of the command token for each pair of (command token or problem, modality).
 
         A command token whose problems all answer with text takes every modality that the export has a net for. If they were
-        never trained together, as an image with "To-German", the model has to generalise.
+        never trained together, as an image with "To-German", the model has to generalise. A command token and a modality that
+        belong to several paths, such as those of two class problems, have no entry, because they do not tell which is meant.
         """
+        meant: dict[tuple[str, str], set[Path]] = {}
+        for problem in self._problems:
+            path = path_of(problem)
+            meant.setdefault((problem.command, path.modality), set()).add(path)
         found = {}
         for problem in self._problems:
             token = self._network.command_id(problem.command)
             path = path_of(problem)
-            found[problem.name, path.modality] = found[problem.command, path.modality] = (path, token)
+            found[problem.name, path.modality] = (path, token)
+            if len(meant[problem.command, path.modality]) == 1:
+                found[problem.command, path.modality] = (path, token)
         for command in {problem.command for problem in self._problems}:
             if all(problem.targets == "text" for problem in self._problems if problem.command == command):
                 for modality in {path_of(problem).modality for problem in self._problems}:

@@ -52,9 +52,11 @@ def require_rows(count: tf.Tensor, what: str) -> tf.Operation:
 
 
 def shown(text: tf.Tensor) -> tf.Tensor:
-    """Returns strings [B] of a client as errors quote them, with a limited length."""
+    """Returns strings [B] of a client as errors quote them, with a limited length and without bytes that are not UTF-8."""
     long = tf.strings.length(text) > _SHOWN_BYTES
-    return tf.strings.join([tf.strings.substr(text, 0, _SHOWN_BYTES), tf.where(long, "...", "")])
+    # The last character may be cut, and a message that is not UTF-8 cannot be sent.
+    start = tf.strings.unicode_transcode(tf.strings.substr(text, 0, _SHOWN_BYTES), "UTF-8", "UTF-8", errors="ignore")
+    return tf.strings.join([start, tf.where(long, "...", "")])
 
 
 def short_texts(inputs: tf.Tensor, rows: tf.Tensor, max_length: int) -> tf.Tensor:

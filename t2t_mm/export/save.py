@@ -17,6 +17,7 @@ from t2t_mm.experiment import Experiment
 from t2t_mm.export import names, operations, subexpressions, warmup
 from t2t_mm.export.answers import Answers
 from t2t_mm.export.sharing import Group, share
+from t2t_mm.export.version_names import version_of
 from t2t_mm.inference.search import Decoding
 from t2t_mm.inference.source_weights import without_weights
 from t2t_mm.input.tokenizer import Tokenizer
@@ -300,4 +301,4 @@ def _finish(folder: str, groups: dict[str, Group]) -> None:
 
 def _next_version(export_dir: str) -> int:
     # Above all versions that exist, because a server serves the highest number.
-    return 1 + max((int(name) for name in os.listdir(export_dir) if name.isdecimal()), default=0)
+    return 1 + max((version_of(name) or 0 for name in os.listdir(export_dir)), default=0)

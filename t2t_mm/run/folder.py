@@ -166,7 +166,7 @@ def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
 
 
 def load_trained(experiment: Experiment, model_dir: str, asked: Sequence[Problem] = ()) -> tuple[MultiModel, dict, dict]:
-    """Loads the model from the checkpoint that `experiment.weights` selects.
+    """Loads the model from the checkpoint that `experiment.weights` selects, or the only one of a packed model.
 
     Args:
       asked: the problems that the model is going to answer. They may be others than those of its training.
@@ -185,10 +185,12 @@ def load_trained(experiment: Experiment, model_dir: str, asked: Sequence[Problem
     fingerprint = Tokenizer(experiment.vocabulary).fingerprint
     if fingerprint != description["vocabulary"]:
         _check_same(description, {"vocabulary": fingerprint}, model_dir)
-    paths = chosen_checkpoints(model_dir, experiment.weights)
+    # The configuration of a packed model is that of its run, but what it selects there was selected when it was packed.
+    weights = Weights() if description.get(PACKED) else experiment.weights
+    paths = chosen_checkpoints(model_dir, weights)
     network = experiment.build_model(description)
     readers = {path: tf.train.load_checkpoint(path) for path in paths}
-    _assign_means(network, readers, experiment.weights.moving_average)
+    _assign_means(network, readers, weights.moving_average)
     newest = readers[paths[0]]
     step, seconds = (newest.get_tensor(key_of(name)) for name in ("done", "seconds"))
     return network, description, {"step": int(step), "seconds": float(seconds)}

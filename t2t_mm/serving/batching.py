@@ -7,13 +7,19 @@ import asyncio
 import collections
 import concurrent.futures
 import dataclasses
+import re
 import time
+from collections.abc import Awaitable
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from grpc import StatusCode
 
 from t2t_mm.serving.errors import ServingError, invalid
 from t2t_mm.serving.servable import Servable, batch_size
+
+_ROW = re.compile(r"^(\w+)\[(\d+)\]: ")  # how an error of the graph begins that names an input and its row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +27,8 @@ class BatchingSettings:
     """The settings of batching.
 
     Args:
-      enabled: whether requests are joined. A request longer than max_batch_size is split in any case.
+      enabled: whether requests are joined. A request longer than max_batch_size is split in any case, except if the length
+        of an output depends on the examples beside it.
       max_batch_size: maximum number of examples in a batch.
       timeout_seconds: maximum time that an incomplete batch waits for more examples.
       max_enqueued: maximum number of waiting or running examples; beyond it, requests are rejected.
@@ -89,17 +96,20 @@ class Batcher:
         key = (servable, signature_name, output_names)
         if size is None:  # the inputs cannot be split into examples
             return await self._enqueue((*key, object()), inputs, 1, deadline)
+        # A request that is not split may be longer than a batch; the graph has a limit of its own.
+        most = self._settings.max_batch_size if _may_be_split(servable.signature(signature_name)) else max(size, 1)
         parts = []
-        for start in range(0, size, self._settings.max_batch_size):
-            part = {name: array[start : start + self._settings.max_batch_size] for name, array in inputs.items()}
+        for start in range(0, size, most):
+            part = {name: array[start : start + most] for name, array in inputs.items()}
             kind = tuple((name, array.dtype.str, array.shape[1:]) for name, array in sorted(part.items()))
             alone = () if self._settings.enabled else (object(),)
-            parts.append(self._enqueue((*key, kind, *alone), part, min(self._settings.max_batch_size, size - start), deadline))
+            waiting = self._enqueue((*key, kind, *alone), part, min(most, size - start), deadline)
+            parts.append(_naming_rows_from(start, waiting))
         answers = await _all_or_none(parts)
         if len(answers) == 1:
             return answers[0]
-        for start, answer in zip(range(0, size, self._settings.max_batch_size), answers):
-            _check_rows(signature_name, answer, min(self._settings.max_batch_size, size - start))
+        for start, answer in zip(range(0, size, most), answers):
+            _check_rows(signature_name, answer, min(most, size - start))
         return {name: np.concatenate([answer[name] for answer in answers]) for name in output_names}
 
     async def _enqueue(self, key: tuple, inputs: dict, size: int, deadline: float) -> dict[str, np.ndarray]:
@@ -168,7 +178,7 @@ class Batcher:
         for task in tasks:
             try:
                 await self._run_together(servable, signature_name, output_names, [task])
-            except ServingError as error:
+            except Exception as error:  # also a bug, because the callers of the other tasks would wait for nothing
                 _settle(task, error)
 
     async def _run_together(self, servable, signature_name, output_names, tasks: list[_Task]) -> None:
@@ -190,6 +200,23 @@ class Batcher:
         for task in tasks:
             _settle(task, {name: array[start : start + task.size] for name, array in outputs.items()})
             start += task.size
+
+
+def _may_be_split(signature: Any) -> bool:
+    """Returns whether the outputs of parts of a request can be joined: all dimensions except the first are known."""
+    shapes = [tf.TensorShape(output.tensor_shape) for output in signature.outputs.values()]
+    return all(shape.rank is not None and shape[1:].is_fully_defined() for shape in shapes)
+
+
+async def _naming_rows_from(start: int, answer: Awaitable[dict]) -> dict:
+    """Waits for the answer to the part of a request that begins at row `start`. Errors name the row in the whole request."""
+    try:
+        return await answer
+    except ServingError as error:
+        if not start:
+            raise
+        message = _ROW.sub(lambda match: f"{match[1]}[{int(match[2]) + start}]: ", error.message)
+        raise ServingError(error.code, message) from error
 
 
 def _check_rows(signature_name: str, outputs: dict[str, np.ndarray], count: int) -> None:

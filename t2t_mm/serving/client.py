@@ -9,6 +9,8 @@ import json
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
+from t2t_mm.serving.threads import in_a_thread
+
 _RETRIES = 6  # number of retries if the server is too busy
 _FIRST_WAIT_SECONDS = 0.1  # doubled with each retry
 _WINDOW = 4  # number of batches to read ahead of the oldest unanswered one, as a multiple of the concurrency
@@ -107,7 +109,9 @@ def _named(row) -> dict:
 async def answers(
     client: Any, signature_name: str, items: Iterable[Item], concurrency: int, batch_size: int = 1
 ) -> AsyncIterator[Answer]:
-    """Yields the answers in the order of the items, with parallel requests.
+    """Yields the answers in the order of the items, with parallel requests, each as soon as those before it are there.
+
+    The items are taken in another thread, which may have to wait for them, as for the lines of standard input.
 
     Args:
       client: an object with the method `predict(signature_name, rows)`.
@@ -120,16 +124,22 @@ async def answers(
     slots = asyncio.Semaphore(concurrency)
     pending: collections.deque[asyncio.Task] = collections.deque()
     source = iter(items)
-    batches = iter(lambda: list(itertools.islice(source, batch_size)), [])
+    reading: asyncio.Future | None = None
+    ended = False
     try:
-        for batch in batches:
-            pending.append(asyncio.create_task(_answer(client, signature_name, batch, slots)))
-            if len(pending) >= _WINDOW * concurrency:
-                for answer in await pending.popleft():
+        while pending or not ended:
+            if reading is None and not ended and len(pending) < _WINDOW * concurrency:
+                reading = in_a_thread(lambda: list(itertools.islice(source, batch_size)), "items")
+            waiting = [*([reading] if reading else []), *itertools.islice(pending, 1)]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if reading and reading.done():
+                batch, reading = reading.result(), None
+                ended = not batch
+                if batch:
+                    pending.append(asyncio.create_task(_answer(client, signature_name, batch, slots)))
+            if pending and pending[0].done():
+                for answer in pending.popleft().result():
                     yield answer
-        while pending:
-            for answer in await pending.popleft():
-                yield answer
     finally:
         for task in pending:
             task.cancel()

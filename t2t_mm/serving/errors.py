@@ -44,6 +44,9 @@ def invalid(message: str) -> ServingError:
 
 # The text that TensorFlow adds to the message of an assertion, such as the name of the node, which does not help a client.
 _ASSERTION = re.compile(r"^assertion failed: \[(.*)\]$", re.DOTALL)
+# The escapes of absl::CEscape, with which TensorFlow writes strings.
+_ESCAPE = re.compile(rb"\\([0-3][0-7]{2}|[ntr\"'\\])")
+_NAMED_ESCAPES = {b"n": b"\n", b"t": b"\t", b"r": b"\r"}
 _NODES = re.compile(r"(\s*\[\[[^\n]*\]\])+\s*(\d+ (root error|successful operation|derived error).*)?$", re.DOTALL)
 
 
@@ -60,7 +63,10 @@ def from_tensorflow(error: tf.errors.OpError) -> ServingError:
 
 def _unescaped(text: str) -> str:
     """Returns the text of an assertion without the escapes that TensorFlow writes for quotes and non-ASCII characters."""
-    try:
-        return text.encode("ascii").decode("unicode_escape").encode("latin-1").decode("utf-8", "replace")
-    except UnicodeError:
-        return text
+    # In bytes, because an escape stands for one of the bytes of a character, and other characters may be unescaped.
+    return _ESCAPE.sub(_byte, text.encode("utf-8", "replace")).decode("utf-8", "replace")
+
+
+def _byte(escape: re.Match) -> bytes:
+    found = escape[1]
+    return bytes([int(found, 8)]) if found.isdigit() else _NAMED_ESCAPES.get(found, found)

@@ -35,14 +35,19 @@ def _messages():
 Request, Response = _messages()
 
 
-def add_service(server: grpc.aio.Server, versions: Versions) -> None:
-    """Registers Check and Watch for the server (""), the model, and the services of TensorFlow Serving."""
+def add_service(server: grpc.aio.Server, versions: Versions, draining: asyncio.Event) -> None:
+    """Registers Check and Watch for the server (""), the model, and the services of TensorFlow Serving.
+
+    Args:
+      draining: is set when the server stops. Check and Watch then report NOT_SERVING, and Watch ends, so that the server does
+        not wait for its clients.
+    """
     known = {"", versions.model_name, "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"}
 
     def status(service: str) -> int:
         if service not in known:
             return SERVICE_UNKNOWN
-        return SERVING if versions.serving else NOT_SERVING
+        return SERVING if versions.serving and not draining.is_set() else NOT_SERVING
 
     async def check(request, context):
         found = status(request.service)
@@ -57,7 +62,10 @@ def add_service(server: grpc.aio.Server, versions: Versions) -> None:
                 if (found := status(request.service)) != last:
                     last = found
                     yield Response(status=found)
-                await asyncio.sleep(_LOOK_SECONDS)
+                if draining.is_set():
+                    return
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(draining.wait(), _LOOK_SECONDS)
 
     codec = {"request_deserializer": Request.FromString, "response_serializer": Response.SerializeToString}
     handlers = {

@@ -14,6 +14,11 @@ from grpc import StatusCode
 from t2t_mm.serving.errors import ServingError
 
 
+def address(host: str, port: int | None) -> str:
+    """Returns a host with its port, as in URLs: an IPv6 address has brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 @dataclasses.dataclass(frozen=True)
 class Names:
     """The host names and origins that are allowed.

@@ -46,8 +46,9 @@ class RpcClient:
 
     def _error(self, error: grpc.aio.AioRpcError) -> PredictError:
         code = error.code()
-        loading = "is being loaded" in (error.details() or "")
-        if code == grpc.StatusCode.UNAVAILABLE and not self._answered and not loading:
+        # A server that is loading or has a full queue sends this code, too, but over a connection.
+        connected = self._channel.get_state() == grpc.ChannelConnectivity.READY
+        if code == grpc.StatusCode.UNAVAILABLE and not self._answered and not connected:
             return PredictError("unreachable", f"{self._address}: {error.details()}. Is it serving?", unreachable=True)
         busy = code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
         return PredictError(code.name, error.details() or code.name, busy=busy)

@@ -13,7 +13,7 @@ from grpc import StatusCode
 from t2t_mm.serving import health, memory, rest, rpc
 from t2t_mm.serving.batching import Batcher, BatchingSettings
 from t2t_mm.serving.errors import ServingError
-from t2t_mm.serving.names import Names
+from t2t_mm.serving.names import Names, address
 from t2t_mm.serving.service import Limits, Service
 from t2t_mm.serving.versions import Versions
 
@@ -21,6 +21,7 @@ _MOST_IDLE_RPCS = 1000  # maximum number of calls whose message has not arrived;
 _MOST_STREAMS = 256  # maximum number of streams of a gRPC connection
 _GIVE_BACK_SECONDS = 10.0  # interval for returning memory to the system
 _GRPC_FRAMING_BYTES = 64 * 1024  # for names, shapes and tags around the values
+_MOST_GRPC_BYTES = 2**31 - 1  # the largest value of this option of gRPC
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Server:
         self._runner: web.AppRunner | None = None
         self._rpc: grpc.aio.Server | None = None
         self._tasks: list[asyncio.Task] = []
+        self._draining = asyncio.Event()
 
     @property
     def loading(self) -> bool:
@@ -100,7 +102,7 @@ class Server:
         self.rest_port = self._runner.addresses[0][1]
 
     async def _start_rpc(self) -> None:
-        limit = self._service.limits.max_body_bytes + _GRPC_FRAMING_BYTES
+        limit = min(self._service.limits.max_body_bytes + _GRPC_FRAMING_BYTES, _MOST_GRPC_BYTES)
         options = [
             ("grpc.max_receive_message_length", limit),
             ("grpc.max_send_message_length", -1),
@@ -110,15 +112,16 @@ class Server:
         # A call counts here before its message has arrived. Service counts the others, for both transports together.
         self._rpc = grpc.aio.server(options=options, maximum_concurrent_rpcs=_MOST_IDLE_RPCS)
         rpc.add_services(self._rpc, self._service)
-        health.add_service(self._rpc, self._versions)
+        health.add_service(self._rpc, self._versions, self._draining)
         try:
-            self.grpc_port = self._rpc.add_insecure_port(f"{self._settings.host}:{self._settings.grpc_port}")
+            self.grpc_port = self._rpc.add_insecure_port(address(self._settings.host, self._settings.grpc_port))
         except RuntimeError as error:
             raise _taken(self._settings.host, self._settings.grpc_port, "--grpc_port", error) from error
         await self._rpc.start()
 
     async def stop(self) -> None:
         """Rejects new requests, finishes the active ones, then unloads."""
+        self._draining.set()
         for task in self._tasks:
             task.cancel()
         stopping = []
@@ -167,5 +170,5 @@ async def _give_back_memory() -> None:
 
 def _taken(host: str, port: int | None, flag: str, error: Exception) -> ServingError:
     return ServingError(
-        StatusCode.UNAVAILABLE, f"Cannot listen on {host}:{port}: {error}. Is it taken? Choose another {flag} (0: any)."
+        StatusCode.UNAVAILABLE, f"Cannot listen on {address(host, port)}: {error}. Is it taken? Choose another {flag} (0: any)."
     )

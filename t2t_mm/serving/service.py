@@ -19,6 +19,8 @@ from t2t_mm.serving.servable import CLASSIFY_METHOD, Servable
 from t2t_mm.serving.versions import Versions
 
 _METADATA_FIELD = "signature_def"
+_LEAST_RECEIVED_BYTES = 128 * 2**20
+_BODIES_TOGETHER = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,14 +32,22 @@ class Limits:
       max_concurrent: maximum number of requests that are waiting or being answered; beyond it, requests are rejected. A
         request that is still being received does not count, so a client that sends nothing cannot block others.
       timeout_seconds: time limit for a request from its headers to its answer, and for receiving its headers.
-      max_received_bytes: maximum total size of all bodies that are being received or answered; beyond it, requests are
-        rejected.
+      max_received_bytes: maximum total size of all REST bodies that are being received or answered; beyond it, requests are
+        rejected. None: 128 MiB, or eight of the largest bodies if that is more. Messages of gRPC do not count, because the
+        library hands them over only when they are complete.
     """
 
     max_body_bytes: int = 16 * 2**20
     max_concurrent: int = 64
     timeout_seconds: float = 30.0
-    max_received_bytes: int = 128 * 2**20
+    max_received_bytes: int | None = None
+
+    @property
+    def received_bytes(self) -> int:
+        """The value of `max_received_bytes`, or its default."""
+        if self.max_received_bytes is not None:
+            return self.max_received_bytes
+        return max(_LEAST_RECEIVED_BYTES, _BODIES_TOGETHER * self.max_body_bytes)
 
 
 class Service:
@@ -79,13 +89,13 @@ class Service:
     def receiving(self) -> Iterator[Callable[[int], None]]:
         """Yields a function to call with the size of each received part of a body. The sizes are subtracted at the end.
 
-        The function raises a ServingError (RESOURCE_EXHAUSTED) if the bodies of all requests together are too large.
+        The function raises a ServingError (RESOURCE_EXHAUSTED) if the bodies of all REST requests together are too large.
         """
         mine = 0
 
         def count(size: int) -> None:
             nonlocal mine
-            if self._received + size > self.limits.max_received_bytes:
+            if self._received + size > self.limits.received_bytes:
                 raise ServingError(StatusCode.RESOURCE_EXHAUSTED, "The bodies under way are too large; try again later.")
             mine += size
             self._received += size

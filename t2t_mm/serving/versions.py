@@ -11,8 +11,10 @@ from absl import logging
 from grpc import StatusCode
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
+from t2t_mm.export.version_names import version_of
 from t2t_mm.serving.errors import ServingError, invalid
 from t2t_mm.serving.servable import Servable, give_way
+from t2t_mm.serving.threads import in_a_thread
 
 State = get_model_status_pb2.ModelVersionStatus.State
 _WARM_UP_SECONDS = 600.0  # time limit for each record
@@ -181,7 +183,7 @@ class Versions:
             return not self._stopping.is_set()
 
         try:
-            entry.servable, warmed = await _in_a_thread(lambda: _load_and_warm_up(path, version, report))
+            entry.servable, warmed = await in_a_thread(lambda: _load_and_warm_up(path, version, report), "load")
         except ServingError as error:
             entry.error, entry.state = error, State.END
             logging.error("Version %d is not served: %s", version, error)
@@ -237,13 +239,14 @@ class Versions:
 
 
 def _find(export_dir: str) -> dict[int, tuple[str, tuple]]:
-    """Returns a dict of version -> (folder, stamp of its files) for the folders whose names are integers."""
+    """Returns a dict of version -> (folder, stamp of its files) for the folders whose names are integers of 64 bits."""
     found: dict[int, tuple[str, tuple]] = {}
     with os.scandir(export_dir) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
-            if entry.name.isascii() and entry.name.isdigit() and entry.is_dir():
+            version = version_of(entry.name)
+            if version is not None and entry.is_dir():
                 path = os.path.join(export_dir, entry.name)
-                found.setdefault(int(entry.name), (path, _stamp(path)))
+                found.setdefault(version, (path, _stamp(path)))
     return found
 
 
@@ -266,28 +269,3 @@ def _load_and_warm_up(path: str, version: int, report: Callable[[int, str], bool
     except ServingError:
         servable.close()
         raise
-
-
-def _in_a_thread(function: Callable) -> asyncio.Future:
-    """Runs `function()` in a separate thread, which does not prevent the process from exiting."""
-    loop = asyncio.get_running_loop()
-    answer = loop.create_future()
-
-    def settle(result, error) -> None:
-        if answer.cancelled():
-            return
-        if error is None:
-            answer.set_result(result)
-        else:
-            answer.set_exception(error)
-
-    def run() -> None:
-        try:
-            result, error = function(), None
-        except Exception as caught:  # handed on
-            result, error = None, caught
-        with contextlib.suppress(RuntimeError):  # the event loop has ended, so nobody is waiting
-            loop.call_soon_threadsafe(settle, result, error)
-
-    threading.Thread(target=run, name="load", daemon=True).start()
-    return answer

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import types
 import wave
 
 import keras
@@ -621,6 +622,34 @@ def test_a_failed_export_leaves_nothing(run, tmp_path, monkeypatch):
     with pytest.raises(RunError, match="SentencepieceTokenizeOp"):
         save.export(run[0], run[1], str(tmp_path), ["wmt_en_de"], Decoding(1, 0.6, 4))
     assert os.listdir(tmp_path) == []
+
+
+def test_a_command_of_two_class_problems_does_not_take_their_input():
+    """Only the names of such problems tell whose classes are meant."""
+    problems = (
+        Problem("cats", None, "image", "class", "To-Class"), Problem("dogs", None, "image", "class", "To-Class"),
+        Problem("topics", None, "language", "class", "To-Class"), Problem("coco", None, "image", "text", "To-English"),
+        Problem("parsing", None, "language", "tree", "To-Tree"), Problem("words", None, "language", "text", "To-Tree"),
+    )  # fmt: skip
+    commands = ["To-Class", "To-English", "To-Tree"]
+    answers = object.__new__(Answers)
+    vars(answers)["_problems"] = problems
+    vars(answers)["_network"] = types.SimpleNamespace(commands=commands, command_id=commands.index)
+    vars(answers)["_batches"], vars(answers)["_tokenizer"] = BatchSettings(), types.SimpleNamespace(size=300)
+    routes = answers.routes()
+    assert routes["cats", "image"][0].labels == "cats" and routes["dogs", "image"][0].labels == "dogs"
+    assert routes["To-Class", "language"][0].labels == "topics"
+    assert not {("To-Class", "image"), ("To-Tree", "language")} & set(routes)
+    route = answers._router()
+    route(tf.constant(["cats", "To-Class"]), tf.constant([INPUTS["image"][0], b"a dog"]))
+    for command, data, what in (("To-Class", INPUTS["image"][0], "images"), ("To-Tree", b"a dog", "text")):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f'"{command}.* does not take {what}'):
+            route(tf.constant([command]), tf.constant([data]))
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        route(tf.constant(["?"]), tf.constant([b"a dog"]))
+    assert "cats (images)" in caught.value.message and "To-Tree" not in caught.value.message
+    ids, commands = answers._checked_tokens(tf.constant(["To-Tree"]), tf.constant([[5, 1]]))
+    assert commands.numpy().tolist() == [2]
 
 
 @pytest.fixture(scope="module")

@@ -114,6 +114,12 @@ def test_the_limit_of_a_sound_is_that_of_its_features(bins):
     assert frames == ((20, 21) if bins > 1 else (3599, 3600))
 
 
+def test_a_quoted_text_is_cut_between_characters():
+    texts = tf.constant(["ä" * 20, "ä" * 21, "a" + "ä" * 20, "日" * 14, b"a\xffb"])
+    found = [text.decode() for text in limits.shown(texts).numpy()]
+    assert found == ["ä" * 20, "ä" * 20 + "...", "a" + "ä" * 19 + "...", "日" * 13 + "...", "ab"]
+
+
 def test_a_text_is_refused_by_its_bytes():
     short = limits.short_texts(tf.constant([b"a" * 640]), ROWS, 10)
     assert tf.strings.length(short)[0] == 640

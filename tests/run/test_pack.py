@@ -2,18 +2,21 @@
 
 import os
 import shutil
+import types
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from t2t_mm.common import checkpoint_flags
 from t2t_mm.common.errors import RunError
 from t2t_mm.common.files import size_on_disk
 from t2t_mm.input.vocabulary import build_vocabulary
 from t2t_mm.run.checkpoints import Checkpoints
 from t2t_mm.run.folder import all_variables, load_trained
 from t2t_mm.run.pack import pack
+from t2t_mm.run.weights import Weights
 from tests.training import tiny_run
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -55,6 +58,31 @@ def test_float32_loses_nothing(folder):
     whole, exact = (load_trained(tiny_run.experiment(folder), os.path.join(folder, name))[0] for name in ("run", "exact"))
     for one, other in zip(whole.weights, exact.weights, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+@pytest.mark.parametrize("selected", [{"best": True}, {"step": 1}, {"average": 2}, {"moving_average": True}])
+def test_what_the_configuration_of_the_run_selects_was_selected_by_packing(folder, selected):
+    made, packed = tiny_run.experiment(folder), os.path.join(folder, "packed")
+    plain = load_trained(made, packed)[0]
+    found, _, state = load_trained(made.with_weights(Weights(**selected)), packed)
+    assert state["step"] == 2
+    for one, other in zip(plain.weights, found.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def test_flags_that_select_another_checkpoint_than_the_packed_one_are_refused(folder, monkeypatch):
+    made, packed = tiny_run.experiment(folder), os.path.join(folder, "packed")
+
+    def chosen(best, step, model_dir):
+        monkeypatch.setattr(checkpoint_flags.flags, "FLAGS", types.SimpleNamespace(best=best, step=step))
+        return checkpoint_flags.chosen(made, model_dir).weights
+
+    with pytest.raises(RunError, match="holds a packed model.*drop --best"):
+        chosen(True, None, packed)
+    with pytest.raises(RunError, match="no checkpoint of step 1; there are checkpoints of the steps 2"):
+        chosen(None, 1, packed)
+    assert chosen(None, 2, packed) == Weights(step=2) and chosen(False, None, packed) == Weights()
+    assert chosen(True, None, os.path.join(folder, "run")) == Weights(best=True)
 
 
 class Counting:

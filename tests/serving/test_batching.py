@@ -3,9 +3,11 @@
 import asyncio
 import threading
 import time
+import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from grpc import StatusCode
 
 from t2t_mm.serving.batching import Batcher, BatchingSettings
@@ -15,18 +17,23 @@ from t2t_mm.serving.errors import ServingError, invalid
 class Doubling:
     """Replaces a loaded version: doubles x, rejects 13, and records its runs."""
 
-    def __init__(self):
+    def __init__(self, shape=(None,)):
+        self.shape = shape  # of y
         self.leases = 0
         self.runs: list[list[int]] = []
         self.gate = threading.Event()
         self.gate.set()
+
+    def signature(self, name):
+        return types.SimpleNamespace(outputs={"y": types.SimpleNamespace(tensor_shape=tf.TensorShape(self.shape).as_proto())})
 
     def run(self, signature_name, inputs, output_names, timeout_seconds):
         assert self.leases and timeout_seconds > 0
         self.gate.wait(10)
         self.runs.append(inputs["x"].tolist())
         if 13 in inputs["x"]:
-            raise invalid("13 is not doubled")
+            row = inputs["x"].tolist().index(13)
+            raise invalid(f"x[{row}]: 13 is not doubled")
         return {"y": 2 * inputs["x"]} if signature_name == "double" else {"y": np.zeros(())}
 
 
@@ -122,3 +129,31 @@ def test_outputs_that_are_not_by_example_are_refused_rather_than_mixed_up():
     assert answers == [0.0, 0.0]  # alone each is right
     (answer,), _ = ask(BatchingSettings(max_batch_size=1), [[1, 2]], signature="constant")
     assert isinstance(answer, ServingError) and "first dimension" in answer.message
+
+
+@pytest.mark.parametrize("shape, runs", [((None, 3), 2), ((None, None), 1), ((None, 2, None), 1), (None, 1)])
+def test_a_request_whose_outputs_may_differ_in_length_is_not_split(shape, runs):
+    """Otherwise the parts could not be joined: the length of an answer depends on the others of its batch."""
+    (answer,), found = ask(BatchingSettings(max_batch_size=3), [[1, 2, 3, 4, 5]], servable=Doubling(shape))
+    assert answer == [2, 4, 6, 8, 10] and len(found) == runs
+
+
+@pytest.mark.parametrize("place", [1, 2, 4])
+def test_the_error_of_a_part_names_the_row_in_the_request(place):
+    request = [1] * 5
+    request[place] = 13
+    settings = BatchingSettings(max_batch_size=2, timeout_seconds=0.0, threads=3)  # all parts run at once
+    (answer,), _ = ask(settings, [request])
+    assert answer.code == StatusCode.INVALID_ARGUMENT and answer.message == f"x[{place}]: 13 is not doubled"
+
+
+def test_a_bug_in_a_request_that_is_run_again_is_told_at_once():
+    class Broken(Doubling):
+        def run(self, signature_name, inputs, *more):
+            found = super().run(signature_name, inputs, *more)
+            if inputs["x"].tolist() == [2]:
+                raise KeyError("a bug")
+            return found
+
+    answers, _ = ask(BatchingSettings(timeout_seconds=0.05), [[13], [2], [3]], servable=Broken())
+    assert answers[0].code == StatusCode.INVALID_ARGUMENT and isinstance(answers[1], ExceptionGroup) and answers[2] == [6]

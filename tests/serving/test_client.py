@@ -7,9 +7,13 @@ import math
 import os
 import subprocess
 import sys
+import threading
 
+import grpc
 import pytest
+import tensorflow as tf
 from PIL import Image
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from t2t_mm.serving import client as clients
 from t2t_mm.serving.rpc_client import RpcClient
@@ -110,6 +114,81 @@ def test_an_unreachable_server_is_told_at_once(server):
     # gRPC's port asked for REST
     with pytest.raises(clients.PredictError):
         gather(lambda: clients.RestClient(f"http://127.0.0.1:{server.server.grpc_port}", "m"), "s", [clients.Item("a")])
+
+
+def test_a_full_queue_at_the_first_request_is_waited_for():
+    """TensorFlow Serving answers UNAVAILABLE, which is also the code of a connection that fails."""
+
+    class Full(prediction_service_pb2_grpc.PredictionServiceServicer):
+        calls = 0
+
+        async def Predict(self, request, context):
+            self.calls += 1
+            if self.calls < 3:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "The batch scheduling queue is full")
+            response = predict_pb2.PredictResponse()
+            response.outputs["outputs"].CopyFrom(tf.make_tensor_proto(["done"]))
+            return response
+
+    async def main():
+        server = grpc.aio.server()
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Full(), server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        client = RpcClient(f"127.0.0.1:{port}", "m")
+        try:
+            return [one async for one in clients.answers(client, "s", [clients.Item("a", {"inputs": b"a"})], 1)]
+        finally:
+            await client.close()
+            await server.stop(0)
+
+    (answer,) = asyncio.run(main())
+    assert answer.outputs == {"outputs": "done"}
+
+
+def test_answers_come_while_the_next_item_is_waited_for():
+    """As in `tail -f lines | bin/predict.py --input=-`: neither the requests nor the answers wait for the next line."""
+    more = threading.Event()
+
+    def items():
+        yield clients.Item("a", {"inputs": b"a"})
+        yield clients.Item("b", {"inputs": b"b"})
+        assert more.wait(20), "no answer came before the last item"
+        yield clients.Item("c", {"inputs": b"c"})
+
+    async def main():
+        found = []
+        async for answer in clients.answers(Busy(0), "s", items(), 2):
+            found.append(answer.outputs["outputs"])
+            if found == ["a", "b"]:
+                more.set()
+        return found
+
+    assert asyncio.run(main()) == ["a", "b", "c"]
+
+
+def test_an_error_of_the_items_is_handed_on():
+    def items():
+        yield clients.Item("a", {"inputs": b"a"})
+        raise ValueError("line 2")
+
+    with pytest.raises(ValueError, match="line 2"):
+        gather(lambda: Busy(0), "s", items())
+
+
+def test_an_unreachable_server_ends_the_command_while_it_waits_for_lines():
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, b"one\n")
+        run = subprocess.run(
+            [sys.executable, "bin/predict.py", "--server=127.0.0.1:9", "--problem=wmt_en_de", "--input=-"],
+            stdin=reading, capture_output=True, text=True, cwd=CHECKOUT, timeout=60,
+            env={**os.environ, "PYTHONPATH": os.path.abspath(CHECKOUT)},
+        )  # fmt: skip
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert run.returncode == 1 and "Is it serving" in run.stderr and "Fatal" not in run.stderr
 
 
 def predict(server, *flags, stdin=None):

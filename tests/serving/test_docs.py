@@ -16,6 +16,7 @@ from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from t2t_mm.common.environment import VARIABLES
+from t2t_mm.export import limits
 
 CHECKOUT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 with open(os.path.join(CHECKOUT, "docs", "serving.md"), encoding="utf-8") as file:
@@ -116,6 +117,13 @@ def test_the_file_of_models_is_one():
     (config,) = found.model_config_list.config
     assert config.name == "t2t_mm" and config.version_labels["stable"] == 1
     assert list(config.model_version_policy.specific.versions) == [1, 2]
+
+
+def test_requests_may_be_longer_than_the_batches_that_are_run():
+    (text,) = blocks("", "max_execution_batch_size")
+    sizes = dict(re.findall(r"^(\w+) \{ value: (\w+) \}$", text, re.MULTILINE))
+    assert int(sizes["max_batch_size"]) == limits.MOST_ROWS
+    assert int(sizes["max_execution_batch_size"]) == limits.MOST_LOOKED_AT
 
 
 def test_the_session_configuration_is_one_and_is_mounted():

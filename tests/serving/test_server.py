@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ import pytest
 from t2t_mm.serving import health
 from t2t_mm.serving.batching import BatchingSettings
 from t2t_mm.serving.errors import ServingError
+from t2t_mm.serving.names import address
 from t2t_mm.serving.server import Server, Settings
 from t2t_mm.serving.service import Limits
 from t2t_mm.serving.versions import Versions
@@ -139,6 +141,69 @@ def test_health(server):
         assert next(iter(watch(health.Request(service=""), timeout=60))).status == health.SERVING
     assert health.Response(status=health.SERVING).SerializeToString() == b"\x08\x01"  # as health.proto has it
     assert health.Request(service="a").SerializeToString() == b"\x0a\x01a"
+
+
+def test_a_watching_client_is_told_and_delays_no_stop(publish, tmp_path):
+    publish(tmp_path, 1)
+
+    async def main():
+        server = Server(Versions(str(tmp_path), "m"), BatchingSettings(), Limits(), Settings("127.0.0.1", None, 0, 1.0, 30.0))
+        await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+            codec = health.Request.SerializeToString, health.Response.FromString
+            watch = channel.unary_stream("/grpc.health.v1.Health/Watch", *codec)(health.Request(service=""), timeout=60)
+            found = [(await watch.read()).status]
+            began = time.monotonic()
+            stop = asyncio.create_task(server.stop())
+            while (one := await watch.read()) is not grpc.aio.EOF:
+                found.append(one.status)
+            await stop
+        return found, time.monotonic() - began
+
+    found, seconds = asyncio.run(main())
+    assert found == [health.SERVING, health.NOT_SERVING]
+    assert seconds < 20  # of the 30 that requests under way may take
+
+
+def test_it_listens_at_an_ipv6_address(publish, tmp_path):
+    try:
+        with socket.socket(socket.AF_INET6) as tried:
+            tried.bind(("::1", 0))
+    except OSError:
+        pytest.skip("This machine has no IPv6.")
+    publish(tmp_path, 1)
+
+    async def main():
+        server = Server(Versions(str(tmp_path), "m"), BatchingSettings(), Limits(), Settings("::1", 0, 0))
+        await server.start()
+        try:
+            url = f"http://{address('::1', server.rest_port)}/v1/models/m"
+            status = await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=20).status)
+            async with grpc.aio.insecure_channel(address("::1", server.grpc_port)) as channel:
+                codec = health.Request.SerializeToString, health.Response.FromString
+                answer = await channel.unary_unary("/grpc.health.v1.Health/Check", *codec)(health.Request(), timeout=20)
+            return url, status, answer.status
+        finally:
+            await server.stop()
+
+    url, *found = asyncio.run(main())
+    assert url.startswith("http://[::1]:") and found == [200, health.SERVING]
+    assert address("127.0.0.1", 8501) == "127.0.0.1:8501"
+
+
+@pytest.mark.parametrize("flag", ["--rest_port=85010", "--grpc_port=65536"])
+def test_a_port_that_there_is_not_is_told(tmp_path, flag):
+    process = subprocess.run(
+        [sys.executable, "bin/serve.py", f"--export_dir={tmp_path}", flag], capture_output=True, text=True, cwd=CHECKOUT,
+        env={**os.environ, "PYTHONPATH": os.path.abspath(CHECKOUT)}, timeout=60,
+    )  # fmt: skip
+    assert process.returncode == 1 and "65535" in process.stderr and "Traceback" not in process.stderr
+
+
+def test_the_bodies_together_may_be_more_than_the_largest():
+    assert Limits().received_bytes == 128 * 2**20
+    assert Limits(max_body_bytes=2**30).received_bytes == 2**33
+    assert Limits(max_body_bytes=2**30, max_received_bytes=5).received_bytes == 5
 
 
 def test_what_cannot_be_served_is_told(tmp_path):

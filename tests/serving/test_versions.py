@@ -10,8 +10,9 @@ import pytest
 from grpc import StatusCode
 from tensorflow_serving.apis import model_pb2
 
+from t2t_mm.export import save
 from t2t_mm.serving.errors import ServingError
-from t2t_mm.serving.versions import State, Versions
+from t2t_mm.serving.versions import State, Versions, _find
 
 
 def spec(version=None, label=None, name="m"):
@@ -68,6 +69,20 @@ def test_a_new_version_replaces_the_old_after_its_last_request(publish, tmp_path
         assert states(versions) == {2: State.END}
 
     asyncio.run(main())
+
+
+def test_a_number_that_no_version_can_have_is_ignored(publish, tmp_path):
+    """It would be the newest, but no answer could name it, because versions are integers of 64 bits."""
+    (tmp_path / str(2**63)).mkdir()
+    (tmp_path / ("9" * 40)).mkdir()
+    (tmp_path / "٣").mkdir()
+    with pytest.raises(ServingError, match="version"):
+        Versions(str(tmp_path), "m").check()
+    assert save._next_version(str(tmp_path)) == 1
+    publish(tmp_path, 1)
+    assert list(_find(str(tmp_path))) == [1] and save._next_version(str(tmp_path)) == 2
+    os.rename(tmp_path / "1", tmp_path / str(2**63 - 1))
+    assert list(_find(str(tmp_path))) == [2**63 - 1]
 
 
 def damage_graph(path):
