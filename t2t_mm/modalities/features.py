@@ -13,7 +13,6 @@ import numpy as np
 
 from t2t_mm.corpora import pictures, sounds
 from t2t_mm.corpora.example import CorpusError, MediaError, Report
-from t2t_mm.layers.checks import at_least
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -207,8 +206,9 @@ class Arrays(Features):
     budget: int = 8192
 
     def __post_init__(self):
-        at_least(1, self.longest, "Arrays.longest")
-        at_least(1, self.budget, "Arrays.budget")
+        for name, value in (("longest", self.longest), ("budget", self.budget)):
+            if value < 1:
+                raise ValueError(f"Arrays: {name} is {value}; it must be at least 1.")
 
     def bounds(self, batches: BatchSettings) -> Bounds:
         return Bounds(self.longest, self.budget)
