@@ -104,6 +104,12 @@ def short_sounds(inputs: tf.Tensor, rows: tf.Tensor, audio: AudioFeatures, max_f
     return held(inputs, require_short(resampled, rows, audio, max_frames))
 
 
+def most_samples(audio: AudioFeatures, max_frames: int) -> int:
+    """Returns the number of samples of the longest audio that has at most `max_frames` frames."""
+    # The longest audio from which windows of `frame` samples at distances of `hop` make `max_frames` frames.
+    return max_frames if audio.bins == 1 else audio.frame + audio.hop * max_frames - 1
+
+
 def require_short(samples: tf.Tensor, rows: tf.Tensor, audio: AudioFeatures, max_frames: int) -> tf.Operation:
     """Returns an assertion that audio is at most `max_frames` long.
 
@@ -111,8 +117,7 @@ def require_short(samples: tf.Tensor, rows: tf.Tensor, audio: AudioFeatures, max
       samples: [B] int64, the number of samples of each recording at the sample rate of the model.
       rows: [B] int32, the numbers of the rows in the request.
     """
-    # The longest audio from which windows of `frame` samples at distances of `hop` make `max_frames` frames.
-    most = max_frames if audio.bins == 1 else audio.frame + audio.hop * max_frames - 1
+    most = most_samples(audio, max_frames)
     seconds = tf.strings.as_string(tf.cast(samples, tf.float32) / audio.sample_rate, precision=2)
     limit = f" seconds; at most {most / audio.sample_rate:.2f} seconds are allowed"
     return require(samples <= most, rows, "inputs", tf.strings.join(["a recording of ", seconds, limit]))

@@ -101,7 +101,8 @@ def export(
         say(f"1/3 Tracing and saving {len(signatures)} signatures: {', '.join(signatures)}")
         _save(answers, signatures, answers.groups(), aside)
         say("2/3 Writing the warm-up records")
-        warmup.write(aside, warmup.requests(list(signatures), problems, experiment.audio.sample_rate))
+        records = warmup.requests(list(signatures), problems, experiment.audio, experiment.batches.max_frames)
+        warmup.write(aside, records)
         if run_warmup:
             say("3/3 Answering the warm-up records")
             warmup.answer_all(aside)

@@ -13,14 +13,15 @@ from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_
 from t2t_mm.common.errors import RunError
 from t2t_mm.export import limits
 from t2t_mm.export.answers import EXAMPLE_FEATURES, input_names
+from t2t_mm.input.features import AudioFeatures
 from t2t_mm.problem import Problem
 
 # The path at which TensorFlow Serving expects them.
 RECORDS = os.path.join("assets.extra", "tf_serving_warmup_requests")
 
 
-def example_input(modality: str, sample_rate: int = 16000) -> bytes:
-    """Returns a small valid input: a sentence, an image, or a second of audio."""
+def example_input(modality: str, sample_rate: int = 16000, most_samples: int | None = None) -> bytes:
+    """Returns a small valid input: a sentence, an image, or a second of audio, or less if it may only have `most_samples`."""
     if modality == "language":
         return b"The cat sleeps ."
     data = io.BytesIO()
@@ -33,19 +34,19 @@ def example_input(modality: str, sample_rate: int = 16000) -> bytes:
         sound.setnchannels(1)
         sound.setsampwidth(2)
         sound.setframerate(sample_rate)
-        samples = 8000 * np.sin(2 * np.pi * 440 * np.arange(sample_rate) / sample_rate)
+        count = sample_rate if most_samples is None else min(sample_rate, most_samples)
+        samples = 8000 * np.sin(2 * np.pi * 440 * np.arange(count) / sample_rate)
         sound.writeframes(samples.astype("<i2").tobytes())
     return data.getvalue()
 
 
-def requests(signatures: Sequence[str], problems: Sequence[Problem], sample_rate: int) -> list:
+def requests(signatures: Sequence[str], problems: Sequence[Problem], audio: AudioFeatures, max_frames: int) -> list:
     """Returns a PredictionLog for each signature in order.
 
     `serving_default`, `n_best` and `attention` get one row for every problem that they take, up to the limit of `attention`.
     """
-    given = {
-        problem.name: [example_input(modality.name, sample_rate) for modality in problem.modalities] for problem in problems
-    }
+    sound = audio.sample_rate, limits.most_samples(audio, max_frames)
+    given = {problem.name: [example_input(modality.name, *sound) for modality in problem.modalities] for problem in problems}
     inputs = {problem.name: given[problem.name][0] for problem in problems if len(problem.modalities) == 1}
     modalities = {problem.name: problem.modalities[0].name for problem in problems}
     names = {problem.name: input_names(problem) for problem in problems}
