@@ -26,8 +26,8 @@ class Problem:
       metrics: functions of (answers, examples) that return {name: value} for a whole set. The answers are texts,
         linearised trees or, for classes, scores [classes]. Default: the share of exact matches.
       words_in_trees: whether each leaf of a tree follows its word, so that the decoder copies the sentence while it parses, and
-        keeps its place in it (docs/learning.md, "Small real corpora"). The answers are linearised trees without words in
-        either case. It requires trees of a single text.
+        keeps its place in it (docs/learning.md, "Trees whose leaves have their words"). It requires trees of a single text. The
+        answers are linearised trees without words in either case.
 
     Raises:
       ValueError: `name`, `inputs` or `targets` has another value, or a modality has no features.
