@@ -594,7 +594,7 @@ def everything(folder):
     "settings, error",
     [
         ({"depth": 8}, "does not fit this configuration"),
-        ({"depth": 15}, "AttentionBlock: depth 15 is not a multiple of heads 2."),
+        ({"depth": 15}, "depth is 15; it must be even"),
         (
             {"objective": Objective({"wmt_de_en": 2.0})},
             r"loss_weights names wmt_de_en \(did you mean wmt_en_de\?\); the problems",
