@@ -111,7 +111,7 @@ class Predictor:
         self._beam_size, self._alpha, self._max_length = beam_size, alpha, max_length
         # Made at once, so that a vocabulary without brackets is reported before anything is decoded.
         self._grammar = TreeGrammar(tokenizer, max_length) if constrain_trees else None
-        self._n_best, self._symbols = n_best, tokenizer.tree_symbols()
+        self._n_best = n_best
         self._functions: dict = {}
 
     def constrains(self, problem: Problem) -> bool:
@@ -203,7 +203,8 @@ class Predictor:
     def _answer(self, problem, ids):
         if problem.words_in_trees:
             # Without the words before they become text, in which one with angle brackets would look like a symbol.
-            ids = [piece for piece in ids if int(piece) in self._symbols]
+            symbols = self._tokenizer.tree_symbols()
+            ids = [piece for piece in ids if int(piece) in symbols]
         text = self._tokenizer.detokenize(ids)
         return text_to_tree(text) if problem.targets == "tree" else text
 
@@ -219,8 +220,8 @@ class Predictor:
         room = needed <= self._grammar.most_words
         # A sentence that does not fit is treated like a row that fills the batch, and answered by the search below.
         counted = tf.constant(np.where(room, words, 0), tf.int32)
-        decode = self._trees_with_words if problem.words_in_trees else self._trees
-        trees = self._call(decode, problem, batch, counted, log_probs=log_probs)
+        settings = {"log_probs": log_probs, "with_words": problem.words_in_trees}
+        trees = self._call(self._trees, problem, batch, counted, **settings)
         if room.all():
             return trees
         free = self._call(self._sequences, problem, batch, log_probs=log_probs)
@@ -261,12 +262,12 @@ class Predictor:
             return tuple(part[:, None] for part in found)
         return best_of_beam(*given, self._beam_size, self._n_best, self._alpha, constraint=constraint, log_probs=log_probs)
 
-    def _trees(self, problem, inputs, padding, command, words, log_probs=False):
-        return self._sequences(problem, inputs, padding, command, TreeConstraint(self._grammar, words), log_probs)
-
-    def _trees_with_words(self, problem, inputs, padding, command, words, log_probs=False):
-        ids = tf.where(words[:, None] > 0, inputs, PADDING_ID)
-        return self._sequences(problem, inputs, padding, command, WordTreeConstraint(self._grammar, ids), log_probs)
+    def _trees(self, problem, inputs, padding, command, words, log_probs=False, with_words=False):
+        if with_words:
+            constraint = WordTreeConstraint(self._grammar, tf.where(words[:, None] > 0, inputs, PADDING_ID))
+        else:
+            constraint = TreeConstraint(self._grammar, words)
+        return self._sequences(problem, inputs, padding, command, constraint, log_probs)
 
     def _read(self, problem, inputs, padding, command, ids):
         """Runs a teacher-forced pass over answers [B, N, T].

@@ -100,7 +100,8 @@ class TreeConstraint:
         may_close = (depth > 0) & ~state["empty"] & ((depth > 1) | (left == 0))
         # An opening bracket needs room for itself, one leaf for each remaining word, the closing brackets of all open
         # constituents and its own, and the end token.
-        may_open = (left > 0) & (depth + left + _CLOSING_AT_LEAST <= self._grammar.max_length - position)
+        needed = depth + left + self._pieces_left(state) + _CLOSING_AT_LEAST
+        may_open = (left > 0) & (needed <= self._grammar.max_length - position)
         # A leaf outside the root would be a tree of its own.
         may_tag = (left > 0) & (depth > 0)
         may_end = (left == 0) & (depth == 0)
@@ -114,6 +115,10 @@ class TreeConstraint:
         # The prefix is the same in every tree, so there is nothing to choose.
         forced = pieces == tf.gather(tf.constant(prefix), tf.minimum(position, len(prefix) - 1))
         return tf.where(position < len(prefix), forced, found)
+
+    def _pieces_left(self, state: dict) -> int | tf.Tensor:
+        """Returns the number of pieces of words [B, K] that are still to be written, besides the leaves."""
+        return 0
 
     def merged(self, log_p: tf.Tensor) -> tf.Tensor:
         """Returns the log-probabilities as they are, because every symbol of a tree is different."""
@@ -177,14 +182,13 @@ class WordTreeConstraint(TreeConstraint):
         following = tf.gather(self._ids, state["place"], batch_dims=1)
         inside = state["word"] & tf.gather(self._inside, state["place"], batch_dims=1)
         may_begin = ~state["word"] & (state["depth"] > 0) & tf.gather(self._is_piece, state["place"], batch_dims=1)
-        # The rest of the words needs room besides what a tree without words needs.
-        room = self._grammar.max_length - position - (self._count - state["place"])
-        may_open = state["depth"] + state["left"] + _CLOSING_AT_LEAST <= room
         found = super().allowed(state, position)
-        brackets = (may_open[..., None] | (self._closing_of < 0)) & ~state["word"][..., None]
-        symbols = found & tf.where(self._is_tag, (state["word"] & ~inside)[..., None], brackets)
+        symbols = found & tf.where(self._is_tag, (state["word"] & ~inside)[..., None], ~state["word"][..., None])
         pieces = tf.range(tf.size(self._is_tag)) == tf.where(inside | may_begin, following, -1)[..., None]
         return tf.where(in_tree, symbols | pieces, found)
+
+    def _pieces_left(self, state: dict) -> tf.Tensor:
+        return self._count - state["place"]
 
     def merged(self, log_p: tf.Tensor) -> tf.Tensor:
         """Returns log-probabilities in which every piece of a word has that of all such pieces together."""

@@ -1,6 +1,5 @@
 """tf.data pipelines from examples to batches, which are bucketed by length with a budget of positions."""
 
-import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ from t2t_mm.corpora.source import Examples
 from t2t_mm.corpora.split import InMemory, examples_of
 from t2t_mm.input.buckets import BatchSettings, Measure, bucket_shapes
 from t2t_mm.input.features import AudioFeatures
-from t2t_mm.input.tokenizer import Tokenizer, target_text
+from t2t_mm.input.tokenizer import Tokenizer, as_tokenized
 from t2t_mm.modalities.features import Reading
 from t2t_mm.modalities.known import spelled
 from t2t_mm.problem import Problem
@@ -80,7 +79,7 @@ def make_batches(
         examples.check(tokenizer.fingerprint, settings.image_size, audio.sample_rate, problem.words_in_trees)
     # Each symbol has to be a piece of its own (see `tree_to_text`). In prepared records it is already.
     elif problem.targets == "tree":
-        examples = InMemory(_spelled(problem, one) for one in examples)
+        examples = InMemory(as_tokenized(one, problem.targets, problem.words_in_trees) for one in examples)
     # Records were checked when they were written.
     if form == "files":
         _check_counts(problem, examples)
@@ -141,14 +140,6 @@ def make_batches(
     # The decoders have no state except for the report, so the iterator can be saved and restored.
     options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
     return data.with_options(options)
-
-
-def _spelled(problem: Problem, example: Example) -> Example:
-    """Returns an example with a tree as it is tokenized."""
-    target = target_text(example, problem.targets, problem.words_in_trees)
-    # Other white space would not divide the pieces of two words.
-    inputs = " ".join(example.input_line.split()) if problem.words_in_trees else example.inputs
-    return dataclasses.replace(example, inputs=inputs, targets=target)
 
 
 def _check_counts(problem: Problem, examples: Examples) -> None:

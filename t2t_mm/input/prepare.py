@@ -33,7 +33,7 @@ from t2t_mm.corpora.example import CorpusError, Example, MediaError, Report
 from t2t_mm.corpora.source import LineSource
 from t2t_mm.corpora.tars import state_of
 from t2t_mm.input import records
-from t2t_mm.input.tokenizer import END_ID, Tokenizer, target_text
+from t2t_mm.input.tokenizer import END_ID, Tokenizer, as_tokenized
 from t2t_mm.problem import Problem
 
 _SHARD_EXAMPLES = {"language": 16384, "image": 1024, "audio": 512}  # about a hundred megabytes at most
@@ -407,9 +407,10 @@ class RecordMaker:
                 f"{example.origin}: {len(example.input_parts)} input(s); {self._plan.problem} takes {len(names)}."
             )
         keys = records.input_keys(len(names))
+        spelled = as_tokenized(example, self._plan.targets, bool(self._plan.words_in_trees))
         return {
-            **{key: self._input(name, part) for key, name, part in zip(keys, names, example.input_parts)},
-            "targets": example.target_class if is_class else self._ids(self._target(example)),
+            **{key: self._input(name, part) for key, name, part in zip(keys, names, spelled.input_parts)},
+            "targets": example.target_class if is_class else self._ids(spelled.target_text),
             "index": index,
             "origin": example.origin,
             "input_text": example.inputs if isinstance(example.inputs, str) else list(example.inputs),
@@ -419,8 +420,7 @@ class RecordMaker:
 
     def _input(self, modality: str, text: str) -> np.ndarray:
         if modality == "language":
-            # Other white space would not divide the pieces of two words.
-            return self._ids(" ".join(text.split()) if self._plan.words_in_trees else text)
+            return self._ids(text)
         if modality == "image":
             return pictures.load_image(text, self._plan.image_size).astype(np.uint8)  # Pillow returns whole numbers
         assert self._plan.sample_rate is not None  # `make_plan` sets it for audio
@@ -428,9 +428,6 @@ class RecordMaker:
         samples = sounds.load_audio(text, self._plan.sample_rate)
         # A sample of exactly 1 would overflow to the lowest number.
         return np.clip(np.round(samples * 2**15), -(2**15), 2**15 - 1).astype(np.int16)
-
-    def _target(self, example: Example) -> str:
-        return target_text(example, self._plan.targets, bool(self._plan.words_in_trees))
 
     def _ids(self, text: str) -> np.ndarray:
         assert self._tokenizer is not None  # `make_plan` sets the vocabulary for text

@@ -1,5 +1,7 @@
 """The SentencePiece vocabulary that all text shares: three languages, transcripts, captions and parse trees (paper, 2.5)."""
 
+import dataclasses
+import functools
 import hashlib
 import io
 import os
@@ -37,18 +39,21 @@ def tree_to_text(linearised: str, sentence: str | None = None) -> str:
     return "".join(f"<{symbol}>" if symbol[0] in "()" else f" {next(rest)}<{symbol}>" for symbol in symbols)
 
 
-def target_text(example: Example, targets: str, words_in_trees: bool = False) -> str:
-    """Returns the text that is tokenized for the target of an example of a `Problem` with texts or trees.
+def as_tokenized(example: Example, targets: str, words_in_trees: bool = False) -> Example:
+    """Returns an example with its texts as they are tokenized for a `Problem` with these settings.
 
     Raises:
       CorpusError: `words_in_trees` is set, and the sentence does not have one word for each leaf of its tree.
     """
     if targets != "tree":
-        return example.target_text
+        return example
+    # Other white space would not divide the pieces of two words.
+    inputs = " ".join(example.input_line.split()) if words_in_trees else example.inputs
     try:
-        return tree_to_text(example.target_text, example.input_line if words_in_trees else None)
+        target = tree_to_text(example.target_text, example.input_line if words_in_trees else None)
     except ValueError as error:
         raise CorpusError(f"{example.origin}: {error}.") from error
+    return dataclasses.replace(example, inputs=inputs, targets=target)
 
 
 def text_to_tree(text: str) -> str:
@@ -215,6 +220,10 @@ class Tokenizer:
 
         These are the user-defined pieces, so that words of a text in angle brackets are not included.
         """
+        return self._tree_symbols
+
+    @functools.cached_property
+    def _tree_symbols(self) -> dict[int, str]:
         pieces = [dict(_fields(content)) for number, content in _fields(self.model) if number == _PIECES]
         texts = ((index, piece[1].decode()) for index, piece in enumerate(pieces) if piece.get(_KIND) == _USER_DEFINED)
         return {index: text[1:-1] for index, text in texts if re.fullmatch(r"<[^<>]+>", text)}

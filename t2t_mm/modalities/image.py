@@ -91,9 +91,6 @@ class ImageInput(InputNet):
             x, _ = block(x)
         return flatten_grid(x, None)
 
-    def sequence(self, x: Tensor, padding: Tensor, training: bool = False) -> tuple[Tensor, Tensor, tuple]:
-        return self(x, padding)
-
 
 def flatten_grid(x: Tensor, padding: Tensor) -> tuple[Tensor, Tensor, tuple]:
     """Joins the rows of x [B, H, W, D] and of its padding ([B, H, W] or None) to one sequence.

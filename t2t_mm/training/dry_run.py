@@ -11,7 +11,7 @@ from t2t_mm.corpora.example import Example, Report
 from t2t_mm.corpora.source import Examples
 from t2t_mm.experiment import Experiment
 from t2t_mm.input.pipeline import batches_of, make_batches, parts_of
-from t2t_mm.input.tokenizer import Tokenizer, target_text
+from t2t_mm.input.tokenizer import Tokenizer, as_tokenized
 from t2t_mm.problem import Problem
 from t2t_mm.spelling import counted
 
@@ -58,7 +58,7 @@ def unknown_bytes(problem: Problem, examples: Iterable[Example], tokenizer: Toke
     for example in examples:
         texts = [part for modality, part in zip(problem.modalities, example.input_parts) if modality.name == "language"]
         if problem.targets != "class":
-            texts.append(target_text(example, problem.targets, problem.words_in_trees))
+            texts.append(as_tokenized(example, problem.targets, problem.words_in_trees).target_text)
         for text in texts:
             total += len(text.encode())
             for piece in processor.EncodeAsPieces(text):

@@ -10,7 +10,7 @@ from t2t_mm.input.tokenizer import (
     END_ID,
     PADDING_ID,
     Tokenizer,
-    target_text,
+    as_tokenized,
     text_to_tree,
     train_vocabulary,
     tree_to_text,
@@ -58,9 +58,9 @@ def test_a_tag_follows_its_word(path):
 def test_a_tree_with_another_number_of_words_is_named(sentence):
     example = Example(sentence, "(NP DT NN )NP", "wsj.mrg:7")
     with pytest.raises(CorpusError, match=rf"wsj.mrg:7: the sentence has {len(sentence.split())} words, .* has 2 leaves"):
-        target_text(example, "tree", words_in_trees=True)
-    assert target_text(example, "tree") == "<(NP><DT><NN><)NP>"
-    assert target_text(Example(sentence, "", "a text to parse"), "tree", words_in_trees=True) == ""
+        as_tokenized(example, "tree", words_in_trees=True)
+    assert as_tokenized(example, "tree").targets == "<(NP><DT><NN><)NP>"
+    assert as_tokenized(Example(sentence, "", "a text to parse"), "tree", words_in_trees=True).targets == ""
 
 
 def test_words_that_look_like_tags_stay_words(path):
