@@ -1,7 +1,8 @@
 """Exports a trained model as a SavedModel for TensorFlow Serving, with the next version number in --export_dir.
 
     python bin/export.py --model_dir=runs/quickstart --export_dir=runs/quickstart/export
-    python bin/export.py --model_dir=runs/quickstart --export_dir=exports/parser --problems=wsj_parsing --beam_size=4
+    python bin/export.py --model_dir=runs/quickstart --export_dir=exports/parser --problems=wsj_parsing --beam_size=4 \
+      --constrain_trees
     python bin/export.py --model_dir=runs/quickstart --export_dir=exports/several --n_best=4 --attention
 
 docs/export.md describes the requests and answers.
@@ -38,6 +39,12 @@ _ATTENTION = flags.DEFINE_bool(
     "Whether to add a signature attention, which also returns what each token of an answer attended to. Models without "
     "attention to positions of their source (attend of attention.AttentionBlock, reads of model.MultiModel) cannot have it.",
 )
+_CONSTRAIN_TREES = flags.DEFINE_bool(
+    "constrain_trees",
+    False,
+    "Whether to constrain every parse to a tree with matching brackets and one leaf for each word. A sentence whose tree does not "
+    "fit into --max_length is parsed without the constraint.",
+)
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Data type of the stored weights.")
 _RUN_WARMUP = flags.DEFINE_bool(
     "run_warmup", True, "Whether to load the new version and answer its warm-up records before it gets its number."
@@ -71,7 +78,7 @@ def main(_):
         folder = save.export(
             run, model_dir, _EXPORT_DIR.value, _PROBLEMS.value, decoding, _DTYPE.value, _RUN_WARMUP.value,
             say=lambda line: print(line, flush=True), n_best=_N_BEST.value,
-            attention=_ATTENTION.value,
+            attention=_ATTENTION.value, constrain_trees=_CONSTRAIN_TREES.value,
         )  # fmt: skip
     except KeyboardInterrupt as error:
         raise SystemExit(f"{command.name()}: interrupted; no incomplete version remains.") from error

@@ -8,13 +8,15 @@ import keras
 import tensorflow as tf
 import tensorflow_text
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.export import limits, reading
 from t2t_mm.export.limits import held, require
 from t2t_mm.export.sharing import Group, Member
-from t2t_mm.export.trees import bracketed
+from t2t_mm.export.trees import bracketed, split_words
 from t2t_mm.incremental import IncrementalDecoder, decoder_weights
 from t2t_mm.inference.search import IMPOSSIBLE_SCORE, Decoding, beam_search, best_of_beam
 from t2t_mm.inference.source_weights import source_weights
+from t2t_mm.inference.trees import TreeConstraint, TreeGrammar, WordTreeConstraint
 from t2t_mm.input.buckets import BatchSettings
 from t2t_mm.input.features import AudioFeatures
 from t2t_mm.input.tokenizer import END_ID, PADDING_ID, Tokenizer
@@ -110,6 +112,12 @@ class Answers(tf.Module):
       batches: the maximum lengths of inputs, and the size of images.
       decoding: the settings of the search.
       dtype: the type of the stored weights. "bfloat16" halves their size; each request converts them to float32.
+      constrain_trees: whether every parse must be a tree with one leaf for each word (see `TreeGrammar`). This does not affect
+        other answers, nor sentences whose trees do not fit `decoding.max_length`.
+
+    Raises:
+      RunError: `constrain_trees` is set, but the vocabulary cannot express trees, or in some trees of `problems` each leaf
+        follows its word and in others not.
     """
 
     def __init__(
@@ -122,6 +130,7 @@ class Answers(tf.Module):
         batches: BatchSettings,
         decoding: Decoding = Decoding(),
         dtype: str = "float32",
+        constrain_trees: bool = False,
     ):
         super().__init__()
         self._network, self._class_names = network, class_names
@@ -129,6 +138,14 @@ class Answers(tf.Module):
         self._problems = tuple(problem for problem in problems if len(problem.modalities) == 1)
         self._audio, self._batches, self._decoding = audio, batches, decoding
         self._tokenizer = tokenizer
+        with_words = {problem.words_in_trees for problem in problems if problem.targets == "tree"}
+        if constrain_trees and len(with_words) > 1:
+            raise RunError(
+                "constrain_trees is set, but only some of the problems have words in their trees (words_in_trees). Export these "
+                "separately."
+            )
+        self._grammar = TreeGrammar(tokenizer, decoding.max_length) if constrain_trees else None
+        self._words_in_trees = True in with_words
         # An attribute of the module, so that saving finds its resource and writes the vocabulary into the export.
         self.sentencepiece = tensorflow_text.SentencepieceTokenizer(tokenizer.model, add_eos=True)
         self._dtype = dtype
@@ -190,7 +207,7 @@ class Answers(tf.Module):
                 # As for a text, because a joined sequence has no grid.
                 found = self._probabilities(problem.name, "language")(encoded, padding, tf.zeros([2], tf.int32), commands)
                 return dict(zip(("classes", "scores"), self._best(problem.name, found)))
-            ids, scores = self._search(encoded, padding, commands)
+            ids, scores = self._search(encoded, padding, commands, tf.fill([count], ""))
             return {"outputs": self._detokenize(ids), "scores": scores}
 
         return _named(answer, dict.fromkeys(names, _STRINGS))
@@ -232,7 +249,8 @@ class Answers(tf.Module):
             kinds = self._kinds(path)
             # Rows with classes are answered already.
             written = tf.where(kinds != "class", places[:, 1], -1)
-            texts, text_scores, order = self._texts(written, inputs, rows, commands)
+            inputs, parsed = self._parsed(kinds == "tree", inputs, rows)
+            texts, text_scores, order = self._texts(written, inputs, rows, commands, parsed)
             outputs = tf.tensor_scatter_nd_update(outputs, order[:, None], texts)
             scores = tf.tensor_scatter_nd_update(scores, order[:, None], text_scores)
             return {"outputs": self._with_trees(outputs, kinds, inputs, rows), "scores": scores}
@@ -259,8 +277,11 @@ class Answers(tf.Module):
             _, inputs, rows, places, path, commands, quoted = route(command, inputs)
             kinds = self._kinds(path)
             modalities = held(places[:, 1], self._require_written(kinds, rows, quoted, "n_best"))
+            inputs, parsed = self._parsed(kinds == "tree", inputs, rows)
             encoded, padding, order = self._encoded_together(modalities, inputs, rows, commands)
-            ids, scores, log_probs = self._search_best(count)(encoded, padding, tf.gather(commands, order))
+            ids, scores, log_probs = self._search_best(count)(
+                encoded, padding, tf.gather(commands, order), tf.gather(parsed, order)
+            )
             # The inverse of the permutation `order`, which sorted the rows by modality.
             back = tf.scatter_nd(order[:, None], rows, tf.shape(order, tf.int64))
             # A beam has as many places as hypotheses, even if fewer answers are possible.
@@ -269,8 +290,8 @@ class Answers(tf.Module):
             ids = tf.where(possible[..., None], ids, PADDING_ID)
             log_probs = tf.where(possible[..., None], log_probs, 0.0)
             ids, scores, log_probs = (tf.gather(found, back) for found in (ids, scores, log_probs))
-            flat = self._detokenize(tf.reshape(ids, [-1, self._decoding.max_length]))
-            of_each = (tf.repeat(one, count) for one in (kinds, inputs, rows))
+            of_each = [tf.repeat(one, count) for one in (kinds, inputs, rows)]
+            flat = self._detokenize(tf.reshape(ids, [-1, self._decoding.max_length]), of_each[0] == "tree")
             outputs = tf.reshape(self._with_trees(flat, *of_each), [-1, count])
             outputs = tf.where(tf.gather(possible, back), outputs, "")
             return {
@@ -302,9 +323,10 @@ class Answers(tf.Module):
             count, inputs, rows, places, path, commands, quoted = route(command, inputs)
             kinds = self._kinds(path)
             modalities = held(places[:, 1], self._require_written(kinds, rows, quoted, "attention"))
+            inputs, parsed = self._parsed(kinds == "tree", inputs, rows)
             encoded, padding, order, columns = self._encoded_together(modalities, inputs, rows, commands, columns=True)
             commands = tf.gather(commands, order)
-            ids, scores = self._search(encoded, padding, commands)
+            ids, scores = self._search(encoded, padding, commands, tf.gather(parsed, order))
             # Up to the longest answer: the weights take memory for every position.
             ids = ids[:, : tf.reduce_max(tf.reduce_sum(tf.cast(ids != PADDING_ID, tf.int32), axis=1))]
             blocks, weights = self._look(encoded, padding, commands, ids)
@@ -320,7 +342,7 @@ class Answers(tf.Module):
                 tf.fill([count, longest], ""), here[:, None], self._pieces(_widened(source_ids, longest))
             )
             return {
-                "outputs": self._with_trees(self._detokenize(ids), kinds, inputs, rows), "scores": scores,
+                "outputs": self._with_trees(self._detokenize(ids, kinds == "tree"), kinds, inputs, rows), "scores": scores,
                 "tokens": self._pieces(ids), "blocks": tf.tile(blocks[None], [count, 1]), "weights": weights,
                 "sources": sources, "grid": grid,
             }  # fmt: skip
@@ -433,7 +455,9 @@ class Answers(tf.Module):
             # Of all members, of which only one is fed.
             count = tf.size(sentences) + tf.shape(tokens_ids)[0]
             sentences, tokens_ids = held((sentences, tokens_ids), limits.require_rows(count, "inputs"))
+            is_tree = tf.concat([tf.fill(tf.shape(x), p.targets == "tree") for x, p in zip(given, problems)], axis=0)
             sentences = limits.short_texts(sentences, tf.range(tf.size(sentences)), most)
+            sentences, parsed = self._parsed(is_tree, sentences, tf.range(tf.size(sentences)))
             ids, _ = reading.read_texts(sentences, tf.range(tf.size(sentences)), self.sentencepiece, most)
             other_ids, other_commands = self._checked_tokens(tokens_command, tokens_ids)
             # Empty inputs have no columns; both parts are widened to one shape, because the graph does not know which is
@@ -443,8 +467,10 @@ class Answers(tf.Module):
             named = [tf.fill([tf.size(x)], self._network.command_id(p.command)) for x, p in zip(given, problems)]
             commands = tf.concat([*named, other_commands], axis=0)
             encoded, padding = self._encode("language")(commands, ids, ids == PADDING_ID)[:2]
-            found, scores = self._search(encoded, padding, commands)
-            texts = self._detokenize(found)
+            parsed = tf.concat([parsed, self._parsed_tokens(tokens_command, other_ids)], axis=0)
+            found, scores = self._search(encoded, padding, commands, parsed)
+            is_tree = tf.concat([is_tree, tf.fill([tf.shape(other_ids)[0]], False)], axis=0)
+            texts = self._detokenize(found, is_tree)
             answers = {"texts": texts, "ids": found, "scores": scores}
             if any(problem.targets == "tree" for problem in problems):
                 # Sentences come first, so that the trees are those of the first rows. Those of other signatures are not
@@ -494,7 +520,8 @@ class Answers(tf.Module):
             command, ids = _paired(command, ids, "ids")[:2]
             ids, commands = self._checked_tokens(command, ids)
             encoded, padding = self._encode("language")(commands, ids, ids == PADDING_ID)[:2]
-            return dict(zip(("outputs", "scores"), self._search(encoded, padding, commands)))
+            parsed = self._parsed_tokens(command, ids)
+            return dict(zip(("outputs", "scores"), self._search(encoded, padding, commands, parsed)))
 
         return self._signature(answer, command=_STRINGS, ids=tf.TensorSpec([None, None], tf.int32))
 
@@ -520,6 +547,14 @@ class Answers(tf.Module):
         checks.append(require(tf.reduce_any(said, axis=1), rows, "ids", "no tokens except padding and end"))
         commands = [self._network.command_id(name) for name in names]
         return held(ids, *checks), tf.gather(tf.constant(commands), tf.argmax(named, axis=1))
+
+    def _parsed_tokens(self, command, ids):  # [b], [b, S] -> sentences [b], like those of `_parsed`
+        # The command token alone says what is asked for, so it must not have other answers, too.
+        written = [one for one in self._problems if one.modality == "language" and one.targets != "class"]
+        other = {one.command for one in written if one.targets != "tree"}
+        names = sorted({one.command for one in written} - other)
+        is_tree = tf.reduce_any(command[:, None] == tf.constant(names, tf.string)[None], axis=1)
+        return tf.where(is_tree, self._detokenize(ids), "")
 
     def _is_token(self, name: str, modality: str, path: Path) -> bool:
         return modality == "language" and path.kind != "class" and name in self._network.commands
@@ -559,11 +594,12 @@ class Answers(tf.Module):
 
     def _answer(self, path: Path, inputs, rows, commands):  # -> outputs [b], scores [b]
         def answer(inputs, rows, commands):
-            if path.kind == "tree":  # `bracketed` reads the inputs too, so their length is checked before
-                inputs = limits.short_texts(inputs, rows, self._batches.max_length)
+            is_tree = tf.fill(tf.shape(rows), path.kind == "tree")
+            # `bracketed` reads the sentences too, so their length is checked before.
+            inputs, parsed = self._parsed(is_tree, inputs, rows)
             encoded, padding = self._encoded(path.modality, inputs, rows, commands)[:2]
-            ids, scores = self._search(encoded, padding, commands)
-            texts = self._detokenize(ids)
+            ids, scores = self._search(encoded, padding, commands, parsed)
+            texts = self._detokenize(ids, is_tree)
             return (bracketed(texts, inputs) if path.kind == "tree" else texts), scores
 
         return self._pipeline(f"{path.kind}_of_{path.modality}", answer)(inputs, rows, commands)
@@ -577,11 +613,12 @@ class Answers(tf.Module):
         # A request of other kinds does not run the image net on an empty batch.
         return tf.cond(tf.size(here) > 0, some, lambda: (tf.fill([0], ""), tf.zeros([0])))
 
-    def _texts(self, modalities, inputs, rows, commands):
+    def _texts(self, modalities, inputs, rows, commands, parsed):
         """Answers the rows of all modalities with text, in one search.
 
         Args:
           modalities: [B], the index in reading.MODALITIES, or -1 for a row that is not answered with text.
+          parsed: [B], see `_parsed`.
 
         Returns:
           The texts [b], scores [b], and the row [b] of each.
@@ -589,8 +626,9 @@ class Answers(tf.Module):
         encoded, padding, order = self._encoded_together(modalities, inputs, rows, commands)
 
         def search():
-            ids, scores = self._search(encoded, padding, tf.gather(commands, order))
-            return self._detokenize(ids), scores
+            sentences = tf.gather(parsed, order)
+            ids, scores = self._search(encoded, padding, tf.gather(commands, order), sentences)
+            return self._detokenize(ids, sentences != ""), scores
 
         texts, scores = tf.cond(tf.size(order) > 0, search, lambda: (tf.fill([0], ""), tf.zeros([0])))
         return texts, scores, order
@@ -652,10 +690,15 @@ class Answers(tf.Module):
         top, indices = tf.math.top_k(probabilities, min(_CLASSES, len(names)))
         return tf.gather(tf.constant(names), indices), top
 
-    def _detokenize(self, ids):  # [b, T] -> [b]
+    def _detokenize(self, ids, is_tree=None):  # [b, T], [b] -> [b]
         # As `Tokenizer.detokenize`: up to the first end token.
         ended = tf.cumsum(tf.cast(ids == END_ID, tf.int32), axis=1) > 0
         left_out = tf.logical_or(ended, ids == PADDING_ID)
+        if self._words_in_trees and is_tree is not None:
+            # Without the words of trees, in which one with angle brackets would look like a symbol.
+            symbols = self._tokenizer.tree_symbols()
+            is_word = tf.constant([piece not in symbols for piece in range(self._tokenizer.size)])
+            left_out = tf.logical_or(left_out, tf.logical_and(is_tree[:, None], tf.gather(is_word, ids)))
         return self.sentencepiece.detokenize(tf.ragged.boolean_mask(ids, tf.logical_not(left_out)))
 
     # Parts of the model, which are traced once.
@@ -699,16 +742,34 @@ class Answers(tf.Module):
             "audio": [tf.TensorSpec([None, None, self._audio.bins], tf.float32), flags],
         }[modality]
 
-    def _search(self, encoded, padding, commands):  # -> ids [b, max_length], scores [b]
+    def _parsed(self, is_tree, inputs, rows):
+        """Returns the inputs [b] as they are tokenized, and the sentences [b] of the rows whose answers are trees, others ""."""
+        sentences = limits.short_texts(tf.where(is_tree, inputs, ""), rows, self._batches.max_length)
+        if self._words_in_trees:
+            # Their white space as in training (`tokenizer.as_tokenized`).
+            sentences = tf.strings.reduce_join(split_words(sentences), axis=1, separator=" ")
+            inputs = tf.where(is_tree, sentences, inputs)
+        return held(inputs, sentences), sentences
+
+    def _constraint(self, parsed) -> TreeConstraint | None:
+        """Returns the constraint on the trees of sentences [b], "" for rows with other answers."""
+        if self._grammar is None:
+            return None
+        counts = tf.cast(split_words(parsed).row_lengths(), tf.int32)
+        if not self._words_in_trees:
+            return TreeConstraint(self._grammar, counts, applies=counts > 0)
+        return WordTreeConstraint(self._grammar, self.sentencepiece.tokenize(parsed).to_tensor(PADDING_ID), applies=counts > 0)
+
+    def _search(self, encoded, padding, commands, parsed):  # -> ids [b, max_length], scores [b]
         settings = self._decoding
 
-        def search(encoded, padding, commands):
+        def search(encoded, padding, commands, parsed):
             return beam_search(
-                self._decoder(), encoded, padding, commands, settings.max_length, settings.beam_size, settings.alpha
-            )
+                self._decoder(), encoded, padding, commands, settings.max_length, settings.beam_size, settings.alpha,
+                constraint=self._constraint(parsed),
+            )  # fmt: skip
 
-        specs = [*self._encoded_specs(), _NUMBERS]
-        return self._part("search", search, specs)(encoded, padding, commands)
+        return self._part("search", search, self._search_specs())(encoded, padding, commands, parsed)
 
     def _search_best(self, count: int) -> Callable:
         """Returns a function like `_search` for several answers.
@@ -719,14 +780,14 @@ class Answers(tf.Module):
         """
         settings = self._decoding
 
-        def search(encoded, padding, commands):
+        def search(encoded, padding, commands, parsed):
             return best_of_beam(
                 # A beam has to be at least as wide as the number of answers that it gives.
                 self._decoder(), encoded, padding, commands, settings.max_length, max(count, settings.beam_size), count,
-                settings.alpha, log_probs=True,
+                settings.alpha, constraint=self._constraint(parsed), log_probs=True,
             )  # fmt: skip
 
-        return self._part(f"search_{count}_best", search, [*self._encoded_specs(), _NUMBERS])
+        return self._part(f"search_{count}_best", search, self._search_specs())
 
     def _look(self, encoded, padding, commands, ids):  # ids [b, T] -> names [blocks], weights [b, blocks, T, S]
         def look(encoded, padding, commands, ids):
@@ -754,6 +815,9 @@ class Answers(tf.Module):
 
         specs = [*self._encoded_specs(), tf.TensorSpec([2], tf.int32), _NUMBERS]
         return self._part(f"probabilities_{labels}", probabilities, specs)
+
+    def _search_specs(self):
+        return [*self._encoded_specs(), _NUMBERS, _STRINGS]
 
     def _encoded_specs(self):
         return [tf.TensorSpec([None, None, self._network.depth], tf.float32), tf.TensorSpec([None, None], tf.bool)]

@@ -48,6 +48,7 @@ def export(
     say: Callable[[str], None] = lambda line: None,
     n_best: int = 0,
     attention: bool = False,
+    constrain_trees: bool = False,
 ) -> str:
     """Writes the weights that `experiment.weights` selects as the next version below `export_dir`, and returns its folder.
 
@@ -60,11 +61,12 @@ def export(
       n_best: the number of answers that the additional signature `n_best` returns for each input (`Answers.n_best`); 0 adds
         no signature.
       attention: whether to add the signature `attention`, which also returns the attention weights (`Answers.attention`).
+      constrain_trees: whether every parse must be a tree with one leaf for each word (`Answers`).
 
     Raises:
-      RunError: a problem is unknown or not supported by exports; `n_best` or `attention` is set and no problem has such
-        answers; the model does not attend to its source; there is no checkpoint; the folder cannot be written to; or TensorFlow
-        Serving does not have one of the operations.
+      RunError: a problem is unknown or not supported by exports; `n_best`, `attention` or `constrain_trees` is set and no problem
+        has such answers; the vocabulary cannot express trees; the model does not attend to its source; there is no checkpoint;
+        the folder cannot be written to; or TensorFlow Serving does not have one of the operations.
     """
     if dtype not in DTYPES:
         raise RunError(f"dtype is {dtype!r}{near(dtype, DTYPES)}; it must be one of {', '.join(DTYPES)}.")
@@ -86,6 +88,11 @@ def export(
                 f"{name} is {value}, and none of the problems answers a single input with a text or a tree: "
                 f"{', '.join(one.name for one in problems)}. Leave {name} out, or export such a problem too."
             )
+    if constrain_trees and not any(one.targets == "tree" for one in problems):
+        raise RunError(
+            f"constrain_trees is set, and none of the problems answers with trees: {', '.join(one.name for one in problems)}. "
+            "Leave constrain_trees out, or export such a problem too."
+        )
     # Only here, after all checks that need no weights, because loading takes time.
     network, description, _ = load_trained(experiment, model_dir, problems)
     if attention and (why := without_weights(network)):
@@ -94,7 +101,7 @@ def export(
     decoding = decoding or Decoding(max_length=experiment.longest_answer)
     answers = Answers(
         network, Tokenizer(experiment.vocabulary), problems, description["class_names"], experiment.audio,
-        experiment.batches, decoding, dtype,
+        experiment.batches, decoding, dtype, constrain_trees,
     )  # fmt: skip
     signatures = make_signatures(answers, problems, n_best, attention)
     with _writing(export_dir) as aside:

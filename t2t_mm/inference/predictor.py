@@ -212,20 +212,8 @@ class Predictor:
         """Returns ids [B, N, max_length], scores [B, N] and, with `log_probs`, those of the tokens [B, N, max_length]."""
         if not self.constrains(problem):
             return self._call(self._sequences, problem, batch, log_probs=log_probs)
-        assert self._grammar is not None  # see `constrains`
-        needed = np.array(words)
-        if problem.words_in_trees:
-            lengths = tf.reduce_sum(tf.cast(~batch["input_padding"], tf.int32), axis=1).numpy()
-            needed = needed + np.maximum(lengths - 1, 0)  # without the end token
-        room = needed <= self._grammar.most_words
-        # A sentence that does not fit is treated like a row that fills the batch, and answered by the search below.
-        counted = tf.constant(np.where(room, words, 0), tf.int32)
         settings = {"log_probs": log_probs, "with_words": problem.words_in_trees}
-        trees = self._call(self._trees, problem, batch, counted, **settings)
-        if room.all():
-            return trees
-        free = self._call(self._sequences, problem, batch, log_probs=log_probs)
-        return [tf.where(room.reshape([-1] + [1] * (one.shape.rank - 1)), one, other) for one, other in zip(trees, free)]
+        return self._call(self._trees, problem, batch, tf.constant(words, tf.int32), **settings)
 
     def _call(self, decode: Callable, problem: Problem, batch: dict, *more: tf.Tensor, **settings: bool) -> Any:
         """Calls `decode`, traced once for all sizes and lengths. Problems with the same modalities share it."""

@@ -59,14 +59,19 @@ class TreeGrammar:
 class TreeConstraint:
     """A `search.Constraint` that restricts a search to the trees of a grammar.
 
+    A sentence with more than `grammar.most_words` words is parsed without the constraint.
+
     Args:
       grammar: the grammar.
-      words: [B] int32, the number of words of each sentence, at most `grammar.most_words`. It is 0 for a row that only fills
-        the batch, which gets no symbols.
+      words: [B] int32, the number of words of each sentence. It is 0 for a row that only fills the batch, which gets no
+        symbols.
+      applies: [B] boolean, whether the answer to each row is a tree; None: all are. Other rows have any answers.
     """
 
-    def __init__(self, grammar: TreeGrammar, words: tf.Tensor):
+    def __init__(self, grammar: TreeGrammar, words: tf.Tensor, applies: tf.Tensor | None = None):
         self._grammar, self._words = grammar, words
+        free = words + self._pieces_in_all() > grammar.most_words
+        self._free = (free if applies is None else free | ~applies)[:, None, None]  # [B, 1, 1]
         self._closing_of = tf.constant(grammar.closing_of, tf.int32)
         self._closes, self._is_tag = tf.constant(grammar.closes), tf.constant(grammar.is_tag)
 
@@ -110,14 +115,18 @@ class TreeConstraint:
         # Only the bracket of the innermost constituent can close; no piece has the number −1.
         found |= pieces == tf.where(may_close, innermost, -1)[..., None]
         found |= may_end[..., None] & (pieces == END_ID)
-        if not prefix:
-            return found
-        # The prefix is the same in every tree, so there is nothing to choose.
-        forced = pieces == tf.gather(tf.constant(prefix), tf.minimum(position, len(prefix) - 1))
-        return tf.where(position < len(prefix), forced, found)
+        if prefix:
+            # The prefix is the same in every tree, so there is nothing to choose.
+            forced = pieces == tf.gather(tf.constant(prefix), tf.minimum(position, len(prefix) - 1))
+            found = tf.where(position < len(prefix), forced, found)
+        return found | self._free
+
+    def _pieces_in_all(self) -> int | tf.Tensor:
+        """Returns the number of pieces of words [B] that a tree has besides its leaves."""
+        return 0
 
     def _pieces_left(self, state: dict) -> int | tf.Tensor:
-        """Returns the number of pieces of words [B, K] that are still to be written, besides the leaves."""
+        """Returns the number of those pieces [B, K] that are still to be written."""
         return 0
 
     def merged(self, log_p: tf.Tensor) -> tf.Tensor:
@@ -150,22 +159,23 @@ class WordTreeConstraint(TreeConstraint):
 
     Args:
       grammar: the grammar.
-      ids: [B, S], the pieces of the sentences, with the end token and padding. The pieces of a sentence and its words together
-        must be at most `grammar.most_words`. It has only padding in a row that only fills the batch.
+      ids: [B, S], the pieces of the sentences, with the end token and padding. A sentence whose pieces and words together are
+        more than `grammar.most_words` is parsed without the constraint. A row that only fills the batch has only padding.
+      applies: see `TreeConstraint`.
     """
 
-    def __init__(self, grammar: TreeGrammar, ids: tf.Tensor):
+    def __init__(self, grammar: TreeGrammar, ids: tf.Tensor, applies: tf.Tensor | None = None):
         self._begins, self._is_symbol = tf.constant(grammar.begins_word), tf.constant(grammar.is_symbol)
         is_piece = (ids != PADDING_ID) & (ids != END_ID)
         # A sentence could contain the text of a symbol; as a piece of a word, any other token will do.
         ids = tf.where(is_piece & tf.gather(self._is_symbol, ids), UNKNOWN_ID, ids)
         # The first piece begins a word, even if the vocabulary does not mark it.
         begins = is_piece & (tf.gather(self._begins, ids) | (tf.range(tf.shape(ids)[1]) == 0))
-        super().__init__(grammar, tf.reduce_sum(tf.cast(begins, tf.int32), axis=1))
+        self._count = tf.reduce_sum(tf.cast(is_piece, tf.int32), axis=1)
+        super().__init__(grammar, tf.reduce_sum(tf.cast(begins, tf.int32), axis=1), applies)
         # One more column, because the place behind the last piece is read, too.
         self._ids, self._is_piece = (tf.pad(one, [[0, 0], [0, 1]]) for one in (ids, is_piece))
         self._inside = self._is_piece & ~tf.pad(begins, [[0, 0], [0, 1]])
-        self._count = tf.reduce_sum(tf.cast(is_piece, tf.int32), axis=1)[:, None]
 
     def initial(self, width: int) -> dict:
         """Returns the state of all hypotheses before their first token.
@@ -185,16 +195,19 @@ class WordTreeConstraint(TreeConstraint):
         found = super().allowed(state, position)
         symbols = found & tf.where(self._is_tag, (state["word"] & ~inside)[..., None], ~state["word"][..., None])
         pieces = tf.range(tf.size(self._is_tag)) == tf.where(inside | may_begin, following, -1)[..., None]
-        return tf.where(in_tree, symbols | pieces, found)
+        return tf.where(in_tree, symbols | pieces, found) | self._free
+
+    def _pieces_in_all(self) -> tf.Tensor:
+        return self._count
 
     def _pieces_left(self, state: dict) -> tf.Tensor:
-        return self._count - state["place"]
+        return self._count[:, None] - state["place"]
 
     def merged(self, log_p: tf.Tensor) -> tf.Tensor:
         """Returns log-probabilities in which every piece of a word has that of all such pieces together."""
         nothing = tf.fill(tf.shape(log_p), log_p.dtype.min)
         total = tf.reduce_logsumexp(tf.where(self._is_symbol, nothing, log_p), axis=-1, keepdims=True)
-        return tf.where(self._is_symbol, log_p, total)
+        return tf.where(self._is_symbol | self._free, log_p, total)
 
     def advance(self, state: dict, token: tf.Tensor) -> dict:
         """Returns the state after a token [B, K]; see `initial`."""

@@ -466,6 +466,67 @@ def test_an_export_that_reads_the_mean_answers_as_decode_does(tmp_path):
     assert differ
 
 
+@pytest.mark.parametrize("with_words", [False, True])
+def test_constrained_parses_are_those_of_decode(tmp_path, with_words):
+    """Also beside other answers, of a sentence without room for its tree, and of one with other white space."""
+    parsing = dataclasses.replace(PROBLEMS[4], words_in_trees=with_words)
+    german = PROBLEMS[0]
+    made, folder = run = make_run(str(tmp_path / "run"), [parsing, german])
+    length = 34 if with_words else 12
+    decoding = Decoding(2, 0.6, length)
+    network, tokenizer = load_trained(made, folder)[0], Tokenizer(made.vocabulary)
+    rows = [(parsing, "a <DT> dog"), (german, "the cat"), (parsing, "it"), (parsing, "it\u3000is  so"), (parsing, "it " * 15)]
+    expected = []
+    for constrained in (True, False):
+        predictor = Predictor(network, tokenizer, 2, 0.6, length, constrain_trees=constrained, n_best=2)
+        assert not constrained or [not predictor.unconstrained(*row) for row in rows] == [True] * 4 + [False]
+        expected.append([])
+        for problem, text in rows:
+            given = problem, [Example(text, "", "here")], tokenizer, made.audio, made.batches, Report("x")
+            [found] = hypotheses(predictor, *given)
+            trees = [delinearise(one.answer.split(), text.split()) for one in found] if problem is parsing else []
+            answers = [to_brackets(tree) for tree, _ in trees] or [one.answer for one in found]
+            assert not constrained or text == rows[4][1] or not any(repaired for _, repaired in trees)
+            expected[-1].append((answers, [one.score for one in found], [one.pieces for one in found]))
+    (right, free) = expected
+    assert right[1] == free[1] and right[4] == free[4] and all(right[row] != free[row] for row in (0, 2, 3))
+    version = save.export(*run, str(tmp_path), (), decoding, run_warmup=False, n_best=2, attention=True, constrain_trees=True)
+    answer = tf.saved_model.load(version).signatures
+    mixed = {"command": tf.constant([problem.name for problem, _ in rows]), "inputs": tf.constant([text for _, text in rows])}
+    found = answer["n_best"](**mixed)
+    for row, (answers, scores, pieces) in enumerate(right):
+        assert texts(found["outputs"][row].numpy()) == answers
+        np.testing.assert_allclose(found["scores"][row], scores, atol=1e-3)
+        written = [[piece for piece in texts(one) if piece] for one in found["tokens"][row].numpy()]
+        assert written == pieces
+    best = [answers[0] for answers, *_ in right]
+    for name in ("serving_default", "attention"):
+        assert texts(answer[name](**mixed)["outputs"].numpy()) == best
+    of_trees = [row for row, (problem, _) in enumerate(rows) if problem is parsing]
+    alone = answer["wsj_parsing"](tf.constant([rows[row][1] for row in of_trees]))["outputs"].numpy()
+    assert texts(alone) == [best[row] for row in of_trees]
+    # The ids of a sentence and its command token.
+    ids = tf.constant([[*tokenizer.processor.EncodeAsIds("it"), END_ID]] * 2)
+    tokens = answer["tokens"](command=tf.constant(["To-Parse-Tree", "To-German"]), ids=ids)
+    np.testing.assert_allclose(tokens["scores"][0], right[2][1][0], atol=1e-3)
+    symbols = [tokenizer.tree_symbols().get(int(piece)) for piece in tokens["outputs"][0]]
+    assert to_brackets(delinearise(list(filter(None, symbols)), ["it"])[0]) == best[2]
+    # As servers load it, where signatures share a part of the graph.
+    asked = [(version, "wsj_parsing", {"inputs": [rows[row][1] for row in of_trees]})]
+    asked.append((version, "tokens", {"command": ["To-Parse-Tree"], "ids": ids[:1].numpy()}))
+    served = serve(asked)
+    assert texts(served[0]["outputs"]) == texts(alone)
+    np.testing.assert_array_equal(served[1]["outputs"], tokens["outputs"][:1])
+
+
+def test_trees_with_and_without_words_are_exported_separately_if_they_are_constrained(run):
+    made, folder = run
+    parsing = made.problem("wsj_parsing")
+    problems = [parsing, dataclasses.replace(parsing, name="others", words_in_trees=True)]
+    with pytest.raises(RunError, match="only some of the problems have words in their trees .* separately"):
+        Answers(None, Tokenizer(made.vocabulary), problems, {}, made.audio, made.batches, constrain_trees=True)
+
+
 def test_a_reduced_model_answers_as_the_whole(run):
     made, folder = run
     whole, description, _ = load_trained(made, folder)
@@ -524,6 +585,7 @@ def test_answers_beyond_the_last_possible_one_are_empty(run):
         (["imagenet"], {"n_best": 2}, "n_best is 2, and none of the problems answers a single input with a text or a tree: im"),
         (["imagenet"], {"attention": True}, "attention is True, and none of the problems answers .* Leave attention out"),
         ([], {"n_best": -1}, "n_best is -1; it must be at least 1, or 0"),
+        (["coco"], {"constrain_trees": True}, "constrain_trees is set, and none of the problems answers with trees: coco. Lea"),
     ],
 )
 def test_answers_that_cannot_be_are_refused_before_the_weights_are_read(tmp_path, monkeypatch, only, more, message):

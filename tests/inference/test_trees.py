@@ -172,7 +172,7 @@ def test_all_pieces_of_words_count_as_one(tokenizer):
 # Seven tokens: padding, end, two labels and a tag.
 OPEN_A, CLOSE_A, OPEN_B, CLOSE_B, TAG = range(2, 7)
 TINY = types.SimpleNamespace(
-    max_length=8, prefix=[], closing_of=[-1, -1, CLOSE_A, -1, CLOSE_B, -1, -1],
+    max_length=8, most_words=5, prefix=[], closing_of=[-1, -1, CLOSE_A, -1, CLOSE_B, -1, -1],
     closes=[token in (CLOSE_A, CLOSE_B) for token in range(7)], is_tag=[token == TAG for token in range(7)],
 )  # fmt: skip
 
