@@ -20,7 +20,7 @@ from t2t_mm.problem import Problem
 from t2t_mm.run.precision import layers_of
 from t2t_mm.run.weights import Weights
 from t2t_mm.spelling import near
-from t2t_mm.traces import share_traces
+from t2t_mm.traces import trace_once
 
 
 class Experiment:
@@ -140,7 +140,7 @@ class Experiment:
         Raises:
           RunError: the precision is unknown, a setting of the model is invalid, or no problem declares one of the modalities.
         """
-        share_traces()
+        trace_once()
         unknown = [name for name in description["inputs"] if name not in KNOWN and name not in self._own]
         if unknown:
             raise RunError(f"The model has the modality {unknown[0]!r}, which no problem of this configuration declares.")

@@ -1,4 +1,4 @@
-"""Makes TensorFlow trace a function that equal blocks share only once (see `layers.sharing`)."""
+"""How TensorFlow traces models: a function that equal blocks share only once (see `layers.sharing`), without optimization."""
 
 import threading
 
@@ -10,9 +10,13 @@ _FUNCTIONS: dict = {}
 _LOCK = threading.RLock()
 
 
-def share_traces() -> None:
-    """Makes all models and graphs created later in this process share one traced function per kind of block."""
+def trace_once() -> None:
+    """Makes all models and graphs created later in this process share one traced function per kind of block.
+
+    It also disables TensorFlow's graph optimizers, which improve almost nothing in these graphs, and take longer than tracing.
+    """
     sharing.share_by(_call)
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 def _call(function, arguments, settings):

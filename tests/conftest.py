@@ -18,8 +18,7 @@ if keras.backend.backend() == "tensorflow":
     # Two devices on any machine, for the tests of replicas.
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    # Nearly all graphs of the tests run once or twice, so that their optimization takes longer than it saves. The tests of
-    # commands, which run in processes of their own, have it.
+    # As `traces.trace_once` does, also for the graphs of tests that create no model of an experiment.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 # These come first: those that often wait for a process or a server, because the tests with JAX use the cores at the same time,

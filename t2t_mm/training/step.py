@@ -14,7 +14,7 @@ from t2t_mm.layers.randomness import Draws, of_replica
 from t2t_mm.losses import has_contrast, problem_loss
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
-from t2t_mm.traces import share_traces
+from t2t_mm.traces import trace_once
 from t2t_mm.training.loss_scale import LossScale
 from t2t_mm.training.strategy import problems_at_once
 
@@ -72,9 +72,7 @@ class TrainStep:
         loss_scale: LossScale | None = None,
         contrast_weight: float = 0.0,
     ):
-        share_traces()
-        # TensorFlow's graph optimizers improve almost nothing in these graphs, and take longer than tracing.
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+        trace_once()
         self._strategy, self._model, self._optimizer = strategy, model, optimizer
         self._problems = {problem.name: problem for problem in problems}
         self._numbers = {problem.name: number for number, problem in enumerate(problems)}
