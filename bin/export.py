@@ -1,8 +1,7 @@
 """Exports a trained model as a SavedModel for TensorFlow Serving, with the next version number in --export_dir.
 
     python bin/export.py --model_dir=runs/quickstart --export_dir=runs/quickstart/export
-    python bin/export.py --model_dir=runs/quickstart --export_dir=exports/parser --problems=wsj_parsing --beam_size=4 \
-      --constrain_trees
+    python bin/export.py --model_dir=runs/quickstart --export_dir=exports/parser --problems=wsj_parsing --constrain_trees
     python bin/export.py --model_dir=runs/quickstart --export_dir=exports/several --n_best=4 --attention
 
 docs/export.md describes the requests and answers.
@@ -42,8 +41,8 @@ _ATTENTION = flags.DEFINE_bool(
 _CONSTRAIN_TREES = flags.DEFINE_bool(
     "constrain_trees",
     False,
-    "Whether to constrain every parse to a tree with matching brackets and one leaf for each word. A sentence whose tree does not "
-    "fit into --max_length is parsed without the constraint.",
+    "Whether to constrain every parse to a tree with matching brackets and one leaf for each word. A sentence whose tree does "
+    "not fit into --max_length is parsed without the constraint.",
 )
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Data type of the stored weights.")
 _RUN_WARMUP = flags.DEFINE_bool(

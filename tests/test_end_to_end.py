@@ -283,7 +283,7 @@ def test_an_export_is_served(root):
     assert done.returncode == 0 and len(done.stdout.strip()) > 0, done.stderr[-3000:]
     zero_shot = done.stdout.strip()
     # The server runs the warm-up records.
-    problems = (*more, "--problems=wsj_parsing,imagenet,wmt_de_fr", "--max_length=6", "--norun_warmup")
+    problems = (*more, "--problems=wsj_parsing,imagenet,wmt_de_fr", "--max_length=6", "--norun_warmup", "--constrain_trees")
     done = command("export.py", f"--model_dir={root}/run", export, *problems)
     assert done.returncode == 0, done.stderr[-3000:]
     server = subprocess.Popen(
@@ -301,7 +301,8 @@ def test_an_export_is_served(root):
         done = command(*predict, "--problem=wsj_parsing", "--input=-", stdin="the cat sleeps .\na dog\n")
         assert done.returncode == 0, done.stderr[-3000:]
         trees = [json.loads(line)["outputs"] for line in done.stdout.splitlines()]
-        assert "cat)" in trees[0] and "dog)" in trees[1]
+        # Six tokens have room for the tree of two words, but not for that of four.
+        assert "cat)" in trees[0] and "dog)" in trees[1] and "(XX " in trees[0] and "(XX " not in trees[1]
         done = command(*predict, "--problem=wmt_de_fr", "--input=Hund")
         assert done.returncode == 0 and json.loads(done.stdout)["outputs"] == zero_shot, done.stderr[-3000:]
         picture = next((root / "mini" / "imagenet" / "val").rglob("*.JPEG"))

@@ -8,7 +8,6 @@ import keras
 import tensorflow as tf
 import tensorflow_text
 
-from t2t_mm.common.errors import RunError
 from t2t_mm.export import limits, reading
 from t2t_mm.export.limits import held, require
 from t2t_mm.export.sharing import Group, Member
@@ -112,12 +111,8 @@ class Answers(tf.Module):
       batches: the maximum lengths of inputs, and the size of images.
       decoding: the settings of the search.
       dtype: the type of the stored weights. "bfloat16" halves their size; each request converts them to float32.
-      constrain_trees: whether every parse must be a tree with one leaf for each word (see `TreeGrammar`). This does not affect
-        other answers, nor sentences whose trees do not fit `decoding.max_length`.
-
-    Raises:
-      RunError: `constrain_trees` is set, but the vocabulary cannot express trees, or in some trees of `problems` each leaf
-        follows its word and in others not.
+      grammar: the trees to which every parse is constrained (see `TreeConstraint`), or None. This does not affect other
+        answers, nor sentences whose trees do not fit `decoding.max_length`.
     """
 
     def __init__(
@@ -130,7 +125,7 @@ class Answers(tf.Module):
         batches: BatchSettings,
         decoding: Decoding = Decoding(),
         dtype: str = "float32",
-        constrain_trees: bool = False,
+        grammar: TreeGrammar | None = None,
     ):
         super().__init__()
         self._network, self._class_names = network, class_names
@@ -138,14 +133,8 @@ class Answers(tf.Module):
         self._problems = tuple(problem for problem in problems if len(problem.modalities) == 1)
         self._audio, self._batches, self._decoding = audio, batches, decoding
         self._tokenizer = tokenizer
-        with_words = {problem.words_in_trees for problem in problems if problem.targets == "tree"}
-        if constrain_trees and len(with_words) > 1:
-            raise RunError(
-                "constrain_trees is set, but only some of the problems have words in their trees (words_in_trees). Export these "
-                "separately."
-            )
-        self._grammar = TreeGrammar(tokenizer, decoding.max_length) if constrain_trees else None
-        self._words_in_trees = True in with_words
+        self._grammar = grammar
+        self._words_in_trees = any(problem.words_in_trees for problem in problems)
         # An attribute of the module, so that saving finds its resource and writes the vocabulary into the export.
         self.sentencepiece = tensorflow_text.SentencepieceTokenizer(tokenizer.model, add_eos=True)
         self._dtype = dtype
@@ -201,7 +190,8 @@ class Answers(tf.Module):
             inputs = held(inputs, *alike, limits.require_rows(count, names[0]))
             rows = tf.range(count)
             commands = tf.fill([count], self._network.command_id(problem.command))
-            features = [self._features(m.name, one, rows) for m, one in zip(problem.modalities, inputs)]
+            given = zip(problem.modalities, inputs, names)
+            features = [self._features(modality.name, one, rows, name) for modality, one, name in given]
             encoded, padding = self._encode_joint(problem)(commands, *(part for parts in features for part in parts))
             if problem.targets == "class":
                 # As for a text, because a joined sequence has no grid.
@@ -253,7 +243,7 @@ class Answers(tf.Module):
             texts, text_scores, order = self._texts(written, inputs, rows, commands, parsed)
             outputs = tf.tensor_scatter_nd_update(outputs, order[:, None], texts)
             scores = tf.tensor_scatter_nd_update(scores, order[:, None], text_scores)
-            return {"outputs": self._with_trees(outputs, kinds, inputs, rows), "scores": scores}
+            return {"outputs": self._with_trees(outputs, kinds, inputs), "scores": scores}
 
         return self._signature(answer, command=_STRINGS, inputs=_STRINGS)
 
@@ -290,7 +280,7 @@ class Answers(tf.Module):
             ids = tf.where(possible[..., None], ids, PADDING_ID)
             log_probs = tf.where(possible[..., None], log_probs, 0.0)
             ids, scores, log_probs = (tf.gather(found, back) for found in (ids, scores, log_probs))
-            of_each = [tf.repeat(one, count) for one in (kinds, inputs, rows)]
+            of_each = [tf.repeat(one, count) for one in (kinds, inputs)]
             flat = self._detokenize(tf.reshape(ids, [-1, self._decoding.max_length]), of_each[0] == "tree")
             outputs = tf.reshape(self._with_trees(flat, *of_each), [-1, count])
             outputs = tf.where(tf.gather(possible, back), outputs, "")
@@ -342,7 +332,7 @@ class Answers(tf.Module):
                 tf.fill([count, longest], ""), here[:, None], self._pieces(_widened(source_ids, longest))
             )
             return {
-                "outputs": self._with_trees(self._detokenize(ids, kinds == "tree"), kinds, inputs, rows), "scores": scores,
+                "outputs": self._with_trees(self._detokenize(ids, kinds == "tree"), kinds, inputs), "scores": scores,
                 "tokens": self._pieces(ids), "blocks": tf.tile(blocks[None], [count, 1]), "weights": weights,
                 "sources": sources, "grid": grid,
             }  # fmt: skip
@@ -404,15 +394,19 @@ class Answers(tf.Module):
     def _kinds(self, path):  # [b], index in `_paths` -> [b], "text", "tree" or "class"
         return tf.gather(tf.constant([one.kind for one in self._paths()]), path)
 
-    def _with_trees(self, outputs, kinds, inputs, rows):
-        """Returns outputs [b], after converting the linearised trees among them to bracketed trees over the inputs' words."""
+    def _has_trees(self) -> bool:
         # An export without parsing contains no operations for trees.
-        if all(one.kind != "tree" for one in self._paths()):
+        return any(problem.targets == "tree" for problem in self._problems)
+
+    def _with_trees(self, outputs, kinds, inputs):
+        """Returns outputs [b], after converting the linearised trees among them to bracketed trees over the inputs' words.
+
+        The inputs are those of `_parsed`, whose length has been checked.
+        """
+        if not self._has_trees():
             return outputs
         here = tf.where(kinds == "tree")
-        sentences, numbers = tf.gather_nd(inputs, here), tf.gather_nd(rows, here)
-        sentences = limits.short_texts(sentences, numbers, self._batches.max_length)
-        trees = bracketed(tf.gather_nd(outputs, here), sentences)
+        trees = bracketed(tf.gather_nd(outputs, here), tf.gather_nd(inputs, here))
         return tf.tensor_scatter_nd_update(outputs, here, trees)
 
     def groups(self) -> dict[str, Group]:
@@ -549,7 +543,9 @@ class Answers(tf.Module):
         return held(ids, *checks), tf.gather(tf.constant(commands), tf.argmax(named, axis=1))
 
     def _parsed_tokens(self, command, ids):  # [b], [b, S] -> sentences [b], like those of `_parsed`
-        # The command token alone says what is asked for, so it must not have other answers, too.
+        if self._grammar is None:
+            return tf.fill(tf.shape(command), "")
+        # A command that also has other answers does not say which is meant.
         written = [one for one in self._problems if one.modality == "language" and one.targets != "class"]
         other = {one.command for one in written if one.targets != "tree"}
         names = sorted({one.command for one in written} - other)
@@ -626,7 +622,7 @@ class Answers(tf.Module):
         encoded, padding, order = self._encoded_together(modalities, inputs, rows, commands)
 
         def search():
-            sentences = tf.gather(parsed, order)
+            sentences = tf.gather(parsed, order)  # empty only if the answer is no tree, because blank texts are rejected
             ids, scores = self._search(encoded, padding, tf.gather(commands, order), sentences)
             return self._detokenize(ids, sentences != ""), scores
 
@@ -666,16 +662,19 @@ class Answers(tf.Module):
     def _encoded(self, modality: str, inputs, rows, commands):  # -> encoded [b, S, D], padding [b, S], grid [2]
         return self._encode(modality)(commands, *self._features(modality, inputs, rows))
 
-    def _features(self, modality: str, inputs, rows) -> tuple:  # -> features, and their padding if they have any
-        def features(inputs, rows):
-            if modality == "language":
-                inputs = limits.short_texts(inputs, rows, self._batches.max_length)
-                return reading.read_texts(inputs, rows, self.sentencepiece, self._batches.max_length)
-            if modality == "image":
-                return (reading.read_pictures(inputs, rows, self._batches.image_size),)
-            return reading.read_sounds(inputs, rows, self._audio, self._batches.max_frames)
+    def _features(self, modality: str, inputs, rows, name: str = "inputs") -> tuple:
+        """Returns the features of inputs [b], and their padding if they have any. Errors call the inputs `name`."""
 
-        return self._once(f"read_{modality}", features, [_STRINGS, _NUMBERS])(inputs, rows)
+        def features(inputs, rows):
+            with limits.named(name):
+                if modality == "language":
+                    inputs = limits.short_texts(inputs, rows, self._batches.max_length)
+                    return reading.read_texts(inputs, rows, self.sentencepiece, self._batches.max_length)
+                if modality == "image":
+                    return (reading.read_pictures(inputs, rows, self._batches.image_size),)
+                return reading.read_sounds(inputs, rows, self._audio, self._batches.max_frames)
+
+        return self._once(f"read_{modality}_of_{name}", features, [_STRINGS, _NUMBERS])(inputs, rows)
 
     def _classes(self, modality: str, labels: str, inputs, rows, commands):  # -> classes [b, k], scores [b, k]
         def classes(inputs, rows, commands):
@@ -743,7 +742,9 @@ class Answers(tf.Module):
         }[modality]
 
     def _parsed(self, is_tree, inputs, rows):
-        """Returns the inputs [b] as they are tokenized, and the sentences [b] of the rows whose answers are trees, others ""."""
+        """Returns inputs [b] as they are tokenized, and sentences [b]: the inputs whose answers are trees, "" for others."""
+        if not self._has_trees():
+            return inputs, tf.fill(tf.shape(inputs), "")
         sentences = limits.short_texts(tf.where(is_tree, inputs, ""), rows, self._batches.max_length)
         if self._words_in_trees:
             # Their white space as in training (`tokenizer.as_tokenized`).
@@ -751,10 +752,12 @@ class Answers(tf.Module):
             inputs = tf.where(is_tree, sentences, inputs)
         return held(inputs, sentences), sentences
 
-    def _constraint(self, parsed) -> TreeConstraint | None:
-        """Returns the constraint on the trees of sentences [b], "" for rows with other answers."""
+    def _constraint(self, parsed, encoded) -> TreeConstraint | None:
+        """Returns the constraint on the trees of sentences [b], which are "" for rows with other answers."""
         if self._grammar is None:
             return None
+        # After the sentences have been encoded, which is after all checks of them.
+        parsed = held(parsed, encoded)
         counts = tf.cast(split_words(parsed).row_lengths(), tf.int32)
         if not self._words_in_trees:
             return TreeConstraint(self._grammar, counts, applies=counts > 0)
@@ -766,7 +769,7 @@ class Answers(tf.Module):
         def search(encoded, padding, commands, parsed):
             return beam_search(
                 self._decoder(), encoded, padding, commands, settings.max_length, settings.beam_size, settings.alpha,
-                constraint=self._constraint(parsed),
+                constraint=self._constraint(parsed, encoded),
             )  # fmt: skip
 
         return self._part("search", search, self._search_specs())(encoded, padding, commands, parsed)
@@ -784,7 +787,7 @@ class Answers(tf.Module):
             return best_of_beam(
                 # A beam has to be at least as wide as the number of answers that it gives.
                 self._decoder(), encoded, padding, commands, settings.max_length, max(count, settings.beam_size), count,
-                settings.alpha, constraint=self._constraint(parsed), log_probs=True,
+                settings.alpha, constraint=self._constraint(parsed, encoded), log_probs=True,
             )  # fmt: skip
 
         return self._part(f"search_{count}_best", search, self._search_specs())

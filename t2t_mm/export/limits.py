@@ -3,7 +3,9 @@
 A TensorFlow assertion only stops operations that depend on it, so `held` makes the work depend on the checks.
 """
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -21,10 +23,24 @@ MOST_BYTES_A_TOKEN = 64
 _MOST_SCANS = 64  # maximum number of scans of a progressive JPEG, each of which covers all pixels; ten are usual
 _MOST_SEGMENTS = 4096  # maximum number of segments of a JPEG before its size
 _SHOWN_BYTES = 40  # number of bytes of a client's text that an error quotes
+_INPUT: contextvars.ContextVar[str] = contextvars.ContextVar("input", default="inputs")
 
 
-def held(tensors: Any, *checks: tf.Operation | None) -> Any:
-    """Returns `tensors`, which depend on all `checks` (operations returned by `require`)."""
+@contextlib.contextmanager
+def named(name: str) -> Iterator[None]:
+    """Makes the errors of checks that are traced in this context call "inputs" by another name.
+
+    It is that of one of the several inputs of a signature.
+    """
+    token = _INPUT.set(name)
+    try:
+        yield
+    finally:
+        _INPUT.reset(token)
+
+
+def held(tensors: Any, *checks: tf.Operation | tf.Tensor | None) -> Any:
+    """Returns `tensors`, which depend on all `checks` (operations returned by `require`, or tensors that depend on such)."""
     with tf.control_dependencies([check for check in checks if check is not None]):
         return tf.nest.map_structure(tf.identity, tensors)
 
@@ -35,9 +51,10 @@ def require(valid: tf.Tensor, rows: tf.Tensor, what: str, message: str | tf.Tens
     Args:
       valid: [B] boolean.
       rows: [B] int32, the numbers of the rows in the request.
-      what: the name of the input.
+      what: the name of the input; "inputs" has another name within `named`.
       message: a string, or strings [B].
     """
+    what = _INPUT.get() if what == "inputs" else what
     text = tf.strings.join([what, "[", tf.strings.as_string(rows), "]: ", message])
     # An additional valid row, so that there is a first row even in an empty request.
     text, valid = tf.concat([text, [""]], axis=0), tf.concat([valid, [True]], axis=0)

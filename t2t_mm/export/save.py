@@ -20,6 +20,7 @@ from t2t_mm.export.sharing import Group, share
 from t2t_mm.export.version_names import version_of
 from t2t_mm.inference.search import Decoding
 from t2t_mm.inference.source_weights import without_weights
+from t2t_mm.inference.trees import TreeGrammar
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.modalities.known import KNOWN
 from t2t_mm.model import MultiModel, path_below
@@ -61,12 +62,12 @@ def export(
       n_best: the number of answers that the additional signature `n_best` returns for each input (`Answers.n_best`); 0 adds
         no signature.
       attention: whether to add the signature `attention`, which also returns the attention weights (`Answers.attention`).
-      constrain_trees: whether every parse must be a tree with one leaf for each word (`Answers`).
+      constrain_trees: whether every parse must be a tree with one leaf for each word (`TreeConstraint`).
 
     Raises:
-      RunError: a problem is unknown or not supported by exports; `n_best`, `attention` or `constrain_trees` is set and no problem
-        has such answers; the vocabulary cannot express trees; the model does not attend to its source; there is no checkpoint;
-        the folder cannot be written to; or TensorFlow Serving does not have one of the operations.
+      RunError: a problem is unknown or not supported by exports; `n_best`, `attention` or `constrain_trees` is set and no
+        problem has such answers; trees cannot be constrained (see `_grammar`); the model does not attend to its source; there
+        is no checkpoint; the folder cannot be written to; or TensorFlow Serving does not have one of the operations.
     """
     if dtype not in DTYPES:
         raise RunError(f"dtype is {dtype!r}{near(dtype, DTYPES)}; it must be one of {', '.join(DTYPES)}.")
@@ -88,20 +89,16 @@ def export(
                 f"{name} is {value}, and none of the problems answers a single input with a text or a tree: "
                 f"{', '.join(one.name for one in problems)}. Leave {name} out, or export such a problem too."
             )
-    if constrain_trees and not any(one.targets == "tree" for one in problems):
-        raise RunError(
-            f"constrain_trees is set, and none of the problems answers with trees: {', '.join(one.name for one in problems)}. "
-            "Leave constrain_trees out, or export such a problem too."
-        )
+    decoding = decoding or Decoding(max_length=experiment.longest_answer)
+    grammar = _grammar(problems, experiment.vocabulary, decoding) if constrain_trees else None
     # Only here, after all checks that need no weights, because loading takes time.
     network, description, _ = load_trained(experiment, model_dir, problems)
     if attention and (why := without_weights(network)):
         raise RunError(f"{why}. Leave attention out.")
     network = reduced(network, experiment, description, problems)
-    decoding = decoding or Decoding(max_length=experiment.longest_answer)
     answers = Answers(
         network, Tokenizer(experiment.vocabulary), problems, description["class_names"], experiment.audio,
-        experiment.batches, decoding, dtype, constrain_trees,
+        experiment.batches, decoding, dtype, grammar,
     )  # fmt: skip
     signatures = make_signatures(answers, problems, n_best, attention)
     with _writing(export_dir) as aside:
@@ -119,6 +116,34 @@ def export(
         # A server polls the folder and loads whatever has a number as its name, so a complete version gets its number last.
         os.rename(aside, folder)
     return folder
+
+
+def _grammar(problems: Sequence[Problem], vocabulary: str, decoding: Decoding) -> TreeGrammar:
+    """Returns the grammar of the trees with which some of `problems` answer.
+
+    Raises:
+      RunError: there is no such problem; only some of them have words in their trees; the vocabulary cannot express trees; or
+        an answer has no room for any tree.
+    """
+    parsing = [problem for problem in problems if problem.targets == "tree"]
+    if not parsing:
+        raise RunError(
+            f"constrain_trees is set, and none of the problems answers with trees: {', '.join(one.name for one in problems)}. "
+            "Leave constrain_trees out, or export such a problem too."
+        )
+    with_words, others = ([one.name for one in parsing if one.words_in_trees == words] for words in (True, False))
+    if with_words and others:
+        raise RunError(
+            f"constrain_trees is set, but the trees of {', '.join(with_words)} contain the words (words_in_trees), and those "
+            f"of {', '.join(others)} do not. Export them separately, or leave constrain_trees out."
+        )
+    grammar = TreeGrammar(Tokenizer(vocabulary), decoding.max_length)
+    if grammar.most_words < (least := 2 if with_words else 1):  # the word may have to be written, too
+        raise RunError(
+            f"constrain_trees is set, but an answer of at most {decoding.max_length} tokens has no room for any tree. Increase "
+            f"max_length by at least {least - grammar.most_words}."
+        )
+    return grammar
 
 
 def prepare(export_dir: str) -> None:

@@ -125,7 +125,7 @@ class Predictor:
         assert self._grammar is not None  # see `constrains`
         words, pieces = len(sentence.split()), 0
         if problem.words_in_trees:
-            pieces = len(self._tokenizer.processor.EncodeAsIds(sentence))
+            pieces = len(self._tokenizer.processor.EncodeAsIds(" ".join(sentence.split())))
         if words + pieces <= (most := self._grammar.most_words):
             return ""
         counted = f"{words} words" + (f" of {pieces} pieces" if pieces else "")

@@ -39,7 +39,7 @@ class TreeGrammar:
             raise RunError(
                 f"The vocabulary has {len(closing)} labels with both brackets and {len(tags)} part-of-speech tags as pieces, "
                 "so it cannot represent trees. Build it with bin/build_vocabulary.py for a run whose problems include "
-                "parsing, or decode without the constraint."
+                "parsing, or leave the constraint out."
             )
         self.max_length = max_length
         # The pieces that SentencePiece writes before the first symbol, such as a mark of the beginning of a word.
@@ -65,7 +65,8 @@ class TreeConstraint:
       grammar: the grammar.
       words: [B] int32, the number of words of each sentence. It is 0 for a row that only fills the batch, which gets no
         symbols.
-      applies: [B] boolean, whether the answer to each row is a tree; None: all are. Other rows have any answers.
+      applies: [B] boolean, whether the answer to each row is a tree; None: all are. The answers to other rows are not
+        constrained.
     """
 
     def __init__(self, grammar: TreeGrammar, words: tf.Tensor, applies: tf.Tensor | None = None):
@@ -126,7 +127,7 @@ class TreeConstraint:
         return 0
 
     def _pieces_left(self, state: dict) -> int | tf.Tensor:
-        """Returns the number of those pieces [B, K] that are still to be written."""
+        """Returns the number of these pieces [B, K] (see `_pieces_in_all`) that are still to be written."""
         return 0
 
     def merged(self, log_p: tf.Tensor) -> tf.Tensor:
@@ -144,7 +145,7 @@ class TreeConstraint:
         left = state["left"] - tf.cast(tf.gather(self._is_tag, token), tf.int32)
         return {
             "open": tf.where(here, closing[..., None], state["open"]),
-            # The index of a hypothesis that took an impossible token must stay within the tables.
+            # The index of a hypothesis that took an impossible token, or is not constrained, must stay within the tables.
             "depth": tf.clip_by_value(depth, 0, levels),
             "left": tf.maximum(left, 0), "empty": opens,
         }  # fmt: skip
@@ -171,7 +172,7 @@ class WordTreeConstraint(TreeConstraint):
         ids = tf.where(is_piece & tf.gather(self._is_symbol, ids), UNKNOWN_ID, ids)
         # The first piece begins a word, even if the vocabulary does not mark it.
         begins = is_piece & (tf.gather(self._begins, ids) | (tf.range(tf.shape(ids)[1]) == 0))
-        self._count = tf.reduce_sum(tf.cast(is_piece, tf.int32), axis=1)
+        self._count = tf.reduce_sum(tf.cast(is_piece, tf.int32), axis=1)  # read by the constructor below
         super().__init__(grammar, tf.reduce_sum(tf.cast(begins, tf.int32), axis=1), applies)
         # One more column, because the place behind the last piece is read, too.
         self._ids, self._is_piece = (tf.pad(one, [[0, 0], [0, 1]]) for one in (ids, is_piece))

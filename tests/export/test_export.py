@@ -140,13 +140,12 @@ def make_run(folder, problems=PROBLEMS, **settings):
 
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
-    """Two versions of all problems, the first by greedy and the second by beam search, this with two answers to each input and
-    with attention weights: {beam size: folder}."""
+    """Two versions of all problems, the first by greedy and the second by beam search, this with two answers to each input,
+    with attention weights and with parses constrained to trees: {beam size: folder}."""
     target = str(tmp_path_factory.mktemp("exports"))
+    more = {"n_best": 2, "attention": True, "constrain_trees": True}
     return {
-        beam: save.export(
-            *run, target, (), Decoding(beam, 0.6, LENGTH), run_warmup=False, n_best=2 if beam > 1 else 0, attention=beam > 1
-        )
+        beam: save.export(*run, target, (), Decoding(beam, 0.6, LENGTH), run_warmup=False, **(more if beam > 1 else {}))
         for beam in (1, 3)
     }
 
@@ -198,7 +197,10 @@ def decode_with(run, files):
     made, folder = run
     network, _, _ = load_trained(made, folder)
     tokenizer = Tokenizer(made.vocabulary)
-    predictors = {beam: Predictor(network, tokenizer, beam, 0.6, LENGTH, n_best=min(2, beam)) for beam in (1, 3)}
+    # Where a beam keeps several hypotheses, parses are constrained to trees, too.
+    predictors = {
+        beam: Predictor(network, tokenizer, beam, 0.6, LENGTH, n_best=min(2, beam), constrain_trees=beam > 1) for beam in (1, 3)
+    }
 
     @functools.cache
     def answers(name, beam):
@@ -310,6 +312,17 @@ def test_classes_are_those_of_decode(served, decoded, request_name):
     np.testing.assert_array_equal(served["classify"]["classes"], answer["classes"])
     np.testing.assert_allclose(served["classify"]["scores"], answer["scores"], atol=1e-6)
     np.testing.assert_allclose(served[request_name.replace("3", "1")]["scores"][0], answer["scores"][1], atol=1e-5)
+
+
+def test_parses_that_have_room_are_trees_if_they_are_constrained(served):
+    """The third sentence has six words, for whose tree there is no room."""
+    words = [len(sentence.split()) for sentence in SENTENCES[:3]]
+    assert words == [5, 3, 6] and LENGTH == 5 + 1 + 3
+    trees = texts(served["wsj_parsing 3, beam"]["outputs"])
+    assert [tree.count("(XX ") for tree in trees[:2]] == [0, 0] and "(XX " in trees[2]
+    for tree, count in zip(trees, words):
+        assert len(re.findall(r"\(\S+ [^()\s]+\)", tree)) == count
+    assert all("(XX " in tree for tree in texts(served["wsj_parsing 3"]["outputs"]))
 
 
 def test_neighbours_of_ids_change_nothing(served):
@@ -466,33 +479,38 @@ def test_an_export_that_reads_the_mean_answers_as_decode_does(tmp_path):
     assert differ
 
 
-@pytest.mark.parametrize("with_words", [False, True])
-def test_constrained_parses_are_those_of_decode(tmp_path, with_words):
+def test_constrained_parses_with_words_are_those_of_decode(tmp_path):
     """Also beside other answers, of a sentence without room for its tree, and of one with other white space."""
-    parsing = dataclasses.replace(PROBLEMS[4], words_in_trees=with_words)
-    german = PROBLEMS[0]
-    made, folder = run = make_run(str(tmp_path / "run"), [parsing, german])
-    length = 34 if with_words else 12
+    german, coco = PROBLEMS[0], PROBLEMS[5]
+    parsing = dataclasses.replace(PROBLEMS[4], words_in_trees=True)
+    made, folder = run = make_run(str(tmp_path / "run"), [parsing, german, coco])
+    length = 34
     decoding = Decoding(2, 0.6, length)
     network, tokenizer = load_trained(made, folder)[0], Tokenizer(made.vocabulary)
-    rows = [(parsing, "a <DT> dog"), (german, "the cat"), (parsing, "it"), (parsing, "it\u3000is  so"), (parsing, "it " * 15)]
+    (tmp_path / "picture").write_bytes(INPUTS["image"][0])
+    # The graph answers texts before pictures, which is not the order of these rows.
+    rows = [
+        (coco, str(tmp_path / "picture")), (parsing, "a <DT> dog"), (german, "the cat"), (parsing, "it"),
+        (parsing, "it\u3000is  so"), (parsing, "it " * 15),
+    ]  # fmt: skip
     expected = []
     for constrained in (True, False):
         predictor = Predictor(network, tokenizer, 2, 0.6, length, constrain_trees=constrained, n_best=2)
-        assert not constrained or [not predictor.unconstrained(*row) for row in rows] == [True] * 4 + [False]
+        assert not constrained or [not predictor.unconstrained(*row) for row in rows] == [True] * 5 + [False]
         expected.append([])
         for problem, text in rows:
             given = problem, [Example(text, "", "here")], tokenizer, made.audio, made.batches, Report("x")
             [found] = hypotheses(predictor, *given)
             trees = [delinearise(one.answer.split(), text.split()) for one in found] if problem is parsing else []
             answers = [to_brackets(tree) for tree, _ in trees] or [one.answer for one in found]
-            assert not constrained or text == rows[4][1] or not any(repaired for _, repaired in trees)
+            assert not constrained or text == rows[5][1] or not any(repaired for _, repaired in trees)
             expected[-1].append((answers, [one.score for one in found], [one.pieces for one in found]))
     (right, free) = expected
-    assert right[1] == free[1] and right[4] == free[4] and all(right[row] != free[row] for row in (0, 2, 3))
-    version = save.export(*run, str(tmp_path), (), decoding, run_warmup=False, n_best=2, attention=True, constrain_trees=True)
+    assert [one == other for one, other in zip(right, free)] == [True, False, True, False, False, True]
+    version = save.export(*run, str(tmp_path), (), decoding, run_warmup=False, n_best=2, constrain_trees=True)
     answer = tf.saved_model.load(version).signatures
-    mixed = {"command": tf.constant([problem.name for problem, _ in rows]), "inputs": tf.constant([text for _, text in rows])}
+    inputs = [INPUTS["image"][0] if problem is coco else text for problem, text in rows]
+    mixed = {"command": tf.constant([problem.name for problem, _ in rows]), "inputs": tf.constant(inputs)}
     found = answer["n_best"](**mixed)
     for row, (answers, scores, pieces) in enumerate(right):
         assert texts(found["outputs"][row].numpy()) == answers
@@ -500,31 +518,59 @@ def test_constrained_parses_are_those_of_decode(tmp_path, with_words):
         written = [[piece for piece in texts(one) if piece] for one in found["tokens"][row].numpy()]
         assert written == pieces
     best = [answers[0] for answers, *_ in right]
-    for name in ("serving_default", "attention"):
-        assert texts(answer[name](**mixed)["outputs"].numpy()) == best
+    assert texts(answer["serving_default"](**mixed)["outputs"].numpy()) == best
     of_trees = [row for row, (problem, _) in enumerate(rows) if problem is parsing]
     alone = answer["wsj_parsing"](tf.constant([rows[row][1] for row in of_trees]))["outputs"].numpy()
     assert texts(alone) == [best[row] for row in of_trees]
     # The ids of a sentence and its command token.
-    ids = tf.constant([[*tokenizer.processor.EncodeAsIds("it"), END_ID]] * 2)
-    tokens = answer["tokens"](command=tf.constant(["To-Parse-Tree", "To-German"]), ids=ids)
-    np.testing.assert_allclose(tokens["scores"][0], right[2][1][0], atol=1e-3)
-    symbols = [tokenizer.tree_symbols().get(int(piece)) for piece in tokens["outputs"][0]]
-    assert to_brackets(delinearise(list(filter(None, symbols)), ["it"])[0]) == best[2]
+    ids = [tokenizer.processor.EncodeAsIds(text) for text in ("the cat", "it")]
+    ids = tf.ragged.constant([[*row, END_ID] for row in ids], tf.int32).to_tensor(0)
+    tokens = answer["tokens"](command=tf.constant(["To-German", "To-Parse-Tree"]), ids=ids)
+    np.testing.assert_allclose(tokens["scores"], [right[2][1][0], right[3][1][0]], atol=1e-3)
+    symbols = [tokenizer.tree_symbols().get(int(piece)) for piece in tokens["outputs"][1]]
+    assert to_brackets(delinearise(list(filter(None, symbols)), ["it"])[0]) == best[3]
     # As servers load it, where signatures share a part of the graph.
     asked = [(version, "wsj_parsing", {"inputs": [rows[row][1] for row in of_trees]})]
-    asked.append((version, "tokens", {"command": ["To-Parse-Tree"], "ids": ids[:1].numpy()}))
+    asked.append((version, "tokens", {"command": ["To-Parse-Tree"], "ids": ids[1:].numpy()}))
+    asked += [(version, "wsj_parsing", {"inputs": ["it", data]}) for data in ("a " * 10**6, b"\xff\xff", " \t ")]
     served = serve(asked)
     assert texts(served[0]["outputs"]) == texts(alone)
-    np.testing.assert_array_equal(served[1]["outputs"], tokens["outputs"][:1])
+    np.testing.assert_array_equal(served[1]["outputs"], tokens["outputs"][1:])
+    for error, message in zip(served[2:], ("a text of more than 2560 bytes", "neither UTF-8 text nor", "an empty text")):
+        assert f"inputs[1]: {message}" in error
 
 
-def test_trees_with_and_without_words_are_exported_separately_if_they_are_constrained(run):
-    made, folder = run
-    parsing = made.problem("wsj_parsing")
-    problems = [parsing, dataclasses.replace(parsing, name="others", words_in_trees=True)]
-    with pytest.raises(RunError, match="only some of the problems have words in their trees .* separately"):
-        Answers(None, Tokenizer(made.vocabulary), problems, {}, made.audio, made.batches, constrain_trees=True)
+def test_tokens_of_a_command_with_other_answers_are_not_constrained():
+    problems = (
+        Problem("trees", None, "language", "tree", "To-Tree"), Problem("words", None, "language", "text", "To-Words"),
+        Problem("other", None, "language", "tree", "To-Both"), Problem("texts", None, "language", "text", "To-Both"),
+    )  # fmt: skip
+    answers = object.__new__(Answers)
+    vars(answers).update(_problems=problems, _grammar="one", _detokenize=lambda ids: tf.constant(["a", "b", "c"]))
+    found = answers._parsed_tokens(tf.constant(["To-Tree", "To-Words", "To-Both"]), None)
+    assert texts(found.numpy()) == ["a", "", ""]
+
+
+@pytest.mark.parametrize(
+    "with_words, length, message",
+    [
+        (
+            (False, True),
+            99,
+            r"trees of b contain the words \(words_in_trees\), and those of a do not. Export them separately",
+        ),
+        ((False,), 4, r"of at most 4 tokens has no room for any tree. Increase max_length by at least 1\."),
+        ((True,), 5, r"of at most 5 tokens has no room for any tree. Increase max_length by at least 1\."),
+    ],
+)
+def test_trees_that_cannot_be_constrained_are_refused_before_the_weights_are_read(
+    run, tmp_path, monkeypatch, with_words, length, message
+):
+    monkeypatch.setattr(save, "load_trained", lambda *_: pytest.fail("the weights were read"))
+    problems = [dataclasses.replace(PROBLEMS[4], name=name, words_in_trees=words) for name, words in zip("ab", with_words)]
+    made = experiment.Experiment(problems, run[0].vocabulary, None, BatchSettings(), AudioFeatures())
+    with pytest.raises(RunError, match=message):
+        save.export(made, "absent", str(tmp_path), decoding=Decoding(1, 0.6, length), constrain_trees=True)
 
 
 def test_a_reduced_model_answers_as_the_whole(run):
@@ -748,9 +794,11 @@ def test_a_problem_with_several_inputs_has_a_signature_that_names_them(of_severa
     requests += [
         (version, "asked", asked["asked"] | {"language": shown["language"][:1]}),
         (version, "asked", asked["asked"] | {"image": [shown["image"][0], b"GIF89a"]}),
+        (version, "compared", asked["compared"] | {"language_2": ["a", ""]}),
     ]
-    *answered, unpaired, no_picture = serve(requests)
-    assert "image and language differ in length" in unpaired and "inputs[1]: neither a JPEG nor a PNG" in no_picture
+    *answered, unpaired, no_picture, no_text = serve(requests)
+    assert "image and language differ in length" in unpaired
+    assert "image[1]: neither a JPEG nor a PNG" in no_picture and "language_2[1]: an empty text" in no_text
     network, _, _ = load_trained(wide, folder)
     tokenizer = Tokenizer(wide.vocabulary)
     predictor = Predictor(network, tokenizer, 1, 0.6, LENGTH)
