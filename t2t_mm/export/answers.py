@@ -197,7 +197,7 @@ class Answers(tf.Module):
                 # As for a text, because a joined sequence has no grid.
                 found = self._probabilities(problem.name, "language")(encoded, padding, tf.zeros([2], tf.int32), commands)
                 return dict(zip(("classes", "scores"), self._best(problem.name, found)))
-            ids, scores = self._search(encoded, padding, commands, tf.fill([count], ""))
+            ids, scores = self._search(encoded, padding, commands)
             return {"outputs": self._detokenize(ids), "scores": scores}
 
         return _named(answer, dict.fromkeys(names, _STRINGS))
@@ -243,7 +243,7 @@ class Answers(tf.Module):
             texts, text_scores, order = self._texts(written, inputs, rows, commands, parsed)
             outputs = tf.tensor_scatter_nd_update(outputs, order[:, None], texts)
             scores = tf.tensor_scatter_nd_update(scores, order[:, None], text_scores)
-            return {"outputs": self._with_trees(outputs, kinds, inputs), "scores": scores}
+            return {"outputs": self._with_trees(outputs, parsed), "scores": scores}
 
         return self._signature(answer, command=_STRINGS, inputs=_STRINGS)
 
@@ -269,9 +269,8 @@ class Answers(tf.Module):
             modalities = held(places[:, 1], self._require_written(kinds, rows, quoted, "n_best"))
             inputs, parsed = self._parsed(kinds == "tree", inputs, rows)
             encoded, padding, order = self._encoded_together(modalities, inputs, rows, commands)
-            ids, scores, log_probs = self._search_best(count)(
-                encoded, padding, tf.gather(commands, order), tf.gather(parsed, order)
-            )
+            searched = encoded, padding, tf.gather(commands, order), tf.gather(parsed, order)
+            ids, scores, log_probs = self._search_best(count, *searched)
             # The inverse of the permutation `order`, which sorted the rows by modality.
             back = tf.scatter_nd(order[:, None], rows, tf.shape(order, tf.int64))
             # A beam has as many places as hypotheses, even if fewer answers are possible.
@@ -280,9 +279,9 @@ class Answers(tf.Module):
             ids = tf.where(possible[..., None], ids, PADDING_ID)
             log_probs = tf.where(possible[..., None], log_probs, 0.0)
             ids, scores, log_probs = (tf.gather(found, back) for found in (ids, scores, log_probs))
-            of_each = [tf.repeat(one, count) for one in (kinds, inputs)]
-            flat = self._detokenize(tf.reshape(ids, [-1, self._decoding.max_length]), of_each[0] == "tree")
-            outputs = tf.reshape(self._with_trees(flat, *of_each), [-1, count])
+            of_each = tf.repeat(parsed, count)
+            flat = self._detokenize(tf.reshape(ids, [-1, self._decoding.max_length]), of_each)
+            outputs = tf.reshape(self._with_trees(flat, of_each), [-1, count])
             outputs = tf.where(tf.gather(possible, back), outputs, "")
             return {
                 "outputs": outputs, "scores": scores, "tokens": self._pieces(ids), "log_probs": log_probs,
@@ -332,7 +331,7 @@ class Answers(tf.Module):
                 tf.fill([count, longest], ""), here[:, None], self._pieces(_widened(source_ids, longest))
             )
             return {
-                "outputs": self._with_trees(self._detokenize(ids, kinds == "tree"), kinds, inputs), "scores": scores,
+                "outputs": self._with_trees(self._detokenize(ids, parsed), parsed), "scores": scores,
                 "tokens": self._pieces(ids), "blocks": tf.tile(blocks[None], [count, 1]), "weights": weights,
                 "sources": sources, "grid": grid,
             }  # fmt: skip
@@ -398,15 +397,12 @@ class Answers(tf.Module):
         # An export without parsing contains no operations for trees.
         return any(problem.targets == "tree" for problem in self._problems)
 
-    def _with_trees(self, outputs, kinds, inputs):
-        """Returns outputs [b], after converting the linearised trees among them to bracketed trees over the inputs' words.
-
-        The inputs are those of `_parsed`, whose length has been checked.
-        """
+    def _with_trees(self, outputs, parsed):
+        """Returns outputs [b] with bracketed trees over the words of `parsed` in place of linearised ones."""
         if not self._has_trees():
             return outputs
-        here = tf.where(kinds == "tree")
-        trees = bracketed(tf.gather_nd(outputs, here), tf.gather_nd(inputs, here))
+        here = tf.where(parsed != "")
+        trees = bracketed(tf.gather_nd(outputs, here), tf.gather_nd(parsed, here))
         return tf.tensor_scatter_nd_update(outputs, here, trees)
 
     def groups(self) -> dict[str, Group]:
@@ -441,7 +437,6 @@ class Answers(tf.Module):
 
         In each request, only the inputs of one signature are not empty.
         """
-        most = self._batches.max_length
 
         def answer(tokens_command, tokens_ids, **inputs):
             given = [inputs[problem.name] for problem in problems]
@@ -450,9 +445,9 @@ class Answers(tf.Module):
             count = tf.size(sentences) + tf.shape(tokens_ids)[0]
             sentences, tokens_ids = held((sentences, tokens_ids), limits.require_rows(count, "inputs"))
             is_tree = tf.concat([tf.fill(tf.shape(x), p.targets == "tree") for x, p in zip(given, problems)], axis=0)
-            sentences = limits.short_texts(sentences, tf.range(tf.size(sentences)), most)
-            sentences, parsed = self._parsed(is_tree, sentences, tf.range(tf.size(sentences)))
-            ids, _ = reading.read_texts(sentences, tf.range(tf.size(sentences)), self.sentencepiece, most)
+            rows = tf.range(tf.size(sentences))
+            sentences, parsed = self._parsed(is_tree, sentences, rows)
+            ids = self._features("language", sentences, rows)[0]
             other_ids, other_commands = self._checked_tokens(tokens_command, tokens_ids)
             # Empty inputs have no columns; both parts are widened to one shape, because the graph does not know which is
             # empty.
@@ -461,15 +456,14 @@ class Answers(tf.Module):
             named = [tf.fill([tf.size(x)], self._network.command_id(p.command)) for x, p in zip(given, problems)]
             commands = tf.concat([*named, other_commands], axis=0)
             encoded, padding = self._encode("language")(commands, ids, ids == PADDING_ID)[:2]
-            parsed = tf.concat([parsed, self._parsed_tokens(tokens_command, other_ids)], axis=0)
-            found, scores = self._search(encoded, padding, commands, parsed)
-            is_tree = tf.concat([is_tree, tf.fill([tf.shape(other_ids)[0]], False)], axis=0)
-            texts = self._detokenize(found, is_tree)
+            all_parsed = tf.concat([parsed, self._parsed_tokens(tokens_command, other_ids)], axis=0)
+            found, scores = self._search(encoded, padding, commands, all_parsed)
+            texts = self._detokenize(found, all_parsed)
             answers = {"texts": texts, "ids": found, "scores": scores}
             if any(problem.targets == "tree" for problem in problems):
                 # Sentences come first, so that the trees are those of the first rows. Those of other signatures are not
                 # fetched.
-                answers["trees"] = bracketed(texts[: tf.size(sentences)], sentences)
+                answers["trees"] = bracketed(texts[: tf.size(sentences)], parsed)
             return answers
 
         specs = {problem.name: _STRINGS for problem in problems}
@@ -590,13 +584,13 @@ class Answers(tf.Module):
 
     def _answer(self, path: Path, inputs, rows, commands):  # -> outputs [b], scores [b]
         def answer(inputs, rows, commands):
-            is_tree = tf.fill(tf.shape(rows), path.kind == "tree")
-            # `bracketed` reads the sentences too, so their length is checked before.
-            inputs, parsed = self._parsed(is_tree, inputs, rows)
+            parsed = None
+            if path.kind == "tree":
+                inputs, parsed = self._parsed(tf.fill(tf.shape(rows), True), inputs, rows)
             encoded, padding = self._encoded(path.modality, inputs, rows, commands)[:2]
             ids, scores = self._search(encoded, padding, commands, parsed)
-            texts = self._detokenize(ids, is_tree)
-            return (bracketed(texts, inputs) if path.kind == "tree" else texts), scores
+            texts = self._detokenize(ids, parsed)
+            return (texts if parsed is None else bracketed(texts, parsed)), scores
 
         return self._pipeline(f"{path.kind}_of_{path.modality}", answer)(inputs, rows, commands)
 
@@ -622,9 +616,9 @@ class Answers(tf.Module):
         encoded, padding, order = self._encoded_together(modalities, inputs, rows, commands)
 
         def search():
-            sentences = tf.gather(parsed, order)  # empty only if the answer is no tree, because blank texts are rejected
+            sentences = tf.gather(parsed, order)
             ids, scores = self._search(encoded, padding, tf.gather(commands, order), sentences)
-            return self._detokenize(ids, sentences != ""), scores
+            return self._detokenize(ids, sentences), scores
 
         texts, scores = tf.cond(tf.size(order) > 0, search, lambda: (tf.fill([0], ""), tf.zeros([0])))
         return texts, scores, order
@@ -689,15 +683,15 @@ class Answers(tf.Module):
         top, indices = tf.math.top_k(probabilities, min(_CLASSES, len(names)))
         return tf.gather(tf.constant(names), indices), top
 
-    def _detokenize(self, ids, is_tree=None):  # [b, T], [b] -> [b]
+    def _detokenize(self, ids, parsed=None):  # [b, T], [b] (see `_parsed`; None: no trees) -> [b]
         # As `Tokenizer.detokenize`: up to the first end token.
         ended = tf.cumsum(tf.cast(ids == END_ID, tf.int32), axis=1) > 0
         left_out = tf.logical_or(ended, ids == PADDING_ID)
-        if self._words_in_trees and is_tree is not None:
+        if self._words_in_trees and parsed is not None:
             # Without the words of trees, in which one with angle brackets would look like a symbol.
             symbols = self._tokenizer.tree_symbols()
             is_word = tf.constant([piece not in symbols for piece in range(self._tokenizer.size)])
-            left_out = tf.logical_or(left_out, tf.logical_and(is_tree[:, None], tf.gather(is_word, ids)))
+            left_out = tf.logical_or(left_out, tf.logical_and((parsed != "")[:, None], tf.gather(is_word, ids)))
         return self.sentencepiece.detokenize(tf.ragged.boolean_mask(ids, tf.logical_not(left_out)))
 
     # Parts of the model, which are traced once.
@@ -742,7 +736,10 @@ class Answers(tf.Module):
         }[modality]
 
     def _parsed(self, is_tree, inputs, rows):
-        """Returns inputs [b] as they are tokenized, and sentences [b]: the inputs whose answers are trees, "" for others."""
+        """Returns inputs [b] as they are tokenized, and sentences [b]: the inputs whose answers are trees, "" for others.
+
+        A sentence is not "", because blank texts are rejected. The length of the sentences is checked.
+        """
         if not self._has_trees():
             return inputs, tf.fill(tf.shape(inputs), "")
         sentences = limits.short_texts(tf.where(is_tree, inputs, ""), rows, self._batches.max_length)
@@ -752,10 +749,9 @@ class Answers(tf.Module):
             inputs = tf.where(is_tree, sentences, inputs)
         return held(inputs, sentences), sentences
 
-    def _constraint(self, parsed, encoded) -> TreeConstraint | None:
+    def _constraint(self, parsed, encoded) -> TreeConstraint:
         """Returns the constraint on the trees of sentences [b], which are "" for rows with other answers."""
-        if self._grammar is None:
-            return None
+        assert self._grammar is not None  # see `_searched`
         # After the sentences have been encoded, which is after all checks of them.
         parsed = held(parsed, encoded)
         counts = tf.cast(split_words(parsed).row_lengths(), tf.int32)
@@ -763,34 +759,49 @@ class Answers(tf.Module):
             return TreeConstraint(self._grammar, counts, applies=counts > 0)
         return WordTreeConstraint(self._grammar, self.sentencepiece.tokenize(parsed).to_tensor(PADDING_ID), applies=counts > 0)
 
-    def _search(self, encoded, padding, commands, parsed):  # -> ids [b, max_length], scores [b]
+    def _search(self, encoded, padding, commands, parsed=None):  # -> ids [b, max_length], scores [b]
         settings = self._decoding
 
-        def search(encoded, padding, commands, parsed):
+        def search(encoded, padding, commands, constraint):
             return beam_search(
                 self._decoder(), encoded, padding, commands, settings.max_length, settings.beam_size, settings.alpha,
-                constraint=self._constraint(parsed, encoded),
+                constraint=constraint,
             )  # fmt: skip
 
-        return self._part("search", search, self._search_specs())(encoded, padding, commands, parsed)
+        return self._searched("search", search, encoded, padding, commands, parsed)
 
-    def _search_best(self, count: int) -> Callable:
-        """Returns a function like `_search` for several answers.
+    def _search_best(self, count: int, encoded, padding, commands, parsed):
+        """Does the same as `_search` for several answers.
 
         Returns:
-          A function that returns ids [b, N, max_length], scores [b, N] and the log-probabilities of the tokens
-          [b, N, max_length].
+          ids [b, N, max_length], scores [b, N] and the log-probabilities of the tokens [b, N, max_length].
         """
         settings = self._decoding
 
-        def search(encoded, padding, commands, parsed):
+        def search(encoded, padding, commands, constraint):
             return best_of_beam(
                 # A beam has to be at least as wide as the number of answers that it gives.
                 self._decoder(), encoded, padding, commands, settings.max_length, max(count, settings.beam_size), count,
-                settings.alpha, constraint=self._constraint(parsed, encoded), log_probs=True,
+                settings.alpha, constraint=constraint, log_probs=True,
             )  # fmt: skip
 
-        return self._part(f"search_{count}_best", search, self._search_specs())
+        return self._searched(f"search_{count}_best", search, encoded, padding, commands, parsed)
+
+    def _searched(self, name: str, search: Callable, encoded, padding, commands, parsed):
+        """Returns the result of `search`, traced once with and once without a constraint on the trees of `parsed`.
+
+        Args:
+          parsed: [b], see `_parsed`; None where no answer can be a tree, so that nothing has to be constrained.
+        """
+        specs = [*self._encoded_specs(), _NUMBERS]
+        if self._grammar is None or parsed is None:
+            free = lambda *given: search(*given, None)  # noqa: E731
+            return self._part(name, free, specs)(encoded, padding, commands)
+
+        def constrained(encoded, padding, commands, parsed):
+            return search(encoded, padding, commands, self._constraint(parsed, encoded))
+
+        return self._part(f"{name}_of_trees", constrained, [*specs, _STRINGS])(encoded, padding, commands, parsed)
 
     def _look(self, encoded, padding, commands, ids):  # ids [b, T] -> names [blocks], weights [b, blocks, T, S]
         def look(encoded, padding, commands, ids):
@@ -818,9 +829,6 @@ class Answers(tf.Module):
 
         specs = [*self._encoded_specs(), tf.TensorSpec([2], tf.int32), _NUMBERS]
         return self._part(f"probabilities_{labels}", probabilities, specs)
-
-    def _search_specs(self):
-        return [*self._encoded_specs(), _NUMBERS, _STRINGS]
 
     def _encoded_specs(self):
         return [tf.TensorSpec([None, None, self._network.depth], tf.float32), tf.TensorSpec([None, None], tf.bool)]

@@ -67,11 +67,14 @@ class TreeConstraint:
         symbols.
       applies: [B] boolean, whether the answer to each row is a tree; None: all are. The answers to other rows are not
         constrained.
+      pieces: [B] int32, the number of tokens that each tree has besides its brackets and leaves, or 0.
     """
 
-    def __init__(self, grammar: TreeGrammar, words: tf.Tensor, applies: tf.Tensor | None = None):
+    def __init__(
+        self, grammar: TreeGrammar, words: tf.Tensor, applies: tf.Tensor | None = None, pieces: tf.Tensor | int = 0
+    ):  # fmt: skip
         self._grammar, self._words = grammar, words
-        free = words + self._pieces_in_all() > grammar.most_words
+        free = words + pieces > grammar.most_words
         self._free = (free if applies is None else free | ~applies)[:, None, None]  # [B, 1, 1]
         self._closing_of = tf.constant(grammar.closing_of, tf.int32)
         self._closes, self._is_tag = tf.constant(grammar.closes), tf.constant(grammar.is_tag)
@@ -99,6 +102,10 @@ class TreeConstraint:
 
     def allowed(self, state: dict, position: tf.Tensor) -> tf.Tensor:
         """Returns which tokens are allowed at this position, [B, K, V] boolean."""
+        return self._in_trees(state, position) | self._free
+
+    def _in_trees(self, state: dict, position: tf.Tensor) -> tf.Tensor:
+        """Returns which tokens are allowed in trees, [B, K, V] boolean."""
         prefix = self._grammar.prefix
         depth, left = state["depth"], state["left"]
         innermost = tf.gather(state["open"], tf.maximum(depth - 1, 0), batch_dims=2)
@@ -116,18 +123,14 @@ class TreeConstraint:
         # Only the bracket of the innermost constituent can close; no piece has the number −1.
         found |= pieces == tf.where(may_close, innermost, -1)[..., None]
         found |= may_end[..., None] & (pieces == END_ID)
-        if prefix:
-            # The prefix is the same in every tree, so there is nothing to choose.
-            forced = pieces == tf.gather(tf.constant(prefix), tf.minimum(position, len(prefix) - 1))
-            found = tf.where(position < len(prefix), forced, found)
-        return found | self._free
-
-    def _pieces_in_all(self) -> int | tf.Tensor:
-        """Returns the number of pieces of words [B] that a tree has besides its leaves."""
-        return 0
+        if not prefix:
+            return found
+        # The prefix is the same in every tree, so there is nothing to choose.
+        forced = pieces == tf.gather(tf.constant(prefix), tf.minimum(position, len(prefix) - 1))
+        return tf.where(position < len(prefix), forced, found)
 
     def _pieces_left(self, state: dict) -> int | tf.Tensor:
-        """Returns the number of these pieces [B, K] (see `_pieces_in_all`) that are still to be written."""
+        """Returns the number of pieces of words [B, K] that are still to be written, besides the leaves."""
         return 0
 
     def merged(self, log_p: tf.Tensor) -> tf.Tensor:
@@ -172,8 +175,8 @@ class WordTreeConstraint(TreeConstraint):
         ids = tf.where(is_piece & tf.gather(self._is_symbol, ids), UNKNOWN_ID, ids)
         # The first piece begins a word, even if the vocabulary does not mark it.
         begins = is_piece & (tf.gather(self._begins, ids) | (tf.range(tf.shape(ids)[1]) == 0))
-        self._count = tf.reduce_sum(tf.cast(is_piece, tf.int32), axis=1)  # read by the constructor below
-        super().__init__(grammar, tf.reduce_sum(tf.cast(begins, tf.int32), axis=1), applies)
+        words, self._count = (tf.reduce_sum(tf.cast(one, tf.int32), axis=1) for one in (begins, is_piece))
+        super().__init__(grammar, words, applies, self._count)
         # One more column, because the place behind the last piece is read, too.
         self._ids, self._is_piece = (tf.pad(one, [[0, 0], [0, 1]]) for one in (ids, is_piece))
         self._inside = self._is_piece & ~tf.pad(begins, [[0, 0], [0, 1]])
@@ -187,19 +190,15 @@ class WordTreeConstraint(TreeConstraint):
         state = super().initial(width)
         return state | {"place": tf.zeros_like(state["left"]), "word": tf.zeros_like(state["left"], tf.bool)}
 
-    def allowed(self, state: dict, position: tf.Tensor) -> tf.Tensor:
-        """Returns which tokens are allowed at this position, [B, K, V] boolean."""
+    def _in_trees(self, state: dict, position: tf.Tensor) -> tf.Tensor:
         in_tree = position >= len(self._grammar.prefix)
         following = tf.gather(self._ids, state["place"], batch_dims=1)
         inside = state["word"] & tf.gather(self._inside, state["place"], batch_dims=1)
         may_begin = ~state["word"] & (state["depth"] > 0) & tf.gather(self._is_piece, state["place"], batch_dims=1)
-        found = super().allowed(state, position)
+        found = super()._in_trees(state, position)
         symbols = found & tf.where(self._is_tag, (state["word"] & ~inside)[..., None], ~state["word"][..., None])
         pieces = tf.range(tf.size(self._is_tag)) == tf.where(inside | may_begin, following, -1)[..., None]
-        return tf.where(in_tree, symbols | pieces, found) | self._free
-
-    def _pieces_in_all(self) -> tf.Tensor:
-        return self._count
+        return tf.where(in_tree, symbols | pieces, found)
 
     def _pieces_left(self, state: dict) -> tf.Tensor:
         return self._count[:, None] - state["place"]
