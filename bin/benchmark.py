@@ -15,9 +15,7 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from t2t_mm.common import command, config, environment
-from t2t_mm.common.errors import RunError
 from t2t_mm.lab import benchmarks, results
-from t2t_mm.spelling import near
 
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration files. Default: gin/benchmarks/NAME.gin.")
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the files; may be repeated.")
@@ -40,9 +38,6 @@ def seeds_of(run: Callable) -> int | Sequence[int]:
 
 def main(arguments):
     start = time.monotonic()
-    if len(arguments) != 2 or arguments[1] not in known():
-        hint = near(arguments[1], known()) if len(arguments) == 2 else ""
-        raise RunError(f"Give one of {', '.join(known())}{hint}.")
     name = arguments[1]
     gin_files = _GIN_FILE.value or [f"gin/benchmarks/{name}.gin"]
     config.check_files(gin_files)
@@ -66,4 +61,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, known())

@@ -49,8 +49,9 @@ _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overri
 checkpoint_flags.define()
 search_flags.define()
 _TEMPERATURE = flags.DEFINE_float(
-    "temperature", None, "Temperature at which to sample the answers. Default: no sampling but a search."
-)
+    "temperature", None, "Temperature at which to sample the answers. Default: no sampling but a search.",
+    lower_bound=1e-3, upper_bound=1e3,
+)  # fmt: skip
 _TOP_K = flags.DEFINE_integer("top_k", 0, "Number of most likely tokens to sample from; 0: all tokens.", lower_bound=0)
 _TOP_P = flags.DEFINE_float("top_p", 1.0, "Sum of the probabilities of the most likely tokens to sample from.")
 _N_BEST = flags.DEFINE_integer("n_best", 1, "Number of answers to each input; at most --beam_size.", lower_bound=1)
@@ -90,8 +91,8 @@ def sampling() -> dict | None:
     if _TEMPERATURE.value is None and _TOP_K.value == 0 and _TOP_P.value == 1:
         return None
     temperature = 1.0 if _TEMPERATURE.value is None else _TEMPERATURE.value
-    if temperature <= 0 or not 0 < _TOP_P.value <= 1:
-        raise RunError(f"--temperature={temperature} must be above 0, --top_p={_TOP_P.value} above 0 and at most 1.")
+    if not 0 < _TOP_P.value <= 1:
+        raise RunError(f"--top_p={_TOP_P.value} must be above 0 and at most 1.")
     if flags.FLAGS.beam_size > 1:
         raise RunError("Either sample (--temperature, --top_k, --top_p) or search with --beam_size, not both.")
     return {"temperature": temperature, "top_k": _TOP_K.value, "top_p": _TOP_P.value, "seed": _SEED.value}
@@ -101,7 +102,7 @@ def check_asked() -> None:
     """Checks the flags for the output.
 
     Raises:
-      RunError: --n_best is larger than --beam_size, or the folder of an output file does not exist.
+      RunError: --n_best is larger than --beam_size, or an output file is a folder or in none.
     """
     if _N_BEST.value > flags.FLAGS.beam_size:
         raise RunError(
@@ -111,6 +112,8 @@ def check_asked() -> None:
     for name, path in (("output", _OUTPUT.value), ("attention", _ATTENTION.value)):
         if path and not os.path.isdir(os.path.dirname(path) or "."):
             raise RunError(f"--{name}={path}: there is no folder {os.path.dirname(path)}.")
+        if path and os.path.isdir(path):
+            raise RunError(f"--{name}={path} is a folder; give the name of a file.")
 
 
 def check_problem(problem) -> None:
@@ -149,7 +152,7 @@ def main(_):
     trained = command.check_model_dir(model_dir)
     other = bool(_GIN_FILE.value or _GIN_PARAM.value)
     command.check_problems([_PROBLEM.value], trained, other)
-    modality = trained.get("problems", {}).get(_PROBLEM.value, None if other else "input")
+    modality = trained["problems"].get(_PROBLEM.value)  # None for a problem of another configuration, which is read later
     inputs = [] if modality is None else read_inputs(modality)
     checkpoint_flags.check()
     gin_files = _GIN_FILE.value or [os.path.join(model_dir, "config.gin")]

@@ -8,12 +8,12 @@ faults that no test can detect.
 """
 
 import os
-import shlex
-import sys
 import time
 
-from absl import app, flags
+from absl import flags
 
+from t2t_mm.common import command
+from t2t_mm.common.errors import RunError
 from t2t_mm.lab import results
 from t2t_mm.lab.mutation import faults
 from t2t_mm.lab.mutation.run import NO_RESULT, page, run
@@ -34,24 +34,23 @@ def main(_):
     top = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     missing = [part for part in _PART.value if not os.path.exists(os.path.join(top, part))]
     if missing:
-        raise SystemExit(f"mutate.py: {', '.join(missing)}: no such file or folder below {top}.")
+        raise RunError(f"{', '.join(missing)}: no such file or folder below {top}.")
     progress = lambda line: print(line, flush=True)  # noqa: E731
     found = run(
         top, _PART.value, _MUTANTS.value, _SEED.value, _JOBS.value, _SECONDS.value, os.path.abspath(_STATE.value), progress
     )
     print(page(found))
     if _OUTPUT.value:
-        command = shlex.join(["python", *sys.argv])
         shown = {
             "all": {name: found[name] for name in ("mutants", "noticed", "equivalent", NO_RESULT, "share")},
             "noticed, by kind": found["kinds"],
         }
         results.write_results(
-            _OUTPUT.value, command, _SEED.value, (time.monotonic() - start) / 60, shown, survivors=found["survivors"],
+            _OUTPUT.value, command.line(), _SEED.value, (time.monotonic() - start) / 60, shown, survivors=found["survivors"],
             test_minutes=round(found["test_minutes"], 1),
             render=lambda record: results.default_page(record) + "\n" + page(found),
         )  # fmt: skip
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.run(main)

@@ -20,7 +20,6 @@ from absl import flags
 
 from t2t_mm.common import command, config
 from t2t_mm.common.errors import RunError
-from t2t_mm.spelling import near
 
 _VERBS = ("pack", "train", "unpack", "report")
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration file of the run (pack, unpack); may be repeated.")
@@ -111,9 +110,6 @@ def unpack() -> None:
 
 
 def main(arguments: list[str]) -> None:
-    if len(arguments) != 2 or arguments[1] not in _VERBS:
-        hint = near(arguments[1], _VERBS) if len(arguments) == 2 else ""
-        raise RunError(f"Give one of {', '.join(_VERBS)}{hint}.")
     if arguments[1] == "train":
         return train()
     if arguments[1] == "report":
@@ -127,4 +123,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, _VERBS)

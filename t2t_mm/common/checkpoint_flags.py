@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
+from t2t_mm.common.description import load_description
 from t2t_mm.common.errors import RunError
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _check_packed(model_dir: str) -> None:
     """Checks the flags against a packed model, whose weights were selected when it was packed."""
     from t2t_mm.run import checkpoints, folder  # here, because they need TensorFlow, and flags are defined before it
 
-    if not folder.load_description(model_dir).get(folder.PACKED):
+    if not load_description(model_dir).get(folder.PACKED):
         return
     if flags.FLAGS.best:
         raise RunError(

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import fnmatch
 import gc
-import json
+import math
 import os
 import re
 import shlex
@@ -15,9 +15,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
-from absl import app, logging
+from absl import app, flags, logging
 
 from t2t_mm.common import config
+from t2t_mm.common.description import load_description
 from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.example import CorpusError
 from t2t_mm.spelling import near
@@ -28,7 +29,7 @@ PROBLEM_HELP = f"the paper's problems are {', '.join(PROBLEMS)}"
 
 # Errors of the operating system that the user can fix, such as a full disk or a folder without write permission.
 _MENDABLE = (
-    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR,
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR,
 )  # fmt: skip
 # The packages of the extras in setup.py that commands import when they need them -> the extra.
 _EXTRAS = {"aiohttp": "serve", "psutil": "serve", "apache_beam": "beam", "mlcroissant": "tfds"}
@@ -48,21 +49,65 @@ def line() -> str:
     return shlex.join([*start, *sys.argv[1:]])
 
 
-def run(main: Callable) -> None:
+def run(main: Callable, verbs: Sequence[str] = ()) -> None:
     """Parses the flags and calls `main`. Prints errors that the user can fix as one line on standard error.
 
     All other errors keep their traceback, because they are bugs in the package.
+
+    Args:
+      main: the function of the command. It is called with the list of arguments that are not flags, as absl does.
+      verbs: the words of which the command takes one besides its flags. Without them, it only takes flags.
     """
 
     def wrapped(arguments):
         with errors_in_one_line():
+            check_arguments(arguments[1:], verbs)
             return main(arguments)
 
     if os.environ.get(CONSOLE):
         module = sys.modules["__main__"]
         module.__doc__ = spelled(module.__doc__ or "")  # which absl shows as the help of the command
         logging.get_absl_handler().addFilter(_spell_record)
-    app.run(wrapped)
+    app.run(wrapped, flags_parser=_parse)
+
+
+def _parse(arguments: Sequence[str]) -> list[str]:
+    """Parses the flags and returns the other arguments.
+
+    Raises:
+      SystemExit: a flag is unknown or has an invalid value (code 1), or the help was asked for (code 0, unlike absl).
+    """
+    try:
+        return flags.FLAGS(arguments)
+    except flags.Error as error:
+        message = str(error) if str(error).endswith(("?", ".")) else f"{error}."
+        raise SystemExit(f"{name()}: {message} The flags are listed by --help.") from error
+    except SystemExit as end:  # only a flag for help ends the process here
+        raise SystemExit(0) from end
+
+
+def check_arguments(words: Sequence[str], verbs: Sequence[str] = ()) -> None:
+    """Checks the arguments that are not flags, and that the numbers of the flags are finite.
+
+    Args:
+      words: the arguments.
+      verbs: those of which the command takes one.
+
+    Raises:
+      RunError: there is another argument, or the only one is missing, or the value of a flag is infinite or not a number.
+    """
+    if verbs and (not words or words[0] not in verbs):
+        wrong = f"{words[0]!r} is unknown{near(words[0], verbs)}. " if words else ""
+        raise RunError(f"{wrong}Give one of {', '.join(verbs)}.")
+    if extra := words[bool(verbs) :]:
+        raise RunError(
+            f"The argument {extra[0]!r} does not belong to a flag. A flag and its value are written --name=value; a value "
+            'with spaces needs quotation marks, as in --input="The cat sleeps."'
+        )
+    for flag in flags.FLAGS:
+        value = flags.FLAGS[flag].value
+        if isinstance(value, float) and not math.isfinite(value):
+            raise RunError(f"--{flag}={value} must be a finite number.")
 
 
 def spelled(text: str) -> str:
@@ -177,17 +222,14 @@ def check_model_dir(model_dir: str) -> dict:
     Raises:
       RunError: the folder does not contain a run.
     """
-    path = os.path.join(model_dir, "model.json")
-    if not os.path.isfile(path):
-        raise RunError(f"{path}: no such file, so {model_dir} holds no trained model. Train one with bin/train.py.")
+    description = load_description(model_dir)
     if not os.path.isfile(os.path.join(model_dir, "config.gin")):
         raise RunError(f"{model_dir}: has no config.gin, the configuration that the model was trained with.")
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
+    return description
 
 
 def check_problems(names: Sequence[str], description: dict, other_configuration: bool = False) -> None:
-    """Checks that a run has all of these problems. Skips runs made before 0.1, which do not list their problems.
+    """Checks that a run has all of these problems.
 
     Args:
       other_configuration: whether flags change the configuration of the run. It may then have more problems, such as the
@@ -196,9 +238,9 @@ def check_problems(names: Sequence[str], description: dict, other_configuration:
     Raises:
       RunError: the run does not have one of the problems.
     """
-    known = [] if other_configuration else list(description.get("problems", ()))
-    for wanted in names:
-        if known and wanted not in known:
+    known = list(description["problems"])
+    for wanted in () if other_configuration else names:
+        if wanted not in known:
             raise RunError(f"Unknown problem {wanted!r}{near(wanted, known)}; this run has {', '.join(known)}.")
 
 

@@ -14,11 +14,17 @@ def write_whole(path: str, content: str | bytes) -> None:
     """Writes to a temporary file and renames it, so that a partly written file is never visible. Text is UTF-8.
 
     Raises:
-      OSError: the folder does not exist or is not writable, or the disk is full.
+      OSError: the folder does not exist or is not writable, `path` is itself a folder, or the disk is full.
     """
-    with open(path + ".part", "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-    os.replace(path + ".part", path)
+    part = path + ".part"
+    try:
+        with open(part, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(part)
+        raise
 
 
 @contextlib.contextmanager

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 def define() -> None:
     """Defines the flags for the command that calls this."""
     flags.DEFINE_integer("beam_size", 1, "Number of hypotheses in beam search; 1: greedy search.", lower_bound=1)
-    flags.DEFINE_float("alpha", 0.6, "Exponent of the length penalty.")
+    flags.DEFINE_float(
+        "alpha", 0.6, "Exponent of the length penalty; 0: none. Larger values prefer longer answers.",
+        lower_bound=-10, upper_bound=10,
+    )  # fmt: skip
     flags.DEFINE_integer(
         "max_length", None,
         "Maximum number of tokens in an answer, including the end token. Default: that of the targets in training "

@@ -12,6 +12,7 @@ import tensorflow as tf
 from absl import logging
 
 from t2t_mm.common import progress
+from t2t_mm.common.description import load_description
 from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.example import CorpusError, Example, Report
 from t2t_mm.corpora.line_files import LineFiles
@@ -29,7 +30,7 @@ from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.losses import measure
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
-from t2t_mm.run.folder import load_description, load_trained
+from t2t_mm.run.folder import load_trained
 
 
 def evaluate(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from t2t_mm.common.description import load_description
 from t2t_mm.common.errors import RunError
 from t2t_mm.common.files import write_json, write_whole
 from t2t_mm.corpora.example import CorpusError
@@ -104,19 +104,6 @@ def seed_of(model_dir: str, seed: int) -> int:
             model_dir, begun, seed,
         )  # fmt: skip
     return begun
-
-
-def load_description(model_dir: str) -> dict:
-    """Returns the description in the folder of a run.
-
-    Raises:
-      RunError: the folder does not contain a run.
-    """
-    path = os.path.join(model_dir, "model.json")
-    if not os.path.isfile(path):
-        raise RunError(f"{path}: no such file, so {model_dir} holds no trained model. Train one with bin/train.py.")
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
 
 
 def _check_same(old: dict, new: dict, model_dir: str) -> None:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from t2t_mm.common.description import load_description
 from t2t_mm.common.errors import RunError
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.layers.randomness import is_random_state
 from t2t_mm.model import path_below
 from t2t_mm.run.checkpoints import checkpoints_folder, newest_valid, weights_in_order
-from t2t_mm.run.folder import load_description, use_folder
+from t2t_mm.run.folder import use_folder
 from t2t_mm.run.shapes import without_values
 
 if TYPE_CHECKING:  # not at run time, because `experiment` must not depend on the folders of runs

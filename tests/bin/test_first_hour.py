@@ -13,7 +13,10 @@ import pytest
 
 CHECKOUT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 COMMANDS = sorted(name for name in os.listdir(os.path.join(CHECKOUT, "bin")) if name.endswith(".py"))
-MODEL = '{"problems": {"wsj_parsing": "language", "coco": "image", "asked": ["image", "language"]}}'
+MODEL = {
+    "problems": {"wsj_parsing": "language", "coco": "image", "asked": ["image", "language"]},
+    "vocabulary": "", "commands": [], "inputs": [], "class_names": {}, "frequency_bins": 40,
+}  # fmt: skip
 
 # Runs a command where TensorFlow and Keras cannot be imported.
 WITHOUT_TENSORFLOW = """
@@ -35,7 +38,7 @@ def command(name, *flags, cwd=CHECKOUT):
 @pytest.fixture
 def run(tmp_path):
     """A folder that looks like one of a run."""
-    (tmp_path / "model.json").write_text(MODEL)
+    (tmp_path / "model.json").write_text(json.dumps(MODEL))
     (tmp_path / "config.gin").write_text("")
     return str(tmp_path)
 
@@ -43,13 +46,50 @@ def run(tmp_path):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_needs_no_tensorflow(name):
     done = command(name, "--help")
-    assert "flags:" in done.stdout and "Traceback" not in done.stderr
+    assert done.returncode == 0 and "flags:" in done.stdout and not done.stderr
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_misspelt_flag_needs_no_tensorflow(name):
     done = command(name, "--gin_fiel=x", "--model_dri=x")
     assert done.returncode == 1 and "Unknown command line flag" in done.stderr
+    assert done.stderr.startswith(f"{name}: ") and done.stderr.endswith("The flags are listed by --help.\n")
+
+
+VERBS = {"benchmark.py": "moe", "train_jax.py": "report"}  # of the commands that take one
+REQUIRED = {
+    name: [f"--{flag}=nowhere" for flag in named]
+    for name, named in {
+        "build_vocabulary.py": ["gin_file"], "compare.py": ["model_dir"], "decode.py": ["model_dir", "problem"],
+        "evaluate.py": ["model_dir"], "export.py": ["model_dir", "export_dir"], "make_mini.py": ["root"],
+        "pack_model.py": ["model_dir", "output"], "predict.py": ["problem"],
+        "prepare_data.py": ["gin_file", "output"], "reproduce.py": [], "serve.py": ["export_dir"],
+        "train.py": ["gin_file", "model_dir"],
+    }.items()
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_argument_without_a_flag_is_refused(name):
+    """A sentence without quotation marks would otherwise be cut after its first word without an error."""
+    verb = [VERBS[name]] if name in VERBS else []
+    done = command(name, *verb, *REQUIRED.get(name, []), "small", "cat")
+    assert done.returncode == 1 and done.stderr.startswith(f"{name}: The argument 'small' does not belong to a flag."), (
+        done.stderr
+    )
+    assert 'quotation marks, as in --input="The cat sleeps."' in done.stderr
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_numbers_that_are_not_finite_are_refused(value):
+    done = command("serve.py", "--export_dir=x", f"--drain_seconds={value}")
+    assert done.returncode == 1 and f"--drain_seconds={value}" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["--alpha=11", "--alpha=-1000", "--temperature=0", "--temperature=1e-9", "--temperature=1e9"])
+def test_numbers_with_which_no_search_makes_sense_are_refused(flag):
+    done = command("decode.py", "--model_dir=x", "--problem=x", flag)
+    assert done.returncode == 1 and flag.partition("=")[0][2:] in done.stderr and "Traceback" not in done.stderr
 
 
 def test_help_is_quick():
@@ -68,7 +108,9 @@ def test_help_is_quick():
         ("export.py", ["--model_dir=nowhere", "--export_dir=x"], "nowhere holds no trained model"),
         ("inspect_model.py", ["--model_dir=nowhere"], "nowhere holds no trained model"),
         ("inspect_model.py", [], "Give either --gin_file or --model_dir."),
-        ("benchmark.py", ["meo"], "did you mean moe"),
+        ("benchmark.py", ["meo"], "'meo' is unknown (did you mean moe"),
+        ("benchmark.py", [], "Give one of accelerator, bfloat16, decode"),
+        ("train_jax.py", ["trian"], "'trian' is unknown (did you mean train?)"),
         ("score.py", [], "Give --model_dir and --output to score a run, or --answers"),
         ("score.py", ["--model_dir=nowhere", "--output=x"], "nowhere holds no trained model"),
         ("score.py", ["--answers=nowhere.jsonl"], "nowhere.jsonl: no such file."),
@@ -103,6 +145,32 @@ def test_missing_files_and_wrong_names_need_no_tensorflow(name, flags, message, 
 def test_a_runs_problems_and_a_users_files_are_checked_first(name, flags, message, run):
     done = command(name, f"--model_dir={run}", *flags)
     assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["output", "attention"])
+def test_an_output_that_is_a_folder_is_refused(flag, run, tmp_path):
+    done = command("decode.py", f"--model_dir={run}", "--problem=coco", "--input=x", f"--{flag}={tmp_path}")
+    assert done.returncode == 1 and f"--{flag}={tmp_path} is a folder; give the name of a file." in done.stderr
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        (b"", "Expecting value"), (json.dumps(MODEL).encode()[:60], "Unterminated string"), (b"\xff\xfe", "can't decode"),
+        (b"\xef\xbb\xbf{}", "BOM"), (b"[]", "it has no 'problems'"), (b"{}", "it has no 'problems'"),
+        (b'{"problems": {}}', "it has no 'vocabulary'"),
+    ],
+)  # fmt: skip
+def test_a_damaged_description_of_a_run_is_one_line(content, reason, run, tmp_path):
+    (tmp_path / "model.json").write_bytes(content)
+    done = command("evaluate.py", f"--model_dir={run}")
+    assert done.returncode == 1 and f"{run}/model.json: is damaged: " in done.stderr and reason in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_of_a_run_in_place_of_its_folder_is_named(run):
+    done = command("evaluate.py", f"--model_dir={run}/model.json")
+    assert done.returncode == 1 and f"{run}/model.json: is a file. Give the folder of the run, {run}." in done.stderr
 
 
 LOADING = {

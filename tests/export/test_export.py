@@ -27,6 +27,7 @@ from tensorflow.python.tools import saved_model_cli
 from tensorflow_serving.apis import prediction_log_pb2
 
 from t2t_mm import experiment
+from t2t_mm.common.description import load_description
 from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.example import Example, Report
 from t2t_mm.corpora.treebank import delinearise, to_brackets
@@ -46,7 +47,7 @@ from t2t_mm.modalities.image import ImageInput
 from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 from t2t_mm.run.checkpoints import Checkpoints
-from t2t_mm.run.folder import all_variables, load_description, load_trained, prepare_folder, use_folder
+from t2t_mm.run.folder import all_variables, load_trained, prepare_folder, use_folder
 
 SENTENCES = ["a dog (b) sleeps .", "the small cat", "Ein Hund schläft im Garten .", "one two three", "it"]
 NAMES = ["n01", "n02", "n03", "n04", "n05", "n06", "n07"]

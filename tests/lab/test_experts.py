@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from t2t_mm.common.description import load_description
 from t2t_mm.evaluation.evaluate import TeacherForced
 from t2t_mm.experiment import Experiment
 from t2t_mm.input.buckets import BatchSettings
@@ -16,7 +17,7 @@ from t2t_mm.lab import experts
 from t2t_mm.lab.results import write_results
 from t2t_mm.problem import Problem
 from t2t_mm.run.checkpoints import Checkpoints
-from t2t_mm.run.folder import all_variables, load_description, prepare_folder
+from t2t_mm.run.folder import all_variables, prepare_folder
 from tests.training import tiny_run
 
 EXPERTS = 3

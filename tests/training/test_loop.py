@@ -17,6 +17,7 @@ from tensorboard.context import RequestContext
 from tensorboard.plugins import base_plugin
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 
+from t2t_mm.common.description import load_description
 from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.example import CorpusError, Example, TooManyBadExamples
 from t2t_mm.evaluation import answers, curves, evaluate, periodic
@@ -31,7 +32,7 @@ from t2t_mm.model import MultiModel
 from t2t_mm.problem import Problem
 from t2t_mm.problems import paper
 from t2t_mm.run.checkpoints import best_first
-from t2t_mm.run.folder import load_description, load_trained
+from t2t_mm.run.folder import load_trained
 from t2t_mm.run.weights import Weights
 from t2t_mm.training import data, dry_run, loop, progress, trainee
 from t2t_mm.training.loss_scale import LossScale

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from t2t_mm.common.description import load_description
 from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.example import Example
 from t2t_mm.experiment import Experiment
@@ -18,7 +19,7 @@ from t2t_mm.input.vocabulary import build_vocabulary
 from t2t_mm.layers.convolution import ConvBlock
 from t2t_mm.layers.moe import MixtureOfExperts
 from t2t_mm.problem import Problem
-from t2t_mm.run.folder import load_description, load_trained
+from t2t_mm.run.folder import load_trained
 from t2t_mm.training import loop
 from t2t_mm.training.schedule import InverseSquareRoot
 from t2t_mm.training.settings import Optimizer
