@@ -7,6 +7,9 @@ The model can also be evaluated on your own files, with one input and one refere
     python bin/evaluate.py --model_dir=runs/joint_mini --problem=wmt_en_de --inputs=news.en --references=news.de
 
 Every answer is written with its input and reference to answers_SPLIT/PROBLEM.jsonl, which bin/score.py --answers scores.
+
+The results of an earlier evaluation are replaced only at the end. Until then, the results and answers of the problems that
+have been evaluated are in files and a folder with ".unfinished" in their names, where they stay if the command is stopped.
 """
 
 import os
@@ -16,6 +19,7 @@ from absl import flags, logging
 
 from t2t_mm.common import checkpoint_flags, command, config, search_flags
 from t2t_mm.common.errors import RunError
+from t2t_mm.evaluation.outputs import outputs
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a training run.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "dev", ["dev", "test"], "Split to evaluate on.")
@@ -62,13 +66,14 @@ _BASELINES = flags.DEFINE_bool("baselines", True, "Whether to score the trivial 
 _COMMAND = flags.DEFINE_string("command", None, "Command to record in the results. Default: this command line.")
 _OUTPUT = flags.DEFINE_string(
     "output", None, "JSON file for the results; a table (.md) and the printed summary (.txt) are written next to it. Default: "
-    "MODEL_DIR/evaluation_SPLIT.json; with --inputs, evaluation_own.json."
+    "MODEL_DIR/evaluation_SPLIT.json; with --inputs, evaluation_own.json, and otherwise with --problem, "
+    "evaluation_SPLIT_PROBLEM.json (several names are joined by +)."
 )  # fmt: skip
 _ANSWERS = flags.DEFINE_string(
     "answers",
     None,
-    'Folder for the answers, in files PROBLEM.jsonl; "" writes none. Default: MODEL_DIR/answers_SPLIT, or answers_own with '
-    "--inputs.",
+    'Folder for the answers, in files PROBLEM.jsonl; "" writes none. Default: MODEL_DIR/answers_SPLIT, or a folder named '
+    "like the results with --inputs or --problem.",
 )
 
 
@@ -95,6 +100,7 @@ def main(_):
     trained = command.check_model_dir(model_dir)
     command.check_problems(names, trained, other_configuration=bool(_GIN_FILE.value or _GIN_PARAM.value))
     checkpoint_flags.check()
+    written = outputs(model_dir, split, names, _OUTPUT.value, _ANSWERS.value)
     gin_files = _GIN_FILE.value or [os.path.join(model_dir, "config.gin")]
     config.check_files(gin_files)
     command.load_tensorflow()
@@ -112,15 +118,12 @@ def main(_):
     if own:
         run = evaluate.on_own_files(run, model_dir, names[0], _INPUTS.value, _REFERENCES.value)
     decoding = search_flags.chosen(run)
-    path = _OUTPUT.value or os.path.join(model_dir, f"evaluation_{split}.json")
-    answers = os.path.join(model_dir, f"answers_{split}") if _ANSWERS.value is None else _ANSWERS.value or None
     baselines: dict = {}
-    written: dict = {}
     cosines = curves.cosines(model_dir)
     training_loss = {name: curves.thinned(steps) for name, steps in curves.curves(model_dir)["train"].items()}
 
-    def write(found: dict) -> None:
-        """Writes the results so far, so that they are not lost if a later problem ends the process."""
+    def write(found: dict, path: str = written.unfinished) -> dict:
+        """Writes and returns the results so far, which are not lost if a later problem ends the process."""
         if _BASELINES.value and not own:
             for name in found["results"].keys() - baselines.keys():
                 try:
@@ -129,7 +132,7 @@ def main(_):
                     logging.error("%s: no baseline: %s", name, error)
                     baselines[name] = {}
         minutes = found["training_minutes"]
-        record = results.write_results(
+        return results.write_results(
             path,
             _COMMAND.value or command.line(),
             found["seed"],
@@ -143,19 +146,21 @@ def main(_):
             **({"gradient_cosines": cosines} if cosines else {}),
             **{key: found[key] for key in ("step", "samples", "skipped", "failed")},
         )
-        written.update(record)
 
+    written.begin()
     found = evaluate.evaluate(
-        run, model_dir, split, names, decoding, max_bad_examples=_MAX_BAD.value, finished=write, answers_folder=answers,
-        constrain_trees=_CONSTRAIN_TREES.value, at_once=strategy.problems_at_once(), through=_PIVOT.value,
-        retrieval=_RETRIEVAL.value,
+        run, model_dir, split, names, decoding, max_bad_examples=_MAX_BAD.value, finished=write,
+        answers_folder=written.unfinished_answers, constrain_trees=_CONSTRAIN_TREES.value, at_once=strategy.problems_at_once(),
+        through=_PIVOT.value, retrieval=_RETRIEVAL.value,
     )  # fmt: skip
-    tensorboard.write(found, model_dir, split, run.problems, run.audio)
-    text = summary.summary(written)
-    write_whole(f"{path.removesuffix('.json')}.txt", text)
-    print(f"{text}\nAll metrics and samples: {path.removesuffix('.json')}.md")
-    if answers:
-        print(f"Every answer: {os.path.join(answers, 'PROBLEM.jsonl')}")
+    if any(figures["examples"] for figures in found["results"].values()):
+        tensorboard.write(found, model_dir, split, run.problems, run.audio)
+        text = summary.summary(write(found, written.path))
+        write_whole(f"{written.stem}.txt", text)
+        print(f"{text}\nAll metrics and samples: {written.stem}.md")
+        if written.answers:
+            print(f"Every answer: {os.path.join(written.answers, 'PROBLEM.jsonl')}")
+    written.finish()
     if found["failed"]:
         lines = (f"{command.name()}: {name}: {reason}" for name, reason in found["failed"].items())
         raise SystemExit("\n".join(lines))

@@ -156,6 +156,7 @@ def test_evaluation_on_own_files(root, tmp_path):
     names = json.loads((root / "run" / "model.json").read_text())["class_names"]["imagenet"]
     (tmp_path / "pictures.txt").write_text("".join(f"{path}\n" for path in (*pictures, pictures[0])))
     (tmp_path / "classes.txt").write_text(f"{names[0]}\n{names[1]}\nno such class\n")
+    of_all = (root / "run" / "evaluation_test.json").read_bytes()
     evaluate = ["evaluate.py", f"--model_dir={root}/run", "--max_length=6", "--problem=imagenet"]
     own = [f"--inputs={tmp_path}/pictures.txt", f"--references={tmp_path}/classes.txt"]
     done = command(*evaluate, *own, f"--answers={tmp_path}/answers")
@@ -167,6 +168,20 @@ def test_evaluation_on_own_files(root, tmp_path):
     }
     lines = [json.loads(line) for line in (tmp_path / "answers" / "imagenet.jsonl").read_text().splitlines()]
     assert [(line["input"], line["reference"]) for line in lines] == [(str(p), n) for p, n in zip(pictures, names)]
+    assert "(higher is better)" in done.stdout and "baseline is" not in done.stdout
+    done = command(*evaluate, "--split=test", "--nobaselines")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((root / "run" / "evaluation_test_imagenet.json").read_text())["results"].keys() == {"imagenet"}
+    assert (root / "run" / "evaluation_test.json").read_bytes() == of_all
+    assert [path.name for path in (root / "run" / "answers_test_imagenet").iterdir()] == ["imagenet.jsonl"]
+    # What cannot be evaluated leaves the earlier results, and promises no others.
+    earlier = (root / "run" / "evaluation_own.json").read_bytes()
+    (tmp_path / "no_class.txt").write_text("none\n" * 3)
+    done = command(*evaluate, own[0], f"--references={tmp_path}/no_class.txt")
+    assert done.returncode == 1 and "All metrics" not in done.stdout
+    assert f"evaluate.py: imagenet: {tmp_path}/pictures.txt: none of its lines is usable; " in done.stderr
+    assert (root / "run" / "evaluation_own.json").read_bytes() == earlier
+    assert not [path for path in (root / "run").iterdir() if ".unfinished" in path.name]
     for flags, message in (
         (own[:1], "takes --inputs, --references and one --problem"),
         ([own[0], "--references=nowhere.txt"], "nowhere.txt: no such file"),

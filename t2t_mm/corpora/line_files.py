@@ -36,8 +36,8 @@ class LineFiles:
         """Returns one example per line. All splits are the same. Blank inputs and unusable references are reported.
 
         Raises:
-          CorpusError: a file cannot be read, the files have different numbers of lines, or several files of references are
-            given for trees or classes.
+          CorpusError: a file cannot be read or is empty, the files have different numbers of lines, no line is usable, or
+            several files of references are given for trees or classes.
           TooManyBadExamples: there are more unusable lines than `report` allows.
         """
         if self.targets != "text" and len(self.references) > 1:
@@ -51,6 +51,8 @@ class LineFiles:
                 raise CorpusError(
                     f"{self.inputs} has {len(inputs)} lines and {path} has {len(lines)}; they need one reference per input."
                 )
+        if not inputs:
+            raise CorpusError(f"{self.inputs}: is empty; each line must have an input.")
         found = []
         for number, (line, *answers) in enumerate(zip(inputs, *references), start=1):
             if line is None or None in answers:
@@ -60,6 +62,9 @@ class LineFiles:
                 found.append(self._example(line, answers, origin, f"{self.references[0]}:{number}"))
             except CorpusError as error:
                 report.skip(origin, str(error).removeprefix(f"{origin}: "))
+        if not found:
+            origin, reason = next(iter(report.skipped.items()))
+            raise CorpusError(f"{self.inputs}: none of its lines is usable; {origin}: {reason}")
         return found
 
     def _example(self, line: str, answers: list[str], origin: str, target_origin: str) -> Example:

@@ -114,8 +114,9 @@ def evaluate(
                 if answers_folder is not None and evaluated.answers:
                     answers_files.write(os.path.join(answers_folder, f"{problem.name}.jsonl"), evaluated.answers)
             except (CorpusError, RunError) as error:
-                logging.error("%s: not evaluated: %s", problem.name, error)
-                found["failed"][problem.name] = str(error)
+                reason = str(error).removeprefix(f"{problem.name}: ")
+                logging.error("%s: not evaluated: %s", problem.name, reason)
+                found["failed"][problem.name] = reason
             else:
                 found["results"][problem.name] = evaluated.figures
                 found["samples"][problem.name] = evaluated.samples

@@ -1,6 +1,7 @@
 """Summarises an evaluation with one row per problem, as text with an answer to each kind of input, and as a page."""
 
 from t2t_mm.lab.results import circumstances, shown
+from t2t_mm.spelling import counted
 
 # The usual main metric of a problem, and whether higher is better. The first metric that the problem has is used.
 _JUDGED_BY = (
@@ -40,8 +41,8 @@ def table(record: dict) -> str:
     for problem, metric, value, baseline, better in rows(record):
         direction = "higher is better" if dict(_JUDGED_BY).get(metric) else "lower is better"
         other = "" if baseline is None else f"{baseline:.2f}"
-        line = f"{problem:14} {metric:16} {value:8.2f} {other:>9}  {verdicts[better]}"
-        lines.append(f"{line.rstrip()} ({direction})")
+        judged_so = f"{verdicts[better]} ({direction})".strip()
+        lines.append(f"{problem:14} {metric:16} {value:8.2f} {other:>9}  {judged_so}")
     lines += [f"{problem:14} not evaluated: {reason}" for problem, reason in record.get("failed", {}).items()]
     return "\n".join(lines)
 
@@ -52,8 +53,10 @@ def verdict(record: dict) -> str:
     if not compared:
         return "No baselines were computed, so there is nothing to compare these figures with."
     better = sum(bool(row[4]) for row in compared)
+    minutes = round(record["training_minutes"])
+    time = counted(minutes, "minute") if minutes else "less than a minute"
     return (
-        f"Trained for {record['step']} steps ({record['training_minutes']:.0f} minutes), the model beats the trivial "
+        f"Trained for {record['step']} steps ({time}), the model beats the trivial "
         f"baseline on {better} of {len(compared)} problems."
     )
 

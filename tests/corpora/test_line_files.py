@@ -66,13 +66,16 @@ def test_several_inputs_are_separated_by_tabs(write):
 def test_unusable_lines_are_reported(write, targets, line, reference, message):
     write(a=f"{line}\n", b=f"{reference}\n")
     report = Report("x")
-    assert LineFiles("a", ["b"], targets, classes=["cat"]).examples("test", report) == []
+    with pytest.raises(CorpusError, match="a: none of its lines is usable; a:1: .+"):
+        LineFiles("a", ["b"], targets, classes=["cat"]).examples("test", report)
     ((origin, reason),) = report.skipped.items()
     assert origin == "a:1" and message in reason
 
 
 def test_files_that_do_not_belong_together_are_errors(write):
-    write(a="One.\nTwo.\n", b="Eins.\n", c="(S (NN a))\n(S (NN b))\n")
+    write(a="One.\nTwo.\n", b="Eins.\n", c="(S (NN a))\n(S (NN b))\n", empty="")
+    with pytest.raises(CorpusError, match="empty: is empty; each line must have an input."):
+        LineFiles("empty", ["empty"]).examples("test", Report("x"))
     with pytest.raises(CorpusError, match="a has 2 lines and b has 1"):
         LineFiles("a", ["b"]).examples("test", Report("x"))
     with pytest.raises(CorpusError, match="only texts can have several references"):
