@@ -41,8 +41,8 @@ class Experiment:
       problems: the problems in use, with `limits` applied.
 
     Raises:
-      RunError: there is no problem, two problems or two modalities have the same name, or `only` or `limits` names an
-        unknown problem.
+      RunError: there is no problem, two problems or two modalities have the same name, `only` or `limits` names an unknown
+        problem, or a limit is less than 1.
     """
 
     def __init__(
@@ -76,9 +76,13 @@ class Experiment:
                 )
         self._own = {name: modality for name, modality in declared.items() if name not in KNOWN}
         if only:
+            if len(set(only)) < len(only):
+                raise RunError(f"A problem is named twice in Experiment.only: {', '.join(only)}.")
             self.problems = [self.problem(name) for name in only]
         for name, examples in (limits or {}).items():
             problem = self.problem(name)
+            if isinstance(examples, bool) or not isinstance(examples, int) or examples < 1:
+                raise RunError(f"Experiment.limits of {name} is {examples!r}; it must be a number of examples, at least 1.")
             limited = dataclasses.replace(problem, source=Subset(problem.source, examples))
             self.problems = [limited if one is problem else one for one in self.problems]
 

@@ -335,6 +335,23 @@ def hyper_parameters() -> dict[str, bool | int | float | str]:
     return found
 
 
+def differences(before: str, after: str) -> list[str]:
+    """Returns a sentence for each setting that differs between two configurations, as `resolved` returns them."""
+    old, new = _settings(before), _settings(after)
+    names = [*old, *(name for name in new if name not in old)]
+    return [
+        f"{name} was {old.get(name, 'not set')} and is {new.get(name, 'not set')}"
+        for name in names
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _settings(text: str) -> dict[str, str]:
+    """Returns setting -> value of a configuration, whose values may go on in indented lines."""
+    found = re.findall(r"^([\w./]+) =((?:.*\\?\n?)(?:[ \t]+.*\n?)*)", text, re.MULTILINE)
+    return {name: " ".join(value.replace("\\\n", "\n").split()) for name, value in found}
+
+
 def resolved() -> str:
     """Returns the whole configuration as text. Parsing the text gives the same configuration; runs save it."""
     return "".join(f"{_MODULES_BESIDE}{folder}\n" for folder in sorted(_beside)) + gin.config_str()

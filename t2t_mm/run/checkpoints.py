@@ -151,10 +151,22 @@ def weights_in_order(reader: "tf.train.CheckpointReader") -> list[str]:
 
     The states of random numbers are left out.
     """
-    shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
-    found = [name for name in shapes if _WEIGHT.fullmatch(name)]
-    weights = [name for name in found if not looks_like_random_state(types[name].name, shapes[name])]
+    weights, _ = _weights_and_states(reader)
     return sorted(weights, key=lambda name: int(name.split("/")[1]))
+
+
+def random_states_in(path: str) -> int:
+    """Returns the number of states of random numbers in a checkpoint."""
+    return len(_weights_and_states(tf.train.load_checkpoint(path))[1])
+
+
+def _weights_and_states(reader: "tf.train.CheckpointReader") -> tuple[list[str], list[str]]:
+    shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+    weights: list[str] = []
+    states: list[str] = []
+    for name in filter(_WEIGHT.fullmatch, shapes):
+        (states if looks_like_random_state(types[name].name, shapes[name]) else weights).append(name)
+    return weights, states
 
 
 def saved_text(path: str, name: str) -> str | None:
@@ -342,6 +354,7 @@ def only_trainer(model_dir: str) -> Iterator[None]:
         yield
         return
     path, made = os.path.join(model_dir, "lock"), _missing_folders(model_dir)
+    before = None if made else sorted(os.listdir(model_dir))
     try:
         os.makedirs(model_dir, exist_ok=True)
         # Opened without truncating, because until the lock is held, the file names the process that holds it.
@@ -350,7 +363,7 @@ def only_trainer(model_dir: str) -> Iterator[None]:
         raise RunError(
             f"{model_dir}: cannot be written to ({error.strerror}). Change its permissions, or use another model_dir."
         ) from error
-    with file, _removed_if_empty(path, made):
+    with file, _removed_if_nothing_else(path, made, before):
         try:
             # A lock and not the existence of the file, which would remain after a crash.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -377,12 +390,22 @@ def _missing_folders(path: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _removed_if_empty(lock: str, made: list[str]):
-    """Removes the lock and the folders created for it if nothing else was written, because the start was rejected."""
+def _removed_if_nothing_else(lock: str, made: list[str], before: list[str] | None):
+    """Removes the lock and the folders created for it if nothing else was written, because the start was rejected.
+
+    Args:
+      made: the folders that were created, the innermost first.
+      before: the files in the folder of the lock before, if it existed.
+    """
+    name = os.path.basename(lock)
     try:
         yield
+    except BaseException:
+        # Of a folder that existed, only the lock is removed; the rest belongs to the user.
+        if before is not None and name not in before and sorted(os.listdir(os.path.dirname(lock))) == sorted([*before, name]):
+            os.remove(lock)
+        raise
     finally:
-        # Only if the folder is new: an existing one belongs to the user.
         if made and os.listdir(made[0]) == [os.path.basename(lock)]:
             os.remove(lock)
             for folder in made:

@@ -25,6 +25,8 @@ from t2t_mm.run.checkpoints import (  # fmt: skip
     key_of,
     newest_first,
     of_step,
+    random_states_in,
+    reason_of,
     valid,
     weights_in_order,
 )
@@ -41,13 +43,20 @@ MOVING_AVERAGES = "averages"  # key in a checkpoint: place among all variables -
 _PACKAGES = ("tensorflow", "keras", "tensorflow-text", "numpy", "sentencepiece", "sacrebleu", "jiwer")
 
 
+def has_begun(model_dir: str) -> bool:
+    """Returns whether a folder holds a run. A start that failed before its first checkpoint does not count as one."""
+    return os.path.exists(os.path.join(model_dir, "model.json")) and bool(
+        newest_first(checkpoints_folder(model_dir)) or newest_first(best_folder(model_dir))
+    )
+
+
 def check_folder(model_dir: str, description: dict) -> None:
     """Checks that a folder, if it exists, belongs to a run with this model that can be resumed. Changes nothing.
 
     Raises:
       RunError: the model in the folder has another vocabulary, other problems or other classes, or it is packed.
     """
-    if os.path.exists(os.path.join(model_dir, "model.json")):
+    if has_begun(model_dir):
         old = load_description(model_dir)
         if old.get(PACKED):
             raise RunError(
@@ -94,7 +103,7 @@ def prepare_folder(
 
 def seed_of(model_dir: str, seed: int) -> int:
     """Returns the seed with which the run in the folder was started, or `seed` for a new run."""
-    if not os.path.exists(os.path.join(model_dir, "model.json")):
+    if not has_begun(model_dir):
         return seed
     # With another seed, a resumed run would draw other batches and random numbers than the unbroken one.
     begun = load_description(model_dir).get("seed", seed)
@@ -137,19 +146,50 @@ def weights_of(network: MultiModel) -> list[tf.Variable]:
     return [variable.value for variable in network.variables if not is_random_state(variable)]
 
 
+class MisfitError(RunError):
+    """A checkpoint contains something else than the model of this configuration.
+
+    Args:
+      path: the checkpoint.
+      reason: what differs.
+      settings: the settings that differ from those of the run, as sentences.
+    """
+
+    def __init__(self, path: str, reason: str, settings: Sequence[str] = ()):
+        differing = f" These settings differ from those of the run: {'; '.join(settings)}." if settings else ""
+        super().__init__(
+            f"{path}: does not fit this configuration ({reason}).{differing} Use the config.gin of the run, or another folder."
+        )
+        self.path, self.reason = path, reason
+
+
+def check_variables(network: MultiModel, path: str) -> None:
+    """Checks that a checkpoint contains the variables of a model that is to be trained further, with their shapes.
+
+    Raises:
+      MisfitError: it contains others; the message names the first one.
+    """
+    weights = weights_of(network)
+    _fitting(tf.train.load_checkpoint(path), weights, path)
+    before, now = random_states_in(path), len(all_variables(network)) - len(weights)
+    if before != now:
+        raise MisfitError(
+            path,
+            f"it has {before} states of random numbers, but the model has {now}; a dropout was 0 and is not, or the reverse",
+        )
+
+
 def restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
     """Restores everything in `checkpoint` from the file `path`, and ignores the rest of the file.
 
     Raises:
-      RunError: the file is damaged, or a part of it is missing or has another shape.
+      MisfitError: the file is damaged, or a part of it is missing or has another shape.
     """
     try:
         checkpoint.read(path).assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise RunError(
-            f"{path}: does not fit this configuration ({reason}). Use the config.gin of the run, or another folder."
-        ) from error
+        reason = reason_of(error) if isinstance(error, tf.errors.OpError) else " ".join(str(error).split())[:300]
+        raise MisfitError(path, reason) from error
 
 
 def load_trained(experiment: Experiment, model_dir: str, asked: Sequence[Problem] = ()) -> tuple[MultiModel, dict, dict]:
@@ -261,7 +301,7 @@ def _fitting(reader: tf.train.CheckpointReader, variables: Sequence[tf.Variable]
     """Returns the name of the tensor of each weight in a checkpoint.
 
     Raises:
-      RunError: the checkpoint has other weights.
+      MisfitError: the checkpoint has other weights.
     """
     shapes, names = reader.get_variable_to_shape_map(), weights_in_order(reader)
     # The number is compared, too: weights are stored by place, so one more or less shifts all others.
@@ -270,7 +310,7 @@ def _fitting(reader: tf.train.CheckpointReader, variables: Sequence[tf.Variable]
         if wrong is None and tuple(shapes[name]) != tuple(variable.shape):
             wrong = f"{variable.name} has the shape {tuple(shapes[name])} there and {tuple(variable.shape)} here"
     if wrong:
-        raise RunError(f"{path}: does not fit this configuration ({wrong}). Use the config.gin of the run, or another folder.")
+        raise MisfitError(path, wrong)
     return names
 
 

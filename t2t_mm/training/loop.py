@@ -15,12 +15,13 @@ import keras
 import tensorflow as tf
 from absl import logging
 
+from t2t_mm.common.config import differences
 from t2t_mm.common.errors import RunError
 from t2t_mm.evaluation import periodic
 from t2t_mm.experiment import Experiment
 from t2t_mm.model import MultiModel
 from t2t_mm.run.checkpoints import Checkpoints, checkpoints_folder, newest_valid, only_trainer, writing
-from t2t_mm.run.folder import check_folder, prepare_folder, seed_of
+from t2t_mm.run.folder import MisfitError, check_folder, has_begun, prepare_folder, seed_of
 from t2t_mm.run.transfer import joined_description, transfer
 from t2t_mm.training import dry_run, profile
 from t2t_mm.training import strategy as strategies
@@ -103,13 +104,34 @@ def train(
     _log(plan.describe())
     # Only the lock is written before all checks have passed. If the folder is new, a refused start removes it again.
     with only_trainer(model_dir) if plan.chief and not only_try else contextlib.nullcontext():
-        run = prepare(plan, described=only_try)
+        try:
+            run = prepare(plan, described=only_try)
+        except MisfitError as error:
+            raise MisfitError(error.path, error.reason, differing_settings(model_dir, configuration)) from error
         if only_try:
             configuration.text()  # for the errors that it raises
             _log(dry_run.describe_cost(run.try_step, run.trainee.train_step.traces, steps, at_least=len(plan.names)))
+        elif (done := int(run.state.done)) >= steps:
+            logging.info(
+                "Nothing to do: %s was trained for %d steps already, and `steps` is %d. Increase `steps` to go on.",
+                model_dir, done, steps,
+            )  # fmt: skip
         else:
             Loop(run, configuration).run()
     return run.trainee.network
+
+
+def differing_settings(model_dir: str, configuration: Configuration) -> list[str]:
+    """Returns a sentence for each of the first settings in which a configuration differs from that of the run in a folder."""
+    path = os.path.join(model_dir, "config.gin")
+    if not os.path.isfile(path):
+        return []
+    with open(path, encoding="utf-8") as file:
+        found = differences(file.read(), configuration.text())
+    return found[:_SHOWN] + ([f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else [])
+
+
+_SHOWN = 5  # settings in a message
 
 
 def _log(lines: Iterable[str]) -> None:
@@ -154,7 +176,7 @@ def prepare(plan: TrainingPlan, described: bool = False) -> Prepared:
       CorpusError: a corpus is missing or has too many unusable examples.
     """
     experiment, evaluation, metric = plan.experiment, plan.evaluation, plan.metric
-    begun = os.path.exists(os.path.join(plan.model_dir, "model.json"))
+    begun = has_begun(plan.model_dir)
     # A run that has begun has taken over everything, so the folder that it started from need not exist any more.
     start = plan.model_dir if begun else plan.init_from
     description = joined_description(experiment, start) if plan.init_from and start else experiment.describe()
@@ -241,6 +263,11 @@ class Loop:
                 logging.info(
                     "Ended at step %d of %d, because %s did not improve in the last %d evaluations. The best checkpoint is "
                     "kept (--best).", int(state.done), plan.steps, plan.metric.name, plan.evaluation.patience,
+                )  # fmt: skip
+            if progress.finished():
+                logging.info(
+                    "Training is complete: step %d is saved in %s. Evaluate it with bin/evaluate.py --model_dir=%s.",
+                    int(state.done), plan.model_dir, plan.model_dir,
                 )  # fmt: skip
 
     def _step(self, step: int, stop: StopSignals, profiled: profile.Steps) -> bool:

@@ -1,6 +1,7 @@
 """Selects the problems that take part in a training step."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -33,8 +34,8 @@ class BySize:
 
     def __post_init__(self):
         # Negated, so that NaN is refused, too.
-        if not self.temperature > 0:
-            raise MixingError(f"BySize.temperature is {self.temperature!r}; it must be above 0.")
+        if not 0 < self.temperature < math.inf:
+            raise MixingError(f"BySize.temperature is {self.temperature!r}; it must be above 0 and finite.")
         if self.limit is not None and self.limit < 1:
             raise MixingError(f"BySize.limit is {self.limit!r}; it must be at least 1.")
 
@@ -89,7 +90,8 @@ def problems_of_step(names: list[str], mixing: str | Mapping[str, float], step: 
       seed: seed of the draws.
 
     Raises:
-      MixingError: `mixing` is another word, it names other problems, or its rates are negative or all zero.
+      MixingError: `mixing` is another word, it names other problems, or its rates are not numbers, not finite, negative or
+        all zero.
     """
     if mixing == "joint":
         return names
@@ -107,6 +109,9 @@ def problems_of_step(names: list[str], mixing: str | Mapping[str, float], step: 
         )
     if set(mixing) != set(names):
         raise MixingError(f"mixing has rates for {', '.join(mixing)}; the problems are {', '.join(names)}.")
+    for name, rate in mixing.items():
+        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not math.isfinite(rate):
+            raise MixingError(f"The rate of {name} in mixing is {rate!r}; it must be a finite number.")
     rates = np.array([mixing[name] for name in names], float)
     if not (rates >= 0).all() or not rates.sum() > 0:
         raise MixingError(f"The rates of mixing, {mixing}, must not be negative, and at least one must be above zero.")

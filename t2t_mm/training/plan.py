@@ -51,6 +51,8 @@ class TrainingPlan:
     learning_rate: Any = dataclasses.field(init=False)
 
     def __post_init__(self):
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
+            raise RunError(f"steps is {self.steps!r}; it must be a number of steps, at least 1.")
         self._check_replicas()
         if not isinstance(self.mixing, BySize):  # whose rates depend on the corpora
             problems_of_step(self.names, self.mixing, 1, self.seed)  # raises an error for an invalid mixing

@@ -7,7 +7,7 @@ settings.Evaluation.every_steps = 250
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from t2t_mm.common.errors import RunError, check_at_least
+from t2t_mm.common.errors import RunError, check_at_least, check_finite
 from t2t_mm.run.precision import check_precision
 from t2t_mm.spelling import near
 from t2t_mm.training.optimizer import FusedAdam
@@ -36,7 +36,7 @@ class Optimizer:
         `weights.Weights.moving_average` evaluates and exports the average.
 
     Raises:
-      RunError: a decay rate is not in [0, 1), or another value is out of range.
+      RunError: a decay rate is not in [0, 1), or another value is out of range or not finite.
     """
 
     beta_1: float = 0.85
@@ -55,6 +55,7 @@ class Optimizer:
     ema: float = 0.0
 
     def __post_init__(self):
+        check_finite(self, "beta_1", "beta_2", "epsilon", "clip_norm", "weight_decay", "ema")
         check_at_least(0, self, "weight_decay")
         check_at_least(1, self, "accumulate")
         for name in ("beta_1", "beta_2", "ema"):
@@ -62,8 +63,7 @@ class Optimizer:
             if not 0 <= getattr(self, name) < 1:
                 raise RunError(f"Optimizer.{name} is {getattr(self, name)!r}; it must be from 0 to below 1.")
         for name in ("epsilon", "clip_norm"):
-            # Negated, so that NaN is refused, too.
-            if not getattr(self, name) > 0:
+            if getattr(self, name) <= 0:
                 raise RunError(f"Optimizer.{name} is {getattr(self, name)!r}; it must be above 0.")
 
     def adam(self, learning_rate: float | Callable, factors: Sequence[float] | None = None) -> FusedAdam:
@@ -95,7 +95,7 @@ class Objective:
         trained. It concerns all problems whose targets are text, whose targets are encoded for it, too. 0 for none.
 
     Raises:
-      RunError: a weight is negative, or `label_smoothing` is not in [0, 1).
+      RunError: a weight is negative or not finite, or `label_smoothing` is not in [0, 1).
     """
 
     loss_weights: dict[str, float] | None = None
@@ -107,6 +107,7 @@ class Objective:
     def __post_init__(self):
         if not 0 <= self.label_smoothing < 1:
             raise RunError(f"Objective.label_smoothing is {self.label_smoothing!r}; it must be from 0 to below 1.")
+        check_finite(self, "balance_weight", "contrast_weight", *(["loss_weights"] if self.loss_weights else []))
         check_at_least(0, self, "balance_weight", "contrast_weight")
         for name, weight in (self.loss_weights or {}).items():
             if weight < 0:

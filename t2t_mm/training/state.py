@@ -9,7 +9,7 @@ from absl import logging
 
 from t2t_mm.common.errors import RunError
 from t2t_mm.run.checkpoints import key_of, saved_text
-from t2t_mm.run.folder import MOVING_AVERAGES, all_variables, restore
+from t2t_mm.run.folder import MOVING_AVERAGES, all_variables, check_variables, restore
 from t2t_mm.training.trainee import Trainee
 
 
@@ -28,6 +28,7 @@ class RunState:
 
     def __init__(self, trainee: Trainee, iterators: Mapping[str, Any], layout: Mapping[str, Any]):
         network, adam = trainee.network, trainee.adam
+        self._network = network
         self.done = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         places = {id(variable.value): str(place) for place, variable in enumerate(network.variables)}
@@ -60,6 +61,7 @@ class RunState:
           RunError: the checkpoint does not fit; the frozen parts have changed, so that moments would be missing; or moving
             averages have been switched on or off.
         """
+        check_variables(self._network, path)
         self._check_optimizer(path)
         state = dict(self._parts)
         if not tf.train.load_checkpoint(path).has_tensor(key_of("loss_scale/scale")):

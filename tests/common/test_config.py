@@ -108,6 +108,29 @@ def test_a_missing_file_is_named():
         config.parse(["nowhere.gin"])
 
 
+def test_the_settings_that_differ_are_named(build):
+    saved = []
+    for bindings in (
+        "convolution.ConvBlock.dropout = 0.25",
+        "convolution.ConvBlock.dropout = 0.5\nconvolution.ConvBlock.dilation = 2",
+    ):
+        build(bindings)
+        saved.append(config.resolved())
+    assert config.differences(*saved) == [
+        "convolution.ConvBlock.dropout was 0.25 and is 0.5",
+        "convolution.ConvBlock.dilation was not set and is 2",
+    ]
+    assert config.differences(saved[1], saved[0])[1] == "convolution.ConvBlock.dilation was 2 and is not set"
+    before = "problems = \\\n    [@a(),\n     @b()]\n\n# Parameters for x.Y:\n# =====\n"
+    before += "x.Y.z = {'q': 1,\n  'r': 2}\nscope/x.Y.z = 1\n"
+    assert config.differences(before, before) == []
+    after = before.replace("@b()", "@c()").replace("2}", "3}").replace("z = 1", "z = 2")
+    assert config.differences(before, after) == [
+        "problems was [@a(), @b()] and is [@a(), @c()]", "x.Y.z was {'q': 1, 'r': 2} and is {'q': 1, 'r': 3}",
+        "scope/x.Y.z was 1 and is 2",
+    ]  # fmt: skip
+
+
 def test_the_saved_configuration_parses_to_the_same(build, tmp_path):
     build("convolution.ConvBlock.dropout = 0.25")
     saved = config.resolved()

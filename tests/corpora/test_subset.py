@@ -54,3 +54,8 @@ def test_an_experiment_limits_the_problems_it_names():
     assert sizes == [50, 3]
     with pytest.raises(RunError, match="Unknown problem 'third'"):
         Experiment(problems, "none.model", limits={"third": 3})
+    for limit in (0, 2.5, True):
+        with pytest.raises(RunError, match=f"Experiment.limits of second is {limit}; it must be a number of examples"):
+            Experiment(problems, "none.model", limits={"second": limit})
+    with pytest.raises(RunError, match="A problem is named twice in Experiment.only: second, second."):
+        Experiment(problems, "none.model", only=["second", "second"])

@@ -68,7 +68,7 @@ def corpora(tmp_path):
 def two_steps(eagerly, tmp_path_factory):
     """Corpora with a run of two steps, named "run", its weights, and its number of variables."""
     parent = write_corpora(tmp_path_factory.mktemp("begun"))
-    model = train(parent, "run", 2, configuration=Configuration(lambda: "first"))
+    model = train(parent, "run", 2, configuration=Configuration(lambda: "rate = 1\n"))
     return parent, weights(model), len(model.variables)
 
 
@@ -93,14 +93,14 @@ def problems_of(corpora):
     ]
 
 
-def small_model(depth, **settings):
+def small_model(depth, dropout=0.1, **settings):
     return MultiModel(
         depth=depth,
         encoder_blocks=1,
         mixer_blocks=0,
         decoder_blocks=1,
         **{
-            "conv_block": functools.partial(ConvBlock, dropout=0.1),
+            "conv_block": functools.partial(ConvBlock, dropout=dropout),
             "attention_block": functools.partial(AttentionBlock, heads=2, convs=1),
             "mixture": functools.partial(MixtureOfExperts, num_experts=3, chosen=2, hidden=8),
             **settings,
@@ -108,12 +108,12 @@ def small_model(depth, **settings):
     )
 
 
-def train(corpora, name, steps, problems=None, depth=16, positions=128, moving_average=False, **settings):
+def train(corpora, name, steps, problems=None, depth=16, positions=128, moving_average=False, dropout=0.1, **settings):
     problems = problems or problems_of(corpora)
     vocabulary = corpora / "vocabulary.model"
     if not vocabulary.exists():
         build_vocabulary(problems, str(vocabulary), size=310)
-    model = functools.partial(small_model, depth)
+    model = functools.partial(small_model, depth, dropout)
     batches = BatchSettings(positions=positions, shuffle=8, max_length=32)
     return loop.train(
         Experiment(problems, str(vocabulary), model, batches, weights=Weights(moving_average=moving_average)),
@@ -594,7 +594,8 @@ def everything(folder):
 @pytest.mark.parametrize(
     "settings, error",
     [
-        ({"depth": 8}, "does not fit this configuration"),
+        ({"depth": 8}, r"does not fit this configuration \(.* there and .* here\). These settings .*: rate was 1 and is 2;"),
+        ({"dropout": 0.0}, r"it has \d+ states of random numbers, but the model has \d+; a dropout was 0"),
         ({"depth": 15}, "depth is 15; it must be even"),
         (
             {"objective": Objective({"wmt_de_en": 2.0})},
@@ -608,8 +609,13 @@ def everything(folder):
 def test_a_refused_start_changes_nothing(begun, settings, error):
     before = everything(begun / "run")
     with pytest.raises(RunError, match=error):
-        train(begun, "run", 4, **{"configuration": Configuration(lambda: "second"), **settings})
-    assert everything(begun / "run") == before and before["config.gin"] == b"first"
+        train(begun, "run", 4, **{"configuration": Configuration(lambda: "rate = 2\nb = 3\n"), **settings})
+    assert everything(begun / "run") == before and before["config.gin"] == b"rate = 1\n"
+    # The lock of the first start remains. One that a refused start has made does not.
+    os.remove(begun / "run" / "lock")
+    with pytest.raises(RunError, match=error):
+        train(begun, "run", 4, **{"configuration": Configuration(lambda: "rate = 2\nb = 3\n"), **settings})
+    assert not (begun / "run" / "lock").exists()
 
 
 def test_a_run_that_has_begun_does_not_need_the_run_that_it_started_from(begun, tmp_path):
@@ -620,6 +626,34 @@ def test_a_run_that_has_begun_does_not_need_the_run_that_it_started_from(begun, 
     np.testing.assert_array_equal(weights(again), weights(first))
     with pytest.raises(RunError, match="nowhere"):
         train(begun, "new", 1, init_from="nowhere")
+
+
+@pytest.mark.parametrize("steps", [0, -7, 2.5, True])
+def test_a_number_of_steps_that_is_none_is_refused(corpora, steps):
+    with pytest.raises(RunError, match=f"steps is {steps}; it must be a number of steps, at least 1."):
+        train(corpora, "run", steps)
+    assert not (corpora / "run").exists()
+
+
+def test_a_run_that_is_complete_says_so_and_stays_as_it_is(begun, caplog):
+    caplog.set_level("INFO", logger="absl")
+    before = everything(begun / "run")
+    for steps in (1, 2):
+        caplog.clear()
+        train(begun, "run", steps, configuration=Configuration(lambda: "second"))
+        assert f"run was trained for 2 steps already, and `steps` is {steps}. Increase `steps`" in caplog.text
+        assert "Training is complete" not in caplog.text and everything(begun / "run") == before
+    train(begun, "run", 3)
+    assert f"Training is complete: step 3 is saved in {begun}/run. Evaluate it with" in caplog.text
+
+
+def test_a_start_that_wrote_no_checkpoint_is_no_run(begun, caplog):
+    """Its folder can be used for another run, with other problems and another seed."""
+    shutil.rmtree(begun / "run" / "checkpoints")
+    train(begun, "run", 1, seed=3, problems=problems_of(begun)[:1])
+    assert "was started with seed" not in caplog.text
+    found = load_description(str(begun / "run"))
+    assert found["seed"] == 3 and list(found["problems"]) == ["wmt_en_de"]
 
 
 @pytest.mark.parametrize("seed", [-1, 2**31])
@@ -641,13 +675,19 @@ def test_a_refused_first_start_leaves_no_folder(corpora):
 def test_a_changed_configuration_keeps_the_one_before(begun):
     train(begun, "run", 3, configuration=Configuration(lambda: "second"))
     assert (begun / "run" / "config.gin").read_text() == "second"
-    assert (begun / "run" / "config_until_step_2.gin").read_text() == "first"
+    assert (begun / "run" / "config_until_step_2.gin").read_text() == "rate = 1\n"
 
 
-def test_a_start_without_a_step_does_not_replace_the_configuration_of_the_steps(begun):
+def test_a_start_without_a_step_does_not_replace_the_configuration_of_the_steps(begun, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "trace", interrupted)
     for text in ("second", "third"):
-        train(begun, "run", 2, configuration=Configuration(lambda text=text: text))
-    assert (begun / "run" / "config_until_step_2.gin").read_text() == "first"
+        with pytest.raises(KeyboardInterrupt):
+            train(begun, "run", 3, configuration=Configuration(lambda text=text: text))
+    assert (begun / "run" / "config.gin").read_text() == "third"
+    assert (begun / "run" / "config_until_step_2.gin").read_text() == "rate = 1\n"
 
 
 def test_a_run_goes_on_with_another_batch_size(begun, caplog):

@@ -38,6 +38,8 @@ def test_draws_follow_from_seed_and_step_alone():
     [
         ({"a": 1}, "rates for a; the problems are a, b, c"),
         ({"a": 1, "b": -1, "c": 1}, "must not be negative"),
+        ({"a": 1, "b": "x", "c": 1}, "The rate of b in mixing is 'x'; it must be a finite number"),
+        ({"a": 1, "b": 1, "c": float("inf")}, "The rate of c in mixing is inf; it must be a finite number"),
         ({"a": 0, "b": 0, "c": 0}, "at least one must be above zero"),
         ({"a": 1, "b": 1, "c": 1, "d": 1}, "mixing names 'd', which is not a problem of this run; the problems are a, b, c"),
         ("roundrobin", '\'roundrobin\' .did you mean round_robin.*; it must be "joint", "round_robin", a dict'),
@@ -82,6 +84,7 @@ def test_the_counts_are_told():
 
 @pytest.mark.parametrize("settings, message", [
     ({"temperature": 0.0}, "BySize.temperature is 0.0; it must be above 0"),
+    ({"temperature": float("inf")}, "BySize.temperature is inf; it must be above 0 and finite"),
     ({"limit": 0}, "BySize.limit is 0; it must be at least 1"),
 ])  # fmt: skip
 def test_what_cannot_be_meant_is_refused(settings, message):

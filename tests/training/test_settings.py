@@ -11,6 +11,10 @@ from t2t_mm.training.settings import Checkpointing, Evaluation, Numerics, Object
     [
         (Optimizer, {"beta_2": 1.0}, "Optimizer.beta_2 is 1.0; it must be from 0 to below 1"),
         (Optimizer, {"clip_norm": 0.0}, "Optimizer.clip_norm is 0.0; it must be above 0"),
+        (Optimizer, {"clip_norm": float("inf")}, "Optimizer.clip_norm is inf; it must be a finite number"),
+        (Optimizer, {"weight_decay": float("nan")}, "Optimizer.weight_decay is nan; it must be a finite number"),
+        (Objective, {"loss_weights": {"coco": float("inf")}}, "Objective.loss_weights of coco is inf; it must be a finite"),
+        (Objective, {"loss_weights": {"coco": "1"}}, "Objective.loss_weights of coco is '1'; it must be a finite number"),
         (Objective, {"label_smoothing": 1.0}, "Objective.label_smoothing is 1.0"),
         (Objective, {"contrast_weight": -0.5}, "Objective.contrast_weight is -0.5; it must be at least 0"),
         (Objective, {"loss_weights": {"coco": -1.0}}, "Objective.loss_weights of coco is -1.0"),
