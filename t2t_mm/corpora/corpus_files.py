@@ -15,6 +15,7 @@ from absl import logging
 from t2t_mm.corpora.example import CorpusError, Example, Report
 from t2t_mm.corpora.plain_text import TextError, decode_line, first_line
 from t2t_mm.corpora.source import LineSource, Source
+from t2t_mm.spelling import near
 
 SPLITS = ("train", "dev", "test")
 LONGEST_LINE = 1 << 20  # bytes; no sentence is as long
@@ -33,16 +34,32 @@ def missing_corpus(looked_at: str, expected: str, catalogue: str = "", mini: str
     Args:
       looked_at: the path or pattern that was tried.
       expected: what was expected there.
-      catalogue: the source of the corpus, such as its LDC catalogue number.
+      catalogue: the source of the corpus, such as its LDC catalogue number. Without it, the data are the user's own.
       mini: the folder of its mini corpus below the root of the mini corpora.
     """
-    state = "holds none" if os.path.exists(looked_at) else "no such path"
-    source = f" It is published as {catalogue}." if catalogue else ""
+    state = "holds none" if os.path.exists(looked_at) else f"no such path{_what_exists(looked_at)}"
+    if not catalogue:
+        return MissingCorpus(f"Looked for {expected} at {looked_at}: {state}. Correct the `root` or `folder` of the problem.")
+    source = f" It is published as {catalogue}."
     folder = f", {mini}/," if mini else ""
     return MissingCorpus(
         f"Looked for {expected} at {looked_at}: {state}.{source} Without it, train on its mini corpus{folder} which has "
         "the same layout: `python bin/make_mini.py --root=corpora/mini` writes it, `corpora = 'corpora/mini'` reads it."
     )
+
+
+_LISTED = 5  # entries of a folder in a message
+
+
+def _what_exists(path: str) -> str:
+    """Returns the part of a message that names the last existing folder of a path, and what it has instead."""
+    folder, lacking = os.path.abspath(path), ""
+    while not os.path.isdir(folder):
+        folder, lacking = os.path.split(folder)
+    there = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    listed = ", ".join(there[:_LISTED]) + (f" and {len(there) - _LISTED} more" if len(there) > _LISTED else "")
+    instead = near(lacking, there) or f"; it has {listed or 'nothing'}"
+    return f", because {folder} has no {lacking}{instead}"
 
 
 def check_split(split: str) -> None:

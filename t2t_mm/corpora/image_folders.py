@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from t2t_mm.corpora.corpus_files import check_split, missing_corpus, read_lines, walk, warn_of_count
+from t2t_mm.corpora.corpus_files import MissingCorpus, check_split, missing_corpus, read_lines, walk, warn_of_count
 from t2t_mm.corpora.example import CorpusError, Example, Report
 from t2t_mm.corpora.pictures import ENDINGS
 from t2t_mm.corpora.plain_text import not_text
@@ -35,10 +35,11 @@ class ImageFolders:
     Args:
       root: the folder of all corpora.
       folder: the folder in `root` that contains `train/<synset>/*.JPEG` or the train tar, and likewise `val` and `test`.
+      own: whether the images are the user's own instead of ImageNet's, which errors then do not mention.
     """
 
-    def __init__(self, root: str, folder: str = "imagenet"):
-        self.folder = os.path.join(root, folder)
+    def __init__(self, root: str, folder: str = "imagenet", own: bool = False):
+        self.folder, self._own = os.path.join(root, folder), own
 
     def class_names(self) -> list[str]:
         """Returns readable names of the classes in the order of their indices.
@@ -65,7 +66,7 @@ class ImageFolders:
         if folders:
             return folders
         if tar is None:
-            raise missing_corpus(os.path.join(self.folder, "train"), _EXPECTED["train"], _CATALOGUE, "imagenet")
+            raise self._missing(os.path.join(self.folder, "train"), "train")
         names = sorted(synset for name, _, _ in members(tar, Report(tar)) if (synset := _inner_synset(name)))
         if not names:
             raise CorpusError(f"{tar}: contains no <synset>.tar, so it is not the training tar of ILSVRC 2012.")
@@ -103,10 +104,15 @@ class ImageFolders:
             paths = [(path, path) for path in flat]
             return _labelled(paths, folder, self._labels(folder))
         if tar is None:
-            raise missing_corpus(folder, _EXPECTED[name], _CATALOGUE, "imagenet")
+            raise self._missing(folder, name)
         return _from_train_tar(tar, report) if name == "train" else _labelled(
             _from_flat_tar(tar, report), tar, self._labels(folder)
         )  # fmt: skip
+
+    def _missing(self, path: str, name: str) -> MissingCorpus:
+        if self._own:
+            return missing_corpus(path, f"a folder for each class with its images, {name}/<class>/*.jpg")
+        return missing_corpus(path, _EXPECTED[name], _CATALOGUE, "imagenet")
 
     def _tar(self, name: str) -> str | None:
         path = os.path.join(self.folder, _TARS.get(name, "no tar"))

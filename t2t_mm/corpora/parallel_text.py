@@ -32,6 +32,7 @@ class ParallelText:
       target_language: the suffix of the files in the target language.
       names: the file names of each split without suffix, for instance {"train": ("europarl-v7.de-en",
         "commoncrawl.de-en"), "dev": ("newstest2013",), "test": ("newstest2014",)}. Default: train, dev and test.
+      own: whether the text is the user's own instead of that of the WMT tasks, which errors then do not mention.
     """
 
     def __init__(
@@ -41,10 +42,12 @@ class ParallelText:
         source_language: str,
         target_language: str,
         names: dict[str, Sequence[str]] | None = None,
+        own: bool = False,
     ):
         self.folder = os.path.join(root, folder)
         self.source_language = source_language
         self.target_language = target_language
+        self._own = own
         self.names = {split: (split,) for split in SPLITS} if names is None else names
 
     def examples(self, split: str, report: Report) -> list[Example]:
@@ -100,12 +103,10 @@ class ParallelText:
         for ending in _ENDINGS:
             if os.path.exists(path + ending):
                 return path + ending
-        raise missing_corpus(
-            path,
-            f"parallel text {name}.{self.source_language} and {name}.{self.target_language}, plain, .gz or .sgm",
-            "the WMT shared task's training, dev and test data (statmt.org/wmt14)",
-            "wmt/en-de or wmt/en-fr",
-        )
+        expected = f"parallel text {name}.{self.source_language} and {name}.{self.target_language}, plain, .gz or .sgm"
+        raise missing_corpus(path, expected) if self._own else missing_corpus(
+            path, expected, "the WMT shared task's training, dev and test data (statmt.org/wmt14)", "wmt/en-de or wmt/en-fr"
+        )  # fmt: skip
 
 
 def _in_pairs(source_path: str, target_path: str, report: Report) -> Iterator[tuple]:

@@ -87,7 +87,8 @@ class Table:
         """Returns one example per row. An unusable row is reported as `file:line`.
 
         Raises:
-          CorpusError: there is no table of the split, a table lacks a column, or no row is usable.
+          CorpusError: there is no table of the split, a table lacks a column, the folder `media` does not exist, or no row is
+            usable.
           TooManyBadExamples: there are more unusable rows than `report` allows.
         """
         return list(self.stream(split, report))
@@ -96,6 +97,9 @@ class Table:
         """Yields the same examples, and raises the same errors, as `examples`."""
         check_split(split)
         indices = {name: index for index, name in enumerate(self.class_names())} if self.classes else None
+        for media in {media for media in self.media if media is not None}:
+            if not os.path.isdir(path := os.path.join(self.folder, media)):
+                raise MissingCorpus(f"{path}: no such folder, so `media` of the table is wrong.")
         own = split in self.files
         paths = self._paths(split if own else "train")
         found = False
@@ -116,7 +120,8 @@ class Table:
             inputs = tuple(sources) if len(sources) > 1 else sources[0]
             yield Example(inputs, target if indices is None else indices[target], origin)
         if not found:
-            raise CorpusError(f"{self.folder}: no row for {split} in {', '.join(paths)} is usable.")
+            first = next((f"; the first problem is {origin}: {reason}" for origin, reason in report.skipped.items()), "")
+            raise CorpusError(f"{self.folder}: no row for {split} in {', '.join(paths)} is usable{first}.")
 
     def _split_of(self, text: str) -> str:
         """Returns the split of a row of the training tables, which a hash of its input determines."""
@@ -189,6 +194,7 @@ class Table:
                 header = [name.strip() for name in fields]
                 if len(set(header)) < len(header):
                     raise CorpusError(f"{path}:{lines.begun}: a column occurs twice in {', '.join(header)}.")
+                self._check_columns(f"{path}:{lines.begun}", dict.fromkeys(header))
             elif len(fields) != len(header):
                 report.skip(f"{path}:{lines.begun}", f"{len(fields)} fields, but the header has {len(header)} columns")
             else:

@@ -83,7 +83,7 @@ def translation(
       command: the command token, for instance "To-English".
       names: the file names of each split without suffix. Default: train, dev and test.
     """
-    return Problem(name, ParallelText(root, folder, source, target, names), "language", "text", command, (bleu,))
+    return Problem(name, ParallelText(root, folder, source, target, names, own=True), "language", "text", command, (bleu,))
 
 
 def picture_classes(name: str, root: str, folder: str, command: str = "To-Class") -> Problem:
@@ -94,4 +94,4 @@ def picture_classes(name: str, root: str, folder: str, command: str = "To-Class"
       root, folder: see `ImageFolders`.
       command: the command token.
     """
-    return Problem(name, ImageFolders(root, folder), "image", "class", command, (top_k,))
+    return Problem(name, ImageFolders(root, folder, own=True), "image", "class", command, (top_k,))

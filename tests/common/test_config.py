@@ -120,7 +120,7 @@ def test_the_settings_that_differ_are_named(build):
         "convolution.ConvBlock.dropout was 0.25 and is 0.5",
         "convolution.ConvBlock.dilation was not set and is 2",
     ]
-    assert config.differences(saved[1], saved[0])[1] == "convolution.ConvBlock.dilation was 2 and is not set"
+    assert config.differences(saved[1], saved[0])[0] == "convolution.ConvBlock.dilation was 2 and is not set"
     before = "problems = \\\n    [@a(),\n     @b()]\n\n# Parameters for x.Y:\n# =====\n"
     before += "x.Y.z = {'q': 1,\n  'r': 2}\nscope/x.Y.z = 1\n"
     assert config.differences(before, before) == []

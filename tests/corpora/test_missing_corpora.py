@@ -8,7 +8,7 @@ from PIL import Image
 from t2t_mm.corpora import corpus_files
 from t2t_mm.corpora.corpus_files import MissingCorpus
 from t2t_mm.corpora.example import Report
-from t2t_mm.problems import paper
+from t2t_mm.problems import own, paper
 
 LIBRISPEECH = {split: [f"{split}-clean/**/*.trans.txt"] for split in ("dev", "test")}
 LIBRISPEECH["train"] = ["train-clean-100/**/*.trans.txt"]
@@ -34,9 +34,34 @@ def test_a_missing_corpus_is_said_to_be(declaration, path, expected, catalogue, 
     with pytest.raises(MissingCorpus) as raised:
         declaration(str(tmp_path)).source.examples("dev", Report("x"))
     message = str(raised.value)
-    assert f" at {os.path.join(tmp_path, path)}: no such path." in message
+    folder = path.split("/")[0]
+    assert f" at {os.path.join(tmp_path, path)}: no such path, because {tmp_path} has no {folder}; it has nothing." in message
     assert expected in message and catalogue in message
     assert f"its mini corpus, {mini}" in message and "`python bin/make_mini.py --root=corpora/mini` writes it" in message
+
+
+@pytest.mark.parametrize(
+    "declaration, path, lacking, expected",
+    [
+        (own.picture_classes, "pets/train", "pets (did you mean pests?)", "a folder for each class with its images, train/<"),
+        (
+            lambda *where: own.translation(*where, "it", "en", "To-English"), "pets/train.it", "pets (did you mean pests?)",
+            "parallel text train.it and train.en",
+        ),
+        (lambda name, root, _: own.picture_classes(name, root, "x"), "x/train", "x; it has a, b, c, d, e and 2 more", ""),
+    ],
+)  # fmt: skip
+def test_ones_own_data_need_no_other_corpus(declaration, path, lacking, expected, tmp_path):
+    for name in ("a", "b", "c", "d", "e", "f", "pests"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(MissingCorpus) as raised:
+        declaration("mine", str(tmp_path), "pets").source.examples("train", Report("x"))
+    message = str(raised.value)
+    assert message.startswith(f"Looked for {expected}") and "mini" not in message and "published" not in message
+    assert message.endswith(
+        f" at {tmp_path}/{path}: no such path, because {tmp_path} has no {lacking}. "
+        "Correct the `root` or `folder` of the problem."
+    )
 
 
 def write(root, files):

@@ -109,13 +109,17 @@ def test_a_json_line_that_cannot_be_used_is_reported(tmp_path, line, reason):
 
 def test_a_misspelt_column_names_what_is_near(tmp_path):
     write(tmp_path, train__csv="texts,label\na,b\n")
-    with pytest.raises(CorpusError, match=r"train.csv:2: no column 'text' \(did you mean texts\?\).*'texts', 'label'"):
+    with pytest.raises(CorpusError, match=r"train.csv:1: no column 'text' \(did you mean texts\?\).*'texts', 'label'"):
         read(table(tmp_path, files=ALL))
 
 
 def test_files_are_below_the_media_folder_and_a_missing_one_is_reported(tmp_path):
     write(tmp_path, train__tsv="text\tlabel\na.mp3\thello\nb.mp3\tworld\n")
     (tmp_path / "clips").mkdir()
+    with pytest.raises(CorpusError, match=r"the first problem is .*train.tsv:2: its file .*a.mp3 does not exist; is `media`"):
+        read(table(tmp_path, files=ALL, media="clips"))
+    with pytest.raises(CorpusError, match="cilps: no such folder, so `media` of the table is wrong."):
+        read(table(tmp_path, files=ALL, media="cilps"))
     write(tmp_path / "clips", a__mp3=b"sound")
     found, report = read(table(tmp_path, files=ALL, media="clips"))
     assert found == [(str(tmp_path / "clips" / "a.mp3"), "hello")]
