@@ -3,6 +3,8 @@
 python bin/build_vocabulary.py --gin_file=gin/runs/joint_mini.gin --size=1200
 """
 
+import os
+
 from absl import flags
 
 from t2t_mm.common import command, config
@@ -25,7 +27,9 @@ def main(_):
     from t2t_mm.input import vocabulary
 
     run = config.configured(experiment.Experiment)()
+    replaced = os.path.exists(run.vocabulary)
     vocabulary.build_vocabulary(run.problems, run.vocabulary, _SIZE.value, max_bad_examples=_MAX_BAD.value)
+    print(f"Written to {run.vocabulary}{' in place of an earlier vocabulary' if replaced else ''}")
 
 
 if __name__ == "__main__":

@@ -142,7 +142,8 @@ def check_media(inputs: list[example.Example], modalities: Sequence[str]) -> Non
             paths = [one.input_parts[place] for one in inputs if one.inputs]
             missing = [path for path in paths if not os.path.isfile(path)]
             if missing and len(missing) == len(paths):
-                raise RunError(f"{', '.join(missing)}: no such file. The {name} of {_PROBLEM.value} is the path of a file.")
+                wrong = "is a folder" if all(map(os.path.isdir, missing)) else "no such file"
+                raise RunError(f"{', '.join(missing)}: {wrong}. The {name} of {_PROBLEM.value} is the path of a file.")
 
 
 def main(_):
@@ -180,7 +181,7 @@ def main(_):
     predictor = Predictor(
         network, tokenizer, **search, sampling=drawn, constrain_trees=_CONSTRAIN_TREES.value, n_best=_N_BEST.value
     )
-    report = example.Report(problem.name, max_bad=len(inputs))
+    report = example.Report(problem.name, max_bad=len(inputs), logged=False)
     asked = [one for one in inputs if one.inputs]
     given = predictor, problem, asked, tokenizer, run.audio, run.batches, report
     cores = os.cpu_count() or 1
@@ -200,7 +201,8 @@ def main(_):
             text = " ".join(part for part, name in zip(one.inputs, problem.modality) if name == "language")
         if answer is None:
             line["skipped"] = report.skipped.get(one.origin) or report.left_out.get(one.origin)
-            print(f"{command.name()}: {one.origin}: {one.input_line}: {line['skipped']}", file=sys.stderr)
+            reason = (line["skipped"] or "").removeprefix(f"{one.input_line}: ")
+            print(f"{command.name()}: {one.origin}: {one.input_line}: {reason}", file=sys.stderr)
         elif reason := predictor.unconstrained(problem, text):
             print(f"{command.name()}: {one.origin}: {reason}", file=sys.stderr)
         if answer is None or not len(answer):

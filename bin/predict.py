@@ -65,6 +65,7 @@ _PROGRESS = flags.DEFINE_boolean(
     "progress", None, "Whether to show progress on standard error. Default: only if it is a terminal."
 )
 
+_TAKE_A_COMMAND = ("serving_default", "n_best", "attention")  # signatures of exports of several problems
 _MEDIA = ("coco", "imagenet", "wsj_speech")  # the paper's problems whose inputs are files
 
 
@@ -134,6 +135,11 @@ async def ask() -> tuple[int, int]:
         async for answer in clients.answers(client, _PROBLEM.value, items(), _CONCURRENCY.value, _BATCH_SIZE.value):
             count += 1
             failed += bool(answer.error)
+            if answer.error and failed == 1 and _PROBLEM.value in _TAKE_A_COMMAND and not _COMMAND.value:
+                print(
+                    f"{command.name()}: {_PROBLEM.value} of an export takes a command; give --command=wmt_en_de.",
+                    file=sys.stderr,
+                )
             found = {"code": answer.code, "error": answer.error} if answer.error else answer.outputs
             print(json.dumps({"input": answer.item.name, **found}, ensure_ascii=False), flush=True)
             if progress:
@@ -158,7 +164,7 @@ def main(_):
     try:
         count, failed = asyncio.run(ask())
     except clients.PredictError as error:
-        print(f"{command.name()}: {error.message}", file=sys.stderr)
+        print(f"{command.name()}: {command.spelled(error.message)}", file=sys.stderr)
         end(1)
     except KeyboardInterrupt:
         end(130)  # as a shell reports it

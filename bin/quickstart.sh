@@ -3,6 +3,12 @@
 # problems, evaluation, samples and an export. Finished steps are skipped, and interrupted training resumes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+if [ $# -gt 0 ]; then
+  [ "$1" = --help ] || [ "$1" = -h ] || { echo "quickstart.sh: takes no arguments, but got $1." >&2; exit 2; }
+  sed -n '2,/^set /{/^# /s/^# //p}' bin/quickstart.sh
+  echo "It takes no arguments. The commands that it runs have flags: python bin/train.py --help, bin/evaluate.py --help."
+  exit
+fi
 run=runs/quickstart
 gin=(--gin_file=gin/runs/joint_mini.gin --gin_file=gin/runs/quickstart.gin)
 
@@ -45,10 +51,10 @@ evaluated() {
   [ "$run/evaluation_test.txt" -nt "$run/checkpoints" ] &&
     $python -c 'import json, sys; sys.exit(bool(json.load(open(sys.argv[1]))["failed"]))' "$run/evaluation_test.json"
 }
-if [ $# -eq 0 ] && evaluated; then
+if evaluated; then
   echo "$run/evaluation_test.txt already exists."
 else
-  $python bin/evaluate.py --model_dir="$run" --split=test --beam_size=4 --command="bash bin/quickstart.sh" "$@" >/dev/null
+  $python bin/evaluate.py --model_dir="$run" --split=test --beam_size=4 --command="bash bin/quickstart.sh" >/dev/null
 fi
 
 stage "Export (a few seconds, if it has not finished yet)"

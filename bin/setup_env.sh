@@ -15,7 +15,8 @@ for argument in "$@"; do
     --python=*) version=${argument#*=} ;;
     --tensorflow=*) tensorflow=${argument#*=} ;;
     --print) print=yes ;;
-    -*) echo "setup_env.sh: unknown argument $argument; use --python=X.Y, --tensorflow=X.Y or --print." >&2; exit 2 ;;
+    --help | -h) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' bin/setup_env.sh; exit ;;
+    -*) echo "setup_env.sh: unknown argument $argument; use an extra, --python=X.Y, --tensorflow=X.Y or --print." >&2; exit 2 ;;
     *) extra=$argument ;;
   esac
 done

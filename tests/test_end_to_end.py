@@ -243,7 +243,10 @@ def test_decoding_of_a_users_sentences_and_pictures(root):
     assert done.returncode == 1
     named = [line.split("\t")[0] for line in done.stdout.splitlines() if "%" in line]
     assert len(named) == 5 and set(named) <= set(world.OBJECTS)
-    assert "broken.jpg: not a readable image" in done.stderr and "Traceback" not in done.stderr
+    assert f"decode.py: --input number 2: {root}/broken.jpg: not a readable image" in done.stderr
+    assert done.stderr.count("broken.jpg") == 1 and "Traceback" not in done.stderr
+    done = command(*decode, "--problem=imagenet", f"--input={root}")
+    assert done.returncode == 1 and f"{root}: is a folder. The image of imagenet is the path of a file." in done.stderr
 
 
 def test_parses_that_must_be_trees_and_what_is_told_of_answers(root, tmp_path):

@@ -67,14 +67,15 @@ class Report:
 
     Args:
       name: the name of the problem or corpus, for messages.
-      max_bad: maximum number of unusable examples, each of which is logged. One more raises TooManyBadExamples.
+      max_bad: maximum number of unusable examples. One more raises TooManyBadExamples.
+      logged: whether each of them is logged. A command that shows them itself does not need that.
 
     Attributes:
       has_batches: whether a batch has been made of the examples, so that at least some of them are usable.
     """
 
-    def __init__(self, name: str, max_bad: int = 100):
-        self.name = name
+    def __init__(self, name: str, max_bad: int = 100, logged: bool = True):
+        self.name, self._logged = name, logged
         self.max_bad = max_bad
         self.skipped: dict[str, str] = {}
         self.left_out: dict[str, str] = {}
@@ -94,7 +95,8 @@ class Report:
                 return
             self.skipped[origin] = reason
             count = len(self.skipped)
-        logging.warning("%s: skipped %s: %s", self.name, origin, reason)
+        if self._logged:
+            logging.warning("%s: skipped %s: %s", self.name, origin, reason)
         if count > self.max_bad:
             self.failure = TooManyBadExamples(
                 f"{self.name}: {count} unusable examples, more than the {self.max_bad} allowed (the last: {origin}: "

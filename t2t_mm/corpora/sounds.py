@@ -83,7 +83,7 @@ def _decode(data: bytes, origin: str) -> tuple[np.ndarray, int]:  # -> float32 [
         elif (data := without_tags(data))[:4] == b"fLaC":
             kind = "FLAC"
             data, declared = flac_of_any_length(data)
-        elif data[:1] == b"\xff":
+        elif data[:1] == b"\xff" and data[1:2] >= b"\xe0":  # the first 11 bits of an MP3 frame are set
             kind = "MP3"
             data, declared = mp3_with_length(data)
         else:

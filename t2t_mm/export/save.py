@@ -152,6 +152,8 @@ def prepare(export_dir: str) -> None:
     Raises:
       RunError: it cannot be created or written to, or the disk is full.
     """
+    if os.path.isfile(export_dir):
+        raise RunError(f"{export_dir} is a file; give a folder.")
     try:
         os.makedirs(export_dir, exist_ok=True)
         for name in os.listdir(export_dir):

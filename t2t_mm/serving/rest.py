@@ -5,12 +5,14 @@ import html
 import importlib.resources
 import inspect
 import json
+import logging as python_logging
 import re
 import time
 from urllib.parse import unquote
 
 from absl import logging
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from google.protobuf import json_format
 from grpc import StatusCode
 from tensorflow_serving.apis import get_model_metadata_pb2, input_pb2, model_pb2
@@ -45,10 +47,20 @@ def application(service: Service, names: Names) -> web.Application:
         return _json(await _answer(service, request))
 
     limit = service.limits.max_body_bytes
+    python_logging.getLogger("aiohttp.server").addFilter(_without_traceback)  # which does not add it twice
     app = web.Application(middlewares=[_errors_as_json(limit, names)], client_max_size=limit)
     app.router.add_get("/", root)
     app.router.add_route("*", "/{path:v1(?:/.*)?}", api)
     return app
+
+
+def _without_traceback(record: python_logging.LogRecord) -> bool:
+    """Shortens the record of a request that is not HTTP, which is an error of the client and not of the server."""
+    if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+        reason = " ".join(str(record.exc_info[1]).split())
+        record.msg, record.args, record.exc_info = f"{record.getMessage()}: {reason}", (), None
+        record.levelno, record.levelname = python_logging.WARNING, "WARNING"
+    return True
 
 
 def _errors_as_json(max_body_bytes: int, names: Names):

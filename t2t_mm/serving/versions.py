@@ -60,10 +60,17 @@ class Versions:
         Raises:
           ServingError: NOT_FOUND. The message describes what was expected and where.
         """
-        if not os.path.isdir(self.export_dir):
-            raise ServingError(StatusCode.NOT_FOUND, f"No folder {self.export_dir} (looked from {os.getcwd()}).")
-        if not _find(self.export_dir):
-            message = f"{self.export_dir} holds no version: a folder named by an integer, as bin/export.py writes it."
+        folder = self.export_dir
+        if not os.path.isdir(folder):
+            raise ServingError(StatusCode.NOT_FOUND, f"No folder {folder} (looked from {os.getcwd()}).")
+        if not _find(folder):
+            message = f"{folder} holds no version: a folder named by an integer, as bin/export.py writes it."
+            if os.path.isfile(os.path.join(folder, "saved_model.pb")):
+                message = (
+                    f"{folder} is a version itself. Give the folder that contains it: {os.path.dirname(folder.rstrip('/'))}"
+                )
+            elif inside := [entry.path for entry in os.scandir(folder) if entry.is_dir() and _find(entry.path)]:
+                message += f" Did you mean {' or '.join(sorted(inside))}?"
             raise ServingError(StatusCode.NOT_FOUND, message)
 
     async def start(self) -> None:

@@ -114,6 +114,21 @@ def test_a_run_without_any_test_fails(tests):
     assert on_jax(tests, "-k", "nothing", fail={"-m pytest": 5})[0] == 1
 
 
+@pytest.mark.parametrize("script", ["quickstart.sh", "setup_env.sh"])
+def test_the_help_of_a_script_is_its_description_and_does_nothing(checkout, script):
+    for flag in ("--help", "-h"):
+        code, output, calls = run(checkout, script, flag)
+        assert code == 0 and not calls and "environment" in output and "#" not in output and "set -" not in output
+    code, output, calls = run(checkout, script, "--hepl")
+    assert code == 2 and not calls and output.startswith(f"{script}: ") and "--hepl" in output
+    assert script == "quickstart.sh" or "use an extra, --python" in output
+
+
+def test_quickstart_takes_no_arguments(checkout):
+    code, output, calls = run(checkout, "quickstart.sh", "--beam_size=2")
+    assert code == 2 and not calls and output == "quickstart.sh: takes no arguments, but got --beam_size=2.\n"
+
+
 @pytest.mark.parametrize("failed, evaluations", [({}, 0), ({"coco": "out of memory"}, 1)])
 def test_quickstart_evaluates_again_what_could_not_be_evaluated(checkout, failed, evaluations):
     assert installations(checkout) == 1

@@ -263,6 +263,7 @@ def test_sounds_beyond_any_use_are_refused_before_they_fill_the_memory(monkeypat
     "data,message",
     [
         (b"", "neither WAV, FLAC, MP3, Ogg nor SPHERE"),
+        (b"\xff\xd8\xff\xe0 a JPEG", "neither WAV, FLAC, MP3, Ogg nor SPHERE"),
         (wav(np.zeros(100, "<i2"))[:150], "truncated: 100 samples declared, 53 present"),
         (wav(np.zeros(0, "<i2")), "no sample"),
         (b"fLaC" + bytes(10), "truncated"),

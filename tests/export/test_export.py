@@ -642,6 +642,12 @@ def test_answers_that_cannot_be_are_refused_before_the_weights_are_read(tmp_path
         save.export(made, "absent", str(tmp_path), only, **more)
 
 
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="file is a file; give a folder."):
+        save.prepare(str(tmp_path / "file"))
+
+
 def test_signatures_records_and_operations(exported):
     saved = saved_model_pb2.SavedModel()
     with open(os.path.join(exported[1], "saved_model.pb"), "rb") as file:

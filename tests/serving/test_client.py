@@ -108,9 +108,9 @@ def test_a_busy_server_is_asked_again(monkeypatch):
 
 def test_an_unreachable_server_is_told_at_once(server):
     for make in (lambda: clients.RestClient("http://127.0.0.1:9", "m"), lambda: RpcClient("127.0.0.1:9", "m")):
-        with pytest.raises(clients.PredictError, match="127.0.0.1:9.*Is it serving") as caught:
+        with pytest.raises(clients.PredictError, match=r"^\w+: .*127.0.0.1:9.*\. Start the server with bin") as caught:
             gather(make, "s", [clients.Item("a", {"inputs": b"a"})])
-        assert caught.value.unreachable
+        assert caught.value.unreachable and "ssl" not in str(caught.value)
     # gRPC's port asked for REST
     with pytest.raises(clients.PredictError):
         gather(lambda: clients.RestClient(f"http://127.0.0.1:{server.server.grpc_port}", "m"), "s", [clients.Item("a")])
@@ -188,7 +188,7 @@ def test_an_unreachable_server_ends_the_command_while_it_waits_for_lines():
     finally:
         os.close(reading)
         os.close(writing)
-    assert run.returncode == 1 and "Is it serving" in run.stderr and "Fatal" not in run.stderr
+    assert run.returncode == 1 and "Start the server with bin" in run.stderr and "Fatal" not in run.stderr
 
 
 def predict(server, *flags, stdin=None):
@@ -228,10 +228,11 @@ def test_the_command(server, tmp_path):
     for flags, message in (
         ([], "No input"),
         (["--input_file=/absent"], "/absent: No such file"),
-        (["--input=a", "--server=127.0.0.1:9"], "Is it serving"),
+        (["--input=a", "--server=127.0.0.1:9"], "Start the server with bin"),
+        (["--problem=n_best", "--input=a", "--input=b"], "n_best of an export takes a command; give --command=wmt_en_de."),
     ):
         run = predict(server, "--problem=wmt_en_de", *flags)
-        assert run.returncode == 1 and message in run.stderr and "Traceback" not in run.stderr
+        assert run.returncode == 1 and run.stderr.count(message) == 1 and "Traceback" not in run.stderr
 
 
 def test_problems_with_several_inputs(server):

@@ -230,6 +230,15 @@ def test_slow_and_cut_off_requests_leave_no_trace(store, publish, start_server, 
         assert running.predict("wmt_en_de", ["a"])[0] == 200
 
 
+def test_a_request_that_is_not_http_is_one_line_in_the_log(server, caplog):
+    with socket.create_connection(("127.0.0.1", server.server.rest_port), timeout=10) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\nabc")
+        assert b" 400 " in connection.recv(1000).split(b"\r\n")[0]
+    (record,) = [record for record in caplog.records if record.name == "aiohttp.server"]
+    assert record.levelname == "WARNING" and record.exc_info is None and "\n" not in record.getMessage()
+    assert record.getMessage().startswith("Error handling request") and ": 400" in record.getMessage()
+
+
 def test_idle_sockets_take_no_places(publish, start_server, tmp_path):
     publish(tmp_path, 1)
     with start_server(tmp_path, limits=Limits(max_concurrent=2)) as running, contextlib.ExitStack() as open_ones:

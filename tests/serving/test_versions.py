@@ -181,6 +181,13 @@ def test_nothing_to_serve_is_told_at_the_start(tmp_path):
     (tmp_path / "1-aside").mkdir()
     with pytest.raises(ServingError, match="holds no version: a folder named by an integer"):
         asyncio.run(Versions(str(tmp_path), "m").start())
+    (tmp_path / "run" / "export" / "3").mkdir(parents=True)
+    with pytest.raises(ServingError, match=rf"run holds no version: .* Did you mean {tmp_path}/run/export\?$"):
+        asyncio.run(Versions(str(tmp_path / "run"), "m").start())
+    (tmp_path / "run" / "export" / "3" / "saved_model.pb").touch()
+    message = rf"export/3/ is a version itself. Give the folder that contains it: {tmp_path}/run/export$"
+    with pytest.raises(ServingError, match=message):
+        asyncio.run(Versions(f"{tmp_path}/run/export/3/", "m").start())
     (tmp_path / "1").mkdir()
     with pytest.raises(ServingError, match=r"No version can be served: .*1 does not load"):
         asyncio.run(Versions(str(tmp_path), "m").start())
