@@ -1,4 +1,4 @@
-"""Suggests known names that are similar to a misspelt one, for the messages of everything that checks names."""
+"""Words for messages: known names that are similar to a misspelt one, and numbers with their nouns."""
 
 import difflib
 import re
@@ -17,6 +17,11 @@ def near(wanted: object, known: Iterable[str]) -> str:
         if ratio > likeness[0] - _WORSE
     ]
     return f" (did you mean {' or '.join(shown)}?)" if shown else ""
+
+
+def whole_minutes(minutes: float) -> str:
+    """Returns a time in words, as in "7 minutes" and "less than a minute"."""
+    return counted(round(minutes), "minute") if round(minutes) else "less than a minute"
 
 
 def counted(count: int, noun: str) -> str:

@@ -51,6 +51,9 @@ def parse(gin_files: Sequence[str], bindings: Sequence[str] = (), last: str = ""
     if shipped.folder() not in gin_config._LOCATION_PREFIXES:
         gin.add_config_file_search_path(shipped.folder())
     check_files(gin_files)
+    for binding in bindings:
+        if not re.match(r"\s*([\w./]+\s*[=:]|(from|import|include)\s)", binding):
+            raise ConfigError(f"The binding {binding!r} is not of the form NAME = VALUE, as in --gin_param=steps=1000.")
     try:
         gin.parse_config_files_and_bindings(list(gin_files), list(bindings), finalize_config=False)
         gin.parse_config(last)

@@ -1,7 +1,7 @@
 """Summarises an evaluation with one row per problem, as text with an answer to each kind of input, and as a page."""
 
 from t2t_mm.lab.results import circumstances, shown
-from t2t_mm.spelling import counted
+from t2t_mm.spelling import whole_minutes
 
 # The usual main metric of a problem, and whether higher is better. The first metric that the problem has is used.
 _JUDGED_BY = (
@@ -53,10 +53,8 @@ def verdict(record: dict) -> str:
     if not compared:
         return "No baselines were computed, so there is nothing to compare these figures with."
     better = sum(bool(row[4]) for row in compared)
-    minutes = round(record["training_minutes"])
-    time = counted(minutes, "minute") if minutes else "less than a minute"
     return (
-        f"Trained for {record['step']} steps ({time}), the model beats the trivial "
+        f"Trained for {record['step']} steps ({whole_minutes(record['training_minutes'])}), the model beats the trivial "
         f"baseline on {better} of {len(compared)} problems."
     )
 

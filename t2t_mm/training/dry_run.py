@@ -13,7 +13,7 @@ from t2t_mm.experiment import Experiment
 from t2t_mm.input.pipeline import batches_of, make_batches, parts_of
 from t2t_mm.input.tokenizer import Tokenizer, as_tokenized
 from t2t_mm.problem import Problem
-from t2t_mm.spelling import counted
+from t2t_mm.spelling import counted, whole_minutes
 
 EXAMPLES = 200  # number of examples to read of each problem
 STEPS = 4  # number of steps to time, besides those that trace
@@ -92,6 +92,6 @@ def describe_cost(make_step: Callable[[int], Any], traces: Callable[[], int], st
     begun = f"{counted(len(traced), 'step')} took {sum(traced):.0f} s with tracing"
     return [
         f"{begun}, {len(timed)} others took {per_step:.2f} s each.",
-        f"{steps} steps would take about {(sum(traced) + steps * per_step) / 60:.0f} minutes without evaluations, with at "
+        f"{steps} steps would take about {whole_minutes((sum(traced) + steps * per_step) / 60)} without evaluations, with at "
         f"most {gigabytes:.1f} GB of main memory so far (of the host; accelerators have their own).",
     ]

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 import sys
 
 import pytest
@@ -101,6 +102,12 @@ def test_an_unused_macro_names_the_one_it_is_near(build):
 def test_a_value_out_of_range_is_named(build):
     with pytest.raises(ValueError, match="dropout is 1.5"):
         build("convolution.ConvBlock.dropout = 1.5")
+
+
+@pytest.mark.parametrize("binding", ["steps", "", "steps 3", "--steps=3"])
+def test_what_is_no_binding_is_named(binding):
+    with pytest.raises(config.ConfigError, match=re.escape(f"The binding {binding!r} is not of the form NAME = VALUE")):
+        config.parse([], ["a.b = 1", binding])
 
 
 def test_a_missing_file_is_named():

@@ -1,5 +1,7 @@
 """Tests the summary of an evaluation: a row for each problem, a verdict, and an answer to each kind of input."""
 
+import pytest
+
 from t2t_mm.lab import summary
 
 RECORD = {
@@ -51,3 +53,9 @@ def test_page_has_a_row_for_each_problem():
     assert "| wsj_parsing | f1 | 80.00 | 30.00 | 0.50 |  |  | 7 | recall 75.00 (20.00), signature `a b` |" in lines
     assert "| wmt_en_de | 7.00 | 4.00 | 2.50 |" in lines and "**imagenet** was not evaluated: no corpus." in lines
     assert "- output: Die Katze." in lines
+
+
+@pytest.mark.parametrize("minutes, words", [(0.4, "less than a minute"), (1.2, "1 minute"), (11.6, "12 minutes")])
+def test_the_verdict_names_the_time_in_words(minutes, words):
+    record = {"results": {"x": {"bleu": 3.0}}, "baselines": {"x": {"bleu": 2.0}}, "step": 3, "training_minutes": minutes}
+    assert summary.verdict(record).startswith(f"Trained for 3 steps ({words}), the model beats the trivial baseline on 1 of 1")

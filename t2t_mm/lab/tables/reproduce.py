@@ -99,15 +99,16 @@ class Study:
         for job in missing(self.planned):
             name = job.planned.name
             jobs[name] = jobs.get(name, 0.0) + self._costs.seconds(job.planned, job.kind, job.steps)
-        lines = [f"{'run':44} {'steps':>7} {'done':>7} {'hours left':>11}"]
         shown = [planned for planned in self.planned if planned.run.name in chosen]
+        width = max(len(planned.name) for planned in shown)
+        lines = [f"{'run':{width}} {'steps':>7} {'done':>7} {'hours left':>11}"]
         for planned in shown:
             done: int | str = planned.done()
             if not done and (kept := planned.scores()):  # without its checkpoints
                 done = kept["step"]
             steps, done = (planned.steps, done) if planned.run.trained else ("–", "–")
             left = jobs.get(planned.name, 0.0) / 3600
-            lines.append(f"{planned.name:44} {steps:>7} {done:>7} {left:>11.2f}")
+            lines.append(f"{planned.name:{width}} {steps:>7} {done:>7} {left:>11.2f}")
         total = sum(jobs.get(planned.name, 0.0) for planned in shown)
         lines.append(f"{counted(len(shown), 'run')}, {total / 3600:.1f} hours left ({self._costs.basis()})")
         return "\n".join(lines)

@@ -309,6 +309,7 @@ def test_the_plan_of_the_command_shares_runs_and_names_steps_and_hours(tmp_path)
     done = command("reproduce.py", "--plan", "--table=1", "--table=2", "--table=3", "--seeds=2", f"--runs={tmp_path}")
     assert done.returncode == 0, done.stderr[-2000:]
     lines = done.stdout.splitlines()
+    assert len({len(line) for line in lines[:-1]}) == 1, "the columns are not aligned"
     names = [line.split(",")[0] for line in lines[1:-1]]
     assert names.count("joint") == 2 and len(names) == 2 * (1 + 8 + 1)  # joint, eight alone, parsing with ImageNet
     assert "20 runs, " in lines[-1] and "hours left" in lines[-1]
