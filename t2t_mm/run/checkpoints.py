@@ -113,13 +113,22 @@ def step_of(path: str) -> int:
 
 
 def _read_best(folder: str) -> dict | None:
-    """Returns the content of best.json, or None if it does not exist."""
+    """Returns the content of best.json, or None if it does not exist.
+
+    Raises:
+      RunError: it is damaged.
+    """
+    path = os.path.join(folder, "best.json")
     try:
-        with tf.io.gfile.GFile(os.path.join(folder, "best.json")) as file:
+        with tf.io.gfile.GFile(path) as file:
             record = json.load(file)
+        record.setdefault("kept", [{"step": record["step"], "value": record["value"]}])  # older runs only kept one
     except tf.errors.NotFoundError:
         return None
-    record.setdefault("kept", [{"step": record["step"], "value": record["value"]}])  # older runs only kept one
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{path}: is damaged ({error}). Delete it; the newest checkpoint in its folder then counts as the best."
+        ) from error
     return record
 
 

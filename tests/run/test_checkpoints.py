@@ -163,6 +163,20 @@ def test_the_best_outlives_the_last(checkpoints, weight, tmp_path):
     assert other.best() is None and other.keep_best(5, 0.1, higher_is_better=True)
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"step": 2}', b"\xff"])
+def test_a_damaged_record_of_the_best_is_named(checkpoints, weight, tmp_path, content):
+    saved(checkpoints, weight, 2)
+    checkpoints.keep_best(2, 3.0, higher_is_better=False)
+    path = os.path.join(best_folder(str(tmp_path)), "best.json")
+    with open(path, "wb") as file:
+        file.write(content)
+    for read in (lambda: best_first(str(tmp_path)), checkpoints.best):
+        with pytest.raises(RunError, match=rf"{path}: is damaged \(.+\). Delete it; the newest checkpoint in its folder"):
+            read()
+    os.remove(path)
+    assert [value(one) for one in best_first(str(tmp_path))] == [2]
+
+
 def test_values_of_another_measurement_are_not_compared(weight, tmp_path, caplog):
     caplog.set_level("INFO", logger="absl")
 
