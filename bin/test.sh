@@ -74,8 +74,7 @@ other=$!
 trap 'kill -- -$other 2>/dev/null || true; rm -f "$log"' EXIT
 
 failed=
-# One worker more than there are cores, because a fifth of the time of the tests is waiting for a process or a server.
-$python -m pytest --durations=10 -n $(($(nproc) + 1)) "${parallel[@]}" "${rest[@]}" || failed=yes
+$python -m pytest --durations=10 -n auto "${parallel[@]}" "${rest[@]}" || failed=yes
 wait $other || failed=yes
 echo "Types, and the layers with the JAX backend:"
 cat "$log"

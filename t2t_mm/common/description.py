@@ -22,13 +22,13 @@ def load_description(model_dir: str) -> dict:
             description = json.load(file)
     except ValueError as error:  # neither JSON nor UTF-8
         raise RunError(f"{path}: is damaged: {error}. {_REPAIR}") from error
-    for key in _KEYS:
+    for key in KEYS:
         if not isinstance(description, dict) or key not in description:
             raise RunError(f"{path}: is damaged: it has no {key!r}. {_REPAIR}")
     return description
 
 
-_KEYS = ("problems", "vocabulary", "commands", "inputs", "class_names", "frequency_bins")
+KEYS = ("problems", "vocabulary", "commands", "inputs", "class_names", "frequency_bins")
 _REPAIR = "Restore it from a copy, or copy the one of another run that was trained with the same configuration and corpora."
 
 

@@ -642,12 +642,6 @@ def test_answers_that_cannot_be_are_refused_before_the_weights_are_read(tmp_path
         save.export(made, "absent", str(tmp_path), only, **more)
 
 
-def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="file is a file; give a folder."):
-        save.prepare(str(tmp_path / "file"))
-
-
 def test_signatures_records_and_operations(exported):
     saved = saved_model_pb2.SavedModel()
     with open(os.path.join(exported[1], "saved_model.pb"), "rb") as file:
@@ -701,7 +695,7 @@ def full_before(folder, monkeypatch):
 
 @pytest.mark.parametrize(
     "hinder, message",
-    [(in_the_way, "exports cannot be written to: File exists"), (full_before, "1 MB are free on its disk")],
+    [(in_the_way, "exports is a file; give a folder."), (full_before, "1 MB are free on its disk")],
 )
 def test_a_folder_that_cannot_be_written_to_is_told_before_the_weights_are_read(tmp_path, monkeypatch, hinder, message):
     hinder(tmp_path, monkeypatch)

@@ -1,12 +1,13 @@
 """Tests what an installation without the extra "serve" can do."""
 
+import json
 import os
 import subprocess
 import sys
 
 import pytest
 
-from t2t_mm.common import command
+from t2t_mm.common import command, description
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 WITHOUT_SERVING = """
@@ -27,7 +28,7 @@ def without_serving(name, *flags):
 
 def test_export_needs_no_server(tmp_path):
     """The quickstart exports; only bin/serve.py and bin/predict.py need the extra."""
-    (tmp_path / "model.json").write_text("{}")
+    (tmp_path / "model.json").write_text(json.dumps(dict.fromkeys(description.KEYS, [])))
     (tmp_path / "config.gin").write_text(
         "from __gin__ import dynamic_registration\nfrom t2t_mm import experiment\nexperiment.Experiment.problems = ()\n"
         "experiment.Experiment.vocabulary = 'absent'\n"
