@@ -5,6 +5,9 @@ import os
 
 from t2t_mm.common.errors import RunError
 
+KEYS = ("problems", "vocabulary", "commands", "inputs", "class_names", "frequency_bins")
+_REPAIR = "Restore it from a copy, or copy the one of another run that was trained with the same configuration and corpora."
+
 
 def load_description(model_dir: str) -> dict:
     """Returns the description in the folder of a run.
@@ -26,10 +29,6 @@ def load_description(model_dir: str) -> dict:
         if not isinstance(description, dict) or key not in description:
             raise RunError(f"{path}: is damaged: it has no {key!r}. {_REPAIR}")
     return description
-
-
-KEYS = ("problems", "vocabulary", "commands", "inputs", "class_names", "frequency_bins")
-_REPAIR = "Restore it from a copy, or copy the one of another run that was trained with the same configuration and corpora."
 
 
 def _parent(path: str) -> str:
