@@ -27,6 +27,7 @@ from absl import flags
 
 from t2t_mm.common import command, command_inputs
 from t2t_mm.common.errors import RunError
+from t2t_mm.corpora import pictures, sounds
 from t2t_mm.corpora.example import MediaError
 from t2t_mm.serving import client as clients
 from t2t_mm.serving.convert import as_an_export_reads_it
@@ -47,8 +48,8 @@ _INPUT_NAMES = flags.DEFINE_list(
 )  # fmt: skip
 _READ_AS = flags.DEFINE_enum(
     "read_as", "auto", ["auto", "text", "path"],
-    "Form of the inputs; auto: paths for image and speech problems and for inputs called image or audio, "
-    "otherwise text.",
+    "Form of the inputs; auto: paths for image and speech problems, for inputs called image or audio and where a value is the "
+    "path of an existing image or recording, otherwise text.",
 )  # fmt: skip
 _PROTOCOL = flags.DEFINE_enum("protocol", "rest", ["rest", "grpc"], "Protocol of the requests.")
 _SERVER = flags.DEFINE_string(
@@ -96,7 +97,7 @@ def _item(values: tuple[str, ...]) -> clients.Item:
     inputs = {"command": _COMMAND.value.encode("utf-8")} if _COMMAND.value else {}
     for input_name, value in zip(_INPUT_NAMES.value, values, strict=True):
         try:
-            inputs[input_name] = _read(value) if _is_path(input_name) else value.encode("utf-8")
+            inputs[input_name] = _read(value) if _is_path(input_name, value) else value.encode("utf-8")
         except OSError as error:
             return clients.Item(name, error=f"{value}: {error.strerror}")
         except MediaError as error:
@@ -104,9 +105,12 @@ def _item(values: tuple[str, ...]) -> clients.Item:
     return clients.Item(name, inputs)
 
 
-def _is_path(input_name: str) -> bool:
+def _is_path(input_name: str, value: str) -> bool:
     if _READ_AS.value != "auto":
         return _READ_AS.value == "path"
+    # The client does not know the modalities of one's own problems, but no sentence is the path of an existing image.
+    if value.lower().endswith((*pictures.ENDINGS, *sounds.ENDINGS)) and os.path.isfile(value):
+        return True
     return input_name.split("_")[0] in ("image", "audio") or (_COMMAND.value or _PROBLEM.value) in _MEDIA
 
 
@@ -136,10 +140,8 @@ async def ask() -> tuple[int, int]:
             count += 1
             failed += bool(answer.error)
             if answer.error and failed == 1 and _PROBLEM.value in _TAKE_A_COMMAND and not _COMMAND.value:
-                print(
-                    f"{command.name()}: {_PROBLEM.value} of an export takes a command; give --command=wmt_en_de.",
-                    file=sys.stderr,
-                )
+                hint = f"{_PROBLEM.value} of an export takes a command; give --command, such as the name of a problem."
+                print(f"{command.name()}: {hint}", file=sys.stderr)
             found = {"code": answer.code, "error": answer.error} if answer.error else answer.outputs
             print(json.dumps({"input": answer.item.name, **found}, ensure_ascii=False), flush=True)
             if progress:

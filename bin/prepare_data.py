@@ -70,13 +70,19 @@ def main(_):
     command.load_tensorflow()
     config.parse(_GIN_FILE.value, _GIN_PARAM.value)
     from t2t_mm import experiment
-    from t2t_mm.input import prepare
+    from t2t_mm.input import prepare, records
 
     run = config.configured(experiment.Experiment)()
     problems = [run.problem(name) for name in _PROBLEM.value] or run.problems
     with prepare.ShardWriters(_PROCESSES.value) as workers:
         for problem in problems:
+            folder = os.path.join(_OUTPUT.value, problem.name)
+            kept = os.path.isdir(os.path.join(folder, records.VERSION)) and not _VERIFY.value
             show(problem.name, prepare_or_verify(run, problem, workers))
+            if kept:
+                print(
+                    f"{problem.name}: kept as they were. If the corpus has changed since, delete {folder} to write them again."
+                )
 
 
 if __name__ == "__main__":

@@ -108,6 +108,8 @@ def score_run() -> None:
 def main(_):
     checkpoint_flags.check()
     if _ANSWERS.value:
+        if os.path.isdir(_ANSWERS.value):
+            raise RunError(f"{_ANSWERS.value}: is a folder. Give the file of a problem in it, PROBLEM.jsonl.")
         if not os.path.isfile(_ANSWERS.value):
             raise RunError(f"{_ANSWERS.value}: no such file.")
         return score_answers()

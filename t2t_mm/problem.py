@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+from t2t_mm.corpora.example import DeclarationError
 from t2t_mm.corpora.source import ClassSource, Source
 from t2t_mm.modalities.features import Features
 from t2t_mm.modalities.modality import Modality
@@ -30,7 +31,7 @@ class Problem:
         answers are linearised trees without words in either case.
 
     Raises:
-      ValueError: `name`, `inputs` or `targets` has another value, or a modality has no features.
+      DeclarationError: `name`, `inputs` or `targets` has another value, or a modality has no features.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Problem:
 
     def __post_init__(self):
         if not (self.name.isidentifier() and self.name.isascii()):
-            raise ValueError(
+            raise DeclarationError(
                 f"The name of a problem is {self.name!r}; it must consist of letters, digits and underscores, and not begin "
                 "with a digit."
             )
@@ -51,14 +52,14 @@ class Problem:
         try:
             modalities = self.modalities
         except ValueError as error:
-            raise ValueError(f"{self.name}: {error}") from error
+            raise DeclarationError(f"{self.name}: {error}") from error
         for modality in modalities:
             if modality.features is None:
-                raise ValueError(f"{self.name}: the modality {modality.name} has no features, so no example can be read.")
+                raise DeclarationError(f"{self.name}: the modality {modality.name} has no features, so no example can be read.")
         if self.targets not in TARGET_KINDS:
-            raise ValueError(f"{self.name}: targets is {self.targets!r}; choose one of {', '.join(TARGET_KINDS)}.")
+            raise DeclarationError(f"{self.name}: targets is {self.targets!r}; choose one of {', '.join(TARGET_KINDS)}.")
         if self.words_in_trees and (self.targets, self.modality) != ("tree", "language"):
-            raise ValueError(
+            raise DeclarationError(
                 f"{self.name}: words_in_trees requires trees of a single text, not {self.targets} of {self.modality}."
             )
 

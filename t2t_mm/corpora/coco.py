@@ -4,7 +4,7 @@ import json
 import os
 
 from t2t_mm.corpora.corpus_files import check_split, missing_corpus, warn_of_count
-from t2t_mm.corpora.example import CorpusError, Example, Report
+from t2t_mm.corpora.example import CorpusError, DeclarationError, Example, Report
 from t2t_mm.corpora.plain_text import decode, not_text
 
 _NAMES = {"train": "train", "dev": "val", "test": "test"}
@@ -28,12 +28,12 @@ class CocoCaptions:
         next to it, with the images of 2014. Scores on the two splits are not comparable.
 
     Raises:
-      ValueError: there is no such year, or it does not match `karpathy`.
+      DeclarationError: there is no such year, or it does not match `karpathy`.
     """
 
     def __init__(self, root: str, folder: str = "coco", year: int = 2014, karpathy: bool = False):
         if year not in (2014, 2017) or (karpathy and year != 2014):
-            raise ValueError(f"year {year}, karpathy {karpathy}: COCO has 2014 and 2017, Karpathy's split only 2014.")
+            raise DeclarationError(f"year {year}, karpathy {karpathy}: COCO has 2014 and 2017, Karpathy's split only 2014.")
         self.folder = os.path.join(root, folder)
         self.year = year
         self.karpathy = karpathy

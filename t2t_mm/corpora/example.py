@@ -10,6 +10,10 @@ class CorpusError(Exception):
     """A corpus is missing, empty or unreadable. The message says what was expected, where, and what to do."""
 
 
+class DeclarationError(CorpusError, ValueError):
+    """A problem or corpus is declared with a value that cannot be. The message names it and what is possible."""
+
+
 class MediaError(CorpusError):
     """An image or audio file cannot be decoded. The message names the file and the reason."""
 

@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator, Sequence
 
 from t2t_mm.corpora.corpus_files import stream
-from t2t_mm.corpora.example import Example, Report
+from t2t_mm.corpora.example import DeclarationError, Example, Report
 from t2t_mm.corpora.source import Source
 
 
@@ -21,20 +21,20 @@ class NoisedText:
       side: which texts of the sources are used, their "inputs" or their "targets". The other side is not used.
 
     Raises:
-      ValueError: there is no source, `drop` or `distance` is out of range, or there is no such side.
+      DeclarationError: there is no source, `drop` or `distance` is out of range, or there is no such side.
     """
 
     # The defaults are those of Lample et al.
     def __init__(self, sources: Sequence[Source], drop: float = 0.1, distance: int = 3, side: str = "inputs"):
         if not sources:
-            raise ValueError("There is no source of sentences; the list `sources` is empty.")
+            raise DeclarationError("There is no source of sentences; the list `sources` is empty.")
         # Negated, because all comparisons with NaN are false.
         if not 0 <= drop < 1:
-            raise ValueError(f"drop is {drop!r}; it must be at least 0 and less than 1.")
+            raise DeclarationError(f"drop is {drop!r}; it must be at least 0 and less than 1.")
         if distance < 0:
-            raise ValueError(f"distance is {distance!r}; it must be at least 0.")
+            raise DeclarationError(f"distance is {distance!r}; it must be at least 0.")
         if side not in ("inputs", "targets"):
-            raise ValueError(f'side is {side!r}; it must be "inputs" or "targets".')
+            raise DeclarationError(f'side is {side!r}; it must be "inputs" or "targets".')
         self.sources, self.drop, self.distance, self.side = tuple(sources), drop, distance, side
 
     def examples(self, split: str, report: Report) -> list[Example]:

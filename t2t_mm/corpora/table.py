@@ -4,10 +4,10 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from t2t_mm.corpora.corpus_files import SPLITS, MissingCorpus, check_split, iterate_lines, matching_files
-from t2t_mm.corpora.example import CorpusError, Example, Report
+from t2t_mm.corpora.corpus_files import SPLITS, MissingCorpus, check_split, iterate_lines, matching_files, missing_corpus
+from t2t_mm.corpora.example import CorpusError, DeclarationError, Example, Report
 from t2t_mm.corpora.plain_text import not_text
 from t2t_mm.spelling import near
 
@@ -39,7 +39,7 @@ class Table:
       held_out: the fraction of the training rows to hold out for each missing split.
 
     Raises:
-      ValueError: an argument is out of range, or the number of `media` is not that of the inputs.
+      DeclarationError: an argument is out of range, or the number of `media` is not that of the inputs.
     """
 
     def __init__(
@@ -58,16 +58,19 @@ class Table:
         self.inputs = (input,) if isinstance(input, str) else tuple(input)
         self.media = (media,) if media is None or isinstance(media, str) else tuple(media)
         if len(self.media) != len(self.inputs):
-            raise ValueError(
+            raise DeclarationError(
                 f"input has {len(self.inputs)} columns, {input!r}; media must have as many elements, not {media!r}."
             )
         self.target, self.classes, self.delimiter = target, classes, delimiter
         self.files = {split: (f"{split}.*",) for split in SPLITS} if files is None else dict(files)
+        for split, patterns in self.files.items():
+            if isinstance(patterns, str):
+                raise DeclarationError(f"files has {patterns!r} for {split}; it must be a list, as in ['{patterns}'].")
         unknown = sorted(set(self.files) - set(SPLITS))
         if unknown or "train" not in self.files:
-            raise ValueError(f"files has the splits {sorted(self.files)}; it needs train and may have dev and test.")
+            raise DeclarationError(f"files has the splits {sorted(self.files)}; it needs train and may have dev and test.")
         if not 0 < held_out < 0.5:
-            raise ValueError(f"held_out is {held_out}; it must be more than 0 and less than 0.5.")
+            raise DeclarationError(f"held_out is {held_out}; it must be more than 0 and less than 0.5.")
         self.held_out = held_out
         self._class_names: list[str] | None = None
 
@@ -121,6 +124,11 @@ class Table:
             yield Example(inputs, target if indices is None else indices[target], origin)
         if not found:
             first = next((f"; the first problem is {origin}: {reason}" for origin, reason in report.skipped.items()), "")
+            if not first and split not in self.files:
+                raise CorpusError(
+                    f"{self.folder}: too few rows in {', '.join(paths)} to hold out some for {split}, with held_out = "
+                    f"{self.held_out}. Increase `held_out`, or give {split} a table of its own in `files`."
+                )
             raise CorpusError(f"{self.folder}: no row for {split} in {', '.join(paths)} is usable{first}.")
 
     def _split_of(self, text: str) -> str:
@@ -139,6 +147,8 @@ class Table:
         paths = [path for path in paths if not path.endswith(".gz") or path.removesuffix(".gz") not in paths]
         if not paths:
             expected = f"a table {' or '.join(self.files[split])} ({', '.join(_ENDINGS)}, with or without .gz)"
+            if not os.path.isdir(self.folder):
+                raise missing_corpus(self.folder, expected)
             held = "" if split == "train" else f" Leave {split} out of `files` to hold out rows of the training tables for it."
             raise MissingCorpus(f"Looked for {expected} in {self.folder}, which holds none.{held}")
         for path in paths:
@@ -170,6 +180,7 @@ class Table:
             if column not in row:
                 raise CorpusError(
                     f"{origin}: no column {column!r}{near(column, row)}. The table has {', '.join(map(repr, row))}."
+                    + _other_delimiter(row, self.delimiter)
                 )
 
     def _delimited_rows(self, path: str, report: Report) -> Iterator[tuple[int, dict]]:
@@ -199,6 +210,14 @@ class Table:
                 report.skip(f"{path}:{lines.begun}", f"{len(fields)} fields, but the header has {len(header)} columns")
             else:
                 yield lines.begun, dict(zip(header, fields))
+
+
+def _other_delimiter(header: Iterable[str], delimiter: str) -> str:
+    """Returns a hint if the names of a header show that its fields are separated by another character."""
+    for other in (";", "\t", ",", "|"):
+        if other != delimiter and any(other in name for name in header):
+            return f" If {other!r} separates its fields, set `delimiter` to it; only .csv files have one."
+    return ""
 
 
 class _Lines:

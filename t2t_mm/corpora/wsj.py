@@ -4,7 +4,7 @@ import os
 import re
 
 from t2t_mm.corpora.corpus_files import check_split, missing_corpus, read_lines, walk, warn_of_count
-from t2t_mm.corpora.example import CorpusError, Example, Report
+from t2t_mm.corpora.example import CorpusError, DeclarationError, Example, Report
 
 _CATALOGUE = "LDC93S6B (WSJ0) and LDC94S13B (WSJ1)"
 # Split -> (list below the root of the merged layout, utterances in the full release). Train needs at least one of them.
@@ -33,12 +33,12 @@ class WSJSpeech:
       test: "eval92" or "eval93", the test set that is used as the split "test".
 
     Raises:
-      ValueError: `test` has another value.
+      DeclarationError: `test` has another value.
     """
 
     def __init__(self, root: str, folder: str = "wsj", lower_case: bool = True, test: str = "eval92"):
         if test not in ("eval92", "eval93"):
-            raise ValueError(f"test is {test!r}; it must be eval92 or eval93.")
+            raise DeclarationError(f"test is {test!r}; it must be eval92 or eval93.")
         self.folder = os.path.join(root, folder)
         self.lower_case = lower_case
         self.lists = _LISTS | ({"test": _EVAL93} if test == "eval93" else {})

@@ -369,8 +369,17 @@ class TeacherForced:
 
 def _check_classes(problem: Problem, description: dict) -> None:
     # A corpus with another list of classes would give every class another index, and an accuracy by chance.
-    if problem.targets == "class" and problem.class_names() != description["class_names"].get(problem.name):
-        raise RunError(f"{problem.name}: the classes of the corpus are not those that the model was trained on.")
+    if problem.targets != "class":
+        return
+    known, now = description["class_names"].get(problem.name) or [], problem.class_names()
+    if known != now:
+        more, fewer = [name for name in now if name not in known], [name for name in known if name not in now]
+        shown = [f"it has {', '.join(more[:5])} in addition"] if more else []
+        shown += [f"it lacks {', '.join(fewer[:5])}"] if fewer else []
+        raise RunError(
+            f"{problem.name}: the classes of the corpus are not those that the model was trained on: "
+            f"{' and '.join(shown) or 'their order differs'}. Evaluate on the corpus of the training, or train a new model."
+        )
 
 
 def sample_of(answer: Answer, example: Example, class_names: list[str] | None) -> dict:

@@ -11,6 +11,7 @@ can be restored without its inputs: captions without their images.
 
 from collections.abc import Sequence
 
+from t2t_mm.corpora.example import DeclarationError
 from t2t_mm.corpora.noised_text import NoisedText
 from t2t_mm.corpora.parallel_text import ParallelText
 from t2t_mm.metrics.translation import bleu
@@ -40,10 +41,12 @@ def restored(problem: Problem, drop: float = 0.1, distance: int = 3) -> Problem:
       drop, distance: the strength of the noise, see `NoisedText`.
 
     Raises:
-      ValueError: its targets are no text, or the noise is out of range.
+      DeclarationError: its targets are no text, or the noise is out of range.
     """
     if problem.targets != "text":
-        raise ValueError(f"{problem.name}: its targets are of the kind {problem.targets!r}, and only text can be restored.")
+        raise DeclarationError(
+            f"{problem.name}: its targets are of the kind {problem.targets!r}, and only text can be restored."
+        )
     source = NoisedText([problem.source], drop, distance, side="targets")
     return Problem(f"restored_{problem.name}", source, "language", "text", problem.command, (bleu,))
 
@@ -64,8 +67,8 @@ def with_autoencoders(
       more: problems that are not trained, but whose targets are restored as well, see `restored`.
 
     Raises:
-      ValueError: no problem translates from one of the languages, the targets of one of `more` are no text, or the noise is out
-        of range.
+      DeclarationError: no problem translates from one of the languages, the targets of one of `more` are no text, or the noise
+        is out of range.
     """
     texts = [problem.source for problem in problems if isinstance(problem.source, ParallelText)]
     found = list(problems)
@@ -73,7 +76,7 @@ def with_autoencoders(
         sources = [source for source in texts if source.source_language == language]
         if not sources:
             known = ", ".join(sorted({source.source_language for source in texts})) or "no language"
-            raise ValueError(
+            raise DeclarationError(
                 f"autoencoder_{language}: no problem translates from {language!r}; the problems of this run translate from "
                 f"{known}. Change `languages`, or add a translation."
             )

@@ -7,6 +7,7 @@ reviews/own.table.name = 'reviews'
 
 from collections.abc import Callable, Sequence
 
+from t2t_mm.corpora.example import DeclarationError
 from t2t_mm.corpora.image_folders import ImageFolders
 from t2t_mm.corpora.parallel_text import ParallelText
 from t2t_mm.corpora.table import Table
@@ -56,11 +57,11 @@ def table(
         matches.
 
     Raises:
-      ValueError: the numbers of `input` columns and `inputs` differ.
+      DeclarationError: the numbers of `input` columns and `inputs` differ.
     """
     names, columns = ([one] if isinstance(one, str) else list(one) for one in (inputs, input))
     if len(names) != len(columns):
-        raise ValueError(f"{name}: {len(columns)} input columns, {columns}, and {len(names)} modalities, {names}.")
+        raise DeclarationError(f"{name}: {len(columns)} input columns, {columns}, and {len(names)} modalities, {names}.")
     source = Table(
         root, folder, input, target, files, media=[None if one == "language" else media for one in names],
         classes=targets == "class", delimiter=delimiter, held_out=held_out,

@@ -4,6 +4,7 @@ Each problem can hide one of its inputs, which shows how much can be guessed fro
 """
 
 from t2t_mm.corpora.corpus_files import SPLITS
+from t2t_mm.corpora.example import DeclarationError
 from t2t_mm.corpora.table import Table
 from t2t_mm.problem import Problem
 
@@ -12,7 +13,7 @@ def typed(root: str, hidden: str = "") -> Problem:
     """Returns the problem of typed questions about images. `hidden` is "image", "language" or empty.
 
     Raises:
-      ValueError: `hidden` has another value.
+      DeclarationError: `hidden` has another value.
     """
     files = {split: (f"{split}.tsv",) for split in SPLITS}
     return _problem("questions", root, files, {"image": "picture", "language": "question"}, hidden)
@@ -22,7 +23,7 @@ def spoken(root: str, hidden: str = "") -> Problem:
     """Returns the problem of spoken questions about images. `hidden` is "image", "audio" or empty.
 
     Raises:
-      ValueError: `hidden` has another value.
+      DeclarationError: `hidden` has another value.
     """
     files = {split: (f"{split}.spoken.tsv",) for split in SPLITS}
     return _problem("spoken_questions", root, files, {"image": "picture", "audio": "recording"}, hidden)
@@ -30,7 +31,7 @@ def spoken(root: str, hidden: str = "") -> Problem:
 
 def _problem(name: str, root: str, files: dict, columns: dict[str, str], hidden: str) -> Problem:
     if hidden and hidden not in columns:
-        raise ValueError(f"{name}: hidden is {hidden!r}; it must be one of {', '.join(columns)}, or empty.")
+        raise DeclarationError(f"{name}: hidden is {hidden!r}; it must be one of {', '.join(columns)}, or empty.")
     shown = [modality for modality in columns if modality != hidden]
     # The paths of images and recordings in the tables are relative to the root, one folder up.
     media = [None if modality == "language" else ".." for modality in shown]

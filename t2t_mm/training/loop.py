@@ -190,6 +190,8 @@ def prepare(plan: TrainingPlan, described: bool = False) -> Prepared:
         )
     state = RunState(trainee, data.iterators, data.layout)
     if newest := newest_valid(checkpoints_folder(plan.model_dir)):
+        if plan.init_from:
+            logging.info("%s goes on from its own checkpoint; init_from only concerns the start of a run.", plan.model_dir)
         state.restore(newest)
     elif plan.init_from:  # only a new run: a resumed one already contains what it has taken over
         _log(transfer(trainee.network, description, experiment, plan.init_from).lines())

@@ -114,6 +114,7 @@ def test_help_is_quick():
         ("score.py", [], "Give --model_dir and --output to score a run, or --answers"),
         ("score.py", ["--model_dir=nowhere", "--output=x"], "nowhere holds no trained model"),
         ("score.py", ["--answers=nowhere.jsonl"], "nowhere.jsonl: no such file."),
+        ("score.py", ["--answers=docs"], "docs: is a folder. Give the file of a problem in it, PROBLEM.jsonl."),
         ("score.py", ["--answers=README.md"], "README.md:1: not JSON"),
         ("build_vocabulary.py", ["--gin_file=nowhere.gin"], "No configuration file nowhere.gin"),
         ("make_mini.py", ["--root=x", "--gin_param=corpora.Sizes.piars=3"], "piars"),

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from t2t_mm.corpora.example import CorpusError, Report, TooManyBadExamples
+from t2t_mm.corpora.example import CorpusError, DeclarationError, Report, TooManyBadExamples
 from t2t_mm.corpora.table import Table
 
 
@@ -111,6 +111,31 @@ def test_a_misspelt_column_names_what_is_near(tmp_path):
     write(tmp_path, train__csv="texts,label\na,b\n")
     with pytest.raises(CorpusError, match=r"train.csv:1: no column 'text' \(did you mean texts\?\).*'texts', 'label'"):
         read(table(tmp_path, files=ALL))
+
+
+@pytest.mark.parametrize("header, delimiter, hint", [
+    ("id;text;label", ",", "If ';' separates its fields, set `delimiter` to it"),
+    ("id,text,label", ";", "If ',' separates its fields, set `delimiter` to it"),
+])  # fmt: skip
+def test_another_delimiter_is_suggested(tmp_path, header, delimiter, hint):
+    write(tmp_path, train__csv=f"{header}\n")
+    with pytest.raises(CorpusError, match=f"train.csv:1: no column 'text'.*{hint}"):
+        read(table(tmp_path, files=ALL, delimiter=delimiter))
+
+
+def test_a_missing_folder_and_a_file_that_is_no_list_are_named(tmp_path):
+    with pytest.raises(CorpusError, match=f"at {tmp_path}/nowhere: no such path, because .* Correct the `root` or `folder`"):
+        read(Table(str(tmp_path), "nowhere", "text", "label"))
+    with pytest.raises(DeclarationError, match=r"files has 'all.csv' for train; it must be a list, as in \['all.csv'\]."):
+        table(tmp_path, files={"train": "all.csv"})
+
+
+def test_too_few_rows_to_hold_some_out_are_named(tmp_path):
+    write(tmp_path, train__csv="text,label\na,b\n")
+    with pytest.raises(
+        CorpusError, match="too few rows in .*train.csv to hold out some for dev, with held_out = 0.01. Increase"
+    ):
+        read(table(tmp_path, files={"train": ("train.csv",)}, held_out=0.01), "dev")
 
 
 def test_files_are_below_the_media_folder_and_a_missing_one_is_reported(tmp_path):

@@ -20,10 +20,19 @@ class Animals:
         return [Example("x.jpg", 0, "x.jpg")]
 
 
-def test_classes_other_than_those_of_the_model_are_refused():
+@pytest.mark.parametrize(
+    "known, differing",
+    [
+        (["dog", "cat"], "their order differs"), (["cat"], "it has dog in addition"),
+        (["bird", "cat"], "it has dog in addition and it lacks bird"), (["bird", "cat", "dog"], "it lacks bird"),
+    ],
+)  # fmt: skip
+def test_classes_other_than_those_of_the_model_are_refused(known, differing):
     evaluator = Evaluator.__new__(Evaluator)  # nothing of the model is reached
-    evaluator._max_bad, evaluator._description = 0, {"class_names": {"animals": ["dog", "cat"]}}
-    with pytest.raises(RunError, match="animals: the classes of the corpus are not those that the model was trained on"):
+    evaluator._max_bad, evaluator._description = 0, {"class_names": {"animals": known}}
+    with pytest.raises(
+        RunError, match=f"animals: the classes of the corpus are not those .* trained on: {differing}. Evaluate"
+    ):
         evaluator(Problem("animals", Animals(), "image", "class", "To-Class"), "dev")
 
 

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from t2t_mm.common import config
-from t2t_mm.corpora.example import Report
+from t2t_mm.corpora.example import CorpusError, Report
 from t2t_mm.experiment import Experiment
 
 GIN = """
@@ -75,6 +75,15 @@ def test_every_kind_of_own_problem_is_read_and_has_its_metric(problems):
     assert problems["reviews"].source.class_names() == ["1", "5"] and problems["pets"].source.class_names() == ["cat", "dog"]
     metrics = {name: [metric.__name__ for metric in problem.metrics] for name, problem in problems.items()}
     assert metrics == {"reviews": ["top_k"], "voice": ["wer"], "it_en": ["bleu"], "pets": ["top_k"]}
+
+
+def test_a_declaration_that_cannot_be_is_an_error_of_the_user(tmp_path):
+    """Commands show it in one line, also after Gin has added its calls."""
+    config.parse([], [f"root = '{tmp_path}'"], GIN + "reviews/own.table.targets = 'classes'\n")
+    with pytest.raises(CorpusError) as raised:
+        config.configured(Experiment)()
+    shown = config.without_calls(str(raised.value))
+    assert shown == "reviews: targets is 'classes'; choose one of text, tree, class."
 
 
 def test_splits_without_a_table_are_held_out(problems):

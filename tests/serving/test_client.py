@@ -220,6 +220,11 @@ def test_the_command(server, tmp_path):
     run = predict(server, "--problem=coco", f"--input={tmp_path}/cut.bmp")
     assert run.returncode == 1 and "cut.bmp: not a readable image" in json.loads(run.stdout)["error"]
 
+    # The client does not know that this problem has no images, but sends the picture and not its path.
+    for flags, sent in ([], False), (["--read_as=text"], True):
+        run = predict(server, "--problem=wmt_en_de", f"--input={tmp_path}/a.png", *flags)
+        assert (f"{tmp_path}/a.png".upper() in run.stdout) == sent, run.stdout
+
     run = predict(server, "--problem=coco", f"--input={tmp_path}/a.png", f"--input={tmp_path}/absent.png")
     assert run.returncode == 1
     good, bad = map(json.loads, run.stdout.splitlines())
@@ -229,7 +234,7 @@ def test_the_command(server, tmp_path):
         ([], "No input"),
         (["--input_file=/absent"], "/absent: No such file"),
         (["--input=a", "--server=127.0.0.1:9"], "Start the server with bin"),
-        (["--problem=n_best", "--input=a", "--input=b"], "n_best of an export takes a command; give --command=wmt_en_de."),
+        (["--problem=n_best", "--input=a", "--input=b"], "n_best of an export takes a command; give --command, such as"),
     ):
         run = predict(server, "--problem=wmt_en_de", *flags)
         assert run.returncode == 1 and run.stderr.count(message) == 1 and "Traceback" not in run.stderr
