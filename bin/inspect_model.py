@@ -30,14 +30,18 @@ _STEPS = flags.DEFINE_integer("steps", 250_000, "Number of joint steps whose tim
 _SHARE = flags.DEFINE_float("share", 0.35, "Assumed fraction of the chip's peak performance.", lower_bound=0.001, upper_bound=1)
 _TOKENS = flags.DEFINE_integer("tokens", 32, "Number of tokens in a typical text.", lower_bound=1)
 _FRAMES = flags.DEFINE_integer("frames", 800, "Number of frames (10 ms each) in a typical recording.", lower_bound=1)
-_VOCABULARY = flags.DEFINE_integer("vocabulary_size", 8000, "Number of pieces in the vocabulary.", lower_bound=2)
+_VOCABULARY = flags.DEFINE_integer(
+    "vocabulary_size", 8000, "Number of pieces in the vocabulary, without --model_dir.", lower_bound=2
+)
 _EXPERTS = flags.DEFINE_string(
     "experts", None, "JSON file for the lists of what each expert of the run in --model_dir specialises in, and a page (.md)."
 )
 _SPLIT = flags.DEFINE_enum("split", "dev", ["dev", "test"], "Split on which the experts are observed.")
 _PROBLEM = flags.DEFINE_multi_string("problem", [], "Problem on which the experts are observed. Default: all problems.")
 checkpoint_flags.define()
-_CLASSES = flags.DEFINE_integer("classes", 1000, "Number of classes of a classification problem.", lower_bound=2)
+_CLASSES = flags.DEFINE_integer(
+    "classes", 1000, "Number of classes of a classification problem, without --model_dir.", lower_bound=2
+)
 
 _EIGHT = (
     paper.wsj_speech, paper.imagenet, paper.coco, paper.wsj_parsing,
@@ -63,8 +67,7 @@ def list_experts(run) -> None:
 def main(_):
     if bool(_GIN_FILE.value) == bool(_MODEL_DIR.value):
         raise RunError("Give either --gin_file or --model_dir.")
-    if _MODEL_DIR.value:
-        command.check_model_dir(_MODEL_DIR.value)
+    description = command.check_model_dir(_MODEL_DIR.value) if _MODEL_DIR.value else None
     gin_files = _GIN_FILE.value or [os.path.join(_MODEL_DIR.value, "config.gin")]
     config.check_files(gin_files)
     if _EXPERTS.value and not _MODEL_DIR.value:
@@ -76,6 +79,7 @@ def main(_):
     from t2t_mm.input import buckets
     from t2t_mm.lab import inspection
     from t2t_mm.model import MultiModel
+    from t2t_mm.run.folder import use_folder
 
     if _EXPERTS.value:
         list_experts(config.configured(Experiment)())
@@ -89,7 +93,11 @@ def main(_):
     classes = {problem.name: _CLASSES.value for problem in problems if problem.targets == "class"}
     commands = sorted({problem.command for problem in problems})
     try:
-        network = inspection.build_without_weights(model, _VOCABULARY.value, commands, classes, bins)
+        if description:  # the vocabulary, the inputs and the classes of the run, and not the assumed ones
+            trained = use_folder(run, _MODEL_DIR.value)
+            network = inspection.without_values(lambda: trained.build_model(description))
+        else:
+            network = inspection.build_without_weights(model, _VOCABULARY.value, commands, classes, bins)
     except ValueError as error:  # a layer rejects its size
         raise RunError(str(error)) from error
     lengths = inspection.Lengths(_TOKENS.value, _FRAMES.value)

@@ -55,6 +55,9 @@ def test_a_run_leaves_what_later_commands_need(root):
     configuration = (root / "run" / "config.gin").read_text()
     assert "settings.Observation.log_steps = 1" in configuration
     assert "profile_steps" not in configuration, "a resumed run would profile again"
+    # The parameters are those of the run with its 420 pieces, and not of the assumed vocabulary.
+    done = command("inspect_model.py", f"--model_dir={root}/run")
+    assert done.returncode == 0 and re.search(rf"language_in +{420 * 16:,}\n", done.stdout), done.stderr[-3000:]
 
 
 NINTH = """
