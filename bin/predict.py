@@ -67,6 +67,8 @@ _PROGRESS = flags.DEFINE_boolean(
 )
 
 _TAKE_A_COMMAND = ("serving_default", "n_best", "attention")  # signatures of exports of several problems
+# Parts of the messages of TensorFlow Serving, and of bin/serve.py, about inputs that do not fit a signature.
+_OTHER_INPUTS = ("input size does not match signature", "keys must be equal to: ")
 _MEDIA = ("coco", "imagenet", "wsj_speech")  # the paper's problems whose inputs are files
 
 
@@ -131,6 +133,26 @@ def connect():
     return RpcClient(_SERVER.value or "127.0.0.1:8500", *model)
 
 
+def hint(answer: clients.Answer) -> str | None:
+    """Returns which flag may be the reason why a server rejects a request, because the server does not know our flags."""
+    if answer.code == "unreadable":
+        return None
+    if _PROBLEM.value in _TAKE_A_COMMAND and not _COMMAND.value:
+        return f"{_PROBLEM.value} of an export takes a command; give --command, such as the name of a problem."
+    if answer.code in ("404", "NOT_FOUND"):
+        version = "" if _VERSION.value is None else f", version {_VERSION.value},"
+        return (
+            f"The server has no model {_MODEL_NAME.value}{version} that answers; give one that it has loaded with --model_name "
+            "and --version. Without --version, its newest version answers."
+        )
+    if any(sign in answer.error for sign in _OTHER_INPUTS):
+        return (
+            f"{_PROBLEM.value} has other inputs than {', '.join(_INPUT_NAMES.value)}; give their names with --input_names, and "
+            "--command only to signatures that take one."
+        )
+    return None
+
+
 async def ask() -> tuple[int, int]:
     """Prints every answer, and returns the number of answers and the number of failures."""
     client, count, failed, start = connect(), 0, 0, time.monotonic()
@@ -139,9 +161,8 @@ async def ask() -> tuple[int, int]:
         async for answer in clients.answers(client, _PROBLEM.value, items(), _CONCURRENCY.value, _BATCH_SIZE.value):
             count += 1
             failed += bool(answer.error)
-            if answer.error and failed == 1 and _PROBLEM.value in _TAKE_A_COMMAND and not _COMMAND.value:
-                hint = f"{_PROBLEM.value} of an export takes a command; give --command, such as the name of a problem."
-                print(f"{command.name()}: {hint}", file=sys.stderr)
+            if answer.error and failed == 1 and (advice := hint(answer)):
+                print(f"{command.name()}: {advice}", file=sys.stderr)
             found = {"code": answer.code, "error": answer.error} if answer.error else answer.outputs
             print(json.dumps({"input": answer.item.name, **found}, ensure_ascii=False), flush=True)
             if progress:

@@ -11,10 +11,15 @@ from typing import Any
 
 from t2t_mm.serving.threads import in_a_thread
 
-IS_IT_SERVING = "Start the server with bin/serve.py, or give the address of another one with --server."
+_REACH = "Start the server with bin/serve.py, or give the address of another one with --server. It must be its port for {}."
 _RETRIES = 6  # number of retries if the server is too busy
 _FIRST_WAIT_SECONDS = 0.1  # doubled with each retry
 _WINDOW = 4  # number of batches to read ahead of the oldest unanswered one, as a multiple of the concurrency
+
+
+def is_it_serving(protocol: str) -> str:
+    """Returns what to do if a server cannot be reached by `protocol`, which is REST or gRPC."""
+    return _REACH.format(protocol)
 
 
 class PredictError(Exception):
@@ -82,7 +87,7 @@ class RestClient:
             raise PredictError("timeout", f"No answer from {self._url} in time.") from error
         except (aiohttp.ClientError, ValueError) as error:
             reason = str(error).replace(" ssl:default", "")  # which aiohttp also writes of connections without TLS
-            raise PredictError("unreachable", f"{self._url}: {reason}. {IS_IT_SERVING}", unreachable=True) from error
+            raise PredictError("unreachable", f"{self._url}: {reason}. {is_it_serving('REST')}", unreachable=True) from error
         try:
             found = json.loads(text)
             if response.status == 200:

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from t2t_mm.serving.client import IS_IT_SERVING, PredictError
+from t2t_mm.serving.client import PredictError, is_it_serving
 
 _MAX_MESSAGE = 64 * 2**20  # gRPC's default of 4 MiB is less than a minute of audio in some formats
 
@@ -49,7 +49,7 @@ class RpcClient:
         # A server that is loading or has a full queue sends this code, too, but over a connection.
         connected = self._channel.get_state() == grpc.ChannelConnectivity.READY
         if code == grpc.StatusCode.UNAVAILABLE and not self._answered and not connected:
-            return PredictError("unreachable", f"{self._address}: {error.details()}. {IS_IT_SERVING}", unreachable=True)
+            return PredictError("unreachable", f"{self._address}: {error.details()}. {is_it_serving('gRPC')}", unreachable=True)
         busy = code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
         return PredictError(code.name, error.details() or code.name, busy=busy)
 

@@ -230,11 +230,18 @@ def test_the_command(server, tmp_path):
     good, bad = map(json.loads, run.stdout.splitlines())
     assert good["outputs"] == "a picture of 1 2 3" and bad["error"] == f"{tmp_path}/absent.png: No such file or directory"
 
+    rpc = (f"--server=127.0.0.1:{server.server.grpc_port}", "--protocol=grpc")
     for flags, message in (
         ([], "No input"),
         (["--input_file=/absent"], "/absent: No such file"),
         (["--input=a", "--server=127.0.0.1:9"], "Start the server with bin"),
         (["--problem=n_best", "--input=a", "--input=b"], "n_best of an export takes a command; give --command, such as"),
+        (["--input=a", "--version=7"], "The server has no model t2t_mm, version 7, that answers; give one that it has loaded"),
+        (["--input=a", "--model_name=other", *rpc], "The server has no model other that answers; give one that it has loaded"),
+        (["--input=a", "--input_names=language"], "wmt_en_de has other inputs than language; give their names with --input_na"),
+        (["--input=a", "--command=wmt_de_en", *rpc], "wmt_en_de has other inputs than inputs; give their names with --input_names"),
+        (["--input=a", f"--server=127.0.0.1:{server.server.grpc_port}"], "It must be its port for REST."),
+        (["--input=a", f"--server=127.0.0.1:{server.server.rest_port}", "--protocol=grpc"], "It must be its port for gRPC."),
     ):
         run = predict(server, "--problem=wmt_en_de", *flags)
         assert run.returncode == 1 and run.stderr.count(message) == 1 and "Traceback" not in run.stderr
