@@ -18,6 +18,8 @@ from t2t_mm.common import checkpoint_flags, command, config
 from t2t_mm.common.errors import RunError
 from t2t_mm.problems import paper
 
+_MANY_STEPS = 250_000
+
 _GIN_FILE = flags.DEFINE_multi_string("gin_file", [], "Configuration file; may be repeated, later files override earlier ones.")
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of a run whose config.gin is inspected.")
 _GIN_PARAM = flags.DEFINE_multi_string("gin_param", [], "Gin binding that overrides the files; may be repeated.")
@@ -26,7 +28,11 @@ _HARDWARE = flags.DEFINE_enum(
     "Chip of each replica.",
 )  # fmt: skip
 _REPLICAS = flags.DEFINE_integer("replicas", 1, "Number of chips.", lower_bound=1)
-_STEPS = flags.DEFINE_integer("steps", 250_000, "Number of joint steps whose time is estimated.", lower_bound=1)
+_STEPS = flags.DEFINE_integer(
+    "steps", None,
+    f"Number of joint steps whose time is estimated. Default: those of the configuration, or {_MANY_STEPS:,} if it has none.",
+    lower_bound=1,
+)  # fmt: skip
 _SHARE = flags.DEFINE_float("share", 0.35, "Assumed fraction of the chip's peak performance.", lower_bound=0.001, upper_bound=1)
 _TOKENS = flags.DEFINE_integer("tokens", 32, "Number of tokens in a typical text.", lower_bound=1)
 _FRAMES = flags.DEFINE_integer("frames", 800, "Number of frames (10 ms each) in a typical recording.", lower_bound=1)
@@ -101,7 +107,12 @@ def main(_):
     except ValueError as error:  # a layer rejects its size
         raise RunError(str(error)) from error
     lengths = inspection.Lengths(_TOKENS.value, _FRAMES.value)
-    print(inspection.report(network, problems, batches, lengths, _HARDWARE.value, _REPLICAS.value, _STEPS.value, _SHARE.value))
+    try:
+        configured_steps = config.value_of("loop.train.steps")
+    except config.ConfigError:  # the files only define a size
+        configured_steps = _MANY_STEPS
+    steps = _STEPS.value or configured_steps
+    print(inspection.report(network, problems, batches, lengths, _HARDWARE.value, _REPLICAS.value, steps, _SHARE.value))
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ def test_a_run_leaves_what_later_commands_need(root):
     # The parameters are those of the run with its 420 pieces, and not of the assumed vocabulary.
     done = command("inspect_model.py", f"--model_dir={root}/run")
     assert done.returncode == 0 and re.search(rf"language_in +{420 * 16:,}\n", done.stdout), done.stderr[-3000:]
+    assert re.search(r"\n  2 steps x ", done.stdout), "the number of steps is not that of the run"
 
 
 NINTH = """

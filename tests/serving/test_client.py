@@ -239,7 +239,7 @@ def test_the_command(server, tmp_path):
         (["--input=a", "--version=7"], "The server has no model t2t_mm, version 7, that answers; give one that it has loaded"),
         (["--input=a", "--model_name=other", *rpc], "The server has no model other that answers; give one that it has loaded"),
         (["--input=a", "--input_names=language"], "wmt_en_de has other inputs than language; give their names with --input_na"),
-        (["--input=a", "--command=wmt_de_en", *rpc], "wmt_en_de has other inputs than inputs; give their names with --input_names"),
+        (["--input=a", "--command=wmt_de_en", *rpc], "wmt_en_de has other inputs than inputs; give their names with --inp"),
         (["--input=a", f"--server=127.0.0.1:{server.server.grpc_port}"], "It must be its port for REST."),
         (["--input=a", f"--server=127.0.0.1:{server.server.rest_port}", "--protocol=grpc"], "It must be its port for gRPC."),
     ):
