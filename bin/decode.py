@@ -79,6 +79,9 @@ def read_inputs(modality: str | Sequence[str]) -> list[example.Example]:
         raise example.CorpusError("The input is empty.")
     inputs = [example.Example(one.values if several and one.values else "".join(one.values), "", one.origin) for one in given]
     check_media(inputs, modality if several else [modality])
+    if modality == "language":
+        for text in _INPUT.value:
+            command_inputs.warn_of_path(text)
     return inputs
 
 

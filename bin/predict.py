@@ -99,7 +99,10 @@ def _item(values: tuple[str, ...]) -> clients.Item:
     inputs = {"command": _COMMAND.value.encode("utf-8")} if _COMMAND.value else {}
     for input_name, value in zip(_INPUT_NAMES.value, values, strict=True):
         try:
-            inputs[input_name] = _read(value) if _is_path(input_name, value) else value.encode("utf-8")
+            path = _is_path(input_name, value)
+            if not path and value in _INPUT.value and _READ_AS.value == "auto":
+                command_inputs.warn_of_path(value)
+            inputs[input_name] = _read(value) if path else value.encode("utf-8")
         except OSError as error:
             return clients.Item(name, error=f"{value}: {error.strerror}")
         except MediaError as error:

@@ -91,8 +91,8 @@ def test_a_ninth_problem_from_outside_trains_with_some_of_the_eight(root):
     assert re.search(r"step 1/1  reversal \d.*  wsj_parsing \d\.\d+  \|", done.stderr)
     assert json.loads((root / "ninth" / "model.json").read_text())["commands"] == ["To-Parse-Tree", "To-Reversed"]
     # The module beside the .gin file is found by the commands that only know the run's folder, too.
-    done = command("decode.py", f"--model_dir={root}/ninth", "--problem=reversal", "--input=one", "--max_length=3")
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = command("decode.py", f"--model_dir={root}/ninth", "--problem=reversal", "--input=setup.py", "--max_length=3")
+    assert done.returncode == 0 and "give --input_file=setup.py." in done.stderr, done.stderr[-3000:]
 
 
 def test_training_with_jax_leaves_a_run_that_is_evaluated_like_any_other(root):

@@ -60,6 +60,12 @@ def given(inputs: Sequence[str], files: Sequence[str], names: Sequence[str]) -> 
             raise CorpusError(f"{path}: {error.strerror}") from error
 
 
+def warn_of_path(text: str) -> None:
+    """Warns on standard error if a text that is given with --input is also the path of a file."""
+    if os.path.isfile(text):
+        print(f"--input={text} is answered as a text. For the lines of this file, give --input_file={text}.", file=sys.stderr)
+
+
 def _as_text(value: str) -> str:
     """Returns a value of --input by the rules for all text."""
     try:

@@ -27,6 +27,15 @@ def test_flags_lines_and_files_keep_their_order(tmp_path, stdin):
     ]  # fmt: skip
 
 
+def test_a_text_that_is_a_path_is_told(tmp_path, capsys):
+    (tmp_path / "lines.txt").write_text("one")
+    command_inputs.warn_of_path("a sentence")
+    command_inputs.warn_of_path(str(tmp_path))
+    assert capsys.readouterr().err == ""
+    command_inputs.warn_of_path(f"{tmp_path}/lines.txt")
+    assert f"give --input_file={tmp_path}/lines.txt." in capsys.readouterr().err
+
+
 def test_several_values_belong_together(stdin):
     stdin(b"c.jpg\twhat ?\n\n")
     found = [one.values for one in given(["a.jpg", "who ?", "b.jpg", "why ?", "-"], [], ["image", "language"])]

@@ -242,6 +242,7 @@ def test_the_command(server, tmp_path):
         (["--input=a", "--command=wmt_de_en", *rpc], "wmt_en_de has other inputs than inputs; give their names with --inp"),
         (["--input=a", f"--server=127.0.0.1:{server.server.grpc_port}"], "It must be its port for REST."),
         (["--input=a", f"--server=127.0.0.1:{server.server.rest_port}", "--protocol=grpc"], "It must be its port for gRPC."),
+        ([f"--input={tmp_path}/lines", "--version=7"], f"For the lines of this file, give --input_file={tmp_path}/lines."),
     ):
         run = predict(server, "--problem=wmt_en_de", *flags)
         assert run.returncode == 1 and run.stderr.count(message) == 1 and "Traceback" not in run.stderr
