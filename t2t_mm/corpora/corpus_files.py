@@ -56,10 +56,14 @@ def _what_exists(path: str) -> str:
     folder, lacking = os.path.abspath(path), ""
     while not os.path.isdir(folder):
         folder, lacking = os.path.split(folder)
-    there = sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    listed = ", ".join(there[:_LISTED]) + (f" and {len(there) - _LISTED} more" if len(there) > _LISTED else "")
-    instead = near(lacking, there) or f"; it has {listed or 'nothing'}"
+    instead = near(lacking, os.listdir(folder)) or f"; it has {listed(folder)}"
     return f", because {folder} has no {lacking}{instead}"
+
+
+def listed(folder: str) -> str:
+    """Returns the first entries of a folder for a message, or "nothing"."""
+    there = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    return (", ".join(there[:_LISTED]) or "nothing") + (f" and {len(there) - _LISTED} more" if len(there) > _LISTED else "")
 
 
 def check_split(split: str) -> None:

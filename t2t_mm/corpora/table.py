@@ -6,7 +6,15 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
-from t2t_mm.corpora.corpus_files import SPLITS, MissingCorpus, check_split, iterate_lines, matching_files, missing_corpus
+from t2t_mm.corpora.corpus_files import (
+    SPLITS,
+    MissingCorpus,
+    check_split,
+    iterate_lines,
+    listed,
+    matching_files,
+    missing_corpus,
+)
 from t2t_mm.corpora.example import CorpusError, DeclarationError, Example, Report
 from t2t_mm.corpora.plain_text import not_text
 from t2t_mm.spelling import near
@@ -150,7 +158,7 @@ class Table:
             if not os.path.isdir(self.folder):
                 raise missing_corpus(self.folder, expected)
             held = "" if split == "train" else f" Leave {split} out of `files` to hold out rows of the training tables for it."
-            raise MissingCorpus(f"Looked for {expected} in {self.folder}, which holds none.{held}")
+            raise MissingCorpus(f"Looked for {expected} in {self.folder}, which has {listed(self.folder)}.{held}")
         for path in paths:
             if not path.removesuffix(".gz").endswith(_ENDINGS):
                 raise CorpusError(f"{path}: a table must have the extension {' or '.join(_ENDINGS)}, optionally with .gz.")

@@ -126,6 +126,9 @@ def test_another_delimiter_is_suggested(tmp_path, header, delimiter, hint):
 def test_a_missing_folder_and_a_file_that_is_no_list_are_named(tmp_path):
     with pytest.raises(CorpusError, match=f"at {tmp_path}/nowhere: no such path, because .* Correct the `root` or `folder`"):
         read(Table(str(tmp_path), "nowhere", "text", "label"))
+    write(tmp_path, all__csv="text,label\na,b\n")
+    with pytest.raises(CorpusError, match=rf"Looked for a table train.tsv .* in {tmp_path}, which has all.csv\."):
+        read(table(tmp_path, files={"train": ["train.tsv"]}))
     with pytest.raises(DeclarationError, match=r"files has 'all.csv' for train; it must be a list, as in \['all.csv'\]."):
         table(tmp_path, files={"train": "all.csv"})
 
