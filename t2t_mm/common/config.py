@@ -13,6 +13,7 @@ import io
 import os
 import re
 import sys
+import tokenize
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ from t2t_mm.spelling import near
 
 _MACRO = "gin.macro"
 _MODULES_BESIDE = "# Modules beside: "  # begins a line of a saved configuration that names a folder of imported modules
+_BRACKETS = {"(": ")", "[": "]", "{": "}"}
 _IMPORT = re.compile(r"^\s*(?:import|from)\s+(\w+)", re.MULTILINE)
 _HYPER_PARAMETERS = re.compile(r"t2t_mm\.(model|layers\..*|input\.buckets|training\..*)")  # modules
 _NO_HYPER_PARAMETERS = re.compile(r".*\.(Checkpointing|Evaluation)|.*(_steps|\.model_dir|\.max_bad_examples|\.only_try)")
@@ -55,6 +57,8 @@ def parse(gin_files: Sequence[str], bindings: Sequence[str] = (), last: str = ""
         if not re.match(r"\s*([\w./]+\s*[=:]|(from|import|include)\s)", binding):
             raise ConfigError(f"The binding {binding!r} is not of the form NAME = VALUE, as in --gin_param=steps=1000.")
     try:
+        for binding in bindings:
+            _check_ends(binding, f"--gin_param={binding}")
         gin.parse_config_files_and_bindings(list(gin_files), list(bindings), finalize_config=False)
         gin.parse_config(last)
     except (SyntaxError, ValueError, ImportError, AttributeError, NameError, TypeError, OSError) as error:
@@ -108,6 +112,7 @@ def _open(path: str) -> _File:
             text = decode(file.read())
         except TextError as error:
             raise ValueError(f"{path}: {error}") from error
+    _check_ends(text, path)
     beside = [os.path.dirname(os.path.abspath(path))]
     beside += [line.removeprefix(_MODULES_BESIDE) for line in text.splitlines() if line.startswith(_MODULES_BESIDE)]
     imported = set(_IMPORT.findall(text)) - {"t2t_mm", "__gin__"}
@@ -117,6 +122,27 @@ def _open(path: str) -> _File:
             if folder not in sys.path:
                 sys.path.append(folder)  # at the end, so that a file of the user cannot hide a system module
     return _File(text, path)
+
+
+def _check_ends(text: str, where: str) -> None:
+    """Checks that a text does not end within brackets or a string, for which gin has no message.
+
+    Raises:
+      ValueError: it does.
+    """
+    opened: list[tokenize.TokenInfo] = []
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type == tokenize.OP and token.string in _BRACKETS:
+                opened.append(token)
+            elif token.type == tokenize.OP and opened and token.string == _BRACKETS[opened[-1].string]:
+                opened.pop()
+    except tokenize.TokenError as error:
+        if opened:
+            raise ValueError(f"{where}: line {opened[-1].start[0]}: {opened[-1].string!r} is never closed.") from error
+        raise ValueError(f"{where}: line {error.args[1][0]}: {error.args[0]}.") from error
+    except IndentationError:  # gin has a message for it
+        pass
 
 
 _beside: set[str] = set()  # the folders of the modules imported by the files of the last `parse`

@@ -21,9 +21,11 @@ def write_whole(path: str, content: str | bytes) -> None:
         with open(part, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
         os.replace(part, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.remove(part)
+        if isinstance(error, OSError) and error.filename is None:  # as after a write, whose error does not name the file
+            error.filename = path
         raise
 
 

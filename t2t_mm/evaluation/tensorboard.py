@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
+from t2t_mm.common.writing import writing
 from t2t_mm.corpora.example import MediaError
 from t2t_mm.corpora.pictures import load_image
 from t2t_mm.corpora.sounds import load_audio
@@ -31,7 +32,7 @@ def write(
     """
     modalities = {problem.name: problem.modality for problem in problems}
     writer = tf.summary.create_file_writer(os.path.join(model_dir, "events", split))
-    with writer.as_default(step=found["step"]):
+    with writing("the events for TensorBoard"), writer.as_default(step=found["step"]):
         for problem, metrics in found["results"].items():
             for metric, value in metrics.items():
                 # Counts and signatures are no curves.

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, saved_model_pb2
 
 from t2t_mm.common.errors import RunError
+from t2t_mm.common.writing import is_of_a_disk, reason_of
 from t2t_mm.experiment import Experiment
 from t2t_mm.export import names, operations, subexpressions, warmup
 from t2t_mm.export.answers import Answers
@@ -25,14 +26,12 @@ from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.modalities.known import KNOWN
 from t2t_mm.model import MultiModel, path_below
 from t2t_mm.problem import Problem
-from t2t_mm.run.checkpoints import reason_of
 from t2t_mm.run.folder import load_trained
 from t2t_mm.spelling import near
 
 _ASIDE = ".writing-"
 _DAY_SECONDS = 86400.0
 _LEAST_FREE_BYTES = 2**24
-_DISK_ERRORS = (tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError, tf.errors.UnknownError)
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _CLASSIFY = "tensorflow/serving/classify"
 DTYPES = ("float32", "bfloat16")
@@ -183,8 +182,7 @@ def _writing(export_dir: str) -> Iterator[str]:
         aside = tempfile.mkdtemp(prefix=f"{_ASIDE}{os.getpid()}@{socket.gethostname()}-", dir=export_dir)
         yield aside
     except (OSError, tf.errors.OpError) as error:
-        # Other errors of TensorFlow are faults of the graph, and are not hidden behind a message about the disk.
-        if not isinstance(error, OSError) and not isinstance(error, _DISK_ERRORS):
+        if not is_of_a_disk(error):
             raise
         raise RunError(f"{export_dir}: the export cannot be written: {reason_of(error)}.") from error
     finally:

@@ -27,6 +27,7 @@ import tqdm
 
 from t2t_mm.common.command import load_tensorflow
 from t2t_mm.common.files import file_digest, write_json
+from t2t_mm.common.writing import writing
 from t2t_mm.corpora import pictures, sounds
 from t2t_mm.corpora.corpus_files import SPLITS, MissingCorpus, stream
 from t2t_mm.corpora.example import CorpusError, Example, MediaError, Report
@@ -362,7 +363,7 @@ class ShardWriter:
         """
         dropped, written, source = {}, 0, _digest(part)
         # Under another name, so that a file with the final name is always complete.
-        with tf.io.TFRecordWriter(path + ".part") as file:
+        with writing(path + ".part"), tf.io.TFRecordWriter(path + ".part") as file:
             for index, example in enumerate(part, start=first):
                 try:
                     record = self._record(example, index)

@@ -14,6 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from t2t_mm.common.errors import RunError
+from t2t_mm.common.writing import reason_of, writing
 from t2t_mm.layers.randomness import looks_like_random_state
 
 _NAME = re.compile(r"ckpt-(\d+)\.index$")
@@ -48,7 +49,7 @@ def damage(path: str) -> str | None:
         for name, kind in reader.get_variable_to_dtype_map().items():
             tf.raw_ops.RestoreV2(prefix=path, tensor_names=[name], shape_and_slices=[""], dtypes=[kind])
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        return " ".join(str(error).split())[:200]
+        return reason_of(error) if isinstance(error, tf.errors.OpError) else " ".join(str(error).split())[:200]
     return None
 
 
@@ -295,35 +296,6 @@ def _write_part(checkpoint: tf.train.Checkpoint, folder: str, part: str, name: s
     for file in files:
         _to_disk(os.path.join(part, file))
         tf.io.gfile.rename(os.path.join(part, file), os.path.join(folder, file), overwrite=True)
-
-
-@contextlib.contextmanager
-def writing(path: str, what_remains: str = "") -> Iterator[None]:
-    """Turns an error while writing `path` (for instance because the disk is full) into a RunError.
-
-    Args:
-      what_remains: a sentence for the message, which ends in a space.
-    """
-    try:
-        yield
-    except (tf.errors.OpError, OSError) as error:
-        reason = reason_of(error)
-        mend = "Free some space" if re.search(r"no space|quota|too large", reason) else "Remove the cause"
-        raise RunError(
-            f"{path}: cannot be written: {reason}. {what_remains}{mend} and start the same command again."
-        ) from error
-
-
-def reason_of(error: tf.errors.OpError | OSError) -> str:
-    """Returns why a file cannot be written, such as "no space left on the device".
-
-    TensorFlow's own message names the operation and a temporary file, and the reason comes last.
-    """
-    text = " ".join((getattr(error, "strerror", None) or str(error)).split())
-    text = re.sub(r"\{\{.*?\}\} ?| ?\[Op:\w+\]$", "", text).rpartition("; ")[2].rstrip(".")
-    if text.startswith("No space left"):
-        return "no space left on the device"
-    return text if "/" in text.split(" ")[0] else text[:1].lower() + text[1:]
 
 
 def _to_disk(path: str) -> None:

@@ -15,6 +15,7 @@ from absl import logging
 from t2t_mm.common.description import load_description
 from t2t_mm.common.errors import RunError
 from t2t_mm.common.files import write_json, write_whole
+from t2t_mm.common.writing import reason_of
 from t2t_mm.corpora.example import CorpusError
 from t2t_mm.input.tokenizer import Tokenizer
 from t2t_mm.layers.randomness import is_random_state
@@ -26,7 +27,6 @@ from t2t_mm.run.checkpoints import (  # fmt: skip
     newest_first,
     of_step,
     random_states_in,
-    reason_of,
     valid,
     weights_in_order,
 )
@@ -86,12 +86,12 @@ def prepare_folder(
     write_json(os.path.join(model_dir, "model.json"), whole, indent=1)
     path = os.path.join(model_dir, "config.gin")
     if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
+        with open(path, "rb") as file:  # as bytes, because it may be damaged
             before = file.read()
         # Training continues with other settings than those it began with, so both are kept. Those of a start that made no
         # step to be kept must not replace them.
         until = os.path.join(model_dir, f"config_until_step_{step}.gin")
-        if before != configuration and not os.path.exists(until):
+        if before != configuration.encode() and not os.path.exists(until):
             write_whole(until, before)
     write_whole(path, configuration)
     vocabulary = os.path.join(model_dir, "vocabulary.model")

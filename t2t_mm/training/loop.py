@@ -17,10 +17,11 @@ from absl import logging
 
 from t2t_mm.common.config import differences
 from t2t_mm.common.errors import RunError
+from t2t_mm.common.writing import writing
 from t2t_mm.evaluation import periodic
 from t2t_mm.experiment import Experiment
 from t2t_mm.model import MultiModel
-from t2t_mm.run.checkpoints import Checkpoints, checkpoints_folder, newest_valid, only_trainer, writing
+from t2t_mm.run.checkpoints import Checkpoints, checkpoints_folder, newest_valid, only_trainer
 from t2t_mm.run.folder import MisfitError, check_folder, has_begun, prepare_folder, seed_of
 from t2t_mm.run.transfer import joined_description, transfer
 from t2t_mm.training import dry_run, profile
@@ -126,7 +127,7 @@ def differing_settings(model_dir: str, configuration: Configuration) -> list[str
     path = os.path.join(model_dir, "config.gin")
     if not os.path.isfile(path):
         return []
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8", errors="replace") as file:
         found = differences(file.read(), configuration.text())
     return found[:_SHOWN] + ([f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else [])
 

@@ -5,7 +5,7 @@ import os
 import tensorflow as tf
 from absl import logging
 
-from t2t_mm.run.checkpoints import writing
+from t2t_mm.common.writing import writing
 
 _FIRST = 5  # the steps before are not typical, because they trace and allocate
 

@@ -10,9 +10,9 @@ import tensorflow as tf
 from absl import logging
 
 from t2t_mm.common.errors import RunError
+from t2t_mm.common.writing import writing
 from t2t_mm.evaluation import tensorboard
 from t2t_mm.evaluation.curves import COSINE
-from t2t_mm.run.checkpoints import writing
 from t2t_mm.training.loss_scale import LossScale
 from t2t_mm.training.optimizer import FusedAdam
 

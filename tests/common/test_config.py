@@ -194,6 +194,19 @@ def test_a_byte_order_mark_before_a_file_or_an_included_one_is_ignored(tmp_path)
         config.parse([str(outer)])
 
 
+@pytest.mark.parametrize("text, message", [
+    ("a = 1\nb = (\n  1,\n", r"mine.gin: line 2: '\(' is never closed"),
+    ("a = {'b': [1, 2}\n", r"mine.gin: line 1: '\[' is never closed|does not match"),
+    ("a = 1\nb = \'\'\'c\n", "mine.gin: line 2: .*multi-line string"),
+])  # fmt: skip
+def test_what_is_never_closed_is_named(tmp_path, text, message):
+    (tmp_path / "mine.gin").write_text(text)
+    with pytest.raises(config.ConfigError, match=message):
+        config.parse([str(tmp_path / "mine.gin")])
+    with pytest.raises(config.ConfigError, match=r"--gin_param=a.b = \[1: line 1: '\[' is never closed"):
+        config.parse([], ["a.b = [1"])
+
+
 def write(folder, **files):
     for name, text in files.items():
         (folder / name.replace("_gin", ".gin").replace("_py", ".py")).write_text(text)

@@ -11,6 +11,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.corpora.corpus_files import MissingCorpus
 from t2t_mm.corpora.example import CorpusError, Example, Report, TooManyBadExamples
 from t2t_mm.corpora.image_folders import ImageFolders
@@ -212,6 +213,18 @@ def test_it_goes_on_where_it_was_killed(corpora, declared, tmp_path, monkeypatch
     assert done["splits"]["train"]["examples"] == 11
     before = len(calls)
     assert prepared(problem, corpora, tmp_path)["checksums"] == done["checksums"] and len(calls) == before
+
+
+def test_a_full_disk_is_told_with_the_file(corpora, declared, tmp_path, monkeypatch):
+    whole = preparing.ShardWriter.__call__
+
+    def on_a_full_disk(self, path, part, first):
+        os.symlink("/dev/full", path + ".part")
+        return whole(self, path, part, first)
+
+    monkeypatch.setattr(preparing.ShardWriter, "__call__", on_a_full_disk)
+    with pytest.raises(RunError, match="train-00000.part: cannot be written: no space left on the device. Free some space"):
+        prepared(declared[0], corpora, tmp_path)
 
 
 class Growing:

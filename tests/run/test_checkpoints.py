@@ -15,7 +15,6 @@ from t2t_mm.run.checkpoints import (
     newest_first,
     newest_valid,
     only_trainer,
-    reason_of,
     valid,
 )  # fmt: skip
 from tests.training import tiny_run
@@ -129,25 +128,6 @@ def test_a_full_disk_leaves_the_checkpoints_before(checkpoints, weight, tmp_path
     assert not os.path.exists(os.path.join(folder, "part"))
     saved(checkpoints, weight, 3)
     assert value(newest_valid(folder)) == 3
-
-
-@pytest.mark.parametrize(
-    "error, reason",
-    [
-        (
-            tf.errors.ResourceExhaustedError(
-                None, None, "{{function_node __wrapped__SaveV2_dtypes_2_device_/job:localhost}} /r/part-00000-of-00001.data-"
-                "00000-of-00001.tempstate13654885646036514675; No space left on device [Op:SaveV2]",
-            ),
-            "no space left on the device",
-        ),
-        (OSError(28, "No space left on device", "/r/x"), "no space left on the device"),
-        (PermissionError(13, "Permission denied"), "permission denied"),
-        (tf.errors.FailedPreconditionError(None, None, "/r/file is not a directory"), "/r/file is not a directory"),
-    ],
-)  # fmt: skip
-def test_the_reason_of_a_failed_write_has_nothing_of_tensorflow(error, reason):
-    assert reason_of(error) == reason
 
 
 def test_the_best_outlives_the_last(checkpoints, weight, tmp_path):

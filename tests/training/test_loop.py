@@ -678,6 +678,14 @@ def test_a_changed_configuration_keeps_the_one_before(begun):
     assert (begun / "run" / "config_until_step_2.gin").read_text() == "rate = 1\n"
 
 
+def test_a_damaged_configuration_in_the_folder_is_replaced_and_kept(begun):
+    (begun / "run" / "config.gin").write_bytes(b"\xf8\xff")
+    assert loop.differing_settings(str(begun / "run"), Configuration(lambda: "rate = 1\n")) == ["rate was not set and is 1"]
+    train(begun, "run", 3, configuration=Configuration(lambda: "second"))
+    assert (begun / "run" / "config.gin").read_text() == "second"
+    assert (begun / "run" / "config_until_step_2.gin").read_bytes() == b"\xf8\xff"
+
+
 def test_a_start_without_a_step_does_not_replace_the_configuration_of_the_steps(begun, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
