@@ -27,6 +27,7 @@ import dataclasses
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 
 from absl import flags
@@ -61,6 +62,9 @@ _CONSTRAIN_TREES = flags.DEFINE_bool(
 _OUTPUT = flags.DEFINE_string("output", None, "JSON lines file for the answers, scores and log-probabilities of the tokens.")
 _ATTENTION = flags.DEFINE_string("attention", None, "HTML file that shows what each token of the answers attended to.")
 _SEED = flags.DEFINE_integer("seed", 0, "Random seed for sampling.", lower_bound=0, upper_bound=2**31 - 1)
+
+
+_SHOWN = 300  # characters of an input in a message
 
 
 def read_inputs(modality: str | Sequence[str]) -> list[example.Example]:
@@ -205,7 +209,8 @@ def main(_):
         if answer is None:
             line["skipped"] = report.skipped.get(one.origin) or report.left_out.get(one.origin)
             reason = (line["skipped"] or "").removeprefix(f"{one.input_line}: ")
-            print(f"{command.name()}: {one.origin}: {one.input_line}: {reason}", file=sys.stderr)
+            shown = textwrap.shorten(one.input_line, _SHOWN, placeholder=" …")
+            print(f"{command.name()}: {one.origin}: {shown}: {reason}", file=sys.stderr)
         elif reason := predictor.unconstrained(problem, text):
             print(f"{command.name()}: {one.origin}: {reason}", file=sys.stderr)
         if answer is None or not len(answer):

@@ -44,7 +44,9 @@ def whole_folder(folder: str) -> Iterator[str]:
         if os.path.isdir(folder):
             os.rmdir(folder)
         os.replace(part, folder)
-    except BaseException:  # including Ctrl-C
+    except BaseException as error:  # including Ctrl-C
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = folder
         shutil.rmtree(part, ignore_errors=True)
         raise
 

@@ -157,8 +157,7 @@ def done_before(final: str, plan: Plan, problem: Problem, vocabulary: str, split
     path = os.path.join(final, records.DESCRIPTION)
     if not os.path.isfile(path):
         raise CorpusError(f"{final}: exists, but has no {records.DESCRIPTION}. Delete it or choose another output.")
-    with open(path, encoding="utf-8") as file:
-        description = json.load(file)
+    description = records.read_json(path)
     _check_plan({name: description.get(name) for name in dataclasses.asdict(plan)}, plan, final)
     for split in splits:
         if split in description["splits"]:
@@ -204,8 +203,7 @@ def _begin(folder: str, plan: Plan) -> None:
     """Creates the folder, or checks that the unfinished work in it has the same plan."""
     path = os.path.join(folder, _PLAN)
     if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            _check_plan(json.load(file), plan, folder)
+        _check_plan(records.read_json(path), plan, folder)
     os.makedirs(os.path.join(folder, _NOTES), exist_ok=True)
     write_json(path, dataclasses.asdict(plan), indent=1)
 
@@ -267,8 +265,11 @@ def _note(path: str, part: Sequence[Example], retry: "Callable[[], RecordMaker]"
     """Returns the note of an existing shard if it is valid: it has the same examples, and dropped ones are unreadable."""
     if not os.path.exists(path + ".json"):
         return None
-    with open(path + ".json", encoding="utf-8") as file:
-        note = json.load(file)
+    try:
+        with open(path + ".json", encoding="utf-8") as file:
+            note = json.load(file)
+    except ValueError:  # damaged, for instance by a loss of power
+        return None
     # The digest of the examples, not their number: the corpus may have changed in the middle.
     if note["source"] != _digest(part):
         return None

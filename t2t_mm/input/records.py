@@ -7,6 +7,7 @@ import functools
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -99,11 +100,20 @@ class PreparedRecords:
                 f"There are no prepared records in {self.folder}: {DESCRIPTION} is missing. Write them with "
                 "`python bin/prepare_data.py --gin_file=... --output=...`, or use the corpus directly."
             )
-        try:
-            with open(path, encoding="utf-8") as file:
-                return json.load(file)
-        except ValueError as error:
-            raise CorpusError(f"{path}: invalid JSON: {error}. Delete {self.folder} and prepare it again.") from error
+        return read_json(path)
+
+
+def read_json(path: str) -> Any:
+    """Returns the content of a file that `prepare` wrote.
+
+    Raises:
+      CorpusError: it is damaged.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except ValueError as error:
+        raise CorpusError(f"{path}: invalid JSON: {error}. Delete {os.path.dirname(path)} and prepare it again.") from error
 
 
 class PreparedExamples(Streamed):

@@ -32,12 +32,16 @@ def read(model_dirs: Sequence[str], split: str) -> dict:
         if not os.path.exists(path):
             on = "--problem=… --inputs=… --references=…" if split == "own" else f"--split={split}"
             raise RunError(f"{path}: no such file. Evaluate the run first: bin/evaluate.py --model_dir={model_dir} {on}")
-        with open(path, encoding="utf-8") as file:
-            record = json.load(file)
-        found[model_dir] = {
-            "results": record["results"], "baselines": record.get("baselines", {}), "step": record["step"],
-            "minutes": record["training_minutes"], "seed": record["seed"], "dev": curves(model_dir)["dev"],
-        }  # fmt: skip
+        try:
+            with open(path, encoding="utf-8") as file:
+                record = json.load(file)
+            evaluated = {
+                "results": record["results"], "baselines": record.get("baselines", {}), "step": record["step"],
+                "minutes": record["training_minutes"], "seed": record["seed"],
+            }  # fmt: skip
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path}: is damaged ({error!r}). Evaluate the run again with bin/evaluate.py.") from error
+        found[model_dir] = evaluated | {"dev": curves(model_dir)["dev"]}
     return found
 
 

@@ -143,7 +143,11 @@ def _already_made(root: str, record: dict) -> bool:
     if not os.path.isfile(path):
         raise CorpusError(f"{root}: this folder contains files other than mini corpora; choose another folder.")
     with open(path) as file:
-        if json.load(file) != record:
+        try:
+            same = json.load(file) == record
+        except ValueError:  # damaged
+            same = False
+        if not same:
             raise CorpusError(
                 f"{root}: this folder contains mini corpora with another seed or other sizes (see {path}); choose "
                 "another folder, or delete this one."

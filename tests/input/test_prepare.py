@@ -300,6 +300,30 @@ def test_nothing_prepared_says_what_to_do(tmp_path, declared):
         problems(declared, str(tmp_path))[0].source.examples("train", Report("x"))
 
 
+def test_damaged_notes_are_told_or_written_again(corpora, declared, tmp_path, monkeypatch):
+    whole = preparing.ShardWriter.__call__
+
+    def damaged(self, path, part, first):
+        note = whole(self, path, part, first)
+        with open(path + ".json", "w") as file:
+            file.write("{")
+        raise KeyboardInterrupt(note)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(preparing.ShardWriter, "__call__", damaged)
+        prepared(declared[0], corpora, tmp_path)
+    plan = tmp_path / "translation" / "1.0.0.incomplete" / "plan.json"
+    text = plan.read_text()
+    plan.write_text("{")
+    with pytest.raises(CorpusError, match=r"plan.json: invalid JSON: .* Delete .*incomplete and prepare it again"):
+        prepared(declared[0], corpora, tmp_path)
+    plan.write_text(text)
+    assert prepared(declared[0], corpora, tmp_path)["splits"]["train"]["examples"] == 11
+    (tmp_path / "translation" / "1.0.0" / "prepared.json").write_text("{")
+    with pytest.raises(CorpusError, match="prepared.json: invalid JSON"):
+        prepared(declared[0], corpora, tmp_path)
+
+
 def test_prepared_pictures_are_cropped_too(corpora, declared, output):
     problem = problems(declared, str(output))[2]
 

@@ -71,3 +71,10 @@ def test_a_run_without_evaluation_is_named(tmp_path):
         comparison.read([str(tmp_path)], "dev")
     with pytest.raises(RunError, match=r"evaluation_own.json: no such file. .* --problem=… --inputs=… --references=…$"):
         comparison.read([str(tmp_path)], "own")
+
+
+@pytest.mark.parametrize("content", ['{"results":', "{}", "[]"])
+def test_a_damaged_evaluation_is_named(tmp_path, content):
+    (tmp_path / "evaluation_test.json").write_text(content)
+    with pytest.raises(RunError, match=f"{tmp_path}/evaluation_test.json: is damaged .*Evaluate the run again"):
+        comparison.read([str(tmp_path)], "test")

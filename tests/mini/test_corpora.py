@@ -123,6 +123,10 @@ def test_a_folder_with_something_else_is_left_alone(root, tmp_path):
     make_mini(root, 3, SIZES)  # already made: nothing to do
     with pytest.raises(CorpusError, match="another seed or other sizes"):
         make_mini(root, 4, SIZES)
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "mini.json").write_text("{")
+    with pytest.raises(CorpusError, match="another seed or other sizes"):
+        make_mini(str(tmp_path / "damaged"), 3, SIZES)
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(CorpusError, match="contains files other than mini corpora"):
         make_mini(str(tmp_path), 3, SIZES)
