@@ -35,13 +35,17 @@ def is_of_a_disk(error: Exception) -> bool:
     return too_large or isinstance(error, (OSError, *_OF_A_DISK))
 
 
+def without_nodes(message: str) -> str:
+    """Returns a message of TensorFlow in one line and without the names of the operation and its node."""
+    return re.sub(r"\{\{.*?\}\} ?| ?\[Op:\w+\]( name:)?$", "", " ".join(message.split()))
+
+
 def reason_of(error: tf.errors.OpError | OSError) -> str:
     """Returns why a file cannot be written, such as "no space left on the device".
 
     TensorFlow's own message names the operation and a temporary file, and the reason comes last.
     """
-    text = " ".join((getattr(error, "strerror", None) or str(error)).split())
-    text = re.sub(r"\{\{.*?\}\} ?| ?\[Op:\w+\]$", "", text).rpartition("; ")[2].rstrip(".")
+    text = without_nodes(getattr(error, "strerror", None) or str(error)).rpartition("; ")[2].rstrip(".")
     if text.startswith("No space left"):
         return "no space left on the device"
     return text if "/" in text.split(" ")[0] else text[:1].lower() + text[1:]

@@ -10,6 +10,7 @@ import tensorflow as tf
 from t2t_mm.corpora.example import CorpusError, Example, Report
 from t2t_mm.corpora.source import Examples
 from t2t_mm.corpora.split import InMemory, examples_of
+from t2t_mm.input import records
 from t2t_mm.input.buckets import BatchSettings, Measure, bucket_shapes
 from t2t_mm.input.features import AudioFeatures
 from t2t_mm.input.tokenizer import Tokenizer, as_tokenized
@@ -187,14 +188,11 @@ def next_batch(iterator: Iterator[dict], report: Report) -> dict | None:
         batch = next(iterator, None)
         report.has_batches = report.has_batches or batch is not None
         return batch
-    except tf.errors.DataLossError as error:
-        raise CorpusError(
-            f"{report.name}: damaged records: {error.message.splitlines()[0]}. Find them with bin/prepare_data.py --verify."
-        ) from error
     # A reader that raises within tf.data only gives an error of a kernel; it has left its own error in the report.
     except tf.errors.OpError as error:
         if report.failure is None:
-            raise
+            with records.damage_is_told(report.name):
+                raise
         raise report.failure from error
 
 

@@ -3,22 +3,27 @@
 `prepare` writes them, and the source `PreparedRecords` reads them, a few records at a time regardless of their number.
 """
 
+import contextlib
 import functools
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from google.protobuf import json_format
 
+from t2t_mm.common.writing import without_nodes
 from t2t_mm.corpora.corpus_files import MissingCorpus, check_split
 from t2t_mm.corpora.example import CorpusError, Example, Report
 from t2t_mm.corpora.split import Streamed
 
 VERSION = "1.0.0"  # TFDS version of the record format
 DESCRIPTION = "prepared.json"
+_LACKING = r"\.tfrecord|expected to contain"  # in messages about a file of records, or about their number
 _SHUFFLE_BYTES = 32 << 20  # limit of a problem's shuffle buffer, because every checkpoint contains the buffer
 _READ_BYTES = 1 << 18  # read buffer per open shard
 _OPEN_SHARDS = 16
@@ -100,7 +105,30 @@ class PreparedRecords:
                 f"There are no prepared records in {self.folder}: {DESCRIPTION} is missing. Write them with "
                 "`python bin/prepare_data.py --gin_file=... --output=...`, or use the corpus directly."
             )
-        return read_json(path)
+        description = read_json(path)
+        if missing := {"splits", "absent", "vocabulary"} - set(description):
+            raise CorpusError(
+                f"{path}: is damaged: it has no {', '.join(sorted(missing))}. Delete {self.folder} and prepare it again."
+            )
+        return description
+
+
+@contextlib.contextmanager
+def damage_is_told(name: str) -> Iterator[None]:
+    """Turns an error of TensorFlow about damaged, shortened or missing records into a CorpusError.
+
+    Args:
+      name: what is read, for the message.
+    """
+    try:
+        yield
+    except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.FailedPreconditionError) as error:
+        if not isinstance(error, tf.errors.DataLossError) and not re.search(_LACKING, error.message):
+            raise
+        raise CorpusError(
+            f"{name}: damaged records: {without_nodes(error.message)}. Find them with bin/prepare_data.py --verify, delete "
+            "their folder and prepare it again."
+        ) from error
 
 
 def read_json(path: str) -> Any:
@@ -127,7 +155,7 @@ class PreparedExamples(Streamed):
         try:
             self._builder = tfds.builder_from_directory(folder)
             self._info = self._builder.info.splits[split]
-        except (KeyError, ValueError, OSError, AttributeError) as error:
+        except (KeyError, ValueError, OSError, AttributeError, json_format.ParseError) as error:
             raise CorpusError(f"{folder}: cannot be read as a TFDS data set: {error}. Prepare it again.") from error
 
     def __len__(self) -> int:
@@ -136,7 +164,12 @@ class PreparedExamples(Streamed):
     def __iter__(self) -> Iterator[Example]:
         wanted = {"input_text", "target_text", "references", "origin", "targets"}
         data = self._builder.as_dataset(self._split, read_config=_reading(False), decoders=_only(wanted))
-        for record in tfds.as_numpy(data):
+        read = iter(tfds.as_numpy(data))
+        while True:
+            with damage_is_told(self.origin):
+                record = next(read, None)
+            if record is None:
+                return
             text = {name: record[name].decode() for name in ("target_text", "origin")}
             targets = int(record["targets"]) if self._description["targets"] == "class" else text["target_text"]
             references = tuple(reference.decode() for reference in record["references"])

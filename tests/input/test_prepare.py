@@ -291,6 +291,27 @@ def test_damaged_records_are_found(corpora, declared, tmp_path):
             next_batch(iterator, report)
 
 
+SHARD = "translation-dev.tfrecord-00001-of-00002"
+
+
+@pytest.mark.parametrize("damage, message", [
+    (lambda folder: os.remove(folder / SHARD), "damaged records: /.*-00001-of-00002; No such file or directory. Find"),
+    (lambda folder: (folder / SHARD).write_bytes(b""), "damaged records: .*to contain 4 elements"),
+    (lambda folder: (folder / "dataset_info.json").write_text("{"), "cannot be read as a TFDS data set: Failed to load"),
+    (lambda folder: (folder / "prepared.json").write_text("{}"), "prepared.json: is damaged: it has no absent, splits, vocab"),
+])  # fmt: skip
+def test_damage_is_told_by_evaluation_and_training(corpora, declared, tmp_path, damage, message):
+    prepared(declared[0], corpora, tmp_path)
+    damage(tmp_path / "translation" / "1.0.0")
+    problem, report = problems(declared, str(tmp_path))[0], Report("translation")
+    with pytest.raises(CorpusError, match=message):
+        list(problem.source.examples("dev", report))
+    with pytest.raises(CorpusError, match=message):
+        iterator = iter(batches(problem, "dev", corpora, report=report))
+        while next_batch(iterator, report) is not None:
+            pass
+
+
 def test_nothing_prepared_says_what_to_do(tmp_path, declared):
     with pytest.raises(CorpusError, match="prepare_data.py"):
         problems(declared, str(tmp_path))[0].source.examples("train", Report("x"))
