@@ -18,14 +18,22 @@ def write_whole(path: str, content: str | bytes) -> None:
     """
     part = path + ".part"
     try:
-        with open(part, "wb") as file:
+        with _named_in_errors(path), open(part, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
         os.replace(part, path)
-    except BaseException as error:
+    except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.remove(part)
-        if isinstance(error, OSError) and error.filename is None:  # as after a write, whose error does not name the file
-            error.filename = path
+        raise
+
+
+@contextlib.contextmanager
+def _named_in_errors(path: str) -> Iterator[None]:
+    """Adds `path` to an error of the operating system without a file, such as that of a write to a full disk."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or path
         raise
 
 
@@ -40,13 +48,12 @@ def whole_folder(folder: str) -> Iterator[str]:
     shutil.rmtree(part, ignore_errors=True)
     try:
         os.makedirs(part)
-        yield part
+        with _named_in_errors(folder):
+            yield part
         if os.path.isdir(folder):
             os.rmdir(folder)
         os.replace(part, folder)
-    except BaseException as error:  # including Ctrl-C
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = folder
+    except BaseException:  # including Ctrl-C
         shutil.rmtree(part, ignore_errors=True)
         raise
 

@@ -42,8 +42,8 @@ def write(
                 tag = f"{problem}/sample_{number}"
                 tf.summary.text(tag, "\n\n".join(f"{key}: {value}" for key, value in sample.items()))
                 _write_input(tag, modalities.get(problem), sample["input"], audio)
-    # Otherwise TensorBoard would not see them until the buffer is full or the run ends.
-    writer.flush()
+        # Otherwise TensorBoard would not see them until the buffer is full or the run ends.
+        writer.flush()
 
 
 def write_hyper_parameters(found: dict[str, bool | int | float | str], model_dir: str) -> None:

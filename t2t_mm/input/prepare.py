@@ -12,7 +12,6 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-import json
 import multiprocessing
 import os
 import random
@@ -266,9 +265,8 @@ def _note(path: str, part: Sequence[Example], retry: "Callable[[], RecordMaker]"
     if not os.path.exists(path + ".json"):
         return None
     try:
-        with open(path + ".json", encoding="utf-8") as file:
-            note = json.load(file)
-    except ValueError:  # damaged, for instance by a loss of power
+        note = records.read_json(path + ".json")
+    except CorpusError:  # damaged, for instance by a loss of power
         return None
     # The digest of the examples, not their number: the corpus may have changed in the middle.
     if note["source"] != _digest(part):

@@ -136,22 +136,26 @@ def _write_with(pool, part: str, seed: int, sizes: Sizes) -> None:
     workers.finish(futures, "Images and speech")
 
 
+def has_record(path: str, record: dict) -> bool:
+    """Returns whether a JSON file contains `record`, which a damaged file does not."""
+    with open(path, encoding="utf-8") as file:
+        try:
+            return json.load(file) == record
+        except ValueError:
+            return False
+
+
 def _already_made(root: str, record: dict) -> bool:
     if not os.path.isdir(root) or not os.listdir(root):
         return False
     path = os.path.join(root, MINI_RECORD)
     if not os.path.isfile(path):
         raise CorpusError(f"{root}: this folder contains files other than mini corpora; choose another folder.")
-    with open(path) as file:
-        try:
-            same = json.load(file) == record
-        except ValueError:  # damaged
-            same = False
-        if not same:
-            raise CorpusError(
-                f"{root}: this folder contains mini corpora with another seed or other sizes (see {path}); choose "
-                "another folder, or delete this one."
-            )
+    if not has_record(path, record):
+        raise CorpusError(
+            f"{root}: this folder contains mini corpora with another seed or other sizes (see {path}); choose "
+            "another folder, or delete this one."
+        )
     return True
 
 

@@ -16,7 +16,7 @@ from t2t_mm.common.files import whole_folder, write_json, write_whole
 from t2t_mm.corpora.corpus_files import MINI_RECORD, SPLITS
 from t2t_mm.corpora.example import CorpusError
 from t2t_mm.mini import speech, workers, world
-from t2t_mm.mini.corpora import COCO_SPLITS, read_aloud, scene_of
+from t2t_mm.mini.corpora import COCO_SPLITS, has_record, read_aloud, scene_of
 
 FOLDER, _RECORD = "questions", "questions.json"
 _STREAM, _VOICES = 100, 101  # streams of random numbers that no other corpus uses
@@ -94,9 +94,8 @@ def make_questions(root: str, per_scene: PerScene = PerScene(), processes: int |
         raise CorpusError(f"{root}: has no mini corpora; write them first with bin/make_mini.py --root={root}.") from error
     record = {"seed": seed, **dataclasses.asdict(per_scene)}
     if os.path.isdir(folder):
-        with open(os.path.join(folder, _RECORD), encoding="utf-8") as file:
-            if json.load(file) != record:
-                raise CorpusError(f"{folder}: contains other questions; delete the folder, or choose another root.")
+        if not has_record(os.path.join(folder, _RECORD), record):
+            raise CorpusError(f"{folder}: contains other questions; delete the folder, or choose another root.")
         return
     with whole_folder(folder) as part:
         tasks = [task for split in SPLITS for task in _write(root, part, split, seed, per_scene)]

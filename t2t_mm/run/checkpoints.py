@@ -14,7 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from t2t_mm.common.errors import RunError
-from t2t_mm.common.writing import reason_of, writing
+from t2t_mm.common.writing import without_nodes, writing
 from t2t_mm.layers.randomness import looks_like_random_state
 
 _NAME = re.compile(r"ckpt-(\d+)\.index$")
@@ -49,7 +49,7 @@ def damage(path: str) -> str | None:
         for name, kind in reader.get_variable_to_dtype_map().items():
             tf.raw_ops.RestoreV2(prefix=path, tensor_names=[name], shape_and_slices=[""], dtypes=[kind])
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        return reason_of(error) if isinstance(error, tf.errors.OpError) else " ".join(str(error).split())[:200]
+        return without_nodes(str(error))[:200]
     return None
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from t2t_mm.serving.threads import in_a_thread
 
-_REACH = "Start the server with bin/serve.py, or give the address of another one with --server. It must be its port for {}."
 _RETRIES = 6  # number of retries if the server is too busy
 _FIRST_WAIT_SECONDS = 0.1  # doubled with each retry
 _WINDOW = 4  # number of batches to read ahead of the oldest unanswered one, as a multiple of the concurrency
@@ -19,7 +18,10 @@ _WINDOW = 4  # number of batches to read ahead of the oldest unanswered one, as 
 
 def is_it_serving(protocol: str) -> str:
     """Returns what to do if a server cannot be reached by `protocol`, which is REST or gRPC."""
-    return _REACH.format(protocol)
+    return (
+        "Start the server with bin/serve.py, or give the address of another one with --server. It must be its port for "
+        f"{protocol}."
+    )
 
 
 class PredictError(Exception):

@@ -300,8 +300,7 @@ class Loop:
         value = metric(found["results"])
         if self._checkpoints is None:
             return
-        with writing("the events for TensorBoard"):
-            periodic.report(found, plan.model_dir)
+        periodic.report(found, plan.model_dir)
         self._state.seconds.assign(self._progress.seconds())
         # NaN, if no problem has an example, is never the best value.
         if math.isfinite(value) and self._checkpoints.keep_best(step, value, metric.higher_is_better):
