@@ -4,12 +4,15 @@ import io
 import wave
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from PIL import Image
 
+from t2t_mm.common.errors import RunError
 from t2t_mm.evaluation import tensorboard
 from t2t_mm.input.features import AudioFeatures
 from t2t_mm.problem import Problem
+from tests.training import tiny_run
 
 PROBLEMS = (Problem("captions", None, "image", "text", "To-English"), Problem("speech", None, "audio", "text", "To-English"))
 AUDIO = AudioFeatures(bins=20)
@@ -54,3 +57,9 @@ def test_an_input_that_became_unreadable_is_named_and_without_problems_only_text
     found = written(tmp_path / "all", samples)
     assert b"bad.png: not a readable" in found["captions/sample_1_input"][0]
     assert written(tmp_path / "none", samples, ()).keys() == {"captions/wer", "captions/sample_1"}
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    found = {"step": 1, "results": {"a": {"x": 1.0}}, "samples": {"a": [{"input": "a" * 3000, "output": "b"}]}}
+    with tiny_run.full_disk(100), pytest.raises(RunError, match="the events for TensorBoard: cannot be written"):
+        tensorboard.write(found, str(tmp_path), "dev")
